@@ -1,0 +1,142 @@
+//! Why a run ended, or why it waits: one closed list for status, events, metrics and documentation.
+
+use serde::{Deserialize, Serialize};
+
+/// Who has to act on a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FailureClass {
+    /// The agent did not do its work.
+    Agent,
+    /// The cluster did not do its work.
+    Infrastructure,
+    /// A policy, a quota or an admission rule said no.
+    Policy,
+    /// Someone asked for the end.
+    User,
+}
+
+impl FailureClass {
+    /// The word that stands in `status.failureClass`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "Agent",
+            Self::Infrastructure => "Infrastructure",
+            Self::Policy => "Policy",
+            Self::User => "User",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident => $class:expr,)*) => {
+        /// Terminal reason of a run. The spelling is stable: it is part of the API.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word that stands in status, events and metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// Who has to act; `None` for success.
+            pub const fn class(self) -> Option<FailureClass> {
+                match self { $(Self::$name => $class,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The agent exited 0 and the archive holds its patch.
+    Completed => None,
+    /// No `SandboxPolicy` of the name that the run asks for, or the namespace has not opted in.
+    PolicyMissing => Some(FailureClass::Policy),
+    /// A policy layer does not grant what the run asks for.
+    PolicyDenied => Some(FailureClass::Policy),
+    /// The admission guard is not proven live.
+    GuardMissing => Some(FailureClass::Infrastructure),
+    /// No layer grants the agent's image.
+    ImageDenied => Some(FailureClass::Policy),
+    /// The `RuntimeClass` that policy demands does not exist or cannot start the pod.
+    RuntimeUnavailable => Some(FailureClass::Infrastructure),
+    /// The API server refused the Job or its pod.
+    AdmissionRefused => Some(FailureClass::Policy),
+    /// A `ResourceQuota` refused the pod.
+    QuotaExceeded => Some(FailureClass::Policy),
+    /// The agent did not start in `startTimeoutSeconds`.
+    StartTimeout => Some(FailureClass::Infrastructure),
+    /// An image cannot be pulled.
+    ImagePullFailed => Some(FailureClass::Infrastructure),
+    /// The sandbox could reach what the fence forbids.
+    EgressNotEnforced => Some(FailureClass::Infrastructure),
+    /// Another NetworkPolicy widens the fence.
+    ForeignNetworkPolicy => Some(FailureClass::Policy),
+    /// The pod that runs is not the pod that was built.
+    PodMutated => Some(FailureClass::Infrastructure),
+    /// The gateway sees another address than the pod's own.
+    PeerAddressRewritten => Some(FailureClass::Infrastructure),
+    /// The gateway's address changed while the run was live.
+    GatewayChanged => Some(FailureClass::Infrastructure),
+    /// A repository could not be cloned.
+    CloneFailed => Some(FailureClass::Infrastructure),
+    /// The agent exited with another code than 0.
+    AgentFailed => Some(FailureClass::Agent),
+    /// The agent ran longer than `timeoutSeconds`.
+    DeadlineExceeded => Some(FailureClass::Agent),
+    /// A container used more memory than its limit.
+    OutOfMemory => Some(FailureClass::Agent),
+    /// A volume outgrew its limit.
+    StorageExceeded => Some(FailureClass::Agent),
+    /// The kubelet or the API evicted the pod.
+    Evicted => Some(FailureClass::Infrastructure),
+    /// The node went away.
+    NodeLost => Some(FailureClass::Infrastructure),
+    /// Someone else deleted the run's Job or pod.
+    WorkloadDeleted => Some(FailureClass::User),
+    /// The run was cancelled.
+    Cancelled => Some(FailureClass::User),
+    /// The work tree could not be collected, or the archive gave no receipt.
+    CollectFailed => Some(FailureClass::Infrastructure),
+    /// A defect of Cofferdam itself.
+    InternalError => Some(FailureClass::Infrastructure),
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Reason {
+    type Err = UnknownReason;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.as_str() == text)
+            .ok_or(UnknownReason)
+    }
+}
+
+/// The text is none of [`Reason::ALL`].
+#[derive(Debug, thiserror::Error)]
+#[error("not a reason of a run")]
+pub struct UnknownReason;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_reads_back_as_itself_and_only_success_has_no_class() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.as_str().parse::<Reason>().unwrap(), *reason);
+            assert_eq!(reason.class().is_none(), *reason == Reason::Completed);
+        }
+        assert!("completed".parse::<Reason>().is_err());
+    }
+}

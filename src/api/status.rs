@@ -1,0 +1,195 @@
+//! Status of an `AgentRun`. Written at most three times a run.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is known of a run. `reason` and `phase` are plain strings: a newer controller's word must never be refused.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentRunStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For people: Pending, Suspended, Starting, Running, Succeeded, Failed. Programs read `conditions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Why the run is where it is; at the end one of the terminal reasons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was wrong, where, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Who has to act on a failure: Agent, Infrastructure, Policy or User.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_class: Option<String>,
+    /// The workload that carries the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadRef>,
+    /// When the workload was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the agent's container started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_start_time: Option<Time>,
+    /// When the run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Exit code of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Ready, Reconciling and Stalled (only when true), Complete, Failed, Admitted, Isolated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// What the run's asks came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<ResolvedRun>,
+    /// Proof of the sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Counters, written at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The last requests that were denied, at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_denied: Vec<DeniedRequest>,
+    /// What the run left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Outputs>,
+}
+
+/// The workload that carries a run.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadRef {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// What a run's asks came to.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedRun {
+    /// The agent's image as asked for.
+    pub image: String,
+    /// `RuntimeClass` of the pod.
+    pub runtime_class_name: String,
+    /// Commit of each repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<ResolvedRepository>,
+    /// Every policy that was met.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<ResolvedPolicy>,
+    /// Hash of the frozen policy.
+    pub policy_hash: String,
+}
+
+/// Commit of a repository.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedRepository {
+    /// Name within the run.
+    pub name: String,
+    /// Full commit id.
+    pub commit: String,
+}
+
+/// A policy that was met.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedPolicy {
+    /// `SandboxPolicy` or `ClusterSandboxPolicy`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+}
+
+/// Proof of the sandbox.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Isolation {
+    /// `RuntimeClass` of the live pod.
+    pub runtime_class_name: String,
+    /// The NetworkPolicy that fences the pod.
+    pub fence: String,
+    /// Whether the pod reaches its own node.
+    pub node: NodeIsolation,
+    /// When `prepare` had seen the fence closed.
+    pub proven_at: Time,
+    /// Digest of the live pod's security-relevant projection.
+    pub pod_spec_digest: String,
+}
+
+/// Whether a pod reaches its own node; many conformant CNIs cannot close that way.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeIsolation {
+    /// It does not.
+    Closed,
+    /// It does, and policy tolerates it.
+    Open,
+}
+
+/// Counters of a run.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Requests that the gateway let through.
+    pub requests: i64,
+    /// Requests that it denied.
+    pub denied_requests: i64,
+}
+
+/// A request that was denied.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeniedRequest {
+    /// When.
+    pub time: Time,
+    /// Host and port as asked for, escaped, at most 100 bytes.
+    pub host: String,
+    /// The gateway's short code.
+    pub code: String,
+}
+
+/// What a run left.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// One patch for each `ReadWrite` repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<PatchOutput>,
+}
+
+/// A patch that the archive holds.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct PatchOutput {
+    /// Name of the repository within the run.
+    pub repository: String,
+    /// `sha256:…` of the patch at receipt.
+    pub digest: String,
+    /// Its size in bytes.
+    pub bytes: i64,
+    /// Files that it touches.
+    pub files: i32,
+    /// Lines that it adds.
+    pub insertions: i32,
+    /// Lines that it removes.
+    pub deletions: i32,
+    /// Whether the agent had ended when it was made.
+    pub snapshot: Snapshot,
+}
+
+/// Whether the agent had ended when its work tree was read.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshot {
+    /// It had.
+    Final,
+    /// It was still running: time-out or cancel.
+    Live,
+}

@@ -1,0 +1,1 @@
+//! The archive: receives patches and records, and hands them back.

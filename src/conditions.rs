@@ -1,0 +1,1 @@
+//! Conditions of a status, and who owns their timestamps.

@@ -1,0 +1,1 @@
+//! The controller: turns runs and policies into Jobs under the fence, and tells what happened.

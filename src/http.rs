@@ -1,0 +1,1 @@
+//! A small HTTP client for the roles' calls to each other.

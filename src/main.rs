@@ -1,0 +1,3 @@
+//! Role dispatch only: one binary, one role a process.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What policies allow: layers, how they meet, and decisions with their provenance. Pure.

@@ -1,0 +1,1 @@
+//! Health endpoints and graceful shutdown, the same for every role.

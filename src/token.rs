@@ -1,0 +1,1 @@
+//! Verification of `ServiceAccount` tokens against the cluster's keys.

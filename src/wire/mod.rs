@@ -1,0 +1,7 @@
+//! What two roles say to each other. Pure: types, versions, and the digest that both ends must compute alike.
+
+pub mod control;
+pub mod output;
+pub mod pod;
+pub mod record;
+pub mod runner;

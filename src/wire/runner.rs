@@ -1,0 +1,158 @@
+//! What the controller tells the containers of a run's pod, and what they report by their termination messages.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Access, Reason};
+
+/// Version of every document in this file.
+pub const VERSION: u32 = 1;
+/// Environment variable of `prepare` that carries a [`PrepareSpec`].
+pub const PREPARE_ENV: &str = "COFFERDAM_PREPARE";
+/// Environment variable of `sidecar` that carries a [`SidecarSpec`].
+pub const SIDECAR_ENV: &str = "COFFERDAM_SIDECAR";
+/// Environment variable of both: address of the pod's node, from the downward API.
+pub const NODE_IP_ENV: &str = "COFFERDAM_NODE_IP";
+/// Kubernetes cuts termination messages at this many bytes.
+pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
+
+/// Which run this is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunIdentity {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the `AgentRun`.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// Order to `prepare`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PrepareSpec {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The run.
+    pub run: RunIdentity,
+    /// `address:port` of the gateway.
+    pub gateway: String,
+    /// What must not be reachable.
+    pub probes: Vec<Probe>,
+    /// Whether an open way to the pod's own node ends the run.
+    pub node_reachability_tolerated: bool,
+    /// What to clone.
+    pub repositories: Vec<RepositorySpec>,
+    /// The prompt; absent: it stands in the file `/cofferdam/input/prompt`.
+    pub prompt: Option<String>,
+}
+
+/// Order to `sidecar`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SidecarSpec {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The run.
+    pub run: RunIdentity,
+    /// `address:port` of the gateway.
+    pub gateway: String,
+    /// What must not be reachable.
+    pub probes: Vec<Probe>,
+    /// Whether an open way to the pod's own node ends the run.
+    pub node_reachability_tolerated: bool,
+    /// What to collect: `ReadWrite` repositories only.
+    pub repositories: Vec<RepositorySpec>,
+    /// Seconds from the agent's start to its stop.
+    pub timeout_seconds: i32,
+}
+
+/// A repository of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositorySpec {
+    /// Name within the run: `/cofferdam/git/<name>.git`.
+    pub name: String,
+    /// Canonical URL.
+    pub url: String,
+    /// Branch, tag or commit; absent: the remote's HEAD.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// Directory below `/workspace`.
+    pub directory: String,
+    /// What the agent may do with it.
+    pub access: Access,
+}
+
+/// Something that a sandbox must not reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Name in reports, such as `api-server`.
+    pub name: String,
+    /// `address:port`; `node` as the address stands for the pod's own node.
+    pub address: String,
+    /// How it is tried.
+    pub protocol: ProbeProtocol,
+}
+
+/// How a probe tries to get out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeProtocol {
+    /// A TCP connection that opens is a hole.
+    Tcp,
+    /// An answer to a datagram is a hole.
+    Udp,
+    /// An answer to a DNS query over UDP is a hole.
+    DnsUdp,
+}
+
+/// What `prepare` reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PrepareReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Absent: all went well.
+    pub failure: Option<Failure>,
+    /// Commits of the repositories.
+    pub commits: Vec<RepositoryCommit>,
+    /// Whether the pod's own node could be reached; absent: not proven yet.
+    pub node_open: Option<bool>,
+    /// RFC 3339 time when the fence was seen closed.
+    pub proven_at: Option<String>,
+    /// Probes that were made until then.
+    pub probes_made: u32,
+}
+
+/// What `sidecar` reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SidecarReport {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Absent: the receipt is at the archive.
+    pub failure: Option<Failure>,
+    /// Why the agent was stopped before its own end.
+    pub stopped: Option<Reason>,
+}
+
+/// A failure with its stable reason and a message for the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// One of the reasons of a run.
+    pub reason: Reason,
+    /// What was wrong, where, and what to do; at most 1 KiB.
+    pub message: String,
+}
+
+/// Commit of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryCommit {
+    /// Name within the run.
+    pub name: String,
+    /// Full commit id.
+    pub commit: String,
+}
