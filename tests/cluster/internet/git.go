@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/cgi"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// maxNegotiation is how much a fetch may send: what it has and what it wants.
+const maxNegotiation = 64 << 20
+
+// GitHandler serves the bare repositories in a directory over git's smart HTTP protocol, for reading only.
+// <name>.git is served as /<name> and as /<name>.git, as real forges do.
+func GitHandler(repositories string) (http.Handler, error) {
+	path, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		return nil, err
+	}
+	backend := &cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),
+		Env: []string{
+			"GIT_PROJECT_ROOT=" + repositories,
+			"GIT_HTTP_EXPORT_ALL=1",
+			// Nothing that the machine's user configured may change what a test sees.
+			"GIT_CONFIG_NOSYSTEM=1",
+			"HOME=" + repositories,
+		},
+		Stderr: os.Stderr,
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("service") == "git-receive-pack" || strings.HasSuffix(r.URL.Path, "/git-receive-pack") {
+			http.Error(w, "this server takes no uploads", http.StatusForbidden)
+			return
+		}
+		whole, err := withLength(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		whole.URL.Path = repositoryPath(r.URL.Path)
+		backend.ServeHTTP(w, whole)
+	}), nil
+}
+
+// repositoryPath adds the .git that the client left out: /demo/info/refs is /demo.git/info/refs.
+func repositoryPath(path string) string {
+	name, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if !strings.HasSuffix(name, ".git") {
+		name += ".git"
+	}
+	return "/" + name + "/" + rest
+}
+
+// withLength gives a request whose body's length is known: CGI has no chunked bodies, and git sends long
+// negotiations that way.
+func withLength(r *http.Request) (*http.Request, error) {
+	whole := r.Clone(r.Context())
+	if r.ContentLength >= 0 {
+		return whole, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxNegotiation))
+	if err != nil {
+		return nil, err
+	}
+	whole.Body = io.NopCloser(bytes.NewReader(body))
+	whole.ContentLength = int64(len(body))
+	whole.TransferEncoding = nil
+	return whole, nil
+}

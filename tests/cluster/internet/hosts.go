@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// HostHandler is a web server with little to say: / tells who answers, /echo returns what it was sent, /slow sends a
+// line every 100 ms for ?seconds=N (60 at most, 10 if not given).
+func HostHandler(name string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "this is %s\n", name) })
+	mux.HandleFunc("/echo", echo)
+	mux.HandleFunc("GET /slow", slow)
+	return mux
+}
+
+// echo returns the body as it comes. Reading while writing has to be allowed explicitly in HTTP/1.
+func echo(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	// Not every version of the protocol needs or knows this; then it is allowed already.
+	_ = control.EnableFullDuplex()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	// A copy that ends early is the client's doing.
+	_, _ = io.Copy(w, r.Body)
+}
+
+func slow(w http.ResponseWriter, r *http.Request) {
+	seconds, err := strconv.Atoi(r.URL.Query().Get("seconds"))
+	if err != nil || seconds < 1 {
+		seconds = 10
+	}
+	seconds = min(seconds, 60)
+	control := http.NewResponseController(w)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for line := range seconds * 10 {
+		if _, err := fmt.Fprintf(w, "%d\n", line); err != nil {
+			return
+		}
+		if control.Flush() != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package model
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Handler serves both APIs, each under its published paths.
+func (l Library) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/chat/completions", l.chatCompletions)
+	mux.HandleFunc("POST /v1/messages", l.messages)
+	mux.HandleFunc("GET /v1/models", l.models)
+	mux.HandleFunc("/", notFound)
+	return mux
+}
+
+// models serves GET /v1/models, a path that both APIs have; Anthropic's clients always send its version header.
+func (l Library) models(w http.ResponseWriter, r *http.Request) {
+	names, err := l.Models()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	started := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+	entries := make([]any, 0, len(names))
+	if r.Header.Get("anthropic-version") == "" {
+		for _, name := range names {
+			entries = append(entries, map[string]any{"id": name, "object": "model", "created": started.Unix(), "owned_by": "cofferdam"})
+		}
+		answer(w, http.StatusOK, map[string]any{"object": "list", "data": entries})
+		return
+	}
+	if !anthropicHeaders(w, r) {
+		return
+	}
+	for _, name := range names {
+		entries = append(entries, map[string]any{
+			"id": name, "type": "model", "display_name": name, "created_at": started.Format(time.RFC3339), "lifecycle": "active",
+		})
+	}
+	first, last := "", ""
+	if len(names) > 0 {
+		first, last = names[0], names[len(names)-1]
+	}
+	answer(w, http.StatusOK, map[string]any{"data": entries, "has_more": false, "first_id": orNull(first), "last_id": orNull(last)})
+}
+
+// notFound answers a path or method that the APIs do not have, in the shape of the API that the client speaks.
+func notFound(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("anthropic-version") != "" || strings.HasPrefix(r.URL.Path, "/v1/messages") {
+		anthropicError(w, http.StatusNotFound, "not_found_error", "Not found")
+		return
+	}
+	openAIError(w, http.StatusNotFound, "invalid_request_error", "unknown_url", "", "Unknown request URL: "+r.Method+" "+r.URL.Path+".")
+}
