@@ -1,0 +1,75 @@
+# The one front door. `make demo` and `make test` work on a fresh checkout; everything else is a part of them.
+# Each target can be run twice.
+
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+
+export COFFERDAM_STATE ?= /var/tmp/cofferdam
+export GOTOOLCHAIN := local
+export GOFLAGS := -buildvcs=false
+
+CLUSTER := target/cluster
+RELEASE_TARGET := x86_64-unknown-linux-gnu
+BINARY := target/$(RELEASE_TARGET)/release/cofferdam
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 24
+
+.PHONY: packages
+packages: ## Install the Debian packages that the rest needs
+	@tests/packages.sh
+
+$(CLUSTER): packages $(shell find tests/cluster -name '*.go' -o -name go.mod -o -name go.sum 2>/dev/null)
+	@mkdir -p target
+	cd tests/cluster && go build -trimpath -o ../../$(CLUSTER) .
+
+.PHONY: cluster
+cluster: $(CLUSTER) ## Start the embedded one-node cluster (first time: builds Kubernetes, about 15 minutes)
+	@$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: $(CLUSTER) ## Stop it and leave nothing
+	@$(CLUSTER) down
+
+.PHONY: binary
+binary: packages ## Build the static release binary
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin cofferdam --target $(RELEASE_TARGET)
+
+.PHONY: image
+image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Docker
+	@images/build.sh cofferdam --binary $(BINARY)
+	@images/build.sh cofferdam-runner --binary $(BINARY)
+
+.PHONY: crds
+crds: ## Generate crds/ and the chart's copy of it
+	cargo run --quiet --locked --bin crdgen -- crds
+	@mkdir -p charts/cofferdam/files/crds && cp crds/*.yaml charts/cofferdam/files/crds/
+
+.PHONY: lint
+lint: packages ## Formatting, clippy, cargo deny, go vet
+	@tests/lint.sh
+
+.PHONY: unit
+unit: packages ## Tests that need no cluster
+	@tests/run.sh unit
+
+.PHONY: install
+install: cluster image ## Load the images and install the chart into the embedded cluster
+	@tests/install.sh
+
+.PHONY: e2e
+e2e: install ## End-to-end tests on the embedded cluster
+	@tests/run.sh e2e
+
+.PHONY: e2e-network-policy
+e2e-network-policy: cluster ## Upstream's NetworkPolicy cases against the cluster's enforcer (cached by its hash)
+	@tests/cluster/enforcer/conformance.sh
+
+.PHONY: demo
+demo: install ## From a fresh checkout to a patch, with a report
+	@examples/demo/demo.sh
+
+.PHONY: test
+test: ## Everything that must pass
+	@tests/run.sh all

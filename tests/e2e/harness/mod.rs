@@ -1,0 +1,27 @@
+//! What the tests stand on: a client, namespaces, policies, runs, and what the internet's servers saw.
+
+mod internet;
+mod run;
+mod space;
+mod wait;
+
+pub use internet::Internet;
+pub use run::{Run, is_true};
+pub use space::{Space, default_limits, merge, repository};
+pub use wait::{eventually, until};
+
+/// Images that `make install` loads.
+pub const BUSYBOX: &str = "cofferdam.test/busybox:dev";
+pub const ATTACKER: &str = "cofferdam.test/attacker:dev";
+
+/// Where the operator runs.
+pub const OPERATOR_NAMESPACE: &str = "cofferdam-system";
+
+/// A client for the embedded cluster, as cluster admin.
+pub async fn client() -> kube::Client {
+    // Another test of this process may have installed it; all install the same one.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    kube::Client::try_default()
+        .await
+        .expect("KUBECONFIG must name the embedded cluster: run these tests by `make e2e`")
+}

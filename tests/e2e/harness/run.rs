@@ -1,0 +1,173 @@
+//! One run, seen from outside as its owner sees it.
+
+use std::time::Duration;
+
+use cofferdam::api::{AgentRun, Reason, names};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ListParams, LogParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::until;
+
+/// Longest time that a run of these tests may take.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// One run.
+pub struct Run {
+    pub client: Client,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Run {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The object as it is now.
+    pub async fn get(&self) -> AgentRun {
+        self.api::<AgentRun>()
+            .get(&self.name)
+            .await
+            .expect("the run is there")
+    }
+
+    /// Waits for the end and gives the run.
+    pub async fn ended(&self) -> AgentRun {
+        until(&format!("{} ends", self.name), LIMIT, || async {
+            let run = self.get().await;
+            if run
+                .status
+                .as_ref()
+                .is_some_and(|status| status.completion_time.is_some())
+            {
+                Ok(run)
+            } else {
+                Err(run.status)
+            }
+        })
+        .await
+    }
+
+    /// Waits for the end and checks its reason.
+    pub async fn ends(&self, reason: Reason) -> AgentRun {
+        let run = self.ended().await;
+        let status = run.status.clone().unwrap_or_default();
+        assert_eq!(status.reason.as_deref(), Some(reason.as_str()), "{status:#?}");
+        assert_eq!(
+            status.failure_class.as_deref(),
+            reason.class().map(cofferdam::api::FailureClass::as_str)
+        );
+        run
+    }
+
+    /// Waits until the status says this phase.
+    pub async fn in_phase(&self, phase: &str) -> AgentRun {
+        until(&format!("{} is {phase}", self.name), LIMIT, || async {
+            let run = self.get().await;
+            if run.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase) {
+                Ok(run)
+            } else {
+                Err(run.status)
+            }
+        })
+        .await
+    }
+
+    /// The run's pod, if there is one.
+    pub async fn pod(&self) -> Option<Pod> {
+        let labelled = ListParams::default().labels(&format!("{}={}", names::LABEL_RUN, self.name));
+        self.api::<Pod>()
+            .list(&labelled)
+            .await
+            .expect("pods can be listed")
+            .items
+            .into_iter()
+            .next()
+    }
+
+    /// The run's Jobs.
+    pub async fn jobs(&self) -> Vec<Job> {
+        let labelled = ListParams::default().labels(&format!("{}={}", names::LABEL_RUN, self.name));
+        self.api::<Job>()
+            .list(&labelled)
+            .await
+            .expect("Jobs can be listed")
+            .items
+    }
+
+    /// What a container of the run's pod printed.
+    pub async fn log(&self, container: &str) -> String {
+        let pod = self
+            .pod()
+            .await
+            .expect("the pod is still there")
+            .metadata
+            .name
+            .expect("pods have names");
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            ..LogParams::default()
+        };
+        self.api::<Pod>()
+            .logs(&pod, &params)
+            .await
+            .expect("logs can be read")
+    }
+
+    /// The patch, as its owner gets it: from the sidecar's log.
+    pub async fn patch(&self) -> String {
+        self.log(names::CONTAINER_SIDECAR).await
+    }
+
+    /// Lines that the patch adds to `file`, without their `+`.
+    pub async fn added(&self, file: &str) -> Vec<String> {
+        let patch = self.patch().await;
+        let section = patch
+            .split("diff --git ")
+            .find(|section| section.starts_with(&format!("a/{file} b/{file}")));
+        let section = section.unwrap_or_else(|| panic!("no {file} in this patch:\n{patch}"));
+        section
+            .lines()
+            .filter(|line| line.starts_with('+') && !line.starts_with("+++"))
+            .map(|line| line.trim_start_matches('+').to_owned())
+            .collect()
+    }
+
+    /// Merges `spec` into the run's spec.
+    pub async fn change(&self, spec: Value) -> kube::Result<AgentRun> {
+        let patch = serde_json::json!({"spec": spec});
+        self.api::<AgentRun>()
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+    }
+
+    /// Reasons of the events on the run.
+    pub async fn event_reasons(&self) -> Vec<String> {
+        let about = ListParams::default().fields(&format!("regarding.name={}", self.name));
+        let events = self
+            .api::<Event>()
+            .list(&about)
+            .await
+            .expect("events can be listed")
+            .items;
+        events.into_iter().filter_map(|event| event.reason).collect()
+    }
+}
+
+/// Whether the condition `kind` of this run is True.
+pub fn is_true(run: &AgentRun, kind: &str) -> bool {
+    run.status.as_ref().is_some_and(|status| {
+        status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == kind && c.status == "True")
+    })
+}

@@ -1,0 +1,166 @@
+//! A namespace of a test's own, opted in, under restricted pod security, with a policy.
+
+use std::time::Duration;
+
+use cofferdam::api::{AgentRun, SandboxPolicy, names};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::{Run, client, eventually};
+
+/// A namespace of a test's own. Removed by [`Space::close`]; what a failed test leaves, `make cluster-down` removes.
+pub struct Space {
+    pub client: Client,
+    pub name: String,
+}
+
+impl Space {
+    /// Opens `e2e-<name>` with the policy that most tests use and waits for its fence.
+    pub async fn open(name: &str) -> Self {
+        let space = Self::open_bare(name).await;
+        space.policy("default", default_limits()).await;
+        space
+    }
+
+    /// Opens `e2e-<name>` without any policy and waits for its fence.
+    pub async fn open_bare(name: &str) -> Self {
+        let client = client().await;
+        let space = Self {
+            client,
+            name: format!("e2e-{name}"),
+        };
+        let namespace = json!({"metadata": {"name": space.name, "labels": {
+            names::LABEL_SANDBOX: names::SANDBOX_ENABLED,
+            "pod-security.kubernetes.io/enforce": "restricted",
+            "pod-security.kubernetes.io/enforce-version": "latest",
+        }}});
+        Api::<Namespace>::all(space.client.clone())
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(namespace).unwrap(),
+            )
+            .await
+            .expect("a fresh namespace");
+        let fences: Api<NetworkPolicy> = space.api();
+        let accounts: Api<ServiceAccount> = space.api();
+        eventually(
+            "fence and ServiceAccount of an opted-in namespace",
+            Duration::from_secs(30),
+            || async {
+                fences.get_opt(names::FENCE).await.unwrap().is_some()
+                    && accounts
+                        .get_opt(names::SANDBOX_SERVICE_ACCOUNT)
+                        .await
+                        .unwrap()
+                        .is_some()
+            },
+        )
+        .await;
+        space
+    }
+
+    /// A typed API of this namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Applies a `SandboxPolicy` with these limits.
+    pub async fn policy(&self, name: &str, limits: Value) {
+        let policy = json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy",
+            "metadata": {"name": name}, "spec": {"limits": limits},
+        });
+        self.api::<SandboxPolicy>()
+            .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
+            .await
+            .expect("the policy is valid");
+    }
+
+    /// Makes a ConfigMap whose key `prompt` holds `text`.
+    pub async fn prompt(&self, name: &str, text: &str) {
+        let map = json!({"metadata": {"name": name}, "data": {"prompt": text}});
+        self.api::<ConfigMap>()
+            .create(&PostParams::default(), &serde_json::from_value(map).unwrap())
+            .await
+            .expect("a prompt's ConfigMap");
+    }
+
+    /// Creates a run with this spec.
+    pub async fn run(&self, name: &str, spec: Value) -> Run {
+        self.try_run(name, spec)
+            .await
+            .expect("the API server takes the run")
+    }
+
+    /// Creates a run with this spec; gives the API server's refusal.
+    pub async fn try_run(&self, name: &str, spec: Value) -> kube::Result<Run> {
+        let run = json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun",
+            "metadata": {"name": name, "namespace": self.name}, "spec": spec,
+        });
+        let run: AgentRun = serde_json::from_value(run).expect("a run's shape");
+        self.api::<AgentRun>()
+            .create(&PostParams::default(), &run)
+            .await?;
+        Ok(Run {
+            client: self.client.clone(),
+            namespace: self.name.clone(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// A run whose agent is `interpreter /cofferdam/prompt`: the script travels as the prompt.
+    pub async fn script(&self, name: &str, image: &str, interpreter: &str, script: &str, more: Value) -> Run {
+        self.prompt(name, script).await;
+        let mut spec = json!({
+            "task": {"promptFrom": {"configMapKeyRef": {"name": name, "key": "prompt"}}},
+            "agent": {"image": image, "command": [interpreter, "/cofferdam/prompt"]},
+            "repositories": [repository("work", "two-first", "ReadWrite")],
+        });
+        merge(&mut spec, more);
+        self.run(name, spec).await
+    }
+
+    /// Removes the namespace and waits until it is gone: a guard that hangs namespace deletion fails here.
+    pub async fn close(self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces
+            .delete(&self.name, &DeleteParams::default())
+            .await
+            .expect("the namespace is ours");
+        eventually("the namespace is gone", Duration::from_secs(120), || async {
+            namespaces.get_opt(&self.name).await.unwrap().is_none()
+        })
+        .await;
+    }
+}
+
+/// What most tests may have: gVisor, the test images, the test forge, and one host.
+pub fn default_limits() -> Value {
+    json!({
+        "runtime": {"classes": ["gvisor"]},
+        "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**"]},
+        "repositories": {"mode": "AllowList", "read": [
+            {"name": "forge", "url": "https://git.internet.test/**", "addresses": ["203.0.113.10/32"]}]},
+        "egress": {"mode": "AllowList", "rules": [
+            {"name": "allowed", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"],
+             "ports": [80, 443], "tls": "Tunnel"}]},
+    })
+}
+
+/// A repository of the test forge.
+pub fn repository(name: &str, forge: &str, access: &str) -> Value {
+    json!({"name": name, "url": format!("https://git.internet.test/{forge}.git"), "access": access})
+}
+
+/// Sets the top-level keys of `more` in `spec`; `null` removes one.
+pub fn merge(spec: &mut Value, more: Value) {
+    json_patch::merge(spec, &more);
+}

@@ -1,0 +1,19 @@
+//! End-to-end tests on a real node: real API server, kubelet, gVisor, git and TLS.
+//!
+//! They need the embedded cluster with the chart installed; `make e2e` brings both up and runs them. Each test
+//! has a namespace of its own. `docs/testing.md` lists, for each claim, its test, its control, and how it was
+//! seen to fail.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests document themselves by their names, and a panic is how they fail"
+)]
+
+mod attacks;
+mod ends;
+mod harness;
+mod refusals;
+mod runs;
+mod unenforced;

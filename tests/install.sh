@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Load the images into the embedded cluster and install the chart with the real helm. Can be run again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+state="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
+export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PATH"
+
+for image in busybox attacker mini-swe-agent; do images/build.sh "$image"; done
+target/cluster load target/images/*.tar
+tests/fixtures/forge.sh "$state/internet/git"
+
+cat > target/test-values.yaml <<VALUES
+image: {repository: cofferdam.test/cofferdam, tag: dev, pullPolicy: Never}
+runner: {image: {repository: cofferdam.test/cofferdam-runner, tag: dev, pullPolicy: Never}}
+clusterCIDRs: [10.244.0.0/16, 10.96.0.0/16, 10.10.0.0/24]
+clusterDNS: [10.96.0.10]
+publicProbes: ["203.0.113.66:443"]
+gateway: {replicas: 1}
+archive: {storage: {className: local-static, size: 1Gi}}
+trustedCA: |
+$(sed 's/^/  /' "$state/internet/ca.pem")
+VALUES
+helm upgrade --install cofferdam charts/cofferdam --namespace cofferdam-system --create-namespace \
+  --values target/test-values.yaml --wait --timeout 3m
+
+# A chart that did not change leaves its pods alone, but the images behind the tag `dev` may have changed.
+built=$(sha256sum target/images/cofferdam.tar target/images/cofferdam-runner.tar | sha256sum | cut -c1-16)
+running=$(kubectl -n cofferdam-system get deploy cofferdam-gateway -o jsonpath='{.metadata.annotations.test-images}')
+if [ -n "$running" ] && [ "$running" != "$built" ]; then
+  kubectl -n cofferdam-system rollout restart deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive
+fi
+kubectl -n cofferdam-system annotate deploy cofferdam-gateway "test-images=$built" --overwrite >/dev/null
+for role in deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive; do
+  kubectl -n cofferdam-system rollout status "$role" --timeout=3m
+done
