@@ -141,7 +141,7 @@ fn default_ports() -> Vec<i32> {
 }
 
 /// How TLS is treated.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
     /// Bytes are passed on unread once the server name in the TLS hello equals the host.
     Tunnel,

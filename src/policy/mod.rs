@@ -1,1 +1,20 @@
 //! What policies allow: layers, how they meet, and decisions with their provenance. Pure.
+//!
+//! [`decide::decide`] answers whether a run may start and with what; [`frozen::FrozenPolicy`] is the part of the
+//! answer that the gateway enforces while the run lasts. Both rest on one rule, [`meet::meet`].
+
+pub mod address;
+pub mod decide;
+pub mod egress;
+pub mod frozen;
+pub mod host;
+pub mod image;
+pub mod layers;
+pub mod meet;
+pub mod quantity;
+pub mod refusal;
+pub mod repository;
+pub mod resources;
+pub mod runtime;
+pub mod segments;
+pub mod times;

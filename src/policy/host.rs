@@ -1,0 +1,285 @@
+//! Host names: parsed once, and the same value is matched, resolved, dialled and compared with the TLS server name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest host name (RFC 1035 §2.3.4, without the root's dot).
+const NAME_LIMIT: usize = 253;
+/// Longest label (RFC 1035 §2.3.4).
+const LABEL_LIMIT: usize = 63;
+
+/// A fully qualified DNS name: lower-case ASCII letters, digits and hyphens, at least two labels, no trailing dot.
+///
+/// It is never an address: whatever a resolver or a URL parser could take for an IPv4 or IPv6 literal is refused,
+/// in every spelling (`127.1`, `0x7f.0.0.1`, `2130706433`, `[::1]`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Host(String);
+
+/// Why a text is not a [`Host`] or a [`HostPattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// Nothing there.
+    #[error("the host name is empty")]
+    Empty,
+    /// Longer than DNS allows.
+    #[error("the host name is longer than 253 characters, or one of its labels is longer than 63")]
+    TooLong,
+    /// A trailing dot is another spelling of the same name.
+    #[error("the host name ends in a dot: leave it out")]
+    TrailingDot,
+    /// An address, or what some parser would take for one.
+    #[error("this is an IP address, not a host name: policies grant names only")]
+    Address,
+    /// One label only: what it means depends on search domains.
+    #[error("the host name has one label only: write the full name, such as git.example.com")]
+    SingleLabel,
+    /// A byte that host names do not have.
+    #[error(
+        "the host name has a character other than a-z, 0-9, '-' and '.' (write internationalised names as xn--…)"
+    )]
+    OddByte,
+    /// An empty label, or a hyphen at the edge of one.
+    #[error("the host name has an empty label, or one that starts or ends with a hyphen")]
+    Label,
+    /// A star that is not the whole left-most label.
+    #[error("'*' can only stand for the whole left-most label, as in *.example.com")]
+    Wildcard,
+    /// The rest of a wildcard is a single label, such as `*.com`.
+    #[error("the wildcard covers a whole top-level domain: name at least two labels after '*.'")]
+    WildcardTooWide,
+}
+
+impl Host {
+    /// Reads a host name; ASCII upper case is folded.
+    ///
+    /// # Errors
+    /// [`HostError`], for everything that is not one unambiguous DNS name.
+    pub fn parse(text: &str) -> Result<Self, HostError> {
+        if text.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if text.contains([':', '[', ']']) {
+            return Err(HostError::Address);
+        }
+        if !text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        {
+            return Err(HostError::OddByte);
+        }
+        if text.ends_with('.') {
+            return Err(HostError::TrailingDot);
+        }
+        if text.len() > NAME_LIMIT || text.split('.').any(|label| label.len() > LABEL_LIMIT) {
+            return Err(HostError::TooLong);
+        }
+        let name = text.to_ascii_lowercase();
+        if name.rsplit('.').next().is_some_and(is_number) {
+            return Err(HostError::Address);
+        }
+        if name
+            .split('.')
+            .any(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-'))
+        {
+            return Err(HostError::Label);
+        }
+        if !name.contains('.') {
+            return Err(HostError::SingleLabel);
+        }
+        Ok(Self(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a URL parser would read a host with this last label as an IPv4 address (URL standard, "ends in a number").
+fn is_number(label: &str) -> bool {
+    let hex = label.strip_prefix("0x");
+    (!label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()))
+        || hex.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Host {
+    type Err = HostError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// A [`Host`], or every name with exactly one label more than it: `*.example.com`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// This name.
+    Exact(Host),
+    /// One label, then this name. The name itself does not match, nor do deeper ones.
+    Wildcard(Host),
+}
+
+impl HostPattern {
+    /// Reads `host` or `*.host`.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn parse(text: &str) -> Result<Self, HostError> {
+        let Some(rest) = text.strip_prefix("*.") else {
+            if text.contains('*') {
+                return Err(HostError::Wildcard);
+            }
+            return Host::parse(text).map(Self::Exact);
+        };
+        if rest.contains('*') {
+            return Err(HostError::Wildcard);
+        }
+        match Host::parse(rest) {
+            Err(HostError::SingleLabel) => Err(HostError::WildcardTooWide),
+            other => other.map(Self::Wildcard),
+        }
+    }
+
+    /// Whether `host` is one of the names meant.
+    pub fn matches(&self, host: &Host) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Wildcard(rest) => host
+                .as_str()
+                .split_once('.')
+                .is_some_and(|(_, parent)| parent == rest.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => host.fmt(f),
+            Self::Wildcard(rest) => write!(f, "*.{rest}"),
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = HostError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// Serialises as the text, and reads it back through the one parser.
+macro_rules! serde_as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+serde_as_text!(Host, HostPattern);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("github.com", "github.com")]
+    #[case("API.GitHub.COM", "api.github.com")]
+    #[case("xn--bcher-kva.example", "xn--bcher-kva.example")]
+    #[case("a-b.3com.net", "a-b.3com.net")]
+    #[case("1.2.3.example", "1.2.3.example")]
+    #[case("0x7f.example", "0x7f.example")]
+    fn a_host_name_is_read_and_folded(#[case] text: &str, #[case] read: &str) {
+        assert_eq!(Host::parse(text).unwrap().as_str(), read);
+    }
+
+    #[rstest]
+    #[case("", HostError::Empty)]
+    #[case("github.com.", HostError::TrailingDot)]
+    #[case(".", HostError::TrailingDot)]
+    #[case("localhost", HostError::SingleLabel)]
+    #[case("kubernetes", HostError::SingleLabel)]
+    #[case("127.0.0.1", HostError::Address)]
+    #[case("127.1", HostError::Address)]
+    #[case("2130706433", HostError::Address)]
+    #[case("0x7f000001", HostError::Address)]
+    #[case("0X7F.0.0.0x1", HostError::Address)]
+    #[case("0177.0.0.01", HostError::Address)]
+    #[case("example.0x", HostError::Address)]
+    #[case("a.256", HostError::Address)]
+    #[case("[::1]", HostError::Address)]
+    #[case("::1", HostError::Address)]
+    #[case("::ffff:10.0.0.1", HostError::Address)]
+    #[case("github.com:443", HostError::Address)]
+    #[case("git hub.com", HostError::OddByte)]
+    #[case("github.com\0.evil.example", HostError::OddByte)]
+    #[case("github.com%2eevil.example", HostError::OddByte)]
+    #[case("user@github.com", HostError::OddByte)]
+    #[case("git_hub.com", HostError::OddByte)]
+    #[case("github。com", HostError::OddByte)]
+    #[case("gıthub.com", HostError::OddByte)]
+    #[case("①.example", HostError::OddByte)]
+    #[case("*.github.com", HostError::OddByte)]
+    #[case("a..b", HostError::Label)]
+    #[case(".github.com", HostError::Label)]
+    #[case("-a.example", HostError::Label)]
+    #[case("a-.example", HostError::Label)]
+    fn what_is_not_one_clear_name_is_refused(#[case] text: &str, #[case] error: HostError) {
+        assert_eq!(Host::parse(text), Err(error));
+    }
+
+    #[test]
+    fn names_at_the_bounds() {
+        let label = "a".repeat(63);
+        assert!(Host::parse(&format!("{label}.com")).is_ok());
+        assert_eq!(Host::parse(&format!("{label}a.com")), Err(HostError::TooLong));
+        let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        assert_eq!(longest.len(), 253);
+        assert!(Host::parse(&longest).is_ok());
+        assert_eq!(Host::parse(&format!("{longest}a")), Err(HostError::TooLong));
+    }
+
+    #[rstest]
+    #[case("*.example.com", "a.example.com", true)]
+    #[case("*.example.com", "A.example.COM", true)]
+    #[case("*.example.com", "example.com", false)]
+    #[case("*.example.com", "a.b.example.com", false)]
+    #[case("*.example.com", "evilexample.com", false)]
+    #[case("*.example.com", "a.example.com.evil.org", false)]
+    #[case("example.com", "example.com", true)]
+    #[case("example.com", "a.example.com", false)]
+    #[case("example.com", "example.com.evil.org", false)]
+    fn a_star_is_one_left_label(#[case] pattern: &str, #[case] host: &str, #[case] matches: bool) {
+        let pattern = HostPattern::parse(pattern).unwrap();
+        assert_eq!(pattern.matches(&Host::parse(host).unwrap()), matches);
+    }
+
+    #[rstest]
+    #[case("*", HostError::Wildcard)]
+    #[case("**.example.com", HostError::Wildcard)]
+    #[case("*.*.example.com", HostError::Wildcard)]
+    #[case("a*.example.com", HostError::Wildcard)]
+    #[case("a.*.example.com", HostError::Wildcard)]
+    #[case("*.com", HostError::WildcardTooWide)]
+    #[case("*.127.0.0.1", HostError::Address)]
+    #[case("*.", HostError::Empty)]
+    fn stars_elsewhere_are_refused(#[case] text: &str, #[case] error: HostError) {
+        assert_eq!(HostPattern::parse(text), Err(error));
+    }
+}

@@ -1,0 +1,197 @@
+//! A refusal with its provenance: what, where, why, what to do.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Reason;
+
+/// Kind of a policy layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LayerKind {
+    /// Over every namespace that it selects.
+    ClusterSandboxPolicy,
+    /// Of the run's namespace.
+    SandboxPolicy,
+}
+
+impl LayerKind {
+    /// The kind as in a manifest.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterSandboxPolicy => "ClusterSandboxPolicy",
+            Self::SandboxPolicy => "SandboxPolicy",
+        }
+    }
+}
+
+/// One policy that takes part in a decision. The order is canonical: cluster policies by name, then the namespace's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Layer {
+    /// Its kind.
+    pub kind: LayerKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// Longest message in bytes: an Event's note holds 1024, and the status repeats it.
+const MESSAGE_LIMIT: usize = 1000;
+/// Longest single value in a message, in characters.
+const VALUE_LIMIT: usize = 120;
+/// How many allowed values a message lists.
+const LISTED: usize = 6;
+
+/// Why a run may not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What ends up in the run's status.
+    pub reason: Reason,
+    /// The layer that said no; absent: no layer said anything, or a built-in bound did.
+    pub layer: Option<Layer>,
+    /// The field of the run (or, for a policy that cannot be read, of the policy) that was judged.
+    pub field: String,
+    /// Where in the layer the ceiling stands, such as `limits.images.allowed`.
+    pub rule: Option<String>,
+    /// The value that was offered.
+    pub offered: String,
+    /// Values or patterns that would have been granted.
+    pub allowed: Vec<String>,
+    /// Why the value is not granted.
+    pub why: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Refusal {
+    /// The same refusal with the values that the caller knows to be possible, such as the names of existing policies.
+    #[must_use]
+    pub fn with_allowed(mut self, allowed: Vec<String>) -> Self {
+        self.allowed = allowed;
+        self
+    }
+
+    /// What was refused, where, why, and what to do: one line, at most 1000 bytes, without control characters.
+    pub fn message(&self) -> String {
+        let mut text = self.field.clone();
+        if !self.offered.is_empty() {
+            text += &format!(" `{}`", shown(&self.offered));
+        }
+        text += " is refused";
+        if let Some(layer) = &self.layer {
+            text += &format!(" by {layer}");
+        }
+        if let Some(rule) = &self.rule {
+            text += &format!(" ({rule})");
+        }
+        text += &format!(": {}", self.why);
+        if !self.allowed.is_empty() {
+            text += &format!("; allowed: {}", listed(&self.allowed));
+        }
+        text += &format!("; help: {}", self.help);
+        cut(text, MESSAGE_LIMIT)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// At most [`LISTED`] values, and how many more there are.
+pub(super) fn listed(values: &[String]) -> String {
+    let mut text = values
+        .iter()
+        .take(LISTED)
+        .map(|v| shown(v))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let more = values.len().saturating_sub(LISTED);
+    if more > 0 {
+        text += &format!(" and {more} more");
+    }
+    text
+}
+
+/// A value as it may reach a terminal: control and bidirectional characters escaped, cut to length.
+fn shown(value: &str) -> String {
+    let mut text = String::new();
+    for (count, c) in value.chars().enumerate() {
+        if count == VALUE_LIMIT {
+            text.push('…');
+            break;
+        }
+        if c.is_control() || is_invisible(c) {
+            text.extend(c.escape_unicode());
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// Characters that reorder or hide their neighbours (Unicode bidirectional controls, zero-width, tags).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn cut(mut text: String, limit: usize) -> String {
+    const ELLIPSIS: &str = "…";
+    if text.len() > limit {
+        let end = text.floor_char_boundary(limit.saturating_sub(ELLIPSIS.len()));
+        text.truncate(end);
+        text += ELLIPSIS;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal() -> Refusal {
+        Refusal {
+            reason: Reason::ImageDenied,
+            layer: Some(Layer {
+                kind: LayerKind::SandboxPolicy,
+                name: "default".into(),
+            }),
+            field: "spec.agent.image".into(),
+            rule: Some("limits.images.allowed".into()),
+            offered: "ghcr.io/team-evil/agent:1".into(),
+            allowed: vec!["ghcr.io/team/**".into()],
+            why: "no pattern there matches it".into(),
+            help: "use an image that is allowed".into(),
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_where_why_and_what_to_do() {
+        assert_eq!(
+            refusal().message(),
+            "spec.agent.image `ghcr.io/team-evil/agent:1` is refused by SandboxPolicy/default (limits.images.allowed): \
+             no pattern there matches it; allowed: ghcr.io/team/**; help: use an image that is allowed"
+        );
+    }
+
+    #[test]
+    fn messages_are_bounded_and_carry_no_control_characters() {
+        let hostile = Refusal {
+            offered: "a\u{1b}[2J\u{202e}\n\u{200b}".into(),
+            allowed: (0..100).map(|n| format!("{n}{}", "é".repeat(500))).collect(),
+            ..refusal()
+        };
+        let message = hostile.message();
+        assert!(message.len() <= MESSAGE_LIMIT, "{}", message.len());
+        assert!(message.contains(r"a\u{1b}[2J\u{202e}\u{a}\u{200b}"));
+        assert!(!message.chars().any(|c| c.is_control() || is_invisible(c)));
+    }
+}

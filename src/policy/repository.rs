@@ -1,0 +1,302 @@
+//! URLs of git repositories, in one canonical spelling, and patterns over them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::host::{Host, HostError};
+use super::segments::{SegmentError, SegmentPattern};
+
+/// Port of `https` where the URL names none.
+const HTTPS_PORT: u16 = 443;
+/// Longest URL in bytes, as in the schema.
+const URL_LIMIT: usize = 512;
+
+/// `https://host[:port]/path`: host in lower case, port 443 left out, no user-info, query, fragment or
+/// percent-encoding, no empty or dotted segments, no slash at the end.
+///
+/// A final `.git` is kept, because some forges answer the other spelling with a redirect and git is told to follow
+/// none; patterns ignore it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RepositoryUrl {
+    host: Host,
+    port: u16,
+    path: String,
+    text: String,
+}
+
+/// Why a text is not a [`RepositoryUrl`] or a [`RepositoryPattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RepositoryError {
+    /// Another scheme, or the scp form.
+    #[error("only https:// URLs can be cloned; write git@host:path as https://host/path")]
+    Scheme,
+    /// More than 512 bytes.
+    #[error("the URL is longer than 512 bytes")]
+    TooLong,
+    /// `user@` or `user:password@`.
+    #[error("the URL carries user information: a sandbox holds no credentials, leave it out")]
+    UserInfo,
+    /// Not a number from 1 to 65535 without leading zeros.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// Percent-encoding is a second spelling of the same path.
+    #[error("the path is percent-encoded: write it plainly")]
+    PercentEncoding,
+    /// Query or fragment.
+    #[error("the URL has a query or a fragment: leave it out")]
+    Query,
+    /// A character that no path of a repository needs.
+    #[error("the path has a character other than letters, digits, '-', '_', '.', '~' and '+'")]
+    OddByte,
+    /// Nothing after the host, or an empty or dotted segment.
+    #[error("the path is missing, or has an empty, '.', '..' or '.git' segment")]
+    Path,
+    /// The host.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The pattern's path.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+/// Scheme, host and port, and what stands behind them without the slash.
+fn split(text: &str) -> Result<(Host, u16, &str), RepositoryError> {
+    if text.len() > URL_LIMIT {
+        return Err(RepositoryError::TooLong);
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(RepositoryError::Scheme)?;
+    if !scheme.eq_ignore_ascii_case("https") {
+        return Err(RepositoryError::Scheme);
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.contains('@') {
+        return Err(RepositoryError::UserInfo);
+    }
+    if authority.contains(['?', '#']) || path.contains(['?', '#']) {
+        return Err(RepositoryError::Query);
+    }
+    if path.contains('%') {
+        return Err(RepositoryError::PercentEncoding);
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.contains(['[', ']']) => (host, parse_port(port)?),
+        _ => (authority, HTTPS_PORT),
+    };
+    Ok((Host::parse(host)?, port, path))
+}
+
+fn parse_port(text: &str) -> Result<u16, RepositoryError> {
+    if !text.bytes().all(|b| b.is_ascii_digit()) || text.starts_with('0') {
+        return Err(RepositoryError::Port);
+    }
+    text.parse().map_err(|_| RepositoryError::Port)
+}
+
+fn check_segment(segment: &str) -> Result<(), RepositoryError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.~+".contains(&b);
+    if !segment.bytes().all(allowed) {
+        return Err(RepositoryError::OddByte);
+    }
+    if matches!(segment, "" | "." | "..") || segment.eq_ignore_ascii_case(".git") {
+        return Err(RepositoryError::Path);
+    }
+    Ok(())
+}
+
+fn origin(host: &Host, port: u16) -> String {
+    if port == HTTPS_PORT {
+        format!("https://{host}")
+    } else {
+        format!("https://{host}:{port}")
+    }
+}
+
+impl RepositoryUrl {
+    /// Reads a URL into its canonical spelling.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub fn parse(text: &str) -> Result<Self, RepositoryError> {
+        let (host, port, path) = split(text)?;
+        let path = path.strip_suffix('/').unwrap_or(path);
+        path.split('/').try_for_each(check_segment)?;
+        let text = format!("{}/{path}", origin(&host, port));
+        let path = path.strip_suffix(".git").unwrap_or(path).to_owned();
+        Ok(Self {
+            host,
+            port,
+            path,
+            text,
+        })
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port; 443 where the URL names none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The canonical spelling, to be handed to git.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for RepositoryUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for RepositoryUrl {
+    type Err = RepositoryError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// `https://host[:port]/path` with `*` for one whole segment and a final `**` for one or more. Never a wildcard host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RepositoryPattern {
+    host: Host,
+    port: u16,
+    path: SegmentPattern,
+}
+
+impl RepositoryPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`RepositoryError`].
+    pub fn parse(text: &str) -> Result<Self, RepositoryError> {
+        let (host, port, path) = split(text)?;
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if path.is_empty() {
+            return Err(RepositoryError::Path);
+        }
+        let path = SegmentPattern::parse(path.strip_suffix(".git").unwrap_or(path))?;
+        path.literals().try_for_each(check_segment)?;
+        Ok(Self { host, port, path })
+    }
+
+    /// Whether `url` is one of the repositories meant.
+    pub fn matches(&self, url: &RepositoryUrl) -> bool {
+        self.host == url.host && self.port == url.port && self.path.matches(&url.path)
+    }
+}
+
+impl fmt::Display for RepositoryPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", origin(&self.host, self.port), self.path)
+    }
+}
+
+impl FromStr for RepositoryPattern {
+    type Err = RepositoryError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("https://github.com/team/app", "https://github.com/team/app")]
+    #[case("HTTPS://GitHub.COM/Team/app", "https://github.com/Team/app")]
+    #[case("https://github.com:443/team/app", "https://github.com/team/app")]
+    #[case(
+        "https://git.example.com:8443/app.git",
+        "https://git.example.com:8443/app.git"
+    )]
+    #[case("https://github.com/team/app/", "https://github.com/team/app")]
+    #[case(
+        "https://git.example.com/a/b/c/d~e+f_g",
+        "https://git.example.com/a/b/c/d~e+f_g"
+    )]
+    fn urls_have_one_spelling(#[case] text: &str, #[case] canonical: &str) {
+        assert_eq!(RepositoryUrl::parse(text).unwrap().as_str(), canonical);
+        assert_eq!(RepositoryUrl::parse(canonical).unwrap().as_str(), canonical);
+    }
+
+    #[rstest]
+    #[case("git@github.com:team/app.git", RepositoryError::Scheme)]
+    #[case("github.com/team/app", RepositoryError::Scheme)]
+    #[case("http://github.com/team/app", RepositoryError::Scheme)]
+    #[case("ssh://git@github.com/team/app", RepositoryError::Scheme)]
+    #[case("file:///etc", RepositoryError::Scheme)]
+    #[case("ext::sh -c id", RepositoryError::Scheme)]
+    #[case(" https://github.com/team/app", RepositoryError::Scheme)]
+    #[case("https://user@github.com/team/app", RepositoryError::UserInfo)]
+    #[case("https://user:word@github.com/team/app", RepositoryError::UserInfo)]
+    #[case("https://github.com@evil.example/team/app", RepositoryError::UserInfo)]
+    #[case("https://github.com:0/team/app", RepositoryError::Port)]
+    #[case("https://github.com:65536/team/app", RepositoryError::Port)]
+    #[case("https://github.com:0443/team/app", RepositoryError::Port)]
+    #[case("https://github.com:/team/app", RepositoryError::Port)]
+    #[case("https://github.com:+443/team/app", RepositoryError::Port)]
+    #[case("https://github.com/team%2fapp", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/%74eam/app", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team/app?x=1", RepositoryError::Query)]
+    #[case("https://github.com/team/app#x", RepositoryError::Query)]
+    #[case("https://github.com?/team/app", RepositoryError::Query)]
+    #[case("https://github.com/team\\app", RepositoryError::OddByte)]
+    #[case("https://github.com/team app", RepositoryError::OddByte)]
+    #[case("https://github.com/team\napp", RepositoryError::OddByte)]
+    #[case("https://github.com/team/äpp", RepositoryError::OddByte)]
+    #[case("https://github.com/team/*", RepositoryError::OddByte)]
+    #[case("https://github.com", RepositoryError::Path)]
+    #[case("https://github.com/", RepositoryError::Path)]
+    #[case("https://github.com//team/app", RepositoryError::Path)]
+    #[case("https://github.com/team//app", RepositoryError::Path)]
+    #[case("https://github.com/team/../app", RepositoryError::Path)]
+    #[case("https://github.com/team/./app", RepositoryError::Path)]
+    #[case("https://github.com/team/.git", RepositoryError::Path)]
+    #[case("https://github.com/team/app//", RepositoryError::Path)]
+    #[case("https://127.0.0.1/team/app", RepositoryError::Host(HostError::Address))]
+    #[case("https://[::1]:443/team/app", RepositoryError::Host(HostError::Address))]
+    #[case("https://localhost/team/app", RepositoryError::Host(HostError::SingleLabel))]
+    #[case("https://github.com./team/app", RepositoryError::Host(HostError::TrailingDot))]
+    #[case("https:///team/app", RepositoryError::Host(HostError::Empty))]
+    fn other_urls_are_refused(#[case] text: &str, #[case] error: RepositoryError) {
+        assert_eq!(RepositoryUrl::parse(text), Err(error));
+    }
+
+    #[rstest]
+    #[case("https://github.com/team/app", "https://github.com/team/app.git", true)]
+    #[case("https://github.com/team/app.git", "https://github.com/team/app", true)]
+    #[case("https://GITHUB.com:443/team/app", "https://github.com/team/app", true)]
+    #[case("https://github.com/team/*", "https://github.com/team/app", true)]
+    #[case("https://github.com/team/*", "https://github.com/team-evil/app", false)]
+    #[case("https://github.com/team/*", "https://github.com/team/sub/app", false)]
+    #[case("https://github.com/team/**", "https://github.com/team/sub/app", true)]
+    #[case("https://github.com/**", "https://github.com/team/app", true)]
+    #[case("https://github.com/**", "https://github.com:8443/team/app", false)]
+    #[case("https://github.com/**", "https://github.com.evil.example/team/app", false)]
+    #[case("https://github.com/Team/*", "https://github.com/team/app", false)]
+    fn patterns_compare_host_port_and_segments(
+        #[case] pattern: &str,
+        #[case] url: &str,
+        #[case] matches: bool,
+    ) {
+        let pattern = RepositoryPattern::parse(pattern).unwrap();
+        assert_eq!(pattern.matches(&RepositoryUrl::parse(url).unwrap()), matches);
+    }
+
+    #[rstest]
+    #[case("https://*.example.com/team/*")]
+    #[case("https://github.com")]
+    #[case("https://github.com/team*")]
+    #[case("https://github.com/**/app")]
+    #[case("https://github.com/team/../*")]
+    #[case("**")]
+    fn patterns_that_could_be_misread_are_refused(#[case] text: &str) {
+        assert!(RepositoryPattern::parse(text).is_err());
+    }
+}

@@ -1,0 +1,274 @@
+//! Resources of the agent's container: defaults first, then ceilings. The answer is always complete.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::layers::Opinions;
+use super::quantity::Amount;
+use super::refusal::{Layer, Refusal};
+use crate::api::{Reason, Resources, SandboxPolicy};
+
+/// A resource that an agent can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Processor time.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// Disk: the container's writable layer, its logs and its emptyDir volumes.
+    EphemeralStorage,
+}
+
+/// Another resource, such as a device: nothing here governs it, so nothing grants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("only cpu, memory and ephemeral-storage can be given to an agent")]
+pub struct UnknownResource;
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::EphemeralStorage];
+
+    /// Reads the name that Kubernetes has for it.
+    ///
+    /// # Errors
+    /// [`UnknownResource`].
+    pub fn parse(name: &str) -> Result<Self, UnknownResource> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or(UnknownResource)
+    }
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::EphemeralStorage => "ephemeral-storage",
+        }
+    }
+
+    /// Request where neither run nor policy says anything.
+    pub const fn default_request(self) -> &'static str {
+        match self {
+            Self::Cpu => "500m",
+            Self::Memory => "1Gi",
+            Self::EphemeralStorage => "2Gi",
+        }
+    }
+
+    /// Limit where neither run nor policy says anything.
+    pub const fn default_limit(self) -> &'static str {
+        match self {
+            Self::Cpu => "2",
+            Self::Memory => "4Gi",
+            Self::EphemeralStorage => "10Gi",
+        }
+    }
+
+    /// Ceiling where no policy names a lower one.
+    pub const fn built_in_ceiling(self) -> &'static str {
+        match self {
+            Self::Cpu => "16",
+            Self::Memory => "64Gi",
+            Self::EphemeralStorage => "100Gi",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Request and limit of one resource.
+struct Pair {
+    request: Amount,
+    limit: Amount,
+}
+
+/// What one source says of one resource.
+#[derive(Default)]
+struct Ask {
+    request: Option<Amount>,
+    limit: Option<Amount>,
+}
+
+/// Resolves requests and limits for all of [`Kind::ALL`].
+///
+/// # Errors
+/// A refusal if the run asks for an unknown resource, for more than a ceiling, or for a request above its limit.
+pub fn decide(
+    ask: Option<&Resources>,
+    policy: &SandboxPolicy,
+    layers: &[Opinions],
+) -> Result<Resources, Refusal> {
+    let source = Source {
+        path: "spec.resources",
+        layer: None,
+    };
+    let policy_layer = layers.last().map(|opinions| &opinions.layer);
+    let defaults = policy
+        .spec
+        .defaults
+        .as_ref()
+        .and_then(|defaults| defaults.resources.as_ref());
+    let default_source = Source {
+        path: "spec.defaults.resources",
+        layer: policy_layer,
+    };
+    for (resources, source) in [(ask, &source), (defaults, &default_source)] {
+        resources.map_or(Ok(()), |resources| source.check_names(resources))?;
+    }
+    let mut decided = Resources::default();
+    for kind in Kind::ALL {
+        let built_in = Pair {
+            request: source.read(kind, "requests", kind.default_request())?,
+            limit: source.read(kind, "limits", kind.default_limit())?,
+        };
+        let default = default_source.overlay(kind, default_source.ask(kind, defaults)?, built_in)?;
+        let ceilings = ceilings(kind, layers, &source)?;
+        let default = clamp(default, &ceilings);
+        let asked = source.ask(kind, ask)?;
+        for (part, amount) in [("requests", &asked.request), ("limits", &asked.limit)] {
+            check_ceiling(kind, part, amount.as_ref(), &ceilings)?;
+        }
+        let Pair { request, limit } = source.overlay(kind, asked, default)?;
+        decided.requests.insert(kind.to_string(), request.to_quantity());
+        decided.limits.insert(kind.to_string(), limit.to_quantity());
+    }
+    Ok(decided)
+}
+
+/// The strictest ceiling and who set it; `None`: it is built in.
+struct Ceiling<'a> {
+    amount: Amount,
+    layer: Option<&'a Layer>,
+}
+
+fn ceilings<'a>(kind: Kind, layers: &'a [Opinions], source: &Source<'_>) -> Result<Ceiling<'a>, Refusal> {
+    let built_in = Ceiling {
+        amount: source.read(kind, "limits", kind.built_in_ceiling())?,
+        layer: None,
+    };
+    let of_layer = |opinions: &'a Opinions| {
+        let amount = opinions.max_resources.get(&kind)?.clone();
+        Some(Ceiling {
+            amount,
+            layer: Some(&opinions.layer),
+        })
+    };
+    let strictest = |least: Ceiling<'a>, next: Ceiling<'a>| {
+        // On a tie a layer's word goes before the built-in one, and the first layer's before the others'.
+        let earlier = next.amount < least.amount || (next.amount == least.amount && least.layer.is_none());
+        if earlier { next } else { least }
+    };
+    Ok(layers.iter().filter_map(of_layer).fold(built_in, strictest))
+}
+
+/// A default above a ceiling is cut down to it.
+fn clamp(pair: Pair, ceiling: &Ceiling<'_>) -> Pair {
+    let limit = pair.limit.min(ceiling.amount.clone());
+    Pair {
+        request: pair.request.min(limit.clone()),
+        limit,
+    }
+}
+
+/// An ask above a ceiling is refused.
+fn check_ceiling(kind: Kind, part: &str, ask: Option<&Amount>, ceiling: &Ceiling<'_>) -> Result<(), Refusal> {
+    let Some(ask) = ask.filter(|ask| **ask > ceiling.amount) else {
+        return Ok(());
+    };
+    Err(Refusal {
+        reason: Reason::PolicyDenied,
+        layer: ceiling.layer.cloned(),
+        field: format!("spec.resources.{part}.{kind}"),
+        rule: Some(ceiling.layer.map_or("built-in ceiling".to_owned(), |_| {
+            format!("limits.maxResources.{kind}")
+        })),
+        offered: ask.as_str().to_owned(),
+        allowed: vec![format!("up to {}", ceiling.amount.as_str())],
+        why: "it is above the ceiling".to_owned(),
+        help: "ask for less, or leave the resource out to get the default".to_owned(),
+    })
+}
+
+/// Where requests and limits were read, for refusals.
+struct Source<'a> {
+    path: &'static str,
+    layer: Option<&'a Layer>,
+}
+
+impl Source<'_> {
+    fn refuse(&self, field: String, offered: &str, why: &dyn fmt::Display) -> Refusal {
+        Refusal {
+            reason: Reason::PolicyDenied,
+            layer: self.layer.cloned(),
+            field,
+            rule: None,
+            offered: offered.to_owned(),
+            allowed: Vec::new(),
+            why: why.to_string(),
+            help: "give cpu, memory and ephemeral-storage positive quantities such as 500m or 4Gi, requests not above limits"
+                .to_owned(),
+        }
+    }
+
+    fn check_names(&self, resources: &Resources) -> Result<(), Refusal> {
+        for (part, amounts) in [("requests", &resources.requests), ("limits", &resources.limits)] {
+            for name in amounts.keys() {
+                let field = format!("{}.{part}", self.path);
+                Kind::parse(name).map_err(|error| self.refuse(field, name, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, kind: Kind, part: &str, text: &str) -> Result<Amount, Refusal> {
+        Amount::parse(text).map_err(|error| self.refuse(format!("{}.{part}.{kind}", self.path), text, &error))
+    }
+
+    fn ask(&self, kind: Kind, resources: Option<&Resources>) -> Result<Ask, Refusal> {
+        let Some(resources) = resources else {
+            return Ok(Ask::default());
+        };
+        let read = |part, quantity: Option<&Quantity>| {
+            quantity
+                .map(|quantity| self.read(kind, part, &quantity.0))
+                .transpose()
+        };
+        Ok(Ask {
+            request: read("requests", resources.requests.get(kind.as_str()))?,
+            limit: read("limits", resources.limits.get(kind.as_str()))?,
+        })
+    }
+
+    /// What this source says, over what stands below it. As in a pod, a limit alone is the request too; a request
+    /// alone keeps the limit below, raised to the request where need be.
+    fn overlay(&self, kind: Kind, ask: Ask, below: Pair) -> Result<Pair, Refusal> {
+        let pair = match (ask.request, ask.limit) {
+            (None, None) => below,
+            (None, Some(limit)) => Pair {
+                request: limit.clone(),
+                limit,
+            },
+            (Some(request), None) => Pair {
+                limit: below.limit.max(request.clone()),
+                request,
+            },
+            (Some(request), Some(limit)) => Pair { request, limit },
+        };
+        if pair.request > pair.limit {
+            let field = format!("{}.requests.{kind}", self.path);
+            return Err(self.refuse(
+                field,
+                pair.request.as_str(),
+                &format!("it is above the limit {}", pair.limit.as_str()),
+            ));
+        }
+        Ok(pair)
+    }
+}

@@ -1,0 +1,121 @@
+//! Patterns over `/`-separated paths: whole segments, never string prefixes, so that `team` is not `team-evil`.
+
+use std::fmt;
+
+/// One segment of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Segment {
+    Literal(String),
+    One,
+}
+
+/// A path with `*` for exactly one segment and `**`, at the end only, for one or more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SegmentPattern {
+    fixed: Vec<Segment>,
+    any_rest: bool,
+}
+
+/// Why a text is not a [`SegmentPattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentError {
+    /// Two slashes in a row, or one at an end.
+    #[error("the path is empty or has an empty segment")]
+    Empty,
+    /// A star inside a segment, or `**` before the end.
+    #[error("'*' stands for one whole segment, '**' for any number of them at the end only")]
+    Star,
+}
+
+impl SegmentPattern {
+    /// Reads `a/b`, `a/*`, `a/**`. The caller checks which characters a literal may have.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn parse(text: &str) -> Result<Self, SegmentError> {
+        let mut segments: Vec<&str> = text.split('/').collect();
+        let any_rest = segments.last() == Some(&"**");
+        if any_rest {
+            segments.pop();
+        }
+        let fixed = segments.into_iter().map(segment).collect::<Result<_, _>>()?;
+        Ok(Self { fixed, any_rest })
+    }
+
+    /// The literal segments.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.fixed.iter().filter_map(|segment| match segment {
+            Segment::Literal(text) => Some(text.as_str()),
+            Segment::One => None,
+        })
+    }
+
+    /// Whether `path` has the segments meant.
+    pub fn matches(&self, path: &str) -> bool {
+        let mut rest = path.split('/');
+        let fixed_match = self.fixed.iter().all(|segment| {
+            rest.next().is_some_and(|found| match segment {
+                Segment::Literal(text) => text == found,
+                Segment::One => true,
+            })
+        });
+        fixed_match && rest.next().is_some() == self.any_rest
+    }
+}
+
+fn segment(text: &str) -> Result<Segment, SegmentError> {
+    match text {
+        "" => Err(SegmentError::Empty),
+        "*" => Ok(Segment::One),
+        _ if text.contains('*') => Err(SegmentError::Star),
+        _ => Ok(Segment::Literal(text.to_owned())),
+    }
+}
+
+impl fmt::Display for SegmentPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let segments = self.fixed.iter().map(|segment| match segment {
+            Segment::Literal(text) => text.as_str(),
+            Segment::One => "*",
+        });
+        let rest = self.any_rest.then_some("**");
+        f.write_str(&segments.chain(rest).collect::<Vec<_>>().join("/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("team/app", "team/app", true)]
+    #[case("team/app", "team/app2", false)]
+    #[case("team/app", "team/app/x", false)]
+    #[case("team/*", "team/app", true)]
+    #[case("team/*", "team", false)]
+    #[case("team/*", "team/app/x", false)]
+    #[case("team/*", "team-evil/app", false)]
+    #[case("team/**", "team/app/x", true)]
+    #[case("team/**", "team", false)]
+    #[case("team/**", "team-evil/app", false)]
+    #[case("**", "anything/at/all", true)]
+    #[case("*/app", "team/app", true)]
+    fn whole_segments_are_compared(#[case] pattern: &str, #[case] path: &str, #[case] matches: bool) {
+        let parsed = SegmentPattern::parse(pattern).unwrap();
+        assert_eq!(parsed.matches(path), matches);
+        assert_eq!(parsed.to_string(), pattern);
+    }
+
+    #[rstest]
+    #[case("", SegmentError::Empty)]
+    #[case("/team", SegmentError::Empty)]
+    #[case("team/", SegmentError::Empty)]
+    #[case("team//app", SegmentError::Empty)]
+    #[case("team*", SegmentError::Star)]
+    #[case("**/app", SegmentError::Star)]
+    #[case("***", SegmentError::Star)]
+    fn other_patterns_are_refused(#[case] pattern: &str, #[case] error: SegmentError) {
+        assert_eq!(SegmentPattern::parse(pattern), Err(error));
+    }
+}
