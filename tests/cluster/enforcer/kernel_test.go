@@ -72,6 +72,16 @@ func expect(t *testing.T, claim string, reached, should bool) {
 	}
 }
 
+// expectFlow opens a flow: what should get through is given time, what should not is given up on soon.
+func expectFlow(t *testing.T, claim string, from place, protocol, address string, should bool) {
+	t.Helper()
+	within := impatience
+	if should {
+		within = patienceForAnswers
+	}
+	expect(t, claim, from.reaches(protocol, address, within), should)
+}
+
 func TestNewFlows(t *testing.T) {
 	n := newNetwork(t)
 	for _, inside := range []place{n.heron, n.stork, n.node, n.world} {
@@ -101,15 +111,15 @@ func TestNewFlows(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n.put(t, bothPods, test.policies...)
-			expect(t, "heron → stork:7", n.heron.reaches("tcp", storkAddress+":7"), test.pod7)
-			expect(t, "heron → stork:8", n.heron.reaches("tcp", storkAddress+":8"), test.pod8)
-			expect(t, "heron → node", n.heron.reaches("tcp", nodeAddress+":7"), test.node)
-			expect(t, "heron → world", n.heron.reaches("tcp", worldAddress+":7"), test.world)
-			expect(t, "stork → heron", n.stork.reaches("tcp", heronAddress+":8"), test.back)
-			expect(t, "world → heron", n.world.reaches("tcp", heronAddress+":8"), test.fromOut)
-			expect(t, "node → heron (always)", n.node.reaches("tcp", heronAddress+":7"), true)
-			expect(t, "node → heron by UDP (always)", n.node.reaches("udp", heronAddress+":7"), true)
-			expect(t, "heron → stork:8 by UDP", n.heron.reaches("udp", storkAddress+":8"), test.pod8 && test.name != "egress to a number")
+			expectFlow(t, "heron → stork:7", n.heron, "tcp", storkAddress+":7", test.pod7)
+			expectFlow(t, "heron → stork:8", n.heron, "tcp", storkAddress+":8", test.pod8)
+			expectFlow(t, "heron → node", n.heron, "tcp", nodeAddress+":7", test.node)
+			expectFlow(t, "heron → world", n.heron, "tcp", worldAddress+":7", test.world)
+			expectFlow(t, "stork → heron", n.stork, "tcp", heronAddress+":8", test.back)
+			expectFlow(t, "world → heron", n.world, "tcp", heronAddress+":8", test.fromOut)
+			expectFlow(t, "node → heron (always)", n.node, "tcp", heronAddress+":7", true)
+			expectFlow(t, "node → heron by UDP (always)", n.node, "udp", heronAddress+":7", true)
+			expectFlow(t, "heron → stork:8 by UDP", n.heron, "udp", storkAddress+":8", test.pod8 && test.name != "egress to a number")
 		})
 	}
 }
@@ -120,14 +130,14 @@ func TestFlowsThatWereOpenAreCutBothWays(t *testing.T) {
 	for name, policy := range map[string]*networkingv1.NetworkPolicy{"client": noEgress("heron"), "server": noIngress("stork")} {
 		for _, protocol := range []string{"tcp", "udp"} {
 			n.put(t, bothPods)
-			open, err := n.heron.dial(protocol, storkAddress+":7")
-			if err != nil || !answers(open, "first", impatience) {
+			open, err := n.heron.dial(protocol, storkAddress+":7", patienceForAnswers)
+			if err != nil || !answers(open, "first", patienceForAnswers) {
 				t.Fatalf("%s without a policy: %v", protocol, err)
 			}
 			n.put(t, bothPods, policy)
 			expect(t, protocol+" once the "+name+" is isolated", answers(open, "second", impatience), false)
 			n.put(t, bothPods)
-			expect(t, protocol+" when the policy is gone", answers(open, "third", 5*time.Second), true)
+			expect(t, protocol+" when the policy is gone", answers(open, "third", patienceForAnswers), true)
 		}
 	}
 }
@@ -146,26 +156,26 @@ func TestRepliesOfACutFlowAreCut(t *testing.T) {
 	}
 	t.Cleanup(func() { server.Close() })
 	n.put(t, bothPods, noEgress("stork"))
-	client, err := n.heron.dial("udp", storkAddress+":53")
+	client, err := n.heron.dial("udp", storkAddress+":53", patienceForAnswers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client.Write([]byte("question"))
 	buffer := make([]byte, 100)
-	server.SetDeadline(time.Now().Add(impatience))
+	server.SetDeadline(time.Now().Add(patienceForAnswers))
 	_, peer, err := server.ReadFrom(buffer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	push := func() bool {
+	push := func(within time.Duration) bool {
 		server.WriteTo([]byte("answer"), peer)
-		client.SetReadDeadline(time.Now().Add(impatience))
+		client.SetReadDeadline(time.Now().Add(within))
 		_, err := client.Read(buffer)
 		return err == nil
 	}
-	expect(t, "a reply while the flow is allowed, though the server may open none", push(), true)
+	expect(t, "a reply while the flow is allowed, though the server may open none", push(patienceForAnswers), true)
 	n.put(t, bothPods, noEgress("stork"), noIngress("stork"))
-	expect(t, "a reply after the flow was forbidden", push(), false)
+	expect(t, "a reply after the flow was forbidden", push(impatience), false)
 }
 
 func TestAnAddressNobodyOwnsHasNoNetwork(t *testing.T) {
@@ -179,9 +189,9 @@ func TestAnAddressNobodyOwnsHasNoNetwork(t *testing.T) {
 			pods = bothPods[1:]
 		}
 		n.put(t, pods)
-		expect(t, "to the node", n.heron.reaches("tcp", nodeAddress+":7"), known)
-		expect(t, "to the world", n.heron.reaches("tcp", worldAddress+":7"), known)
-		expect(t, "to a pod", n.heron.reaches("udp", storkAddress+":7"), known)
+		expectFlow(t, "to the node", n.heron, "tcp", nodeAddress+":7", known)
+		expectFlow(t, "to the world", n.heron, "tcp", worldAddress+":7", known)
+		expectFlow(t, "to a pod", n.heron, "udp", storkAddress+":7", known)
 	}
 }
 
@@ -189,9 +199,7 @@ func TestAnAddressThatChangesHandsBringsNoFlows(t *testing.T) {
 	n := newNetwork(t)
 	n.stork.echo(":7")
 	n.put(t, bothPods)
-	if !n.heron.reaches("udp", storkAddress+":7") {
-		t.Fatal("no flow to begin with")
-	}
+	expectFlow(t, "a flow to begin with", n.heron, "udp", storkAddress+":7", true)
 	tracked := func() string {
 		var found string
 		n.node.do(func() error {
@@ -217,9 +225,9 @@ func TestServicesAreJudgedByTheirPods(t *testing.T) {
 	toStork := networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{
 		{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "stork"}}}}}
 	n.put(t, bothPods, noEgress("heron", toStork))
-	expect(t, "a service of a pod that policy allows", n.heron.reaches("tcp", "10.96.0.9:99"), true)
+	expectFlow(t, "a service of a pod that policy allows", n.heron, "tcp", "10.96.0.9:99", true)
 	n.put(t, bothPods, noEgress("heron"))
-	expect(t, "the same when it does not", n.heron.reaches("tcp", "10.96.0.9:99"), false)
+	expectFlow(t, "the same when it does not", n.heron, "tcp", "10.96.0.9:99", false)
 }
 
 func TestPodsSpeakIPv4Only(t *testing.T) {
@@ -227,13 +235,13 @@ func TestPodsSpeakIPv4Only(t *testing.T) {
 	n.heron.run("ip", "address", "add", "fd00::b/64", "dev", "eth0", "nodad")
 	n.stork.run("ip", "address", "add", "fd00::c/64", "dev", "eth0", "nodad")
 	n.stork.echo(":7")
-	expect(t, "IPv6 without the enforcer", n.heron.reaches("tcp", "[fd00::c]:7"), true)
+	expectFlow(t, "IPv6 without the enforcer", n.heron, "tcp", "[fd00::c]:7", true)
 	if err := n.node.do(func() error { return n.tables.start(context.Background(), podCIDR) }); err != nil {
 		t.Fatal(err)
 	}
 	n.put(t, bothPods)
-	expect(t, "IPv6 with it", n.heron.reaches("tcp", "[fd00::c]:7"), false)
-	expect(t, "IPv4 beside it", n.heron.reaches("tcp", storkAddress+":7"), true)
+	expectFlow(t, "IPv6 with it", n.heron, "tcp", "[fd00::c]:7", false)
+	expectFlow(t, "IPv4 beside it", n.heron, "tcp", storkAddress+":7", true)
 }
 
 func TestTheFenceStandsBeforeTheFirstWordAndAfterTheLast(t *testing.T) {
@@ -253,13 +261,13 @@ func TestTheFenceStandsBeforeTheFirstWordAndAfterTheLast(t *testing.T) {
 		if err := n.node.do(each.step); err != nil {
 			t.Fatalf("%s: %v", each.claim, err)
 		}
-		expect(t, each.claim, n.heron.reaches("tcp", storkAddress+":7"), each.open)
+		expectFlow(t, each.claim, n.heron, "tcp", storkAddress+":7", each.open)
 	}
 	n.put(t, bothPods, noEgress("stork"))
 	if err := n.node.do(func() error { return n.tables.start(context.Background(), podCIDR) }); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "a restarted enforcer keeps what it finds", n.heron.reaches("tcp", storkAddress+":7"), true)
+	expectFlow(t, "a restarted enforcer keeps what it finds", n.heron, "tcp", storkAddress+":7", true)
 }
 
 func TestTwoHundredPodsAreQuick(t *testing.T) {

@@ -18,6 +18,9 @@ import (
 // impatience is how long a test waits for something that should not arrive.
 const impatience = 400 * time.Millisecond
 
+// patienceForAnswers is how long it waits for what should arrive, retransmissions on a busy machine included.
+const patienceForAnswers = 5 * time.Second
+
 // place is a network namespace without a name: it ends with the test's process.
 type place struct {
 	t      *testing.T
@@ -192,10 +195,10 @@ func (p place) echo(address string) {
 }
 
 // dial opens a flow from inside.
-func (p place) dial(protocol, address string) (net.Conn, error) {
+func (p place) dial(protocol, address string, within time.Duration) (net.Conn, error) {
 	var connection net.Conn
 	err := p.do(func() (err error) {
-		connection, err = (&net.Dialer{Timeout: impatience}).DialContext(context.Background(), protocol, address)
+		connection, err = (&net.Dialer{Timeout: within}).DialContext(context.Background(), protocol, address)
 		return err
 	})
 	if err == nil {
@@ -223,9 +226,9 @@ func answers(connection net.Conn, word string, within time.Duration) bool {
 }
 
 // reaches says whether a new flow from inside gets an answer.
-func (p place) reaches(protocol, address string) bool {
-	connection, err := p.dial(protocol, address)
-	return err == nil && answers(connection, "hello", impatience)
+func (p place) reaches(protocol, address string, within time.Duration) bool {
+	connection, err := p.dial(protocol, address, within)
+	return err == nil && answers(connection, "hello", within)
 }
 
 // flowsOf lists what the connection tracker of this namespace knows of an address.

@@ -79,9 +79,9 @@ func TestPolicies(t *testing.T) {
 		},
 		"egress rules without policyTypes isolate both ways": {
 			[]*networkingv1.NetworkPolicy{policy("marsh", "out", *app("heron"), func(spec *networkingv1.NetworkPolicySpec) {
-				spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}}
+				spec.Egress = []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{number(80)}}}
 			})},
-			[]flow{tcp(heron, otter, 80)}, []flow{tcp(otter, heron, 80)},
+			[]flow{tcp(heron, otter, 80)}, []flow{tcp(otter, heron, 80), tcp(heron, world, 443)},
 		},
 		"a pod selector speaks of the policy's own namespace": {
 			[]*networkingv1.NetworkPolicy{policy("marsh", "in", *app("heron"), from(
