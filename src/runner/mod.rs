@@ -1,11 +1,34 @@
 //! What runs beside the agent in its pod: `prepare` before it, `sidecar` with it.
 
+pub mod clone;
+pub mod contract;
+pub mod control;
+pub mod forward;
+pub mod git;
+pub mod paths;
+pub mod prepare;
+pub mod probe;
+pub mod report;
+pub mod text;
+pub mod work_tree;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+
+use self::paths::Paths;
+use crate::wire::runner::{NODE_IP_ENV, PREPARE_ENV, PrepareSpec, VERSION};
+
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Which container this is.
     #[command(subcommand)]
     pub container: Container,
+    /// Directory that stands for `/`; tests have one of their own.
+    #[arg(long, default_value = "/", hide = true)]
+    pub root: PathBuf,
 }
 
 /// The containers of a run's pod that are ours.
@@ -17,16 +40,71 @@ pub enum Container {
     Sidecar,
 }
 
+/// Why a container ends with an error. Its termination message says more.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The order in the environment cannot be read.
+    #[error("{variable} cannot be read: {problem}")]
+    Order {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Files, sockets, signals.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The work failed and was reported.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Runs one container's work to its end.
 ///
 /// # Errors
 /// The work failed; the termination message says how.
-pub async fn run(args: Args) -> Result<(), std::io::Error> {
+pub async fn run(args: Args) -> Result<(), RunnerError> {
+    let paths = Paths::new(args.root);
     match args.container {
-        Container::Prepare => Ok(()),
+        Container::Prepare => run_prepare(&paths).await,
         Container::Sidecar => {
             crate::serve::shutdown_on_signal()?.cancelled().await;
             Ok(())
         }
+    }
+}
+
+async fn run_prepare(paths: &Paths) -> Result<(), RunnerError> {
+    let spec: PrepareSpec = order(PREPARE_ENV, |spec: &PrepareSpec| spec.version)?;
+    let report = prepare::run(&spec, node()?, paths).await;
+    report::write_prepare(&paths.termination_log(), &report)?;
+    match report.failure {
+        None => Ok(()),
+        Some(failure) => Err(RunnerError::Failed(format!(
+            "{}: {}",
+            failure.reason, failure.message
+        ))),
+    }
+}
+
+/// The order in a variable, of the version that this program knows.
+fn order<T: DeserializeOwned>(variable: &'static str, version: impl Fn(&T) -> u32) -> Result<T, RunnerError> {
+    let problem = |problem: String| RunnerError::Order { variable, problem };
+    let text = std::env::var(variable).map_err(|error| problem(error.to_string()))?;
+    let order: T = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
+    match version(&order) {
+        VERSION => Ok(order),
+        other => Err(problem(format!("version {other} is not {VERSION}"))),
+    }
+}
+
+/// Address of the pod's node, where the environment has it.
+fn node() -> Result<Option<IpAddr>, RunnerError> {
+    match std::env::var(NODE_IP_ENV) {
+        Err(_) => Ok(None),
+        Ok(text) => text.parse().map(Some).map_err(|_| RunnerError::Order {
+            variable: NODE_IP_ENV,
+            problem: format!("{} is no address", text::escape(text.as_bytes())),
+        }),
     }
 }

@@ -1,0 +1,384 @@
+//! Calls of git: no configuration, attributes, hooks or templates from anywhere, a deadline, bounded output.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::text::last_line;
+
+/// How often a watchdog looks whether the work was given up.
+const WATCH: Duration = Duration::from_millis(100);
+/// Bytes of complaints that are kept.
+const COMPLAINTS: usize = 16 * 1024;
+
+/// Settings of every call. They are given on the command line, which no repository can override.
+const SETTINGS: &[&str] = &[
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.askPass=/bin/false",
+    "core.autocrlf=false",
+    "core.safecrlf=false",
+    "core.protectHFS=true",
+    "core.protectNTFS=true",
+    // Larger files are treated as binary: the cost of a line-wise difference is quadratic at worst.
+    "core.bigFileThreshold=16m",
+    "credential.helper=",
+    "fetch.recurseSubmodules=false",
+    "submodule.recurse=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "transfer.fsckObjects=true",
+];
+
+/// Why a call of git gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// It could not be started, fed or read.
+    #[error("git cannot be run: {0}")]
+    Io(#[from] std::io::Error),
+    /// It complained.
+    #[error("git {command}: {complaint}")]
+    Failed {
+        /// The subcommand.
+        command: String,
+        /// Its last line of complaint.
+        complaint: String,
+    },
+    /// The deadline passed.
+    #[error("git {0} did not end in time")]
+    TimedOut(String),
+    /// It printed more than allowed.
+    #[error("git {command} printed more than {limit} bytes")]
+    TooLong {
+        /// The subcommand.
+        command: String,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// When work must end at the latest; clones are given up together.
+#[derive(Clone, Debug)]
+pub struct Deadline {
+    at: Instant,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    /// Ends after `duration`.
+    pub fn after(duration: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            at: now.checked_add(duration).unwrap_or(now),
+            given_up: Arc::default(),
+        }
+    }
+
+    /// The same, but ending after `duration` at the latest.
+    #[must_use]
+    pub fn at_most(&self, duration: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            at: now.checked_add(duration).map_or(self.at, |at| at.min(self.at)),
+            given_up: Arc::clone(&self.given_up),
+        }
+    }
+
+    /// Ends now, for every clone.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// What is left; nothing once it has passed.
+    pub fn left(&self) -> Duration {
+        if self.given_up.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it has passed.
+    pub fn passed(&self) -> bool {
+        self.left().is_zero()
+    }
+}
+
+/// How git is called for one repository.
+#[derive(Clone, Debug)]
+pub struct Git {
+    repository: PathBuf,
+    directory: PathBuf,
+    settings: Vec<String>,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+impl Git {
+    /// Calls on the repository in `git_dir`, which is never discovered, only ever named.
+    pub fn new(git_dir: &Path) -> Self {
+        Self {
+            repository: git_dir.to_owned(),
+            directory: PathBuf::from("/"),
+            settings: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Adds a setting `name=value`.
+    #[must_use]
+    pub fn setting(mut self, setting: impl Into<String>) -> Self {
+        self.settings.push(setting.into());
+        self
+    }
+
+    /// Adds a variable.
+    #[must_use]
+    pub fn variable(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets the work tree, which is also where git runs.
+    #[must_use]
+    pub fn work_tree(mut self, tree: &Path) -> Self {
+        tree.clone_into(&mut self.directory);
+        self.variable("GIT_WORK_TREE", tree)
+    }
+
+    /// The command, not yet started, in a process group of its own.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", "/nonexistent")
+            .env("LC_ALL", "C")
+            .env("GIT_DIR", &self.repository)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_ATTR_NOSYSTEM", "1")
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_GRAFT_FILE", "/dev/null")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("GIT_LITERAL_PATHSPECS", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_PROTOCOL_FROM_USER", "0")
+            // No protocol unless a call names one.
+            .env("GIT_ALLOW_PROTOCOL", "none")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        for setting in SETTINGS
+            .iter()
+            .copied()
+            .chain(self.settings.iter().map(String::as_str))
+        {
+            command.args(["-c", setting]);
+        }
+        command.args(arguments);
+        command
+    }
+
+    /// Runs git to its end and returns what it printed, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// It failed, ran out of time or printed too much.
+    pub fn run(
+        &self,
+        arguments: &[&str],
+        input: &[u8],
+        limit: u64,
+        deadline: &Deadline,
+    ) -> Result<Vec<u8>, GitError> {
+        let mut output = Vec::new();
+        self.run_into(arguments, input, &mut output, limit, deadline)?;
+        Ok(output)
+    }
+
+    /// [`Git::run`] for output that should not stand in memory.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn run_into(
+        &self,
+        arguments: &[&str],
+        input: &[u8],
+        output: &mut impl Write,
+        limit: u64,
+        deadline: &Deadline,
+    ) -> Result<(), GitError> {
+        let name = arguments.first().copied().unwrap_or_default().to_owned();
+        let mut command = self.command(arguments);
+        if !input.is_empty() {
+            command.stdin(Stdio::piped());
+        }
+        let mut child = command.spawn()?;
+        let group = Group::of(&child);
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (ended, watch) = channel();
+        std::thread::scope(|scope| {
+            let watchdog = scope.spawn(move || watch_over(group, &watch, deadline));
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
+            let complaints = scope.spawn(move || stderr.map(read_complaints).unwrap_or_default());
+            let copied = stdout.map_or(Ok(0), |stdout| {
+                std::io::copy(&mut stdout.take(limit.saturating_add(1)), output)
+            });
+            let too_long = copied.as_ref().is_ok_and(|copied| *copied > limit);
+            if too_long || copied.is_err() {
+                group.kill();
+            }
+            let status = child.wait();
+            drop(ended);
+            let timed_out = watchdog.join().unwrap_or(false);
+            let complaints = complaints.join().unwrap_or_default();
+            copied?;
+            if timed_out {
+                return Err(GitError::TimedOut(name));
+            }
+            if too_long {
+                return Err(GitError::TooLong { command: name, limit });
+            }
+            if status?.success() {
+                return Ok(());
+            }
+            Err(GitError::Failed {
+                command: name,
+                complaint: last_line(&complaints),
+            })
+        })
+    }
+}
+
+/// The process group of a child that we started.
+#[derive(Clone, Copy, Debug)]
+pub struct Group(Option<Pid>);
+
+impl Group {
+    /// The group of `child`, which leads it.
+    pub fn of(child: &Child) -> Self {
+        Self(i32::try_from(child.id()).ok().and_then(Pid::from_raw))
+    }
+
+    /// Kills it; that it is gone already is no error.
+    pub fn kill(self) {
+        if let Some(group) = self.0
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            tracing::debug!(%error, "a process group had ended");
+        }
+    }
+}
+
+/// Kills `group` at the deadline unless the other end of `ended` is dropped before; says whether it did.
+fn watch_over(group: Group, ended: &Receiver<()>, deadline: &Deadline) -> bool {
+    loop {
+        let left = deadline.left();
+        if left.is_zero() {
+            group.kill();
+            return true;
+        }
+        if ended.recv_timeout(left.min(WATCH)) == Err(RecvTimeoutError::Disconnected) {
+            return false;
+        }
+    }
+}
+
+/// Reads all, keeps the end.
+fn read_complaints(mut from: impl Read) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(read) = from.read(&mut buffer) {
+        if read == 0 {
+            break;
+        }
+        kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        let surplus = kept.len().saturating_sub(COMPLAINTS);
+        kept.drain(..surplus);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, Git) {
+        let directory = tempfile::tempdir().unwrap();
+        let git = Git::new(&directory.path().join("x.git"));
+        git.run(
+            &["init", "-q", "--bare", "--template="],
+            b"",
+            1000,
+            &Deadline::after(Duration::from_secs(10)),
+        )
+        .unwrap();
+        (directory, git)
+    }
+
+    #[test]
+    fn a_complaint_is_the_error() {
+        let (_directory, git) = repository();
+        let error = git
+            .run(
+                &["rev-parse", "--verify", "nothing"],
+                b"",
+                1000,
+                &Deadline::after(Duration::from_secs(10)),
+            )
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "git rev-parse: fatal: Needed a single revision"
+        );
+    }
+
+    #[test]
+    fn time_and_output_are_bounded() {
+        let (_directory, git) = repository();
+        let started = Instant::now();
+        let git = git.setting("alias.hang=!sleep 30 & sleep 30");
+        let error = git
+            .run(&["hang"], b"", 1000, &Deadline::after(Duration::from_millis(200)))
+            .unwrap_err();
+        assert!(matches!(error, GitError::TimedOut(_)), "{error}");
+        let given_up = Deadline::after(Duration::from_secs(60));
+        given_up.clone().give_up();
+        assert!(git.run(&["hang"], b"", 1000, &given_up).is_err());
+        let git = git.setting("alias.flood=!yes");
+        let error = git
+            .run(&["flood"], b"", 1000, &Deadline::after(Duration::from_secs(20)))
+            .unwrap_err();
+        assert!(matches!(error, GitError::TooLong { limit: 1000, .. }), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn no_configuration_of_the_machine_is_read() {
+        let (_directory, git) = repository();
+        let listed = git
+            .run(
+                &["config", "--list", "--show-scope"],
+                b"",
+                100_000,
+                &Deadline::after(Duration::from_secs(10)),
+            )
+            .unwrap();
+        for line in String::from_utf8(listed).unwrap().lines() {
+            assert!(line.starts_with("command") || line.starts_with("local"), "{line}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The init container `prepare`: proves the fence, writes the agent's files, clones its repositories.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::clone::{Transport, clone};
+use super::contract::{ContractError, write_prompt, write_trust};
+use super::control::{Control, ControlError};
+use super::forward::Forwarder;
+use super::git::Deadline;
+use super::paths::Paths;
+use super::probe::{self, NotProven, ProbeError, Proof};
+use super::report::failure;
+use super::work_tree;
+use crate::api::Reason;
+use crate::wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, RepositorySpec, VERSION};
+
+/// How long the gateway may take to know the pod.
+const WHOAMI_BUDGET: Duration = Duration::from_mins(1);
+/// Between two questions.
+const WHOAMI_PAUSE: Duration = Duration::from_millis(250);
+/// How long all clones may take together; `startTimeoutSeconds` may end them before.
+const CLONE_BUDGET: Duration = Duration::from_mins(30);
+
+/// Why the agent is not started.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The order makes no sense.
+    #[error("the order to prepare cannot be used: {0}")]
+    Order(String),
+    /// The gateway does not know the pod or does not answer.
+    #[error(transparent)]
+    Gateway(#[from] ControlError),
+    /// The gateway sees another address than the pod's.
+    #[error(
+        "the gateway sees this pod as {peer}, its own address is {own}: something rewrites source addresses \
+         between pods; exempt traffic to the gateway from it"
+    )]
+    Rewritten {
+        /// What the gateway sees.
+        peer: String,
+        /// What the API shows.
+        own: String,
+    },
+    /// The fence does not hold.
+    #[error(transparent)]
+    NotProven(#[from] NotProven),
+    /// The probes make no sense.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The agent's files.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// A repository.
+    #[error("repository {name}: {message}")]
+    Clone {
+        /// Its name within the run.
+        name: String,
+        /// What was wrong.
+        message: String,
+    },
+    /// Something that should not happen.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl PrepareError {
+    /// The run's reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Rewritten { .. } => Reason::PeerAddressRewritten,
+            Self::NotProven(_) => Reason::EgressNotEnforced,
+            Self::Clone { .. } => Reason::CloneFailed,
+            Self::Gateway(error) => error.reason().unwrap_or(Reason::InternalError),
+            Self::Order(_) | Self::Probe(_) | Self::Contract(_) | Self::Internal(_) => Reason::InternalError,
+        }
+    }
+}
+
+/// Does all of it; the report says how it went.
+pub async fn run(spec: &PrepareSpec, node: Option<IpAddr>, paths: &Paths) -> PrepareReport {
+    let mut report = PrepareReport {
+        version: VERSION,
+        failure: None,
+        commits: Vec::new(),
+        node_open: None,
+        proven_at: None,
+        probes_made: 0,
+    };
+    if let Err(error) = steps(spec, node, paths, &mut report).await {
+        report.failure = Some(failure(error.reason(), &error.to_string()));
+    }
+    report
+}
+
+async fn steps(
+    spec: &PrepareSpec,
+    node: Option<IpAddr>,
+    paths: &Paths,
+    report: &mut PrepareReport,
+) -> Result<(), PrepareError> {
+    let targets = probe::targets(&spec.probes, node)?;
+    let control = Control::new(&spec.gateway, paths.token("prepare"));
+    identify(spec, &control).await?;
+    let deadline = Deadline::after(CLONE_BUDGET);
+    let proof = async {
+        let tolerated = spec.node_reachability_tolerated;
+        let positive = async || {
+            control
+                .whoami()
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
+        let proof = probe::prove(&targets, tolerated, probe::BUDGET, positive).await?;
+        Ok::<(Proof, Timestamp), PrepareError>((proof, Timestamp::now()))
+    };
+    // Nothing hostile runs yet, so that the clones need not wait for the proof; the agent waits for both.
+    let fetched = async {
+        contract(spec, paths, &control).await?;
+        repositories(spec, paths, &deadline).await
+    };
+    let done = tokio::try_join!(proof, fetched);
+    deadline.give_up();
+    let ((proof, at), commits) = done?;
+    report.node_open = Some(proof.node_open);
+    report.probes_made = proof.probes_made;
+    report.proven_at = Some(at.to_string());
+    report.commits = commits;
+    Ok(())
+}
+
+/// Waits until the gateway knows this pod, and sees that it knows it rightly.
+async fn identify(spec: &PrepareSpec, control: &Control) -> Result<(), PrepareError> {
+    let end = Instant::now() + WHOAMI_BUDGET;
+    let known = loop {
+        match control.whoami().await {
+            Ok(known) => break known,
+            Err(error) if error.passes() && Instant::now() < end => sleep(WHOAMI_PAUSE).await,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    if known.peer_address != known.pod_address {
+        return Err(PrepareError::Rewritten {
+            peer: known.peer_address,
+            own: known.pod_address,
+        });
+    }
+    if known.run != spec.run {
+        return Err(PrepareError::Internal(
+            "the gateway takes this pod for another run's".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+async fn contract(spec: &PrepareSpec, paths: &Paths, control: &Control) -> Result<(), PrepareError> {
+    let trusted = control.trust().await?;
+    let (paths, prompt) = (paths.clone(), spec.prompt.clone());
+    blocking(move || {
+        write_trust(&paths, &trusted)?;
+        write_prompt(&paths, prompt.as_deref())
+    })
+    .await?
+    .map_err(PrepareError::from)
+}
+
+/// Clones all repositories, at the same time, through a forwarder that adds the token for clones.
+async fn repositories(
+    spec: &PrepareSpec,
+    paths: &Paths,
+    deadline: &Deadline,
+) -> Result<Vec<RepositoryCommit>, PrepareError> {
+    if spec.repositories.is_empty() {
+        return Ok(Vec::new());
+    }
+    let internal = |error: std::io::Error| PrepareError::Internal(format!("no forwarder: {error}"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .map_err(internal)?;
+    let address = listener.local_addr().map_err(internal)?;
+    let forwarder = Forwarder::new(&spec.gateway, paths.token("prepare"));
+    let stop = CancellationToken::new();
+    let cut = stop.clone().drop_guard();
+    tokio::spawn(forwarder.clone().serve(listener, stop));
+    let transport = Transport {
+        proxy: Some(format!("http://{address}")),
+        certificates: Some(paths.contract().join("ca.pem").display().to_string()),
+        protocols: "https",
+    };
+    let clones = spec.repositories.iter().map(|repository| {
+        let (repository, paths) = (repository.clone(), paths.clone());
+        let (transport, deadline, forwarder) = (transport.clone(), deadline.clone(), forwarder.clone());
+        async move {
+            let name = repository.name.clone();
+            blocking(move || fetch(&repository, &paths, &transport, &deadline))
+                .await?
+                .map_err(|message| PrepareError::Clone {
+                    message: with_refusal(message, forwarder.take_refusal()),
+                    name,
+                })
+        }
+    });
+    let commits = futures::future::try_join_all(clones).await;
+    drop(cut);
+    commits
+}
+
+fn fetch(
+    repository: &RepositorySpec,
+    paths: &Paths,
+    transport: &Transport,
+    deadline: &Deadline,
+) -> Result<RepositoryCommit, String> {
+    let pristine = paths.pristine(&repository.name);
+    let cloned = clone(
+        &repository.url,
+        repository.reference.as_deref(),
+        &pristine,
+        transport,
+        deadline,
+    )
+    .map_err(|error| format!("{}: {error}", repository.url))?;
+    let tree = paths.work_tree(&repository.directory);
+    work_tree::make(&pristine, &tree, &repository.url, &cloned, deadline)
+        .map_err(|error| error.to_string())?;
+    Ok(RepositoryCommit {
+        name: repository.name.clone(),
+        commit: cloned.commit,
+    })
+}
+
+/// Git does not show why a proxy refused; the forwarder saw it.
+fn with_refusal(message: String, refusal: Option<String>) -> String {
+    match refusal {
+        Some(refusal) => format!("{message} (the gateway's last refusal: {refusal})"),
+        None => message,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PrepareError> {
+    spawn_blocking(work)
+        .await
+        .map_err(|error| PrepareError::Internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+use super::*;
+use crate::wire::control::{Refusal, WhoAmI};
+use crate::wire::runner::{Probe, ProbeProtocol, RunIdentity};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ::http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+type Answer = Arc<dyn Fn(&str) -> (u16, String) + Send + Sync>;
+
+/// Control routes of a gateway.
+async fn gateway(answer: Answer) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                let service = service_fn(|request: Request<Incoming>| {
+                    let authorized = ["authorization", "proxy-authorization"].iter().any(|name| {
+                        request
+                            .headers()
+                            .get(*name)
+                            .is_some_and(|value| value == "Bearer token")
+                    });
+                    let (status, body) = if authorized {
+                        answer(request.uri().path())
+                    } else {
+                        (401, String::new())
+                    };
+                    let mut response = Response::new(Full::new(Bytes::from(body)));
+                    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                    async { Ok::<_, Infallible>(response) }
+                });
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    address
+}
+
+fn run_identity() -> RunIdentity {
+    RunIdentity {
+        namespace: "team".to_owned(),
+        name: "fix".to_owned(),
+        uid: "u-1".to_owned(),
+    }
+}
+
+fn whoami(peer: &str) -> String {
+    serde_json::to_string(&WhoAmI {
+        run: run_identity(),
+        pod_uid: "p-1".to_owned(),
+        pod_address: "10.0.0.7".to_owned(),
+        peer_address: peer.to_owned(),
+    })
+    .unwrap()
+}
+
+fn spec(gateway: SocketAddr, probed: SocketAddr) -> PrepareSpec {
+    PrepareSpec {
+        version: VERSION,
+        run: run_identity(),
+        gateway: gateway.to_string(),
+        probes: vec![Probe {
+            name: "canary".to_owned(),
+            address: probed.to_string(),
+            protocol: ProbeProtocol::Tcp,
+        }],
+        node_reachability_tolerated: false,
+        repositories: Vec::new(),
+        prompt: Some("do it".to_owned()),
+    }
+}
+
+fn root() -> (tempfile::TempDir, Paths) {
+    let directory = tempfile::tempdir().unwrap();
+    for each in [
+        "cofferdam/contract",
+        "cofferdam/ca",
+        "var/run/cofferdam",
+        "etc/ssl/certs",
+    ] {
+        std::fs::create_dir_all(directory.path().join(each)).unwrap();
+    }
+    let paths = Paths::new(directory.path());
+    std::fs::write(paths.system_roots(), "roots\n").unwrap();
+    std::fs::write(paths.token("prepare"), "token\n").unwrap();
+    (directory, paths)
+}
+
+async fn shut() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_run_without_repositories_is_prepared_once_the_gateway_knows_it() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let gateway = gateway(Arc::new(move |path| match path {
+        "/v1/whoami" if counted.fetch_add(1, Ordering::Relaxed) < 2 => (425, String::new()),
+        "/v1/whoami" => (200, whoami("10.0.0.7")),
+        "/v1/trust" => (200, "ours\n".to_owned()),
+        _ => (404, String::new()),
+    }))
+    .await;
+    let (_directory, paths) = root();
+    let report = run(&spec(gateway, shut().await), None, &paths).await;
+    assert_eq!(report.failure, None);
+    assert_eq!(report.node_open, Some(false));
+    assert_eq!(report.probes_made, 2);
+    assert!(asked.load(Ordering::Relaxed) >= 7);
+    assert_eq!(
+        std::fs::read_to_string(paths.contract().join("prompt")).unwrap(),
+        "do it"
+    );
+    assert_eq!(
+        std::fs::read_to_string(paths.contract().join("ca.pem")).unwrap(),
+        "roots\nours\n"
+    );
+}
+
+#[tokio::test]
+async fn another_address_or_a_refusal_ends_the_run_with_its_reason() {
+    let refusal = serde_json::to_string(&Refusal {
+        code: "PodMutated".to_owned(),
+        message: "it changed".to_owned(),
+    })
+    .unwrap();
+    for (status, body, reason) in [
+        (200, whoami("10.10.0.1"), Reason::PeerAddressRewritten),
+        (403, refusal, Reason::PodMutated),
+        (403, "<html>".to_owned(), Reason::InternalError),
+    ] {
+        let gateway = gateway(Arc::new(move |_| (status, body.clone()))).await;
+        let (_directory, paths) = root();
+        let report = run(&spec(gateway, shut().await), None, &paths).await;
+        assert_eq!(report.failure.unwrap().reason, reason);
+        assert_eq!(report.proven_at, None);
+    }
+}
+
+#[tokio::test]
+async fn a_clone_that_the_gateway_refuses_says_so_and_which_repository() {
+    let gateway = gateway(Arc::new(|path| match path {
+        "/v1/whoami" => (200, whoami("10.0.0.7")),
+        "/v1/trust" => (200, String::new()),
+        _ => (403, "no".to_owned()),
+    }))
+    .await;
+    let (_directory, paths) = root();
+    let mut spec = spec(gateway, shut().await);
+    spec.repositories.push(RepositorySpec {
+        name: "app".to_owned(),
+        url: "https://git.test/app".to_owned(),
+        reference: None,
+        directory: "app".to_owned(),
+        access: crate::api::Access::ReadWrite,
+    });
+    let report = run(&spec, None, &paths).await;
+    let failure = report.failure.unwrap();
+    assert_eq!(failure.reason, Reason::CloneFailed);
+    assert!(
+        failure
+            .message
+            .starts_with("repository app: https://git.test/app: git ls-remote: "),
+        "{failure:?}"
+    );
+    assert!(failure.message.contains("403"), "{failure:?}");
+}

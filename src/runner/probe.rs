@@ -1,0 +1,218 @@
+//! Proof that the fence holds: what must be reachable is, what must not be is not, seen in the same moments.
+//!
+//! A dropped packet looks like a dead network, so negative probes prove nothing alone: each round stands between
+//! two calls to the gateway that succeed. A fence that comes up late gets [`BUDGET`]; nothing hostile runs yet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::wire::runner::{Probe, ProbeProtocol};
+
+/// How long the fence may take to come up.
+pub const BUDGET: Duration = Duration::from_secs(15);
+/// How long each probe waits for something to happen.
+const PROBE: Duration = Duration::from_secs(1);
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Closed rounds in a row that make a proof.
+const ROUNDS: u32 = 2;
+/// Stands for the node's address in a probe.
+const NODE: &str = "node";
+
+/// A query for `cofferdam.invalid`, type A: any answer at all shows a way out.
+const DNS_QUERY: &[u8] =
+    b"\xcd\x0f\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09cofferdam\x07invalid\x00\x00\x01\x00\x01";
+
+/// Why probes cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// There are none, so nothing could be proven.
+    #[error("there are no probes")]
+    None,
+    /// An address is none.
+    #[error("probe {0} has no usable address")]
+    Address(String),
+}
+
+/// A probe with its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    name: String,
+    address: SocketAddr,
+    protocol: ProbeProtocol,
+    node: bool,
+}
+
+/// A probe that got out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Name of the probe.
+    pub name: String,
+    /// What was seen.
+    pub detail: String,
+    /// Whether it reached the pod's own node, which many networks cannot close.
+    pub node: bool,
+}
+
+/// What was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Whether the pod's own node could be reached.
+    pub node_open: bool,
+    /// Probes that were made.
+    pub probes_made: u32,
+}
+
+/// Why nothing was proven within the budget.
+#[derive(Debug, thiserror::Error)]
+pub enum NotProven {
+    /// Something could be reached.
+    #[error(
+        "the sandbox can reach what the fence forbids: {}; does the cluster's network enforce NetworkPolicy?",
+        list(.0)
+    )]
+    Open(Vec<Open>),
+    /// The gateway could not be reached next to the probes.
+    #[error("the gateway could not be reached next to the probes, so that nothing is proven: {0}")]
+    Gateway(String),
+}
+
+fn list(open: &[Open]) -> String {
+    let shown: Vec<&str> = open.iter().map(|open| open.detail.as_str()).collect();
+    shown.join("; ")
+}
+
+/// The targets of `probes`, with the pod's node at `node`.
+///
+/// # Errors
+/// A probe without an address, or no probe at all.
+pub fn targets(probes: &[Probe], node: Option<IpAddr>) -> Result<Vec<Target>, ProbeError> {
+    if probes.is_empty() {
+        return Err(ProbeError::None);
+    }
+    probes.iter().map(|probe| target(probe, node)).collect()
+}
+
+fn target(probe: &Probe, node: Option<IpAddr>) -> Result<Target, ProbeError> {
+    let malformed = || ProbeError::Address(probe.name.clone());
+    let on_node = probe
+        .address
+        .strip_prefix(NODE)
+        .and_then(|rest| rest.strip_prefix(':'));
+    let address = match on_node {
+        Some(port) => SocketAddr::new(
+            node.ok_or_else(malformed)?,
+            port.parse().map_err(|_| malformed())?,
+        ),
+        None => probe.address.parse().map_err(|_| malformed())?,
+    };
+    Ok(Target {
+        name: probe.name.clone(),
+        address,
+        protocol: probe.protocol,
+        node: on_node.is_some(),
+    })
+}
+
+/// The targets that may not be reached: all, or all but those on the pod's node.
+pub fn forbidden(targets: &[Target], node_tolerated: bool) -> Vec<Target> {
+    targets
+        .iter()
+        .filter(|target| !(target.node && node_tolerated))
+        .cloned()
+        .collect()
+}
+
+/// Tries all targets at once; returns those that got out, in the targets' order.
+pub async fn round(targets: &[Target]) -> Vec<Open> {
+    join_all(targets.iter().map(attempt))
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+async fn attempt(target: &Target) -> Option<Open> {
+    let address = target.address;
+    let (reached, what) = match target.protocol {
+        ProbeProtocol::Tcp => {
+            let opened = timeout(PROBE, TcpStream::connect(address)).await;
+            (matches!(opened, Ok(Ok(_))), "a TCP connection opened to")
+        }
+        ProbeProtocol::Udp => (
+            answers(address, b"cofferdam\n").await,
+            "a datagram was answered by",
+        ),
+        ProbeProtocol::DnsUdp => (answers(address, DNS_QUERY).await, "a DNS query was answered by"),
+    };
+    reached.then(|| Open {
+        name: target.name.clone(),
+        detail: format!("{what} {address} ({})", target.name),
+        node: target.node,
+    })
+}
+
+/// Whether anything comes back for `datagram`. That nothing can be sent is a closed way, too.
+async fn answers(address: SocketAddr, datagram: &[u8]) -> bool {
+    let local: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let exchange = async {
+        let socket = UdpSocket::bind((local, 0)).await?;
+        socket.connect(address).await?;
+        socket.send(datagram).await?;
+        socket.recv(&mut [0; 512]).await
+    };
+    matches!(timeout(PROBE, exchange).await, Ok(Ok(_)))
+}
+
+/// Probes until the fence is seen closed [`ROUNDS`] times in a row, each time with `positive` before and after.
+///
+/// # Errors
+/// `budget` passed without such a proof.
+pub async fn prove(
+    targets: &[Target],
+    node_tolerated: bool,
+    budget: Duration,
+    positive: impl AsyncFn() -> Result<(), String>,
+) -> Result<Proof, NotProven> {
+    let end = Instant::now() + budget;
+    let made = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let mut probes_made: u32 = 0;
+    let mut closed = 0;
+    loop {
+        let before = positive().await;
+        let (fatal, tolerated): (Vec<Open>, Vec<Open>) = round(targets)
+            .await
+            .into_iter()
+            .partition(|open| !(open.node && node_tolerated));
+        let after = positive().await;
+        probes_made = probes_made.saturating_add(made);
+        let failed = if fatal.is_empty() {
+            before.and(after).err().map(NotProven::Gateway)
+        } else {
+            Some(NotProven::Open(fatal))
+        };
+        closed = if failed.is_none() { closed + 1 } else { 0 };
+        if closed == ROUNDS {
+            return Ok(Proof {
+                node_open: !tolerated.is_empty(),
+                probes_made,
+            });
+        }
+        if let Some(failed) = failed
+            && Instant::now() >= end
+        {
+            return Err(failed);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+use super::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::net::TcpListener;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+fn probe(name: &str, address: &str, protocol: ProbeProtocol) -> Probe {
+    Probe {
+        name: name.to_owned(),
+        address: address.to_owned(),
+        protocol,
+    }
+}
+
+async fn echo() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        while let Ok((read, peer)) = socket.recv_from(&mut buffer).await {
+            socket.send_to(&buffer[..read], peer).await.unwrap();
+        }
+    });
+    address
+}
+
+/// An address where nothing listens: a port that was free a moment ago.
+async fn closed() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn each_protocol_sees_a_hole_and_sees_none_where_there_is_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (open_tcp, open_udp, shut) = (listener.local_addr().unwrap(), echo().await, closed().await);
+    let targets = targets(
+        &[
+            probe("tcp-open", &open_tcp.to_string(), ProbeProtocol::Tcp),
+            probe("tcp-shut", &shut.to_string(), ProbeProtocol::Tcp),
+            probe("udp-open", &open_udp.to_string(), ProbeProtocol::Udp),
+            probe("udp-shut", &shut.to_string(), ProbeProtocol::Udp),
+            probe("dns-open", &open_udp.to_string(), ProbeProtocol::DnsUdp),
+            probe("dns-shut", &shut.to_string(), ProbeProtocol::DnsUdp),
+        ],
+        None,
+    )
+    .unwrap();
+    let names: Vec<String> = round(&targets).await.into_iter().map(|open| open.name).collect();
+    assert_eq!(names, ["tcp-open", "udp-open", "dns-open"]);
+}
+
+#[tokio::test]
+async fn a_hole_names_what_was_reached() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let targets = targets(
+        &[probe("gateway-canary", &address.to_string(), ProbeProtocol::Tcp)],
+        None,
+    )
+    .unwrap();
+    let error = prove(&targets, false, SHORT, async || Ok(())).await.unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains(&format!("a TCP connection opened to {address} (gateway-canary)")),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn closed_rounds_count_only_between_calls_that_succeed() {
+    let targets = targets(
+        &[probe("shut", &closed().await.to_string(), ProbeProtocol::Tcp)],
+        None,
+    )
+    .unwrap();
+    let error = prove(&targets, false, SHORT, async || Err("no route".to_owned()))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, NotProven::Gateway(_)), "{error}");
+
+    // The gateway fails every fifth call: a streak must be begun again.
+    let calls = AtomicU32::new(0);
+    let proof = prove(&targets, false, BUDGET, async || {
+        match calls.fetch_add(1, Ordering::Relaxed) {
+            2 => Err("lost".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        proof,
+        Proof {
+            node_open: false,
+            probes_made: 4
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_fence_that_comes_up_late_is_waited_for() {
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let targets = targets(
+        &[probe(
+            "late",
+            &listener.local_addr().unwrap().to_string(),
+            ProbeProtocol::Tcp,
+        )],
+        None,
+    )
+    .unwrap();
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(400)).await;
+        drop(listener);
+    });
+    let proof = prove(&targets, false, BUDGET, async || Ok(())).await.unwrap();
+    assert!(proof.probes_made > 2);
+}
+
+#[tokio::test]
+async fn the_node_is_a_fact_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let probes = [
+        probe("kubelet", &format!("node:{}", address.port()), ProbeProtocol::Tcp),
+        probe("shut", &closed().await.to_string(), ProbeProtocol::Tcp),
+    ];
+    let targets = targets(&probes, Some(address.ip())).unwrap();
+    assert_eq!(forbidden(&targets, true).len(), 1);
+    assert_eq!(forbidden(&targets, false).len(), 2);
+    let tolerated = prove(&targets, true, BUDGET, async || Ok(())).await.unwrap();
+    assert!(tolerated.node_open);
+    assert!(prove(&targets, false, SHORT, async || Ok(())).await.is_err());
+}
+
+#[test]
+fn probes_without_addresses_are_refused() {
+    assert!(matches!(targets(&[], None), Err(ProbeError::None)));
+    for address in ["node:10250", "node:", "name.test:1", "10.0.0.1", "node"] {
+        assert!(
+            targets(&[probe("p", address, ProbeProtocol::Tcp)], None).is_err(),
+            "{address}"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+use super::*;
+use crate::runner::clone::{Transport, clone};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+fn sh(directory: &Path, script: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_AUTHOR_NAME", "a")
+        .env("GIT_AUTHOR_EMAIL", "a@b.invalid")
+        .env("GIT_COMMITTER_NAME", "a")
+        .env("GIT_COMMITTER_EMAIL", "a@b.invalid")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Makes a remote by `script` in its work tree, clones it, and makes the agent's copy.
+fn made(script: &str) -> Result<tempfile::TempDir, WorkTreeError> {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    sh(
+        root,
+        &format!("git init -q -b 'main' r; cd r; {script}; git commit -qm base; mkdir ../tree"),
+    );
+    let pristine = root.join("p.git");
+    let deadline = Deadline::after(Duration::from_secs(30));
+    let transport = Transport {
+        proxy: None,
+        certificates: None,
+        protocols: "file",
+    };
+    let cloned = clone(
+        &format!("file://{}/r", root.display()),
+        None,
+        &pristine,
+        &transport,
+        &deadline,
+    )
+    .unwrap();
+    make(
+        &pristine,
+        &root.join("tree"),
+        "https://git.test/\"odd\"",
+        &cloned,
+        &deadline,
+    )?;
+    Ok(directory)
+}
+
+#[test]
+fn the_agents_git_works_in_its_copy() {
+    let directory =
+        made("echo one >a; printf '#!/bin/sh\\n' >run; chmod +x run; ln -s a link; git add .").unwrap();
+    let tree = directory.path().join("tree");
+    assert_eq!(sh(&tree, "git status --porcelain -b"), "## main...origin/main\n");
+    assert_eq!(
+        sh(&tree, "git remote get-url origin"),
+        "https://git.test/\"odd\"\n"
+    );
+    assert_eq!(sh(&tree, "git fsck --full; git log --format=%s"), "base\n");
+    assert_eq!(sh(&tree, "readlink link"), "a\n");
+    let mode = fs::metadata(tree.join("run")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o100, 0o100);
+    sh(
+        &tree,
+        "echo two >>a; git commit -qam more; git checkout -qb other",
+    );
+    // The copy stands alone: no objects are shared with the pristine repository.
+    fs::remove_dir_all(directory.path().join("p.git")).unwrap();
+    sh(&tree, "git fsck --full");
+}
+
+#[test]
+fn files_hold_the_bytes_of_their_blobs_whatever_attributes_say() {
+    let directory = made(
+        "printf 'a text eol=crlf\\nb ident\\nc working-tree-encoding=UTF-16\\nd filter=lfs\\ne export-subst\\n' \
+           >.gitattributes
+         for f in a b c d e; do printf '$Id$\\n$Format:%%H$\\n' >$f; done
+         for f in a b c d e .gitattributes; do git update-index --add --cacheinfo \
+           100644,$(git hash-object -w --no-filters $f),$f; done",
+    )
+    .unwrap();
+    let tree = directory.path().join("tree");
+    for file in ["a", "b", "c", "d", "e"] {
+        assert_eq!(
+            fs::read_to_string(tree.join(file)).unwrap(),
+            "$Id$\n$Format:%H$\n",
+            "{file}"
+        );
+    }
+    assert_eq!(sh(&tree, "git status --porcelain"), "");
+}
+
+#[test]
+fn a_submodule_is_an_empty_directory() {
+    let directory = made(
+        "echo '[submodule \"s\"] path = sub' >.gitmodules; git add .gitmodules
+         git update-index --add --cacheinfo 160000,1234567890123456789012345678901234567890,sub",
+    );
+    let directory = directory.unwrap();
+    assert_eq!(
+        fs::read_dir(directory.path().join("tree/sub")).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn a_second_try_begins_anew() {
+    let directory = made("echo one >a; git add .").unwrap();
+    let tree = directory.path().join("tree");
+    fs::write(tree.join("left-over"), "x").unwrap();
+    clear(&tree).unwrap();
+    assert_eq!(fs::read_dir(&tree).unwrap().count(), 0);
+}
