@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# The demonstration: a real coding agent, in a gVisor sandbox on a real node, fixes a real bug, and this report says
+# what happened. Needs the embedded cluster with the chart installed (`make demo` sees to both). Can be run again.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+state="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
+export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PATH"
+namespace=demo run=fix-the-bug
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+heading() { printf '\n\033[1m%s\033[0m\n' "$1"; }
+field() { jq -r "$1" "$work/run.json"; }
+seconds_between() { echo $(($(date -d "$2" +%s) - $(date -d "$1" +%s))); }
+
+prepare_forge_and_namespace() {
+  examples/demo/forge.sh "$state/internet"
+  kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+  kubectl label namespace "$namespace" --overwrite cofferdam.dev/sandbox=enabled \
+    pod-security.kubernetes.io/enforce=restricted >/dev/null
+  kubectl -n "$namespace" delete agentrun "$run" --ignore-not-found --wait >/dev/null
+  kubectl -n "$namespace" apply -f examples/demo/policy.yaml
+}
+
+# Prints each phase once, as it comes, with the seconds since the apply.
+follow() {
+  local phase last="" limit=$((SECONDS + 180))
+  while [ "$SECONDS" -lt "$limit" ]; do
+    kubectl -n "$namespace" get agentrun "$run" -o json > "$work/run.json"
+    phase=$(field '(.status.phase // "Pending") + " " + (.status.reason // "")')
+    if [ "$phase" != "$last" ]; then
+      printf '  %3d s  %s\n' $((SECONDS - applied)) "$phase"
+      last=$phase
+    fi
+    [ "$(field '.status.completionTime // ""')" != "" ] && return 0
+    # The watch would do without this pause; kubectl's own output format for it is not meant for programs.
+    sleep 0.5
+  done
+  echo "the run did not end in 180 s" >&2
+  return 1
+}
+
+report_phases() {
+  heading "What happened"
+  local created started agent ended
+  created=$(field .metadata.creationTimestamp); started=$(field .status.startTime)
+  agent=$(field .status.agentStartTime); ended=$(field .status.completionTime)
+  printf '  %-34s %s\n' "created" "$created"
+  printf '  %-34s +%s s\n' "admitted, Job made" "$(seconds_between "$created" "$started")"
+  printf '  %-34s +%s s\n' "fence proven closed" "$(seconds_between "$created" "$(field .status.isolation.provenAt)")"
+  printf '  %-34s +%s s\n' "agent started" "$(seconds_between "$created" "$agent")"
+  printf '  %-34s +%s s\n' "ended: $(field .status.reason)" "$(seconds_between "$created" "$ended")"
+  field '"  sandbox: \(.status.isolation.runtimeClassName), own node \(.status.isolation.node), policy \(.status.resolved.policyHash[0:12])…"'
+  field '.status.resolved.repositories[] | "  repository \(.name) at \(.commit)"'
+  heading "What it was allowed, and what it was denied"
+  field '"  \(.status.usage.requests) requests allowed, \(.status.usage.deniedRequests) denied"'
+  field '.status.lastDenied[]? | "  denied: \(.host) (\(.code))"'
+  heading "What the run's owner sees"
+  kubectl -n "$namespace" get agentrun "$run"
+  kubectl -n "$namespace" get events --field-selector "involvedObject.name=$run" -o custom-columns='REASON:.reason,MESSAGE:.message' --no-headers | sed 's/^/  /'
+}
+
+report_patch() {
+  heading "The patch"
+  kubectl -n "$namespace" logs "job/$(field .status.workload.name)" -c sidecar > "$work/patch"
+  sed 's/^/  /' "$work/patch"
+  git clone --quiet "$state/internet/git/demo.git" "$work/demo"
+  heading "The project's tests without the patch"
+  if (cd "$work/demo" && python3 -m unittest -q 2>&1 | tail -4 | sed 's/^/  /'; exit "${PIPESTATUS[0]}"); then
+    echo "  they pass already: the demonstration shows nothing" >&2; return 1
+  fi
+  git -C "$work/demo" apply "$work/patch"
+  heading "The project's tests with the patch"
+  (cd "$work/demo" && python3 -m unittest -q 2>&1 | tail -4 | sed 's/^/  /'; exit "${PIPESTATUS[0]}")
+}
+
+heading "Applying examples/demo/agentrun.yaml"
+prepare_forge_and_namespace
+applied=$SECONDS
+kubectl -n "$namespace" apply -f examples/demo/agentrun.yaml
+follow
+if [ "$(field .status.reason)" != Completed ]; then
+  field '"  \(.status.reason): \(.status.message)"' >&2
+  kubectl -n "$namespace" describe agentrun "$run" >&2
+  exit 1
+fi
+report_phases
+report_patch
+heading "From kubectl apply to the patch: $(seconds_between "$(field .metadata.creationTimestamp)" "$(field .status.completionTime)") s"
