@@ -9,4 +9,4 @@ if [ ! -x "$tool/bin/cargo-deny" ]; then
   echo "building cargo-deny ${version} (once)"
   cargo install --quiet --locked --root "$tool" --no-default-features "cargo-deny@${version}"
 fi
-"$tool/bin/cargo-deny" --log-level error --offline check bans licenses sources
+"$tool/bin/cargo-deny" --log-level error --locked check bans licenses sources
