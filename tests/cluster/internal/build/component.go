@@ -1,0 +1,93 @@
+// Package build makes the programs and images of the test cluster and keeps them by the hash of what they are made of.
+package build
+
+import "cofferdam.dev/tests/cluster/internal/layout"
+
+// Component is a set of programs built from one Go module.
+type Component struct {
+	Name string
+	// Contents is what progress lines call it.
+	Contents string
+	// Module is its directory below tests/cluster.
+	Module string
+	// Sources are the files and directories in the module, beside go.mod and go.sum, that it is made of.
+	Sources []string
+	// Programs maps the name of each program to its package.
+	Programs map[string]string
+	Tags     string
+	// Replaced maps a file of the vendored modules to the file, in the module, that is compiled in its place.
+	Replaced map[string]string
+}
+
+// flags are those of every build; a change of them is a change of every hash.
+var flags = []string{"-trimpath", "-ldflags=-s -w"}
+
+const modules = "components/"
+
+var (
+	containerd = Component{
+		Name: "containerd", Contents: "containerd, its runc shim, ctr", Module: modules + "containerd",
+		Programs: map[string]string{
+			"containerd":              "github.com/containerd/containerd/v2/cmd/containerd",
+			"containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+			"ctr":                     "github.com/containerd/containerd/v2/cmd/ctr",
+		},
+		Tags: "no_btrfs,no_devmapper,no_zfs",
+	}
+	gvisor = Component{
+		Name: "gvisor", Contents: "gVisor's runsc and its shim", Module: modules + "gvisor",
+		Sources: []string{"replacement"},
+		Programs: map[string]string{
+			"runsc":                    "gvisor.dev/gvisor/runsc",
+			"containerd-shim-runsc-v1": "gvisor.dev/gvisor/shim",
+		},
+		Replaced: map[string]string{
+			"github.com/containerd/containerd/v2/pkg/sys/oom_linux.go": "replacement/oom_linux.go",
+		},
+	}
+	kubernetes = Component{
+		Name: "kubernetes", Contents: "Kubernetes and etcd", Module: modules + "kubernetes",
+		Sources: []string{"kube"}, Programs: map[string]string{"kube": "./kube"},
+	}
+	networkPolicyCases = Component{
+		Name: "network-policy-cases", Contents: "upstream's NetworkPolicy cases and their test image", Module: modules + "kubernetes",
+		Sources: []string{"netpol"},
+		Programs: map[string]string{
+			"netpol":  "./netpol",
+			"agnhost": "k8s.io/kubernetes/test/images/agnhost",
+		},
+	}
+	tools = Component{
+		Name: "tools", Contents: "helm and CoreDNS", Module: modules + "tools",
+		Programs: map[string]string{
+			"helm":    "helm.sh/helm/v4/cmd/helm",
+			"coredns": "github.com/coredns/coredns",
+		},
+	}
+	enforcer = Component{
+		Name: "enforcer", Contents: "the NetworkPolicy enforcer", Module: "enforcer",
+		Sources: []string{"."}, Programs: map[string]string{"enforcer": "."},
+	}
+	internet = Component{
+		Name: "internet", Contents: "the servers of the internet", Module: "internet",
+		Sources: []string{"."}, Programs: map[string]string{"internet": "."},
+	}
+	pause = Component{
+		Name: "pause", Contents: "the program that holds a pod", Module: "pause",
+		Sources: []string{"."}, Programs: map[string]string{"pause": "."},
+	}
+)
+
+// Needed are the components without which the cluster does not start, the longest build last but for those that
+// change often.
+var Needed = []Component{containerd, gvisor, kubernetes, tools, pause, enforcer, internet}
+
+// Optional are built only when they are asked for by name.
+var Optional = []Component{networkPolicyCases}
+
+// Images are those that `up` loads, each around one program.
+var imageReferences = map[string]string{
+	"pause":   layout.PauseImage,
+	"busybox": layout.BusyboxImage,
+	"coredns": layout.DNSImage,
+}

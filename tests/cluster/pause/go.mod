@@ -1,0 +1,3 @@
+module cofferdam.dev/tests/cluster/pause
+
+go 1.26
