@@ -14,7 +14,11 @@ import (
 // compile builds the component's programs into dir.
 func (c Component) compile(source, dir string, output io.Writer) error {
 	module := filepath.Join(source, c.Module)
-	arguments := append([]string{"build"}, flags...)
+	linker, err := c.linkerFlags(module)
+	if err != nil {
+		return err
+	}
+	arguments := append([]string{"build", "-ldflags=" + linker}, flags...)
 	if c.Tags != "" {
 		arguments = append(arguments, "-tags="+c.Tags)
 	}
@@ -34,6 +38,44 @@ func (c Component) compile(source, dir string, output io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// linkerFlags set the version variables.
+func (c Component) linkerFlags(module string) (string, error) {
+	if len(c.Versions) == 0 {
+		return linkerFlags, nil
+	}
+	content, err := os.ReadFile(filepath.Join(module, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	all := linkerFlags
+	for _, version := range c.Versions {
+		value, err := version.value(string(content))
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", c.Name, err)
+		}
+		all += fmt.Sprintf(" -X %s=%s", version.Variable, value)
+	}
+	return all, nil
+}
+
+// value finds the module's version in the text of a go.mod and takes the wanted part of it.
+func (v Version) value(goMod string) (string, error) {
+	for line := range strings.Lines(goMod) {
+		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
+		if len(fields) < 2 || fields[0] != v.Module || !strings.HasPrefix(fields[1], "v") {
+			continue
+		}
+		numbers := strings.Split(strings.TrimPrefix(fields[1], "v"), ".")
+		switch {
+		case v.Part == All:
+			return fields[1], nil
+		case len(numbers) >= int(v.Part):
+			return numbers[v.Part-1], nil
+		}
+	}
+	return "", fmt.Errorf("go.mod requires no version of %s", v.Module)
 }
 
 // vendor copies the dependencies to where files may be replaced (the Go tool refuses to replace one in the module

@@ -15,12 +15,36 @@ type Component struct {
 	// Programs maps the name of each program to its package.
 	Programs map[string]string
 	Tags     string
+	// Versions maps a string variable, by its full name, to the module whose version it is to hold, and how to
+	// write it; the modules' own release builds set them in the same way.
+	Versions []Version
 	// Replaced maps a file of the vendored modules to the file, in the module, that is compiled in its place.
 	Replaced map[string]string
 }
 
+// Version is a string variable that the linker sets.
+type Version struct {
+	Variable string
+	// Module is the one in go.mod whose version is meant.
+	Module string
+	// Part is all of it ("v1.2.3") or one number of it.
+	Part Part
+}
+
+// Part of a version.
+type Part int
+
+// All of "v1.2.3" is itself, Major is 1 and Minor is 2.
+const (
+	All Part = iota
+	Major
+	Minor
+)
+
 // flags are those of every build; a change of them is a change of every hash.
-var flags = []string{"-trimpath", "-ldflags=-s -w"}
+var flags = []string{"-trimpath"}
+
+const linkerFlags = "-s -w"
 
 const modules = "components/"
 
@@ -48,6 +72,13 @@ var (
 	kubernetes = Component{
 		Name: "kubernetes", Contents: "Kubernetes and etcd", Module: modules + "kubernetes",
 		Sources: []string{"kube"}, Programs: map[string]string{"kube": "./kube"},
+		// Without it the API server gives a version that is none, and clients that read it fail.
+		Versions: []Version{
+			{"k8s.io/component-base/version.gitVersion", "k8s.io/kubernetes", All},
+			{"k8s.io/component-base/version.gitMajor", "k8s.io/kubernetes", Major},
+			{"k8s.io/component-base/version.gitMinor", "k8s.io/kubernetes", Minor},
+			{"k8s.io/client-go/pkg/version.gitVersion", "k8s.io/kubernetes", All},
+		},
 	}
 	networkPolicyCases = Component{
 		Name: "network-policy-cases", Contents: "upstream's NetworkPolicy cases and their test image", Module: modules + "kubernetes",

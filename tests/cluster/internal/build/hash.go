@@ -19,7 +19,7 @@ const format = "1"
 // Hash is that of everything the component is made of: module files, sources, replaced files, flags, compiler.
 func (c Component) Hash(source, goVersion string) (string, error) {
 	digest := sha256.New()
-	for _, part := range append([]string{format, goVersion, c.Name, c.Tags}, flags...) {
+	for _, part := range append([]string{format, goVersion, c.Name, c.Tags, linkerFlags, fmt.Sprint(c.Versions)}, flags...) {
 		writePart(digest, "text", []byte(part))
 	}
 	for _, program := range sortedKeys(c.Programs) {

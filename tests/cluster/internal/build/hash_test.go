@@ -53,6 +53,7 @@ func TestHashChangesWithEveryInput(t *testing.T) {
 		"new source":      func(_ *Component, s string) string { write(t, s+"/part/cmd/more.go", "package main"); return "go1" },
 		"tags":            func(c *Component, _ string) string { c.Tags = "large"; return "go1" },
 		"package":         func(c *Component, _ string) string { c.Programs = map[string]string{"part": "./x"}; return "go1" },
+		"versions":        func(c *Component, _ string) string { c.Versions = []Version{{"a", "b", All}}; return "go1" },
 		"replaced file":   func(c *Component, _ string) string { c.Replaced = map[string]string{"a": "b"}; return "go1" },
 		"further sources": func(c *Component, _ string) string { c.Sources = []string{"cmd", "other"}; return "go1" },
 	} {
