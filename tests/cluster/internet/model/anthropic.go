@@ -2,6 +2,7 @@ package model
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -24,8 +25,9 @@ func anthropicHeaders(w http.ResponseWriter, r *http.Request) bool {
 		anthropicError(w, http.StatusUnauthorized, "authentication_error", "x-api-key header is required")
 		return false
 	}
-	if r.Header.Get("anthropic-version") != "2023-06-01" {
-		anthropicError(w, http.StatusBadRequest, "invalid_request_error", "anthropic-version: header is required")
+	version := r.Header.Get("anthropic-version")
+	if _, known := messagesRequests[version]; !known {
+		anthropicError(w, http.StatusBadRequest, "invalid_request_error", fmt.Sprintf("anthropic-version: header is required and %q is no version", version))
 		return false
 	}
 	return true
@@ -42,7 +44,7 @@ func (l Library) messages(w http.ResponseWriter, r *http.Request) {
 		anthropicError(w, http.StatusBadRequest, invalid, "The request body is not valid JSON: "+err.Error())
 		return
 	}
-	if problem := messagesRequest(nil, document); problem != nil {
+	if problem := messagesRequests[r.Header.Get("anthropic-version")](nil, document); problem != nil {
 		anthropicError(w, http.StatusBadRequest, invalid, anthropicProblem(*problem))
 		return
 	}

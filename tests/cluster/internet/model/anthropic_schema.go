@@ -1,9 +1,24 @@
 package model
 
-import . "cofferdam.dev/tests/cluster/internet/schema"
+import (
+	"maps"
 
-// messagesRequest describes the body of POST /v1/messages as Anthropic publishes it.
-var messagesRequest = Object(map[string]Field{
+	. "cofferdam.dev/tests/cluster/internet/schema"
+)
+
+// messagesRequests describes the body of POST /v1/messages for each version of the API, by its anthropic-version: the
+// newer one, which the newest SDK speaks, has no sampling parameters any more.
+var messagesRequests = map[string]Check{
+	"2026-10-21": Object(messagesFields),
+	"2023-06-01": Object(with(messagesFields, map[string]Field{
+		"temperature": Optional(Number(0, 1)),
+		"top_k":       Optional(Integer(0)),
+		"top_p":       Optional(Number(0, 1)),
+	})),
+}
+
+// messagesFields are what both versions have.
+var messagesFields = map[string]Field{
 	"max_tokens": Required(Integer(1)),
 	"messages":   Required(List(claudeMessage, 1)),
 	"model":      Required(Text),
@@ -24,12 +39,14 @@ var messagesRequest = Object(map[string]Field{
 	"tools":           Optional(List(claudeTool, 0)),
 	"user_profile_id": Optional(Text),
 	"workspace_id":    Optional(Text),
+}
 
-	// The newest SDK does not have these any more; clients in use still send them.
-	"temperature": Optional(Number(0, 1)),
-	"top_k":       Optional(Integer(0)),
-	"top_p":       Optional(Number(0, 1)),
-})
+// with joins two sets of fields.
+func with(fields, more map[string]Field) map[string]Field {
+	all := maps.Clone(fields)
+	maps.Copy(all, more)
+	return all
+}
 
 var claudeMessage = OneOf("role", map[string]Check{
 	"user":      claudeSaid("user", claudeBlock),
@@ -83,15 +100,11 @@ var claudeBlock = OneOf("type", map[string]Check{
 var claudeResultBlock = OneOf("type", map[string]Check{"text": claudeText, "image": claudeSource("image", nil)})
 
 func claudeSource(kind string, more map[string]Field) Check {
-	fields := map[string]Field{
+	return Object(with(map[string]Field{
 		"type":          Required(Enum(kind)),
 		"source":        Required(AnyObject),
 		"cache_control": Optional(Nullable(AnyObject)),
-	}
-	for name, field := range more {
-		fields[name] = field
-	}
-	return Object(fields)
+	}, more))
 }
 
 var claudeThinking = map[string]Check{

@@ -38,7 +38,7 @@ func ask(t *testing.T, method, url, body string, without ...string) (int, string
 	}
 	request.Header.Set("Authorization", "Bearer placeholder")
 	if strings.HasSuffix(url, "/messages") {
-		request.Header.Set("anthropic-version", "2023-06-01")
+		request.Header.Set("anthropic-version", "2026-10-21")
 	}
 	for _, header := range without {
 		request.Header.Del(header)
@@ -85,15 +85,16 @@ func TestRequestsAreHeldToTheSchema(t *testing.T) {
 		"chat: model as a path":        {chat, goodChat, `"repair"`, `"../repair"`, 404, `"code":"model_not_found"`},
 		"chat: tool not offered":       {chat, goodChat, `"name":"bash"`, `"name":"fish"`, 400, `does not offer`},
 
-		"messages: as it should be":   {messages, goodMessages, "", "", 200, `"stop_reason":"tool_use"`},
-		"messages: unknown field":     {messages, goodMessages, `"model"`, `"sneaky":1,"model"`, 400, `sneaky: Extra inputs are not permitted`},
-		"messages: no max_tokens":     {messages, goodMessages, `"max_tokens":100,`, ``, 400, `max_tokens: Field required`},
-		"messages: zero max_tokens":   {messages, goodMessages, `100`, `0`, 400, `max_tokens: Input should be`},
-		"messages: float max_tokens":  {messages, goodMessages, `100`, `1.5`, 400, `max_tokens: Input should be an integer`},
-		"messages: tool role":         {messages, goodMessages, `"role":"user"`, `"role":"tool"`, 400, `messages.0.role: Input should be one of`},
-		"messages: provider's tool":   {messages, goodMessages, `"input_schema":{"type":"object"}`, `"type":"web_search_20250305"`, 400, `tools.0.input_schema: Field required`},
-		"messages: remote MCP server": {messages, goodMessages, `"model"`, `"mcp_servers":[],"model"`, 400, `mcp_servers: Extra inputs`},
-		"messages: unknown model":     {messages, goodMessages, `"repair"`, `"despair"`, 404, `"type":"not_found_error"`},
+		"messages: as it should be":    {messages, goodMessages, "", "", 200, `"stop_reason":"tool_use"`},
+		"messages: unknown field":      {messages, goodMessages, `"model"`, `"sneaky":1,"model"`, 400, `sneaky: Extra inputs are not permitted`},
+		"messages: no max_tokens":      {messages, goodMessages, `"max_tokens":100,`, ``, 400, `max_tokens: Field required`},
+		"messages: zero max_tokens":    {messages, goodMessages, `100`, `0`, 400, `max_tokens: Input should be`},
+		"messages: float max_tokens":   {messages, goodMessages, `100`, `1.5`, 400, `max_tokens: Input should be an integer`},
+		"messages: tool role":          {messages, goodMessages, `"role":"user"`, `"role":"tool"`, 400, `messages.0.role: Input should be one of`},
+		"messages: provider's tool":    {messages, goodMessages, `"input_schema":{"type":"object"}`, `"type":"web_search_20250305"`, 400, `tools.0.input_schema: Field required`},
+		"messages: remote MCP server":  {messages, goodMessages, `"model"`, `"mcp_servers":[],"model"`, 400, `mcp_servers: Extra inputs`},
+		"messages: temperature is old": {messages, goodMessages, `"model"`, `"temperature":0.5,"model"`, 400, `temperature: Extra inputs`},
+		"messages: unknown model":      {messages, goodMessages, `"repair"`, `"despair"`, 404, `"type":"not_found_error"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := strings.Replace(c.good, c.from, c.to, 1)
@@ -128,6 +129,26 @@ func TestHeadersAreRequired(t *testing.T) {
 	} {
 		if status, got := ask(t, "POST", server.URL+c.path, c.body, c.without); status != c.status || !strings.Contains(got, c.want) {
 			t.Errorf("%s without %s: %d %s", c.path, c.without, status, got)
+		}
+	}
+}
+
+func TestOldVersionKeepsItsFields(t *testing.T) {
+	server := scripted(t)
+	body := strings.Replace(goodMessages, `"model"`, `"temperature":0.5,"model"`, 1)
+	for version, want := range map[string]int{"2023-06-01": 200, "2026-10-21": 400, "2019-01-01": 400} {
+		request, err := http.NewRequest("POST", server.URL+"/v1/messages", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("anthropic-version", version)
+		request.Header.Set("x-api-key", "placeholder")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil || response.StatusCode != want {
+			t.Errorf("%s: %d, want %d", version, response.StatusCode, want)
 		}
 	}
 }
