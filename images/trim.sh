@@ -1,6 +1,7 @@
 #!/bin/bash
 # Takes away from a root file system what a container has no use for: the package manager and its lists, caches,
-# logs, time zones other than UTC, and what it took over from the machine that it was made on. dpkg's own list stays, so that a scanner can tell what is installed.
+# logs, time zones other than UTC, and what it took over from the machine that it was made on. dpkg's own list
+# stays, so that a scanner can tell what is installed.
 #
 #   images/trim.sh ROOT
 set -euo pipefail
@@ -18,3 +19,6 @@ grep -q ':65532:' "$root/etc/group" || echo 'agent:x:65532:' >>"$root/etc/group"
 grep -q ':65532:' "$root/etc/passwd" || echo 'agent:x:65532:65532::/home/agent:/bin/bash' >>"$root/etc/passwd"
 mkdir -p "$root/home/agent" "$root/workspace"
 chown 65532:65532 "$root/home/agent" "$root/workspace"
+
+# Nothing in a sandbox may gain anything by what it starts.
+find "$root" -xdev -type f -perm /6000 -exec chmod ug-s {} +

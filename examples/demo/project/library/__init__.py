@@ -1,0 +1,1 @@
+"""Loans, due dates and fines of a small library."""
