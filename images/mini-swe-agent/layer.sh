@@ -16,7 +16,7 @@ echo "images: installing mini-swe-agent from PyPI" >&2
 "$work/venv/bin/pip" install --quiet --no-deps --require-hashes --only-binary :all: --no-compile \
   --target "$packages" --requirement "$here/requirements.txt" >&2
 # The web pages of litellm's proxy server are a tenth of the layer, and nothing here serves them.
-rm -rf "$packages/bin" "$packages/litellm/proxy/_experimental"
+rm -rf "$packages/bin" "$packages/litellm/proxy/_experimental/out"
 # The root file system is read-only when it runs, so that nothing would be compiled but in memory, at every start.
 /usr/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$work/layer" -p / "$packages"
 

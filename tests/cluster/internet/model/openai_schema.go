@@ -59,6 +59,10 @@ var chatMessage = OneOf("role", map[string]Check{
 		"name":          Optional(Text),
 		"refusal":       Optional(Nullable(Text)),
 		"tool_calls":    Optional(List(chatToolCall, 1)),
+		// Only answers have this one, and clients give an answer back as it came.
+		"annotations": Optional(List(AnyObject, 0)),
+		// Not the API's, but litellm adds it to what it gives back, and its users are not refused for it.
+		"provider_specific_fields": Optional(Nullable(AnyObject)),
 	}),
 	"tool": Object(map[string]Field{
 		"role":         Required(Enum("tool")),

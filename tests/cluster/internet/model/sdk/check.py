@@ -42,7 +42,7 @@ def chat_whole() -> None:
     assert choice.finish_reason == "tool_calls" and choice.message.content == "Let me look."
     assert choice.message.tool_calls[0].function.name == "bash"
     assert first.usage.total_tokens == first.usage.prompt_tokens + first.usage.completion_tokens > 0
-    messages.append(choice.message.model_dump(exclude_none=True, exclude={"annotations"}))
+    messages.append(choice.message.model_dump(exclude_none=True))
     messages.append({"role": "tool", "tool_call_id": choice.message.tool_calls[0].id, "content": "pears = 3"})
     second = openai_client.chat.completions.create(model="repair", messages=messages, tools=[CHAT_TOOL])
     strict(second)
