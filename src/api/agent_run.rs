@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::AgentRunStatus;
+use super::{bounds, rules};
 
 /// What a run asks for. Everything but `suspend`, `cancel` and `ttlSecondsAfterFinished` is immutable.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -15,12 +16,15 @@ use super::status::AgentRunStatus;
     group = "cofferdam.dev",
     version = "v1alpha1",
     kind = "AgentRun",
+    doc = "One coding agent, working once on copies of repositories in a sandbox that it cannot leave.",
     plural = "agentruns",
     shortname = "agr",
     category = "cofferdam",
     namespaced,
     status = "AgentRunStatus",
     derive = "PartialEq",
+    validation = rules::named_by_label("it becomes part of the pod's name: choose another name"),
+    validation = rules::suspend_before_start(),
     selectable = ".spec.policyRef.name",
     selectable = ".status.phase",
     selectable = ".status.reason",
@@ -48,6 +52,16 @@ use super::status::AgentRunStatus;
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::immutable("policyRef"),
+    validation = rules::immutable("task"),
+    validation = rules::immutable("agent"),
+    validation = rules::immutable("repositories"),
+    validation = rules::immutable("resources"),
+    validation = rules::immutable("startTimeoutSeconds"),
+    validation = rules::immutable("timeoutSeconds"),
+    validation = rules::cancel_one_way()
+)]
 pub struct AgentRunSpec {
     /// The `SandboxPolicy` of this namespace that governs the run. Absent: the one named `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,15 +72,23 @@ pub struct AgentRunSpec {
     pub agent: Agent,
     /// Repositories that are cloned for the agent before it starts, at one commit each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(
+        merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]),
+        validation = rules::directories_unique()
+    )]
     pub repositories: Vec<Repository>,
     /// Resources of the agent's container. Absent: the policy's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Seconds from admission to the agent's start, without the time spent suspended.
+    /// Seconds from admission to the agent's start, without the time spent suspended. Absent: the policy's default,
+    /// else 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
     pub start_timeout_seconds: Option<i32>,
-    /// Seconds from the agent's start to its end.
+    /// Seconds from the agent's start to its end. Absent: the policy's default, else 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
     pub timeout_seconds: Option<i32>,
     /// While true nothing is created. Can be set only before the run has started.
     #[serde(default)]
@@ -74,8 +96,9 @@ pub struct AgentRunSpec {
     /// Ends the run. `Graceful` keeps what the agent did so far as a patch, `Immediate` does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
-    /// Seconds after its end when the run is deleted. Absent: 7 days.
+    /// Seconds after its end when the run is deleted. Absent: the policy's default, else 7 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,
 }
 
@@ -84,15 +107,18 @@ pub struct AgentRunSpec {
 pub struct PolicyRef {
     /// Its name.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("policyRef.name"))]
     pub name: String,
 }
 
 /// What the agent is to do: exactly one of `prompt` and `promptFrom`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::exactly_one("prompt", "promptFrom"))]
 pub struct Task {
-    /// The prompt itself, at most 2048 bytes.
+    /// The prompt itself, at most 2048 characters; longer ones stand in a ConfigMap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
     pub prompt: Option<String>,
     /// Where a longer prompt stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,9 +138,11 @@ pub struct PromptSource {
 pub struct ConfigMapKeyRef {
     /// Name of the ConfigMap.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::subdomain("configMapKeyRef.name"))]
     pub name: String,
     /// Key in it.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::config_map_key())]
     pub key: String,
 }
 
@@ -123,23 +151,29 @@ pub struct ConfigMapKeyRef {
 pub struct Agent {
     /// Image reference.
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = rules::image_reference())]
     pub image: String,
     /// Replaces the image's entrypoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 2048)))]
     pub command: Vec<String>,
     /// Arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 2048)))]
     pub args: Vec<String>,
     /// Environment, literals only: a sandbox holds no secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
 }
 
 /// One environment variable.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct EnvVar {
-    /// Its name.
+    /// Its name; those that the sandbox sets itself (`HOME`, proxies, certificate authorities) are refused.
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rules::variable_name(), validation = rules::variable_not_reserved())]
     pub name: String,
     /// Its value.
     #[schemars(length(max = 2048))]
@@ -151,15 +185,25 @@ pub struct EnvVar {
 pub struct Repository {
     /// Name within the run, a DNS label.
     #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = rules::label("repositories[].name"))]
     pub name: String,
     /// `https://…` without credentials.
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = rules::repository_is_https(),
+        validation = rules::repository_without_user(),
+        validation = rules::repository_url()
+    )]
     pub url: String,
     /// Branch, tag or full commit. Absent: the remote's HEAD.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules::git_reference())]
     pub reference: Option<String>,
     /// Directory below `/workspace`, one DNS label. Absent: `name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("repositories[].path"))]
     pub path: Option<String>,
     /// What the agent may do with its copy.
     #[serde(default)]
@@ -173,7 +217,7 @@ impl Repository {
     }
 }
 
-/// What the agent may do with its copy of a repository.
+/// What the agent may do with its copy of a repository: only `ReadWrite` ones are collected as a patch.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// The copy is mounted read-only.
@@ -185,16 +229,21 @@ pub enum Access {
 
 /// Resources of the agent's container, as in a pod.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = rules::requests_within_limits())]
 pub struct Resources {
     /// What is set aside. Absent: the limits.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "bounds::amounts")]
+    #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
     pub requests: BTreeMap<String, Quantity>,
     /// What is never exceeded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "bounds::amounts")]
+    #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
     pub limits: BTreeMap<String, Quantity>,
 }
 
-/// How a run is ended.
+/// Ends the run: `Graceful` keeps what the agent did so far as a patch, `Immediate` does not. Cannot be taken back.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
     /// Collect what there is, then stop.

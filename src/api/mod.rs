@@ -1,10 +1,14 @@
 //! The custom resources of group `cofferdam.dev`, version `v1alpha1`. Pure: types, schemas, rules.
 
 pub mod agent_run;
+mod bounds;
+pub mod crds;
+pub mod env;
 pub mod limits;
 pub mod names;
 pub mod policies;
 pub mod reason;
+mod rules;
 pub mod status;
 
 pub use agent_run::{

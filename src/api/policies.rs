@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent_run::Resources;
 use super::limits::PolicyLimits;
+use super::{bounds, rules};
 
 /// What runs of one namespace that name this policy may have.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -13,11 +14,25 @@ use super::limits::PolicyLimits;
     group = "cofferdam.dev",
     version = "v1alpha1",
     kind = "SandboxPolicy",
+    doc = "What runs of its namespace that name this policy may have, and what they get where they ask for nothing.",
     plural = "sandboxpolicies",
     shortname = "sbp",
     category = "cofferdam",
     namespaced,
     derive = "PartialEq",
+    validation = rules::named_by_label("runs and records refer to it: choose another name"),
+    printcolumn(
+        name = "Runtime",
+        type_ = "string",
+        json_path = ".spec.limits.runtime.classes"
+    ),
+    printcolumn(name = "Images", type_ = "string", json_path = ".spec.limits.images.mode"),
+    printcolumn(
+        name = "Repositories",
+        type_ = "string",
+        json_path = ".spec.limits.repositories.mode"
+    ),
+    printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -38,12 +53,15 @@ pub struct SandboxPolicyDefaults {
     pub resources: Option<Resources>,
     /// Seconds from admission to the agent's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
     pub start_timeout_seconds: Option<i32>,
     /// Seconds from the agent's start to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
     pub timeout_seconds: Option<i32>,
     /// Seconds after its end when a run is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,
 }
 
@@ -53,15 +71,31 @@ pub struct SandboxPolicyDefaults {
     group = "cofferdam.dev",
     version = "v1alpha1",
     kind = "ClusterSandboxPolicy",
+    doc = "A ceiling over every run of the namespaces that it selects, whatever policy those runs name.",
     plural = "clustersandboxpolicies",
     shortname = "csbp",
     category = "cofferdam",
     derive = "PartialEq",
+    validation = rules::named_by_label("runs and records refer to it: choose another name"),
+    printcolumn(
+        name = "Runtime",
+        type_ = "string",
+        json_path = ".spec.limits.runtime.classes"
+    ),
+    printcolumn(name = "Images", type_ = "string", json_path = ".spec.limits.images.mode"),
+    printcolumn(
+        name = "Repositories",
+        type_ = "string",
+        json_path = ".spec.limits.repositories.mode"
+    ),
+    printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSandboxPolicySpec {
     /// Namespaces; an empty selector selects all.
+    #[schemars(schema_with = "bounds::selector")]
+    #[x_kube(validation = rules::selector_values())]
     pub namespace_selector: LabelSelector,
     /// The ceiling.
     pub limits: PolicyLimits,

@@ -42,6 +42,7 @@ pub struct AgentRunStatus {
     /// Ready, Reconciling and Stalled (only when true), Complete, Failed, Admitted, Isolated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// What the run's asks came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +55,7 @@ pub struct AgentRunStatus {
     pub usage: Option<Usage>,
     /// The last requests that were denied, at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
     pub last_denied: Vec<DeniedRequest>,
     /// What the run left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,9 +83,13 @@ pub struct ResolvedRun {
     pub runtime_class_name: String,
     /// Commit of each repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
     pub repositories: Vec<ResolvedRepository>,
     /// Every policy that was met.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["kind".into(), "name".into()]))]
     pub policies: Vec<ResolvedPolicy>,
     /// Hash of the frozen policy.
     pub policy_hash: String,
@@ -163,6 +169,8 @@ pub struct DeniedRequest {
 pub struct Outputs {
     /// One patch for each `ReadWrite` repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["repository".into()]))]
     pub patches: Vec<PatchOutput>,
 }
 

@@ -41,7 +41,7 @@ const fn v6(s: [u16; 8], prefix: u8, name: &'static str, grantable: bool) -> Spe
 /// The only IPv6 block that IANA gives out as global unicast.
 const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// What an IPv6 address outside 2000::/3 is when no narrower block names it.
+/// What an IPv6 address outside `2000::/3` is when no narrower block names it.
 const UNASSIGNED: SpecialRange = v6([0; 8], 0, "not global unicast", false);
 
 /// Every special block. The first that contains an address names it, so narrow blocks come before wide ones.

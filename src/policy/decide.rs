@@ -2,23 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
 use kube::ResourceExt as _;
 
 use super::egress::EgressLayer;
-use super::frozen::{FrozenPolicy, GitHost, SCHEMA_VERSION};
+use super::frozen::{FrozenPolicy, SCHEMA_VERSION};
 use super::image::{ImagePattern, ImageReference};
-use super::layers::{Layers, Opinions, sorted};
+use super::layers::{Layers, Opinions};
 use super::meet::{Denial, meet};
-use super::repository::RepositoryUrl;
-use super::{resources, runtime, times};
+use super::{repositories, resources, runtime, times};
 use crate::api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use crate::api::{
-    Access, AgentRun, ClusterSandboxPolicy, NodeReachability, Reason, Repository, ResolvedPolicy, Resources,
-    SandboxPolicy,
+    AgentRun, ClusterSandboxPolicy, NodeReachability, Reason, ResolvedPolicy, Resources, SandboxPolicy,
 };
 
 pub use super::refusal::{Layer, LayerKind, Refusal};
+pub use super::repositories::AdmittedRepository;
 
 /// Everything that a decision rests on.
 #[derive(Clone, Copy, Debug)]
@@ -58,21 +56,6 @@ pub struct Admitted {
     pub repositories: Vec<AdmittedRepository>,
 }
 
-/// A repository that may be cloned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdmittedRepository {
-    /// Name within the run.
-    pub name: String,
-    /// Where it is.
-    pub url: RepositoryUrl,
-    /// Branch, tag or commit; absent: the remote's HEAD.
-    pub reference: Option<String>,
-    /// Directory below `/workspace`.
-    pub directory: String,
-    /// What the agent may do with it.
-    pub access: Access,
-}
-
 /// Decides about a run.
 ///
 /// # Errors
@@ -88,7 +71,7 @@ pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
     let granted = spec
         .repositories
         .iter()
-        .map(|repository| decide_repository(repository, opinions))
+        .map(|repository| repositories::decide(repository, opinions))
         .collect::<Result<Vec<_>, _>>()?;
     let times = times::decide(spec, policy.spec.defaults.as_ref(), opinions)?;
     let egress: Vec<EgressLayer> = opinions.iter().filter_map(|layer| layer.egress.clone()).collect();
@@ -96,7 +79,7 @@ pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
         frozen: FrozenPolicy {
             schema_version: SCHEMA_VERSION,
             layers: egress,
-            git: git_hosts(&granted),
+            git: repositories::git_hosts(&granted),
         },
         runtime_class: runtime.class,
         node_reachability: runtime.node_reachability,
@@ -201,7 +184,7 @@ fn decide_image(offered: &str, layers: &[Opinions]) -> Result<(), Refusal> {
     })
 }
 
-fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> String {
+pub(super) fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> String {
     if count == 0 {
         "it allows none at all".to_owned()
     } else {
@@ -209,110 +192,6 @@ fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> String {
     }
 }
 
-fn ask_owner(layer: &Layer) -> String {
+pub(super) fn ask_owner(layer: &Layer) -> String {
     format!("use one that is allowed, or ask whoever owns {layer} to add it")
-}
-
-/// A repository with what every layer grants its host.
-struct Granted {
-    repository: AdmittedRepository,
-    addresses: Vec<IpNet>,
-}
-
-fn decide_repository(repository: &Repository, layers: &[Opinions]) -> Result<Granted, Refusal> {
-    const RULE: &str = "limits.repositories";
-    let field = format!("spec.repositories[{}].url", repository.name);
-    let refusal = |layer: Option<&Layer>, allowed, why: String, help: String| Refusal {
-        reason: Reason::PolicyDenied,
-        layer: layer.cloned(),
-        field: field.clone(),
-        rule: layer.map(|_| format!("{RULE}.read")),
-        offered: repository.url.clone(),
-        allowed,
-        why,
-        help,
-    };
-    let url = RepositoryUrl::parse(&repository.url).map_err(|error| {
-        refusal(
-            None,
-            Vec::new(),
-            error.to_string(),
-            "write https://host/path, plainly".to_owned(),
-        )
-    })?;
-    let met = meet(layers, |layer| {
-        let rules = layer.repositories.as_ref()?;
-        let mut matching = rules.iter().filter(|rule| rule.url.matches(&url)).peekable();
-        Some(if matching.peek().is_some() {
-            Ok(sorted(
-                matching.flat_map(|rule| rule.addresses.iter().copied()).collect(),
-            ))
-        } else {
-            let allowed = rules.iter().map(|rule| rule.url.to_string()).collect();
-            Err(refusal(
-                Some(&layer.layer),
-                allowed,
-                nothing_matches(rules.len(), &url),
-                ask_owner(&layer.layer),
-            ))
-        })
-    });
-    let addresses = met.map_err(|denial| match denial {
-        Denial::Objection(refusal) => refusal,
-        Denial::Silence => silence(Reason::PolicyDenied, &field, RULE, &repository.url),
-    })?;
-    Ok(Granted {
-        addresses: addresses
-            .into_iter()
-            .reduce(|a, b| intersect(&a, &b))
-            .unwrap_or_default(),
-        repository: AdmittedRepository {
-            name: repository.name.clone(),
-            url,
-            reference: repository.reference.clone(),
-            directory: repository.directory().to_owned(),
-            access: repository.access,
-        },
-    })
-}
-
-/// Networks that lie in both lists. Of two networks that overlap, one contains the other.
-fn intersect(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
-    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y)));
-    let narrower = pairs.filter_map(|(x, y)| {
-        if x.contains(&y) {
-            Some(y)
-        } else if y.contains(&x) {
-            Some(x)
-        } else {
-            None
-        }
-    });
-    sorted(narrower.collect())
-}
-
-/// One entry for each host and port. The gateway sees no path, so repositories that share a host get only the
-/// networks that are granted for all of them.
-fn git_hosts(granted: &[Granted]) -> Vec<GitHost> {
-    let mut hosts: Vec<GitHost> = Vec::new();
-    for Granted {
-        repository,
-        addresses,
-    } in granted
-    {
-        let (host, port) = (repository.url.host(), repository.url.port());
-        if let Some(known) = hosts
-            .iter_mut()
-            .find(|known| known.host == *host && known.port == port)
-        {
-            known.addresses = intersect(&known.addresses, addresses);
-        } else {
-            hosts.push(GitHost {
-                host: host.clone(),
-                port,
-                addresses: addresses.clone(),
-            });
-        }
-    }
-    sorted(hosts)
 }

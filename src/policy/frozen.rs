@@ -58,6 +58,13 @@ pub enum FrozenError {
     NotCanonical,
 }
 
+/// The one field that every version has.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    schema_version: u32,
+}
+
 impl FrozenPolicy {
     /// Canonical JSON: object keys sorted, no white space.
     pub fn to_json(&self) -> String {
@@ -79,11 +86,6 @@ impl FrozenPolicy {
     pub fn parse(text: &str) -> Result<Self, FrozenError> {
         if text.len() > DOCUMENT_LIMIT {
             return Err(FrozenError::TooLong);
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Version {
-            schema_version: u32,
         }
         // The version first: a newer document's new fields must not hide that it is newer.
         let Version { schema_version } = serde_json::from_str(text)?;

@@ -13,6 +13,7 @@ pub mod layers;
 pub mod meet;
 pub mod quantity;
 pub mod refusal;
+pub mod repositories;
 pub mod repository;
 pub mod resources;
 pub mod runtime;

@@ -78,22 +78,26 @@ impl Refusal {
 
     /// What was refused, where, why, and what to do: one line, at most 1000 bytes, without control characters.
     pub fn message(&self) -> String {
-        let mut text = self.field.clone();
-        if !self.offered.is_empty() {
-            text += &format!(" `{}`", shown(&self.offered));
-        }
-        text += " is refused";
-        if let Some(layer) = &self.layer {
-            text += &format!(" by {layer}");
-        }
-        if let Some(rule) = &self.rule {
-            text += &format!(" ({rule})");
-        }
-        text += &format!(": {}", self.why);
-        if !self.allowed.is_empty() {
-            text += &format!("; allowed: {}", listed(&self.allowed));
-        }
-        text += &format!("; help: {}", self.help);
+        let offered = match self.offered.as_str() {
+            "" => String::new(),
+            offered => format!(" `{}`", shown(offered)),
+        };
+        let layer = self
+            .layer
+            .as_ref()
+            .map(|layer| format!(" by {layer}"))
+            .unwrap_or_default();
+        let rule = self
+            .rule
+            .as_ref()
+            .map(|rule| format!(" ({rule})"))
+            .unwrap_or_default();
+        let allowed = match self.allowed.as_slice() {
+            [] => String::new(),
+            allowed => format!("; allowed: {}", listed(allowed)),
+        };
+        let Self { field, why, help, .. } = self;
+        let text = format!("{field}{offered} is refused{layer}{rule}: {why}{allowed}; help: {help}");
         cut(text, MESSAGE_LIMIT)
     }
 }
@@ -108,17 +112,16 @@ impl std::error::Error for Refusal {}
 
 /// At most [`LISTED`] values, and how many more there are.
 pub(super) fn listed(values: &[String]) -> String {
-    let mut text = values
+    let text = values
         .iter()
         .take(LISTED)
-        .map(|v| shown(v))
+        .map(|value| shown(value))
         .collect::<Vec<_>>()
         .join(", ");
-    let more = values.len().saturating_sub(LISTED);
-    if more > 0 {
-        text += &format!(" and {more} more");
+    match values.len().saturating_sub(LISTED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 /// A value as it may reach a terminal: control and bidirectional characters escaped, cut to length.

@@ -1,0 +1,280 @@
+//! CEL rules that the resources share. Every message names the field and the fix.
+
+use kube::core::Rule;
+
+use super::env::{RESERVED, RESERVED_PREFIX};
+
+/// A DNS label, without its bound on length.
+const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// A DNS subdomain, without its bound on length.
+const DNS_SUBDOMAIN: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
+/// One label of a host name.
+const HOST_LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+
+/// A rule of one object, with its message.
+fn rule(cel: impl Into<String>, message: impl Into<String>) -> Rule {
+    Rule {
+        message: Some(kube::core::Message::Message(message.into())),
+        ..Rule::new(cel)
+    }
+}
+
+/// A field of the spec that never changes, required or not.
+pub(super) fn immutable(field: &str) -> Rule {
+    rule(
+        format!(
+            "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+        ),
+        format!("spec.{field} cannot be changed after creation: create a new AgentRun with another name"),
+    )
+}
+
+/// The object's own name is a DNS label.
+pub(super) fn named_by_label(why: &str) -> Rule {
+    rule(
+        format!("size(self.metadata.name) <= 63 && self.metadata.name.matches('{DNS_LABEL}')"),
+        format!(
+            "metadata.name must be a DNS label of at most 63 characters (a-z, 0-9 and '-', no dots), because {why}"
+        ),
+    )
+}
+
+/// A string that is a DNS label.
+pub(super) fn label(field: &str) -> Rule {
+    rule(
+        format!("self.matches('{DNS_LABEL}')"),
+        format!("{field} must be a DNS label: a-z, 0-9 and '-', starting and ending with a letter or digit"),
+    )
+}
+
+/// A string that is a DNS subdomain.
+pub(super) fn subdomain(field: &str) -> Rule {
+    rule(
+        format!("self.matches('{DNS_SUBDOMAIN}')"),
+        format!(
+            "{field} must be a DNS name: a-z, 0-9, '-' and '.', starting and ending with a letter or digit"
+        ),
+    )
+}
+
+/// Every item of a list is a DNS subdomain.
+pub(super) fn subdomains(field: &str) -> Rule {
+    rule(
+        format!("self.all(item, item.matches('{DNS_SUBDOMAIN}'))"),
+        format!(
+            "every item of {field} must be a DNS name: a-z, 0-9, '-' and '.', starting and ending with a letter or digit"
+        ),
+    )
+}
+
+/// `mode: AllowList` has a list, because serializers drop empty ones and a dropped list would look like no opinion.
+pub(super) fn allow_list_needs(list: &str) -> Rule {
+    rule(
+        format!("self.mode != 'AllowList' || (has(self.{list}) && size(self.{list}) > 0)"),
+        format!(
+            "mode AllowList needs at least one item in {list}: add one, or write mode: DenyAll to allow nothing"
+        ),
+    )
+}
+
+/// `mode: DenyAll` has none.
+pub(super) fn deny_all_forbids(list: &str) -> Rule {
+    rule(
+        format!("self.mode != 'DenyAll' || !has(self.{list}) || size(self.{list}) == 0"),
+        format!(
+            "mode DenyAll allows nothing, so {list} must be left out: remove it, or write mode: AllowList"
+        ),
+    )
+}
+
+/// A start can be put off, a run that has started can only be cancelled.
+pub(super) fn suspend_before_start() -> Rule {
+    rule(
+        "!self.spec.suspend || oldSelf.spec.suspend || !has(self.status) || !has(self.status.startTime)",
+        "spec.suspend cannot be set after the run has started: set spec.cancel to end it",
+    )
+}
+
+/// A cancelled run stays cancelled.
+pub(super) fn cancel_one_way() -> Rule {
+    rule(
+        "!has(oldSelf.cancel) || (has(self.cancel) && (self.cancel == oldSelf.cancel || self.cancel == 'Immediate'))",
+        "spec.cancel cannot be taken back: it can only go from Graceful to Immediate",
+    )
+}
+
+/// A union.
+pub(super) fn exactly_one(first: &str, second: &str) -> Rule {
+    rule(
+        format!("has(self.{first}) != has(self.{second})"),
+        format!("exactly one of {first} and {second} must be given"),
+    )
+}
+
+/// An image reference, as [`crate::policy::image`] reads it.
+pub(super) fn image_reference() -> Rule {
+    let segment = "[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*";
+    let registry = "[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?/";
+    let tag = "(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?";
+    let digest = "(@sha256:[a-f0-9]{64}|@sha512:[a-f0-9]{128})?";
+    rule(
+        format!("self.matches('^({registry})?{segment}(/{segment})*{tag}{digest}$')"),
+        "image must be registry/repository:tag or registry/repository@sha256:…, in lower case but for the tag",
+    )
+}
+
+/// Patterns of images, as [`crate::policy::image`] reads them.
+pub(super) fn image_patterns() -> Rule {
+    rule(
+        "self.all(item, item.matches('^[a-z0-9][-a-z0-9.:]*(/[a-z0-9][-a-z0-9._]*|/[*])*(/[*][*])?(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@sha(256|512):[a-f0-9]+)?$'))",
+        "every item of allowed must be registry/repository with '*' for one whole segment and '**' for the rest, such as \
+         ghcr.io/team/*, and may end in :tag or @sha256:…",
+    )
+}
+
+/// A key of a ConfigMap.
+pub(super) fn config_map_key() -> Rule {
+    rule(
+        "self.matches('^[-._a-zA-Z0-9]+$')",
+        "configMapKeyRef.key must be a key of the ConfigMap: letters, digits, '-', '_' and '.'",
+    )
+}
+
+/// A variable's name that a shell can hold.
+pub(super) fn variable_name() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",
+        "name must consist of letters, digits and '_', and must not start with a digit",
+    )
+}
+
+/// Variables that the sandbox sets itself.
+pub(super) fn variable_not_reserved() -> Rule {
+    let names = RESERVED
+        .iter()
+        .map(|name| format!("'{name}'"))
+        .collect::<Vec<_>>()
+        .join(",");
+    rule(
+        format!("!self.startsWith('{RESERVED_PREFIX}') && !(self in [{names}])"),
+        "name is one that the sandbox sets itself (HOME, proxies, certificate authorities, COFFERDAM_*): remove it from env",
+    )
+}
+
+/// Only https can be cloned.
+pub(super) fn repository_is_https() -> Rule {
+    rule(
+        "self.startsWith('https://')",
+        "url must start with https://: nothing else can be cloned (git@host:path is https://host/path)",
+    )
+}
+
+/// No credentials in URLs. Silent where [`repository_is_https`] speaks.
+pub(super) fn repository_without_user() -> Rule {
+    rule(
+        "!self.startsWith('https://') || !self.contains('@')",
+        "url must not carry user information: a sandbox holds no credentials, leave it out",
+    )
+}
+
+/// The rest of a URL, as [`crate::policy::repository`] reads it. Silent where the two rules before it speak.
+pub(super) fn repository_url() -> Rule {
+    rule(
+        "!self.startsWith('https://') || self.contains('@') || \
+         self.matches('^https://[A-Za-z0-9.-]+(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~+-]+)+/?$')",
+        "url must be https://host[:port]/path, without query, fragment, percent-encoding or empty segments",
+    )
+}
+
+/// Pattern of repositories, as [`crate::policy::repository`] reads it.
+pub(super) fn repository_pattern() -> Rule {
+    let segment = "/([A-Za-z0-9._~+-]+|[*])";
+    rule(
+        format!(
+            "self.matches('^https://[A-Za-z0-9.-]+(:[1-9][0-9]{{0,4}})?({segment})*(/[*][*])?$') && !self.endsWith('/') && self.matches('^https://[^/]+/')"
+        ),
+        "url must be https://host[:port]/path with '*' for one whole segment and '**' for the rest, such as https://github.com/team/*",
+    )
+}
+
+/// A git reference that no git command takes for an option.
+pub(super) fn git_reference() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z0-9_.][A-Za-z0-9_./+@#=,-]*$') && !self.contains('..') && !self.contains('@{')",
+        "ref must be a branch, a tag or a full commit: letters, digits and any of _ . / + @ # = , - with no '-' at the start and no '..'",
+    )
+}
+
+/// No two repositories share a directory.
+pub(super) fn directories_unique() -> Rule {
+    let directory = |item: &str| format!("(has({item}.path) ? {item}.path : {item}.name)");
+    rule(
+        format!(
+            "self.all(one, self.exists_one(other, {} == {}))",
+            directory("one"),
+            directory("other")
+        ),
+        "each of repositories needs a directory of its own: give them different values of path (where path is left out, name counts)",
+    )
+}
+
+/// Hosts of a rule, as [`crate::policy::host`] reads them.
+pub(super) fn hosts() -> Rule {
+    rule(
+        format!("self.all(item, item.matches('^([*]|{HOST_LABEL})([.]{HOST_LABEL})+$'))"),
+        "every item of hosts must be a full host name in lower case such as api.example.com, or one with '*' as its \
+         whole first label",
+    )
+}
+
+/// What looks like a host name and is none that a policy can grant.
+pub(super) fn hosts_are_not_addresses() -> Rule {
+    rule(
+        "self.all(item, !item.matches('(^|[.])(0x[0-9a-f]*|[0-9]+)$') && \
+         (!item.startsWith('*.') || item.matches('^[*][.][^.]+[.].')))",
+        "hosts must not be IP addresses, nor cover a whole top-level domain such as *.com: name hosts",
+    )
+}
+
+/// CIDRs.
+pub(super) fn cidrs() -> Rule {
+    rule(
+        "self.all(item, isCIDR(item))",
+        "every item of addresses must be a CIDR such as 10.20.0.0/16 or fd12::/32",
+    )
+}
+
+/// Names of resources that an agent can have.
+pub(super) fn resource_names() -> Rule {
+    rule(
+        "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])",
+        "only cpu, memory and ephemeral-storage can be given here: remove the others",
+    )
+}
+
+/// Amounts that mean something: zero would mean no limit to a kubelet.
+pub(super) fn resource_amounts() -> Rule {
+    rule(
+        "self.all(name, isQuantity(self[name]) && quantity(self[name]).isGreaterThan(quantity('0')))",
+        "every amount must be a quantity of more than zero, such as 500m or 4Gi",
+    )
+}
+
+/// Requests within limits.
+pub(super) fn requests_within_limits() -> Rule {
+    rule(
+        "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || \
+         !isQuantity(self.requests[name]) || !isQuantity(self.limits[name]) || \
+         quantity(self.requests[name]).compareTo(quantity(self.limits[name])) <= 0)",
+        "requests must not be above limits: lower the request or raise the limit of the same resource",
+    )
+}
+
+/// Operators of a selector and their values.
+pub(super) fn selector_values() -> Rule {
+    rule(
+        "!has(self.matchExpressions) || self.matchExpressions.all(item, item.operator in ['In', 'NotIn'] ? \
+         has(item.values) && size(item.values) > 0 : !has(item.values) || size(item.values) == 0)",
+        "matchExpressions with operator In or NotIn need values, those with Exists or DoesNotExist must have none",
+    )
+}

@@ -1,0 +1,132 @@
+//! Which repositories a run may clone, and which hosts that opens to `prepare`.
+
+use ipnet::IpNet;
+
+use super::decide::{ask_owner, nothing_matches, silence};
+use super::frozen::GitHost;
+use super::layers::{Opinions, sorted};
+use super::meet::{Denial, meet};
+use super::refusal::{Layer, Refusal};
+use super::repository::RepositoryUrl;
+use crate::api::{Access, Reason, Repository};
+
+/// A repository that may be cloned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmittedRepository {
+    /// Name within the run.
+    pub name: String,
+    /// Where it is.
+    pub url: RepositoryUrl,
+    /// Branch, tag or commit; absent: the remote's HEAD.
+    pub reference: Option<String>,
+    /// Directory below `/workspace`.
+    pub directory: String,
+    /// What the agent may do with it.
+    pub access: Access,
+}
+
+/// A repository with what every layer grants its host.
+pub(super) struct Granted {
+    /// The repository.
+    pub(super) repository: AdmittedRepository,
+    addresses: Vec<IpNet>,
+}
+
+/// Decides about one repository of a run.
+pub(super) fn decide(repository: &Repository, layers: &[Opinions]) -> Result<Granted, Refusal> {
+    const RULE: &str = "limits.repositories";
+    let field = format!("spec.repositories[{}].url", repository.name);
+    let refusal = |layer: Option<&Layer>, allowed, why: String, help: String| Refusal {
+        reason: Reason::PolicyDenied,
+        layer: layer.cloned(),
+        field: field.clone(),
+        rule: layer.map(|_| format!("{RULE}.read")),
+        offered: repository.url.clone(),
+        allowed,
+        why,
+        help,
+    };
+    let url = RepositoryUrl::parse(&repository.url).map_err(|error| {
+        refusal(
+            None,
+            Vec::new(),
+            error.to_string(),
+            "write https://host/path, plainly".to_owned(),
+        )
+    })?;
+    let met = meet(layers, |layer| {
+        let rules = layer.repositories.as_ref()?;
+        let mut matching = rules.iter().filter(|rule| rule.url.matches(&url)).peekable();
+        Some(if matching.peek().is_some() {
+            Ok(sorted(
+                matching.flat_map(|rule| rule.addresses.iter().copied()).collect(),
+            ))
+        } else {
+            let allowed = rules.iter().map(|rule| rule.url.to_string()).collect();
+            Err(refusal(
+                Some(&layer.layer),
+                allowed,
+                nothing_matches(rules.len(), &url),
+                ask_owner(&layer.layer),
+            ))
+        })
+    });
+    let addresses = met.map_err(|denial| match denial {
+        Denial::Objection(refusal) => refusal,
+        Denial::Silence => silence(Reason::PolicyDenied, &field, RULE, &repository.url),
+    })?;
+    Ok(Granted {
+        addresses: addresses
+            .into_iter()
+            .reduce(|a, b| intersect(&a, &b))
+            .unwrap_or_default(),
+        repository: AdmittedRepository {
+            name: repository.name.clone(),
+            url,
+            reference: repository.reference.clone(),
+            directory: repository.directory().to_owned(),
+            access: repository.access,
+        },
+    })
+}
+
+/// Networks that lie in both lists. Of two networks that overlap, one contains the other.
+fn intersect(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
+    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y)));
+    let narrower = pairs.filter_map(|(x, y)| {
+        if x.contains(&y) {
+            Some(y)
+        } else if y.contains(&x) {
+            Some(x)
+        } else {
+            None
+        }
+    });
+    sorted(narrower.collect())
+}
+
+/// One entry for each host and port. The gateway sees no path, so repositories that share a host get only the
+/// networks that are granted for all of them.
+pub(super) fn git_hosts(granted: &[Granted]) -> Vec<GitHost> {
+    let mut hosts: Vec<GitHost> = Vec::new();
+    for Granted {
+        repository,
+        addresses,
+    } in granted
+    {
+        let (host, port) = (repository.url.host(), repository.url.port());
+        if let Some(known) = hosts
+            .iter_mut()
+            .find(|known| known.host == *host && known.port == port)
+        {
+            known.addresses = intersect(&known.addresses, addresses);
+        } else {
+            hosts.push(GitHost {
+                host: host.clone(),
+                port,
+                addresses: addresses.clone(),
+            });
+        }
+    }
+    sorted(hosts)
+}

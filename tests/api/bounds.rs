@@ -1,0 +1,66 @@
+//! What the schema bounds without a rule.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::manifests::{cluster_policy, policy, run, with};
+use crate::schema::problems;
+
+#[rstest]
+#[case("/spec/task/prompt", json!("x".repeat(2049)), "Length 2049")]
+#[case("/spec/task/prompt", json!(""), "Length 0")]
+#[case("/spec/agent/env", json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]), "Duplicate value")]
+#[case("/spec/agent/env", json!([{"name": "A"}]), "value: is required")]
+#[case("/spec/agent/env", json!([{"name": "A", "valueFrom": {}}]), "unknown field")]
+#[case("/spec/repositories/1/name", json!("app"), "Duplicate value")]
+#[case("/spec/repositories/0/access", json!("Write"), "not supported")]
+#[case("/spec/startTimeoutSeconds", json!(0), "out of range")]
+#[case("/spec/timeoutSeconds", json!(86_401), "out of range")]
+#[case("/spec/timeoutSeconds", json!("1h"), "must be of type integer")]
+#[case("/spec/ttlSecondsAfterFinished", json!(-1), "out of range")]
+#[case("/spec/resources/limits/cpu", json!(2), "must be of type string")]
+#[case("/spec/cancel", json!(true), "must be of type string")]
+#[case("/spec/cancel", json!("Now"), "not supported")]
+#[case("/spec/budget", json!({}), "unknown field")]
+#[case("/spec/egress", json!({"mode": "DenyAll"}), "unknown field")]
+fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
+    let problems = problems(&with(&run(), pointer, value), None).join("\n");
+    assert!(problems.contains(message), "{problems}");
+}
+
+#[rstest]
+#[case("/spec/limits/runtime/classes", json!([]), "Items 0")]
+#[case("/spec/limits/runtime/classes", json!(["a", "a"]), "Duplicate value")]
+#[case("/spec/limits/runtime/nodeReachability", json!("Open"), "not supported")]
+#[case("/spec/limits/images/mode", json!("AllowAll"), "not supported")]
+#[case("/spec/limits/egress/rules/0/ports", json!([0]), "out of range")]
+#[case("/spec/limits/egress/rules/0/ports", json!([65_536]), "out of range")]
+#[case("/spec/limits/egress/rules/0/ports", json!([]), "Items 0")]
+#[case("/spec/limits/egress/rules/0/ports", json!([443, 443]), "Duplicate value")]
+#[case("/spec/limits/egress/rules/0/hosts", json!([]), "Items 0")]
+#[case("/spec/limits/egress/rules/0/tls", json!("Inspect"), "not supported")]
+#[case("/spec/limits/egress/rules/0/methods", json!(["GET"]), "unknown field")]
+#[case("/spec/limits/egress/rules/1/name", json!("model"), "Duplicate value")]
+#[case("/spec/limits/repositories/write", json!([]), "unknown field")]
+#[case("/spec/limits/maxTimeoutSeconds", json!(86_401), "out of range")]
+#[case("/spec/limits/maxStartTimeoutSeconds", json!(0), "out of range")]
+fn a_policy_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
+    for manifest in [policy(), cluster_policy()] {
+        let problems = problems(&with(&manifest, pointer, value.clone()), None).join("\n");
+        assert!(problems.contains(message), "{problems}");
+    }
+}
+
+#[test]
+fn a_run_says_from_the_start_that_it_is_not_finished() {
+    let defaulted = kube::core::cel::apply_defaults(crate::schema::of("AgentRun"), &run());
+    assert_eq!(defaulted["status"]["phase"], "Pending");
+    assert_eq!(defaulted["status"]["conditions"][0]["type"], "Ready");
+    assert_eq!(defaulted["status"]["conditions"][0]["status"], "Unknown");
+    assert_eq!(
+        defaulted["status"]["conditions"][0]["lastTransitionTime"],
+        "1970-01-01T00:00:00Z"
+    );
+    let read: cofferdam::api::AgentRun = serde_json::from_value(defaulted).unwrap();
+    assert_eq!(read.status.unwrap().conditions[0].reason, "Pending");
+}

@@ -1,0 +1,45 @@
+//! The examples are valid, and belong together: the run is admitted under the two policies.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam::policy::decide::{Request, decide};
+use serde_json::Value;
+
+use crate::schema::problems;
+
+fn example(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_examples_are_valid() {
+    for name in ["agentrun.yaml", "sandboxpolicy.yaml", "clustersandboxpolicy.yaml"] {
+        assert_eq!(problems(&example(name), None), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn the_example_run_is_admitted_under_the_example_policies() {
+    let run: AgentRun = serde_json::from_value(example("agentrun.yaml")).unwrap();
+    let policy: SandboxPolicy = serde_json::from_value(example("sandboxpolicy.yaml")).unwrap();
+    let cluster_policy: ClusterSandboxPolicy =
+        serde_json::from_value(example("clustersandboxpolicy.yaml")).unwrap();
+    let namespace_labels = BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())]);
+    let admitted = decide(&Request {
+        namespace_labels: &namespace_labels,
+        run: &run,
+        policy: Some(&policy),
+        cluster_policies: &[cluster_policy],
+        runtime_classes: &["gvisor".to_owned()],
+    })
+    .unwrap();
+    assert_eq!(
+        admitted.policies.len(),
+        2,
+        "the cluster policy's selector must match"
+    );
+    assert_eq!(admitted.timeout_seconds, 1800);
+}

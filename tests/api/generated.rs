@@ -1,0 +1,65 @@
+//! `crds/` is what the types say.
+
+use std::path::Path;
+
+use cofferdam::api::crds;
+
+#[test]
+fn the_committed_definitions_are_those_of_the_types() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let files = crds::files().unwrap();
+    for file in &files {
+        let committed = std::fs::read_to_string(directory.join(&file.name)).unwrap_or_default();
+        assert!(
+            committed == file.text,
+            "crds/{} is not what src/api says: run `make crds` and commit the result",
+            file.name
+        );
+    }
+    let committed = std::fs::read_dir(directory).unwrap().count();
+    assert_eq!(committed, files.len(), "crds/ holds files that nothing generates");
+}
+
+#[test]
+fn no_field_is_nullable_and_every_list_and_map_is_bounded() {
+    for document in crds::documents().unwrap() {
+        let spec = document
+            .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
+            .unwrap();
+        let mut problems = Vec::new();
+        unbounded(spec, "spec", &mut problems);
+        assert!(problems.is_empty(), "{problems:#?}");
+        assert!(!document.to_string().contains("nullable"));
+    }
+}
+
+/// Paths below `schema` whose size nothing bounds: rules over them would have no cost.
+fn unbounded(schema: &serde_json::Value, path: &str, problems: &mut Vec<String>) {
+    let missing = |key: &str| schema.get(key).is_none();
+    match schema.get("type").and_then(|kind| kind.as_str()) {
+        Some("array") if missing("maxItems") => problems.push(format!("{path}: no maxItems")),
+        Some("string") if missing("maxLength") && missing("enum") => {
+            problems.push(format!("{path}: no maxLength"));
+        }
+        Some("object") if missing("properties") && missing("maxProperties") => {
+            problems.push(format!("{path}: no maxProperties"));
+        }
+        Some("integer") if missing("minimum") || missing("maximum") => {
+            problems.push(format!("{path}: no minimum or maximum"));
+        }
+        _ => {}
+    }
+    for (name, property) in schema
+        .get("properties")
+        .and_then(|p| p.as_object())
+        .into_iter()
+        .flatten()
+    {
+        unbounded(property, &format!("{path}.{name}"), problems);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner_schema) = schema.get(inner) {
+            unbounded(inner_schema, &format!("{path}[]"), problems);
+        }
+    }
+}

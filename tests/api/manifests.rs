@@ -1,0 +1,114 @@
+//! Manifests that tests change in one place.
+
+use serde_json::{Value, json};
+
+/// A run that uses every field.
+pub fn run() -> Value {
+    json!({
+        "apiVersion": "cofferdam.dev/v1alpha1",
+        "kind": "AgentRun",
+        "metadata": {"name": "fix-login", "namespace": "team-a"},
+        "spec": {
+            "policyRef": {"name": "strict"},
+            "task": {"prompt": "Fix the login form."},
+            "agent": {
+                "image": "ghcr.io/team-a/agent:2.1",
+                "command": ["run"],
+                "args": ["--fast"],
+                "env": [{"name": "EDITOR", "value": "true"}, {"name": "LANG", "value": "C.UTF-8"}],
+            },
+            "repositories": [
+                {"name": "app", "url": "https://github.com/team-a/app", "ref": "main", "access": "ReadWrite"},
+                {"name": "docs", "url": "https://git.example.com:8443/docs.git", "path": "manual"},
+            ],
+            "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "2", "memory": "4Gi"}},
+            "startTimeoutSeconds": 300,
+            "timeoutSeconds": 1800,
+            "ttlSecondsAfterFinished": 0,
+        },
+    })
+}
+
+/// A cluster policy that uses every field.
+pub fn cluster_policy() -> Value {
+    json!({
+        "apiVersion": "cofferdam.dev/v1alpha1",
+        "kind": "ClusterSandboxPolicy",
+        "metadata": {"name": "baseline"},
+        "spec": {
+            "namespaceSelector": {
+                "matchLabels": {"tier": "agents"},
+                "matchExpressions": [{"key": "stage", "operator": "In", "values": ["test"]}],
+            },
+            "limits": limits(),
+        },
+    })
+}
+
+/// A namespace's policy that uses every field.
+pub fn policy() -> Value {
+    json!({
+        "apiVersion": "cofferdam.dev/v1alpha1",
+        "kind": "SandboxPolicy",
+        "metadata": {"name": "strict", "namespace": "team-a"},
+        "spec": {
+            "limits": limits(),
+            "defaults": {
+                "resources": {"limits": {"memory": "2Gi"}},
+                "startTimeoutSeconds": 100,
+                "timeoutSeconds": 1000,
+                "ttlSecondsAfterFinished": 3600,
+            },
+        },
+    })
+}
+
+fn limits() -> Value {
+    json!({
+        "runtime": {"classes": ["gvisor", "kata.v2"], "nodeReachability": "Tolerated"},
+        "images": {"mode": "AllowList", "allowed": ["ghcr.io/team-a/*", "docker.io/library/alpine:3.20", "registry.example.com:5000/**"]},
+        "repositories": {"mode": "AllowList", "read": [
+            {"name": "team", "url": "https://github.com/team-a/*"},
+            {"name": "docs", "url": "https://git.example.com:8443/**", "addresses": ["10.20.0.0/16", "fd12::/32"]},
+        ]},
+        "egress": {"mode": "AllowList", "rules": [
+            {"name": "model", "hosts": ["api.example.com"], "tls": "Tunnel"},
+            {"name": "inside", "hosts": ["*.corp.example.com", "git.example.com"], "addresses": ["10.20.0.0/16"], "ports": [443, 8443], "tls": "Tunnel"},
+        ]},
+        "maxResources": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "50Gi"},
+        "maxStartTimeoutSeconds": 1800,
+        "maxTimeoutSeconds": 14400,
+    })
+}
+
+/// `manifest` with the value at `pointer` set; the parent must exist.
+pub fn with(manifest: &Value, pointer: &str, value: Value) -> Value {
+    let mut manifest = manifest.clone();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match manifest
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("nothing at {parent}"))
+    {
+        Value::Object(fields) => {
+            fields.insert(key.to_owned(), value);
+        }
+        Value::Array(items) => match key {
+            "-" => items.push(value),
+            index => items[index.parse::<usize>().unwrap()] = value,
+        },
+        other => panic!("{parent} is {other}"),
+    }
+    manifest
+}
+
+/// `manifest` without the field at `pointer`, which must exist.
+pub fn without(manifest: &Value, pointer: &str) -> Value {
+    let mut manifest = manifest.clone();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let fields = manifest
+        .pointer_mut(parent)
+        .and_then(Value::as_object_mut)
+        .unwrap();
+    assert!(fields.remove(key).is_some(), "nothing at {pointer}");
+    manifest
+}
