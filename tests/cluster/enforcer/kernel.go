@@ -29,6 +29,8 @@ func showBridgedFrames() error {
 type tables struct {
 	ip     knftables.Interface
 	bridge knftables.Interface
+	// forget ends the tracked flows of addresses that changed hands.
+	forget func([]netip.Addr) error
 	// written is the text of the last transaction, to leave the kernel alone while nothing changes.
 	written string
 	// owners are the addresses' pods as last written.
@@ -45,7 +47,7 @@ func openTables() (*tables, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables, family bridge: %w", err)
 	}
-	return &tables{ip: ip, bridge: bridge}, nil
+	return &tables{ip: ip, bridge: bridge, forget: forgetFlows}, nil
 }
 
 // start sees that there is a fence before the API server has said anything: the one that an earlier enforcer left,
@@ -78,7 +80,7 @@ func (t *tables) replace(ctx context.Context, program rules.Program) (bool, erro
 	}
 	lost := lostAddresses(t.owners, program.Owners)
 	t.owners = program.Owners
-	if err := forgetFlows(lost); err != nil {
+	if err := t.forget(lost); err != nil {
 		slog.Warn("flows of addresses that changed hands are still tracked", "addresses", lost, "error", err)
 	}
 	return true, nil
