@@ -284,7 +284,7 @@ impl Group {
 }
 
 /// Kills `group` at the deadline unless the other end of `ended` is dropped before; says whether it did.
-fn watch_over(group: Group, ended: &Receiver<()>, deadline: &Deadline) -> bool {
+pub fn watch_over(group: Group, ended: &Receiver<()>, deadline: &Deadline) -> bool {
     loop {
         let left = deadline.left();
         if left.is_zero() {
@@ -355,7 +355,7 @@ mod tests {
             .run(&["hang"], b"", 1000, &Deadline::after(Duration::from_millis(200)))
             .unwrap_err();
         assert!(matches!(error, GitError::TimedOut(_)), "{error}");
-        let given_up = Deadline::after(Duration::from_secs(60));
+        let given_up = Deadline::after(Duration::from_mins(1));
         given_up.clone().give_up();
         assert!(git.run(&["hang"], b"", 1000, &given_up).is_err());
         let git = git.setting("alias.flood=!yes");

@@ -1,6 +1,7 @@
 //! What runs beside the agent in its pod: `prepare` before it, `sidecar` with it.
 
 pub mod clone;
+pub mod collect;
 pub mod contract;
 pub mod control;
 pub mod forward;
@@ -9,16 +10,20 @@ pub mod paths;
 pub mod prepare;
 pub mod probe;
 pub mod report;
+pub mod sidecar;
 pub mod text;
 pub mod work_tree;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
 
 use self::paths::Paths;
-use crate::wire::runner::{NODE_IP_ENV, PREPARE_ENV, PrepareSpec, VERSION};
+use self::sidecar::Listeners;
+use crate::api::names::{FORWARDER_PORT, PROBE_PORT};
+use crate::wire::runner::{NODE_IP_ENV, PREPARE_ENV, PrepareSpec, SIDECAR_ENV, SidecarSpec, VERSION};
 
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
@@ -54,6 +59,9 @@ pub enum RunnerError {
     /// Files, sockets, signals.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The probes of the order make no sense.
+    #[error(transparent)]
+    Probe(#[from] probe::ProbeError),
     /// The work failed and was reported.
     #[error("{0}")]
     Failed(String),
@@ -67,10 +75,7 @@ pub async fn run(args: Args) -> Result<(), RunnerError> {
     let paths = Paths::new(args.root);
     match args.container {
         Container::Prepare => run_prepare(&paths).await,
-        Container::Sidecar => {
-            crate::serve::shutdown_on_signal()?.cancelled().await;
-            Ok(())
-        }
+        Container::Sidecar => run_sidecar(&paths).await,
     }
 }
 
@@ -85,6 +90,23 @@ async fn run_prepare(paths: &Paths) -> Result<(), RunnerError> {
             failure.reason, failure.message
         ))),
     }
+}
+
+async fn run_sidecar(paths: &Paths) -> Result<(), RunnerError> {
+    let spec: SidecarSpec = order(SIDECAR_ENV, |spec: &SidecarSpec| spec.version)?;
+    let terminated = crate::serve::shutdown_on_signal()?;
+    let listeners = Listeners {
+        forwarder: TcpListener::bind((Ipv4Addr::LOCALHOST, FORWARDER_PORT)).await?,
+        health: TcpListener::bind((Ipv4Addr::UNSPECIFIED, PROBE_PORT)).await?,
+    };
+    let log = paths.termination_log();
+    sidecar::run(&spec, node()?, paths, listeners, terminated, |report| {
+        if let Err(error) = report::write_sidecar(&log, report) {
+            tracing::error!(%error, "the termination message cannot be written");
+        }
+    })
+    .await?;
+    Ok(())
 }
 
 /// The order in a variable, of the version that this program knows.

@@ -1,0 +1,214 @@
+//! The sidecar's last work: patches, one upload, and the same patches in the container's log.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::http::StatusCode;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use tokio::fs::File;
+use tokio::time::{Instant, sleep};
+use tokio_util::io::ReaderStream;
+
+use crate::api::{Access, Reason, Snapshot};
+use crate::http::Body;
+use crate::runner::collect::limits::Limits;
+use crate::runner::collect::refusal::Refusal;
+use crate::runner::collect::{Collection, Patch, collect};
+use crate::runner::control::{Control, ControlError};
+use crate::runner::git::Deadline;
+use crate::runner::paths::Paths;
+use crate::wire::output::{
+    CollectRefusal, MANIFEST_LIMIT, OutputManifest, PatchManifest, UPLOAD_LIMIT, VERSION,
+};
+use crate::wire::runner::RepositorySpec;
+
+/// How long all work trees may take together. With [`UPLOAD_BUDGET`] it stays within the pod's grace of 60 s.
+const COLLECT_BUDGET: Duration = Duration::from_secs(25);
+/// How long the upload may take, all tries together.
+const UPLOAD_BUDGET: Duration = Duration::from_secs(25);
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(15);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of patches that are printed; the kubelet keeps 10 MiB of a log.
+const PRINT_LIMIT: u64 = 5 * 1024 * 1024;
+
+/// Why there is no receipt.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The gateway did not take the upload.
+    #[error("the output could not be handed over: {0}")]
+    Upload(#[source] ControlError),
+    /// Our own volumes.
+    #[error("the output cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// The manifest.
+    #[error("the manifest cannot be written: {0}")]
+    Manifest(#[from] serde_json::Error),
+    /// A defect.
+    #[error("collecting broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// What was collected.
+#[derive(Debug)]
+pub struct Output {
+    manifest: OutputManifest,
+    files: Vec<PathBuf>,
+}
+
+/// Collects all repositories that the agent may write to.
+///
+/// # Errors
+/// Only defects: what a work tree holds makes refusals within the output.
+pub async fn snapshot(
+    repositories: &[RepositorySpec],
+    paths: &Paths,
+    snapshot: Snapshot,
+    stopped: Option<Reason>,
+) -> Result<Output, OutputError> {
+    let (repositories, paths) = (repositories.to_vec(), paths.clone());
+    let output = tokio::task::spawn_blocking(move || collect_all(&repositories, &paths, snapshot, stopped));
+    Ok(output.await?)
+}
+
+fn collect_all(
+    repositories: &[RepositorySpec],
+    paths: &Paths,
+    snapshot: Snapshot,
+    stopped: Option<Reason>,
+) -> Output {
+    let deadline = Deadline::after(COLLECT_BUDGET);
+    let mut output = Output {
+        manifest: OutputManifest {
+            version: VERSION,
+            patches: Vec::new(),
+            stopped,
+            refused: Vec::new(),
+        },
+        files: Vec::new(),
+    };
+    let mut limits = Limits {
+        patch_bytes: UPLOAD_LIMIT - MANIFEST_LIMIT as u64,
+        ..Limits::default()
+    };
+    for repository in repositories
+        .iter()
+        .filter(|each| each.access == Access::ReadWrite)
+    {
+        let collection = Collection {
+            pristine: paths.pristine(&repository.name),
+            tree: paths.work_tree(&repository.directory),
+            scratch: paths.scratch().join("collect").join(&repository.name),
+            live: snapshot == Snapshot::Live,
+        };
+        match collect(&collection, &limits, &deadline) {
+            Ok(patch) => {
+                limits.patch_bytes = limits.patch_bytes.saturating_sub(patch.facts.bytes);
+                output
+                    .manifest
+                    .patches
+                    .push(entry(&repository.name, &patch, snapshot));
+                output.files.push(patch.file);
+            }
+            Err(refusal) => output.manifest.refused.push(refused(&repository.name, &refusal)),
+        }
+    }
+    output
+}
+
+fn entry(repository: &str, patch: &Patch, snapshot: Snapshot) -> PatchManifest {
+    PatchManifest {
+        repository: repository.to_owned(),
+        base_commit: patch.base_commit.clone(),
+        bytes: patch.facts.bytes,
+        digest: patch.facts.digest.clone(),
+        files: patch.facts.files,
+        insertions: patch.facts.insertions,
+        deletions: patch.facts.deletions,
+        snapshot,
+    }
+}
+
+fn refused(repository: &str, refusal: &Refusal) -> CollectRefusal {
+    CollectRefusal {
+        repository: repository.to_owned(),
+        code: refusal.code().to_owned(),
+        message: refusal.to_string(),
+    }
+}
+
+/// Hands the output over, once; what may pass by itself is tried again. That there is an upload already is a
+/// success: it can only be an earlier try of this very call whose answer was lost.
+///
+/// # Errors
+/// There is no receipt.
+pub async fn upload(control: &Control, output: &Output) -> Result<(), OutputError> {
+    let end = Instant::now() + UPLOAD_BUDGET;
+    loop {
+        let error = match control.output(body(output).await?, TRY).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.status() == Some(StatusCode::CONFLICT) => return Ok(()),
+            Err(error) => error,
+        };
+        if !error.passes() || Instant::now() + PAUSE >= end {
+            return Err(OutputError::Upload(error));
+        }
+        tracing::debug!(%error, "the upload is tried again");
+        sleep(PAUSE).await;
+    }
+}
+
+/// The manifest's line, then the patches.
+async fn body(output: &Output) -> Result<Body, OutputError> {
+    let mut line = serde_json::to_vec(&output.manifest)?;
+    line.push(b'\n');
+    let mut files = Vec::new();
+    for file in &output.files {
+        files.push(ReaderStream::new(File::open(file).await?));
+    }
+    let manifest = stream::iter([Ok::<Bytes, io::Error>(line.into())]);
+    Ok(Body::stream(manifest.chain(stream::iter(files).flatten())))
+}
+
+/// Prints the patches between lines that begin with `#`, which `git apply` passes over, so that it can be given
+/// the whole log.
+///
+/// # Errors
+/// The log or a patch cannot be used.
+pub fn print(output: &Output, to: &mut impl Write) -> io::Result<()> {
+    let mut left = PRINT_LIMIT;
+    for (patch, file) in output.manifest.patches.iter().zip(&output.files) {
+        let PatchManifest {
+            repository,
+            base_commit,
+            bytes,
+            digest,
+            ..
+        } = patch;
+        if *bytes > left {
+            writeln!(
+                to,
+                "# cofferdam: the patch of repository {repository} is at the archive only; it has {bytes} bytes"
+            )?;
+            continue;
+        }
+        left -= bytes;
+        writeln!(
+            to,
+            "# cofferdam: patch of repository {repository} for commit {base_commit}: {bytes} bytes, {digest}"
+        )?;
+        io::copy(&mut std::fs::File::open(file)?, to)?;
+        writeln!(to, "# cofferdam: end of the patch of repository {repository}")?;
+    }
+    for refusal in &output.manifest.refused {
+        writeln!(
+            to,
+            "# cofferdam: repository {} was not collected: {}: {}",
+            refusal.repository, refusal.code, refusal.message
+        )?;
+    }
+    to.flush()
+}
