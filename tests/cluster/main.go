@@ -7,9 +7,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"cofferdam.dev/tests/cluster/internal/build"
@@ -22,7 +24,8 @@ import (
 
 const usage = `usage: cluster <command>
 
-  build [component...]         build what is missing into the cache; network-policy-cases only when named
+  build [component...]         build what is missing into the cache, network-policy-cases only when named, and
+                               print each program and image with its file
   up [--no-network-policy]     build what is missing and bring the cluster up, or to the wanted setting if it runs
   load <image.tar>...          import OCI archives into the node, except images that it has
   status [-o json]             how the cluster is; exit code 1 if it does not run
@@ -68,8 +71,16 @@ func run(ctx context.Context, arguments []string) error {
 		return err
 	}
 	if command == "build" {
-		_, err := build.Builder{Layout: place, Output: os.Stderr}.Build(arguments...)
-		return err
+		built, err := build.Builder{Layout: place, Output: os.Stderr}.Build(arguments...)
+		if err != nil {
+			return err
+		}
+		for _, files := range []map[string]string{built.Programs, built.Images} {
+			for _, name := range slices.Sorted(maps.Keys(files)) {
+				fmt.Printf("%s %s\n", name, files[name])
+			}
+		}
+		return nil
 	}
 	cluster, err := lifecycle.New(place, os.Stderr)
 	if err != nil {

@@ -1,8 +1,6 @@
 // Package build makes the programs and images of the test cluster and keeps them by the hash of what they are made of.
 package build
 
-import "cofferdam.dev/tests/cluster/internal/layout"
-
 // Component is a set of programs built from one Go module.
 type Component struct {
 	Name string
@@ -109,16 +107,14 @@ var (
 	}
 )
 
-// Needed are the components without which the cluster does not start, the longest build last but for those that
-// change often.
-var Needed = []Component{containerd, gvisor, kubernetes, tools, pause, enforcer, internet}
+// imageWriter writes the images of the cluster's own pods, as it does those of the tests.
+var imageWriter = Component{
+	Name: "image", Contents: "the program that writes images", Module: "image",
+	Sources: []string{"."}, Programs: map[string]string{"image": "."},
+}
+
+// Needed are the components without which the cluster does not start.
+var Needed = []Component{containerd, gvisor, kubernetes, tools, pause, imageWriter, enforcer, internet}
 
 // Optional are built only when they are asked for by name.
 var Optional = []Component{networkPolicyCases}
-
-// Images are those that `up` loads, each around one program.
-var imageReferences = map[string]string{
-	"pause":   layout.PauseImage,
-	"busybox": layout.BusyboxImage,
-	"coredns": layout.DNSImage,
-}

@@ -10,8 +10,15 @@ import (
 	"path/filepath"
 	"strings"
 
-	"cofferdam.dev/tests/cluster/internal/oci"
+	"cofferdam.dev/tests/cluster/internal/layout"
 )
+
+// imageReferences are the images that `up` loads, by the program that each is made around.
+var imageReferences = map[string]string{
+	"pause":   layout.PauseImage,
+	"busybox": layout.BusyboxImage,
+	"coredns": layout.DNSImage,
+}
 
 // images makes the archives of the images that the cluster itself needs.
 func (b Builder) images(built *Built, step string) error {
@@ -21,6 +28,7 @@ func (b Builder) images(built *Built, step string) error {
 	}
 	programs := map[string]string{"pause": built.Programs["pause"], "busybox": busybox, "coredns": built.Programs["coredns"]}
 	digest := sha256.New()
+	writePart(digest, "writer", []byte(built.Hashes[imageWriter.Name]))
 	for _, name := range sortedKeys(programs) {
 		content, err := hashFile(programs[name])
 		if err != nil {
@@ -29,9 +37,9 @@ func (b Builder) images(built *Built, step string) error {
 		writePart(digest, name+" "+imageReferences[name], []byte(content))
 	}
 	hash := hex.EncodeToString(digest.Sum(nil))[:16]
-	dir, err := b.cached("images", hash, step, func(dir string, _ io.Writer) error {
+	dir, err := b.cached("images", hash, step, func(dir string, output io.Writer) error {
 		for _, name := range sortedKeys(programs) {
-			if err := writeImage(filepath.Join(dir, name+".tar"), name, programs[name]); err != nil {
+			if err := writeImage(built.Programs["image"], filepath.Join(dir, name+".tar"), name, programs[name], output); err != nil {
 				return fmt.Errorf("image of %s: %w", name, err)
 			}
 		}
@@ -47,28 +55,50 @@ func (b Builder) images(built *Built, step string) error {
 	return nil
 }
 
-func writeImage(archive, name, program string) error {
-	content, err := os.ReadFile(program)
-	if err != nil {
-		return err
-	}
-	image := oci.Image{
-		Reference:  imageReferences[name],
-		Files:      []oci.File{{Path: "bin/" + name, Mode: 0o755, Content: content}},
-		Entrypoint: []string{"/bin/" + name},
+// writeImage makes one image: the program under /bin, and for busybox also the names of its applets.
+func writeImage(writer, archive, name, program string, output io.Writer) error {
+	arguments := []string{
+		"--output", archive, "--reference", imageReferences[name], "--env", "PATH=/bin",
+		"--entrypoint", "/bin/" + name, "file:" + program + ":/bin/" + name + ":0755",
 	}
 	if name == "busybox" {
-		applets, err := exec.Command(program, "--list").Output()
+		applets, err := appletLinks(program)
+		defer os.RemoveAll(applets)
 		if err != nil {
-			return fmt.Errorf("list busybox's applets: %w", err)
+			return err
 		}
-		for applet := range strings.FieldsSeq(string(applets)) {
-			if applet != "busybox" {
-				image.Files = append(image.Files, oci.File{Path: "bin/" + applet, Link: "busybox"})
-			}
-		}
-		image.Files = append(image.Files, oci.File{Path: "tmp", Mode: 0o1777, Directory: true})
-		image.Entrypoint = []string{"/bin/sh"}
+		arguments = append(arguments, "dir:"+applets)
 	}
-	return image.Write(archive)
+	command := exec.Command(writer, arguments...)
+	command.Stdout, command.Stderr = output, output
+	return command.Run()
+}
+
+// appletLinks makes a directory with a link to busybox under each name by which it may be called, and a place for
+// temporary files. The directory is to be removed by the caller, also on error.
+func appletLinks(busybox string) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "cofferdam-busybox-"); err != nil {
+		return "", err
+	}
+	for path, mode := range map[string]os.FileMode{"bin": 0o755, "tmp": 0o777 | os.ModeSticky} {
+		if err := os.Mkdir(filepath.Join(dir, path), mode); err != nil {
+			return dir, err
+		}
+		if err := os.Chmod(filepath.Join(dir, path), mode); err != nil {
+			return dir, err
+		}
+	}
+	applets, err := exec.Command(busybox, "--list").Output()
+	if err != nil {
+		return dir, fmt.Errorf("list busybox's applets: %w", err)
+	}
+	for applet := range strings.FieldsSeq(string(applets)) {
+		if applet == "busybox" {
+			continue
+		}
+		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil {
+			return dir, err
+		}
+	}
+	return dir, nil
 }

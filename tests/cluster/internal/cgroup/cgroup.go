@@ -62,6 +62,10 @@ func treeOf(mountinfo string) (Tree, error) {
 			for _, mount := range mounts {
 				tree.all = append(tree.all, filepath.Join(mount, layout.CgroupName))
 			}
+			// Where version 2 is mounted beside, runc puts containers into it as well.
+			if unified != "" {
+				tree.all = append(tree.all, filepath.Join(unified, layout.CgroupName))
+			}
 			return tree, nil
 		}
 	}

@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -20,7 +19,7 @@ func (c *Cluster) adjust(ctx context.Context, s *state, built build.Built, netwo
 	if err := c.exchangeInternet(s, built); err != nil {
 		return err
 	}
-	if err := c.switchEnforcer(s, built, networkPolicy); err != nil {
+	if err := c.switchEnforcer(ctx, s, built, networkPolicy); err != nil {
 		return err
 	}
 	client, err := api.New(c.Layout)
@@ -46,12 +45,15 @@ func (c *Cluster) exchangeInternet(s *state, built build.Built) error {
 	if err := c.end(s, "internet"); err != nil {
 		return err
 	}
-	return c.begin(s, built, "internet", node.Internet(c.Layout))
+	if err := c.exchange(s, built, "internet"); err != nil {
+		return err
+	}
+	return c.spawn(s, node.Internet(c.Layout))
 }
 
 // switchEnforcer starts, stops or exchanges the enforcer. Stopped, it leaves no rule behind; exchanged, its rules
 // stay until the new one replaces them, so that there is no moment without.
-func (c *Cluster) switchEnforcer(s *state, built build.Built, wanted bool) error {
+func (c *Cluster) switchEnforcer(ctx context.Context, s *state, built build.Built, wanted bool) error {
 	same := s.Builds["enforcer"] == built.Hashes["enforcer"]
 	if s.NetworkPolicy == wanted && (same || !wanted) {
 		return nil
@@ -62,20 +64,22 @@ func (c *Cluster) switchEnforcer(s *state, built build.Built, wanted bool) error
 		}
 	}
 	if !wanted {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		if err := process.Run(self, c.place(s, layout.NodeNamespace), c.environment(), node.EnforcerFlush(c.Layout)); err != nil {
+		if err := process.Run(c.place(s, layout.NodeNamespace), c.environment(), node.EnforcerFlush(c.Layout)); err != nil {
 			return fmt.Errorf("flush the enforcer's rules: %w", err)
 		}
 		s.NetworkPolicy = false
 		c.say("NetworkPolicies are ignored from now on")
 		return c.save(s)
 	}
+	if err := c.exchange(s, built, "enforcer"); err != nil {
+		return err
+	}
+	if err := c.startEnforcer(ctx, s); err != nil {
+		return err
+	}
 	s.NetworkPolicy = true
 	c.say("NetworkPolicies are enforced from now on")
-	return c.begin(s, built, "enforcer", node.Enforcer(c.Layout))
+	return c.save(s)
 }
 
 func (c *Cluster) end(s *state, name string) error {
@@ -90,12 +94,10 @@ func (c *Cluster) end(s *state, name string) error {
 	return c.save(s)
 }
 
-func (c *Cluster) begin(s *state, built build.Built, name string, p node.Process) error {
-	if err := link(built.Programs[name], c.Layout.Bin(name)); err != nil {
-		return err
-	}
+// exchange puts the newly built program in the place of the one that ran.
+func (c *Cluster) exchange(s *state, built build.Built, name string) error {
 	s.Builds[name] = built.Hashes[name]
-	return c.spawn(s, p)
+	return link(built.Programs[name], c.Layout.Bin(name))
 }
 
 // renewVolumes empties static volumes whose claims are gone and offers them again.

@@ -3,8 +3,11 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os/exec"
+	"slices"
 	"strings"
+	"time"
 
 	"cofferdam.dev/tests/cluster/internal/build"
 	"cofferdam.dev/tests/cluster/internal/oci"
@@ -76,18 +79,16 @@ func parseListing(listing string) map[string]string {
 	return present
 }
 
-// loadOwn loads the images that the cluster itself needs.
-func (c *Cluster) loadOwn(built build.Built) error {
-	var archives []string
-	for _, archive := range built.Images {
-		archives = append(archives, archive)
+// loadOwn waits for containerd and loads the images that the cluster itself needs.
+func (c *Cluster) loadOwn(ctx context.Context, built build.Built) error {
+	err := poll(ctx, time.Minute, func(context.Context) (bool, error) {
+		_, err := c.ctr("version")
+		return err == nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("containerd is not ready: %w", err)
 	}
-	return c.Load(archives)
-}
-
-func (c *Cluster) containerdReady(context.Context) error {
-	_, err := c.ctr("version")
-	return err
+	return c.Load(slices.Sorted(maps.Values(built.Images)))
 }
 
 func (c *Cluster) ctr(arguments ...string) (string, error) {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"os/exec"
 	"time"
 
 	"cofferdam.dev/tests/cluster/internal/api"
@@ -25,33 +25,33 @@ func (c *Cluster) startAll(ctx context.Context, s *state, built build.Built) err
 			return err
 		}
 	}
+	// Meanwhile the API server starts: that takes longest.
+	images := make(chan error, 1)
+	go func() { images <- c.loadOwn(ctx, built) }()
 	client, err := api.New(c.Layout)
 	if err != nil {
 		return err
 	}
 	// The controller manager gives up if it meets an API server that has not set itself up yet.
-	if err := c.wait(ctx, s, "the API server", time.Minute, client.Ready); err != nil {
+	if err := c.wait(ctx, s, "the API server", 2*time.Minute, client.Ready); err != nil {
 		return err
 	}
-	if err := c.wait(ctx, s, "containerd", time.Minute, c.containerdReady); err != nil {
-		return err
+	for _, next := range []node.Process{node.ControllerManager(c.Layout), node.Scheduler(c.Layout), node.Proxy(c.Layout)} {
+		if err := c.spawn(s, next); err != nil {
+			return err
+		}
 	}
-	if err := c.apply(ctx); err != nil {
-		return err
-	}
-	if err := c.loadOwn(built); err != nil {
+	if err := errors.Join(c.apply(ctx), <-images); err != nil {
 		return err
 	}
 	// Before the kubelet, so that no pod ever runs without it.
 	if s.NetworkPolicy {
-		if err := c.spawn(s, node.Enforcer(c.Layout)); err != nil {
+		if err := c.startEnforcer(ctx, s); err != nil {
 			return err
 		}
 	}
-	for _, rest := range []node.Process{node.ControllerManager(c.Layout), node.Scheduler(c.Layout), node.Proxy(c.Layout), node.Kubelet(c.Layout)} {
-		if err := c.spawn(s, rest); err != nil {
-			return err
-		}
+	if err := c.spawn(s, node.Kubelet(c.Layout)); err != nil {
+		return err
 	}
 	if err := c.wait(ctx, s, "the node", 2*time.Minute, client.NodeReady); err != nil {
 		return err
@@ -59,15 +59,26 @@ func (c *Cluster) startAll(ctx context.Context, s *state, built build.Built) err
 	return c.wait(ctx, s, "DNS", 2*time.Minute, client.DNSReady)
 }
 
+// startEnforcer starts the enforcer and waits until its rules hold.
+func (c *Cluster) startEnforcer(ctx context.Context, s *state) error {
+	if err := c.spawn(s, node.Enforcer(c.Layout)); err != nil {
+		return err
+	}
+	return c.wait(ctx, s, "the enforcer", time.Minute, func(context.Context) error {
+		return process.InNetwork(layout.NetworkNamespace(layout.NodeNamespace), func() error {
+			if output, err := exec.Command("nft", "list", "table", "ip", node.EnforcerTable).CombinedOutput(); err != nil {
+				return fmt.Errorf("no rules yet: %w: %s", err, output)
+			}
+			return nil
+		})
+	})
+}
+
 // spawn starts one process inside the node and writes it down.
 func (c *Cluster) spawn(s *state, p node.Process) error {
 	place := c.place(s, p.Network)
 	place.Cgroup = c.tree.Node()
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	record, err := process.Start(self, p.Name, place, c.Layout.Log(p.Name), c.environment(), p.Command)
+	record, err := process.Start(p.Name, place, c.Layout.Log(p.Name), c.environment(), p.Command)
 	if err != nil {
 		return err
 	}
@@ -99,25 +110,43 @@ func (c *Cluster) environment() []string {
 
 // wait asks until the answer is good, and gives up early when a process has ended.
 func (c *Cluster) wait(ctx context.Context, s *state, what string, limit time.Duration, ready func(context.Context) error) error {
+	began := time.Now()
+	err := poll(ctx, limit, func(ctx context.Context) (bool, error) {
+		if err := ready(ctx); err != nil {
+			return len(s.dead()) > 0, err
+		}
+		return true, nil
+	})
+	if dead := s.dead(); len(dead) > 0 {
+		log := c.Layout.Log(dead[0])
+		return fmt.Errorf("%s ended; its log %s ends with:\n%s", dead[0], log, process.Tail(log, 15))
+	}
+	if err != nil {
+		return fmt.Errorf("%s is not ready: %w", what, err)
+	}
+	c.say("%s is ready after %s", what, time.Since(began).Round(100*time.Millisecond))
+	return nil
+}
+
+// poll asks ten times a second until the answer is final, or for at most limit; then it gives the last error.
+func poll(ctx context.Context, limit time.Duration, ask func(context.Context) (final bool, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	began := time.Now()
-	last := errors.New("not asked yet")
+	last := errors.New("no answer")
 	for {
-		if err := ready(ctx); err == nil {
-			c.say("%s is ready after %s", what, time.Since(began).Round(100*time.Millisecond))
-			return nil
-		} else if ctx.Err() == nil {
-			last = err
+		final, err := ask(ctx)
+		if final {
+			return err
 		}
-		if dead := s.dead(); len(dead) > 0 {
-			return fmt.Errorf("%s ended; its log %s ends with:\n%s", dead[0], c.Layout.Log(dead[0]), process.Tail(c.Layout.Log(dead[0]), 15))
+		// An answer that the limit cut short says less than the one before it.
+		if ctx.Err() == nil {
+			last = err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready after %s: %w", what, limit, last)
+			return fmt.Errorf("given up (%w): %w", ctx.Err(), last)
 		case <-ticker.C:
 		}
 	}

@@ -119,13 +119,9 @@ func (c *Cluster) Exec(internet bool, command []string) error {
 	if current == nil {
 		return fmt.Errorf("there is no cluster; `cluster up` makes one")
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	name := layout.NodeNamespace
 	if internet {
 		name = layout.InternetNamespace
 	}
-	return process.Run(self, c.place(current, name), append(os.Environ(), c.environment()...), command)
+	return process.Run(c.place(current, name), append(os.Environ(), c.environment()...), command)
 }

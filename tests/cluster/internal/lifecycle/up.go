@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"cofferdam.dev/tests/cluster/internal/build"
@@ -50,8 +52,8 @@ func (c *Cluster) Up(ctx context.Context, networkPolicy bool) error {
 	return c.adjust(ctx, current, built, networkPolicy)
 }
 
-// replaceable are the components that can be exchanged while the cluster runs.
-var replaceable = map[string]string{"enforcer": "enforcer", "internet": "internet"}
+// replaceable are the components that can be exchanged while the cluster runs, and the one that nothing runs.
+var replaceable = map[string]bool{"enforcer": true, "internet": true, "image": true}
 
 // stale says why a recorded cluster cannot go on, or nothing.
 func stale(current *state, built build.Built, configuration string) string {
@@ -66,10 +68,15 @@ func stale(current *state, built build.Built, configuration string) string {
 	if dead := current.dead(); len(dead) > 0 {
 		return fmt.Sprintf("%v ended", dead)
 	}
+	var changed []string
 	for name, hash := range built.Hashes {
-		if _, exchangeable := replaceable[name]; !exchangeable && current.Builds[name] != hash {
-			return name + " was built anew"
+		if !replaceable[name] && current.Builds[name] != hash {
+			changed = append(changed, name)
 		}
+	}
+	if len(changed) > 0 {
+		slices.Sort(changed)
+		return strings.Join(changed, ", ") + " changed"
 	}
 	return ""
 }
@@ -155,58 +162,14 @@ func makeVolume(place layout.Layout, name string) error {
 	return os.MkdirAll(dir, 0o777)
 }
 
-// programs fills <state>/bin: links to what was built, wrappers for what needs to know this cluster, and a copy of
-// this program, so that building it again does not touch the running forwarder.
-func (c *Cluster) programs(built build.Built) error {
-	for name, path := range built.Programs {
-		if err := link(path, c.Layout.Bin(name)); err != nil {
-			return err
-		}
-	}
-	wrappers := map[string]string{
-		"kubectl": fmt.Sprintf("#!/bin/sh\nexec %q kubectl \"$@\"\n", built.Programs["kube"]),
-		"ctr": fmt.Sprintf("#!/bin/sh\nexec %q --address %q --namespace k8s.io \"$@\"\n",
-			built.Programs["ctr"], c.Layout.Socket()),
-	}
-	for name, script := range wrappers {
-		if err := os.RemoveAll(c.Layout.Bin(name)); err != nil {
-			return err
-		}
-		if err := os.WriteFile(c.Layout.Bin(name), []byte(script), 0o755); err != nil {
-			return err
-		}
-	}
-	own, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	content, err := os.ReadFile(own)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.Layout.Bin("cluster"), content, 0o755); err != nil {
-		return err
-	}
-	environment := fmt.Sprintf("export KUBECONFIG=%q\nexport COFFERDAM_STATE=%q\nexport COFFERDAM_BIN=%q\nexport PATH=\"$COFFERDAM_BIN:$PATH\"\n",
-		c.Layout.Kubeconfig(), c.Layout.State, c.Layout.Path("bin"))
-	return os.WriteFile(c.Layout.Path("env"), []byte(environment), 0o644)
-}
-
-func link(target, path string) error {
-	if err := os.RemoveAll(path); err != nil {
-		return err
-	}
-	return os.Symlink(target, path)
-}
-
 // checkMachine fails early, and says how to get what is missing.
 func checkMachine() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("the cluster needs root: it makes network namespaces, mounts and cgroups")
 	}
 	for program, debian := range map[string]string{
-		"runc": "runc", "iptables": "iptables", "nft": "nftables", "ip": "iproute2", "conntrack": "conntrack",
-		"ipset": "ipset", "busybox": "busybox-static", "go": "golang", "mount": "mount",
+		"runc": "runc", "iptables": "iptables", "nft": "nftables", "ip": "iproute2",
+		"busybox": "busybox-static", "go": "golang", "mount": "mount",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing; on Debian it is in the package %s", program, debian)
@@ -229,8 +192,6 @@ func (c *Cluster) apply(ctx context.Context) error {
 	command := exec.CommandContext(ctx, c.Layout.Bin("kubectl"), "--kubeconfig", c.Layout.Kubeconfig(),
 		"apply", "--server-side", "--force-conflicts", "-f", "-")
 	command.Stdin = bytes.NewReader(manifests)
-	// kubectl's own cache of what the API server serves would otherwise be left in the home directory.
-	command.Env = append(os.Environ(), "KUBECACHEDIR="+c.Layout.Path("kubectl-cache"))
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("apply the cluster's objects: %w: %s", err, output)
 	}

@@ -10,7 +10,11 @@ type Process struct {
 	Network string
 }
 
-const etcdAddress = "http://127.0.0.1:2379"
+const (
+	etcdAddress = "http://127.0.0.1:2379"
+	// frontProxy is the only name whose certificate lets its bearer say who somebody else is.
+	frontProxy = "cofferdam-test-front-proxy"
+)
 
 // Etcd keeps the cluster's data. It need not survive a power cut, so it does not wait for the disk.
 func Etcd(l layout.Layout) Process {
@@ -35,6 +39,10 @@ func APIServer(l layout.Layout) Process {
 		"--service-account-signing-key-file="+l.Path("pki/service-account.key"),
 		"--service-cluster-ip-range="+layout.ServiceCIDR,
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+		"--requestheader-client-ca-file="+l.Path("pki/ca.crt"), "--requestheader-allowed-names="+frontProxy,
+		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file="+l.Path("pki/front-proxy.crt"), "--proxy-client-key-file="+l.Path("pki/front-proxy.key"),
 		"--audit-policy-file="+l.Path("config/audit.yaml"), "--audit-log-path="+l.Path("logs/audit.jsonl"),
 		"--audit-log-maxsize=100", "--audit-log-maxbackup=2",
 	)
@@ -86,9 +94,12 @@ func Containerd(l layout.Layout) Process {
 func Enforcer(l layout.Layout) Process {
 	return Process{
 		Name: "enforcer", Network: layout.NodeNamespace,
-		Command: []string{l.Bin("enforcer"), "--kubeconfig", kubeconfig(l, "enforcer"), "--node", layout.NodeName},
+		Command: []string{l.Bin("enforcer"), "--kubeconfig", kubeconfig(l, "enforcer"), "--node", layout.NodeName, "--pod-cidr", layout.PodCIDR},
 	}
 }
+
+// EnforcerTable is the nftables table, of family ip, in which the enforcer writes its rules.
+const EnforcerTable = "cofferdam-network-policy"
 
 // EnforcerFlush removes what the enforcer left in the packet filter.
 func EnforcerFlush(l layout.Layout) []string {

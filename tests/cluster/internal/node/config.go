@@ -52,6 +52,7 @@ var servers = []pki.Subject{
 		},
 		Addresses: []string{"127.0.0.1", layout.APIServiceIP, layout.NodeIP},
 	},
+	{File: "front-proxy", User: frontProxy},
 	{File: "kube-apiserver-kubelet-client", User: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}},
 }
 

@@ -1,3 +1,4 @@
+// Package oci reads what an OCI archive holds.
 package oci
 
 import (
@@ -10,6 +11,21 @@ import (
 	"path"
 	"strings"
 )
+
+const (
+	// nameAnnotation is where containerd looks for the full reference on import.
+	nameAnnotation = "io.containerd.image.name"
+	// tagAnnotation is OCI's own: a tag, or with some writers the full reference.
+	tagAnnotation = "org.opencontainers.image.ref.name"
+)
+
+// index is the part of an image index that is read.
+type index struct {
+	Manifests []struct {
+		Digest      string            `json:"digest"`
+		Annotations map[string]string `json:"annotations"`
+	} `json:"manifests"`
+}
 
 // Named is an image in an archive: its reference and the digest under which containerd will know it.
 type Named struct {

@@ -11,10 +11,21 @@ import (
 	"syscall"
 )
 
+// self is this program, also after its file was replaced; it understands EnterCommand.
+const self = "/proc/self/exe"
+
+// CopySelf writes this program to a file.
+func CopySelf(path string) error {
+	content, err := os.ReadFile(self)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o755)
+}
+
 // Start runs the command in the place, detached from this terminal, its output appended to the log file. When it
 // returns, the process is in its place and has become the command: others may enter its namespaces.
-// self is the program that understands EnterCommand.
-func Start(self, name string, place Place, log string, environment, command []string) (Record, error) {
+func Start(name string, place Place, log string, environment, command []string) (Record, error) {
 	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return Record{}, err
@@ -48,7 +59,7 @@ func Start(self, name string, place Place, log string, environment, command []st
 }
 
 // Run runs the command in the place to its end, attached to the given output.
-func Run(self string, place Place, environment, command []string) error {
+func Run(place Place, environment, command []string) error {
 	run := exec.Command(self, place.arguments(0, command)...)
 	run.Env = environment
 	run.Stdin, run.Stdout, run.Stderr = os.Stdin, os.Stdout, os.Stderr
