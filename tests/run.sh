@@ -28,7 +28,7 @@ stage() {
 
 go_tests() {
   local module
-  for module in tests/cluster tests/cluster/enforcer tests/cluster/internet; do
+  for module in tests/cluster tests/cluster/enforcer tests/cluster/image tests/cluster/internet; do
     go test -C "$module" -v ./... || return 1
   done
 }
