@@ -27,6 +27,9 @@ pub const ANNOTATION_POD_DIGEST: &str = "cofferdam.dev/pod-digest";
 /// Annotation that the controller puts on a pod to stop its run; the value is a [`crate::api::Reason`].
 pub const ANNOTATION_STOP: &str = "cofferdam.dev/stop";
 
+/// Annotation on the Job alone: what the run's asks came to, frozen with it (`controller/agent_run/plan.rs`).
+pub const ANNOTATION_PLAN: &str = "cofferdam.dev/plan";
+
 /// Prefix of the names of all Jobs and pods of runs. CONNECT admission sees only names.
 pub const RUN_PREFIX: &str = "agr-";
 /// Reserved name that every CREATE guard refuses to everyone, so that a dry run can prove the guard live.

@@ -1,14 +1,209 @@
 //! The controller: turns runs and policies into Jobs under the fence, and tells what happened.
 
-/// Flags of this role.
-#[derive(clap::Args, Clone, Debug)]
-pub struct Args {}
+pub mod agent_run;
+mod archive;
+mod config;
+mod events;
+pub mod fence;
+mod guard;
+mod stores;
+mod watches;
 
-/// Runs the role until a signal ends it.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
+use kube::runtime::controller::{Config as ApplierConfig, ReconcileRequest, applier};
+use kube::runtime::reflector::ObjectRef;
+use tokio_util::sync::CancellationToken;
+
+use self::archive::Archive;
+pub use self::config::Args;
+use self::config::SandboxConfig;
+use self::events::Publisher;
+use self::stores::{Guarded, NotFilled, Stores};
+use self::watches::Trigger;
+use crate::api::AgentRun;
+use crate::backoff::{Backoff, Failures};
+use crate::serve::{Readiness, health, shutdown_on_signal};
+
+/// Delays after failures: quick enough for a race, slow enough for an outage.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    ceiling: Duration::from_secs(60),
+};
+/// Namespaces that are fenced at a time.
+const FENCE_CONCURRENCY: u16 = 4;
+
+/// The controller could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// There is no way to the API server.
+    #[error("failed to find the API server: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The client could not be made.
+    #[error("failed to make a client of the API server: {0}")]
+    Client(#[from] kube::Error),
+    /// Signals or the health port.
+    #[error("failed to start: {0}")]
+    Start(#[from] std::io::Error),
+    /// The watches ended before they had begun.
+    #[error(transparent)]
+    NotFilled(#[from] NotFilled),
+}
+
+/// Runs the controller until a signal ends it.
 ///
 /// # Errors
-/// The role could not start.
-pub async fn run(_args: Args) -> Result<(), std::io::Error> {
-    crate::serve::shutdown_on_signal()?.cancelled().await;
+/// It could not start.
+pub async fn run(args: Args) -> Result<(), ControllerError> {
+    let stop = shutdown_on_signal()?;
+    let readiness = Readiness::default();
+    let health = tokio::spawn(health(args.health, readiness.clone(), stop.clone()));
+    let client = client().await?;
+    let (stores, triggers, triggered) =
+        watches::start(&client, &args.namespace, &args.gateway_service, &stop);
+    let stores = Arc::new(stores);
+    tokio::select! {
+        filled = stores.wait_until_filled() => filled?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    let guard_changed = triggers.clone();
+    let guard = guard::watch_guard(client.clone(), args.namespace.clone(), stop.clone(), move || {
+        // Nobody listens only when the process ends.
+        drop(guard_changed.unbounded_send(Trigger::AllRuns));
+    });
+    let (runs, namespaces) = queues(triggered, Arc::clone(&stores));
+    let run_context = Arc::new(agent_run::Context {
+        client: client.clone(),
+        stores: Arc::clone(&stores),
+        guard,
+        archive: Archive::new(&args.archive_url, args.archive_token_file.clone()),
+        events: Publisher::new(client.clone(), &args.instance),
+        config: SandboxConfig::of(&args),
+        operator_namespace: args.namespace.clone(),
+        made: Mutex::new(HashMap::new()),
+        failures: Failures::new(BACKOFF),
+    });
+    let fence_context = Arc::new(fence::Context {
+        client,
+        stores: Arc::clone(&stores),
+        operator_namespace: args.namespace.clone(),
+        failures: Failures::new(BACKOFF),
+    });
+    readiness.set(true);
+    tracing::info!(runs = stores.runs.len(), namespace = args.namespace, "watching");
+    tokio::join!(
+        work_runs(runs, run_context, &stores, args.concurrency, stop.clone()),
+        work_fences(namespaces, fence_context, &stores, stop.clone()),
+    );
+    drop(health.await);
     Ok(())
+}
+
+async fn client() -> Result<Client, ControllerError> {
+    let config = kube::Config::infer().await?;
+    Ok(Client::try_from(config)?)
+}
+
+type RunRef = ObjectRef<Guarded<AgentRun>>;
+type NamespaceRef = ObjectRef<Namespace>;
+
+/// Sorts triggers into the two queues; a trigger for many becomes one for each.
+fn queues(
+    mut triggered: UnboundedReceiver<Trigger>,
+    stores: Arc<Stores>,
+) -> (UnboundedReceiver<RunRef>, UnboundedReceiver<NamespaceRef>) {
+    let (runs, runs_out) = unbounded();
+    let (namespaces, namespaces_out) = unbounded();
+    tokio::spawn(async move {
+        while let Some(trigger) = triggered.next().await {
+            sort(trigger, &stores, &runs, &namespaces);
+        }
+    });
+    (runs_out, namespaces_out)
+}
+
+fn sort(
+    trigger: Trigger,
+    stores: &Stores,
+    runs: &UnboundedSender<RunRef>,
+    namespaces: &UnboundedSender<NamespaceRef>,
+) {
+    let wanted = match trigger {
+        Trigger::Run(run) => vec![run],
+        Trigger::RunsOf(namespace) => stores.open_runs(Some(&namespace)),
+        Trigger::AllRuns => stores.open_runs(None),
+        Trigger::Fence(namespace) => {
+            // Sending fails only when the process ends.
+            drop(namespaces.unbounded_send(ObjectRef::new(&namespace)));
+            return;
+        }
+    };
+    for run in wanted {
+        drop(runs.unbounded_send(run));
+    }
+}
+
+async fn work_runs(
+    queue: UnboundedReceiver<RunRef>,
+    context: Arc<agent_run::Context>,
+    stores: &Stores,
+    concurrency: u16,
+    stop: CancellationToken,
+) {
+    let worked = applier(
+        |run, context| Box::pin(agent_run::reconcile(run, context)),
+        agent_run::on_error,
+        context,
+        stores.runs.clone(),
+        requests(queue, stop),
+        ApplierConfig::default().concurrency(concurrency),
+    );
+    worked
+        .for_each(|result| async { log("run", result.map(drop)) })
+        .await;
+}
+
+async fn work_fences(
+    queue: UnboundedReceiver<NamespaceRef>,
+    context: Arc<fence::Context>,
+    stores: &Stores,
+    stop: CancellationToken,
+) {
+    let worked = applier(
+        |namespace, context| Box::pin(fence::reconcile(namespace, context)),
+        fence::on_error,
+        context,
+        stores.namespaces.clone(),
+        requests(queue, stop),
+        ApplierConfig::default().concurrency(FENCE_CONCURRENCY),
+    );
+    worked
+        .for_each(|result| async { log("fence", result.map(drop)) })
+        .await;
+}
+
+/// The queue as the runtime wants it; it ends with `stop`, and the work in hand is finished.
+fn requests<K>(
+    queue: UnboundedReceiver<ObjectRef<K>>,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<ReconcileRequest<K>, std::convert::Infallible>>
+where
+    K: kube::Resource,
+{
+    queue
+        .map(|reference| Ok(ReconcileRequest::from(reference)))
+        .take_until(Box::pin(stop.cancelled_owned()))
+}
+
+/// Failures of reconcilers are logged by their error policies; what is left is an object that went meanwhile.
+fn log<E: std::error::Error>(what: &str, result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::debug!(what, %error, "not reconciled");
+    }
 }

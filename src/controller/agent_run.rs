@@ -1,0 +1,301 @@
+//! The life of a run: fetch → decide → build → apply → observe → status. Only fetch, apply and ask talk to others.
+
+mod apply;
+mod ask;
+mod build;
+pub mod decide;
+mod fetch;
+#[cfg(test)]
+pub(super) mod fixtures;
+mod follow;
+mod housekeeping;
+mod notices;
+mod observe;
+mod plan;
+pub mod status;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt};
+
+use self::apply::ApplyError;
+use self::build::{BuildError, Input};
+use self::decide::{Decision, Gap};
+use self::fetch::Workload;
+use self::housekeeping::Chore;
+use self::observe::Verdict;
+use super::archive::Archive;
+use super::config::SandboxConfig;
+use super::events::{Notice, Publisher};
+use super::guard::Guard;
+use super::stores::{Guarded, Stores};
+use crate::api::{AgentRun, AgentRunStatus, Reason};
+use crate::backoff::Failures;
+use crate::conditions::seconds_since;
+
+/// Seconds for which a run that cannot start yet is not told so: most gaps of a new run close by themselves.
+const QUIET_SECONDS: i64 = 3;
+/// How soon a run that waits is looked at again; what it waits for triggers too.
+const WAITING_LOOK: Duration = Duration::from_secs(5);
+const QUIET_LOOK: Duration = Duration::from_secs(1);
+
+/// What the reconciler of runs needs.
+pub struct Context {
+    /// Access to the API server.
+    pub client: Client,
+    /// What the watches see.
+    pub stores: Arc<Stores>,
+    /// Whether the admission guard is live.
+    pub guard: Guard,
+    /// The archive.
+    pub archive: Archive,
+    /// Audit events.
+    pub events: Publisher,
+    /// The installation's part of every sandbox.
+    pub config: SandboxConfig,
+    /// The operator's namespace.
+    pub operator_namespace: String,
+    /// Jobs that this process made, by the run's uid: the cache may not show them yet.
+    pub made: Mutex<HashMap<String, String>>,
+    /// Runs that fail.
+    pub failures: Failures<String>,
+}
+
+impl Context {
+    fn note_made(&self, run_uid: &str, job: &str) {
+        self.lock().insert(run_uid.to_owned(), job.to_owned());
+    }
+
+    fn has_made(&self, run_uid: &str) -> bool {
+        self.lock().contains_key(run_uid)
+    }
+
+    fn forget(&self, run_uid: &str) {
+        self.lock().remove(run_uid);
+        self.failures.succeeded(&run_uid.to_owned());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
+        // An insertion cannot be left half-done.
+        self.made
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A step of a run's life failed; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A change could not be made.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The objects could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// Looks at one run.
+///
+/// # Errors
+/// A step failed; nothing is lost by trying again.
+pub async fn reconcile(run: Arc<Guarded<AgentRun>>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let run = match &run.0 {
+        Ok(run) => run,
+        Err(error) => {
+            // The schema forbids it, so an older or newer version stored it. Its next change is looked at again.
+            tracing::warn!(%error, "a run cannot be read");
+            return Ok(Action::await_change());
+        }
+    };
+    let now = Timestamp::now();
+    let Some(uid) = run.uid().filter(|_| run.metadata.deletion_timestamp.is_none()) else {
+        return Ok(Action::await_change());
+    };
+    let action = if status::is_finished(run.status.as_ref()) {
+        context.forget(&uid);
+        keep_house(run, &uid, &context, now).await
+    } else {
+        match fetch::workload(run, &uid, &context).await? {
+            Workload::None => start(run, &uid, &context, now).await,
+            Workload::Gone => follow::gone(run, &uid, &context, now).await,
+            Workload::Present(job) => follow::present(run, &uid, &job, &context, now).await,
+        }
+    }?;
+    context.failures.succeeded(&uid);
+    Ok(action)
+}
+
+/// What to do after a failure.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
+pub fn on_error(run: Arc<Guarded<AgentRun>>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    if let ReconcileError::Apply(error) = error
+        && error.is_conflict()
+    {
+        return Action::requeue(Duration::from_millis(200));
+    }
+    let delay = context.failures.failed(&run.uid().unwrap_or_default());
+    tracing::warn!(run = run.name_any(), namespace = run.namespace(), %error, retry_ms = delay.as_millis(), "will try again");
+    Action::requeue(delay)
+}
+
+/// A run without a Job: decides, and if it may start, builds and creates.
+async fn start(
+    run: &AgentRun,
+    uid: &str,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let facts = fetch::facts(run, context, now);
+    match decide::decide(run, &facts, now) {
+        Decision::Start { admitted, gateway } => {
+            let input = Input {
+                run,
+                admitted: &admitted,
+                config: &context.config,
+                gateway,
+            };
+            let workload = build::build(&input, &context.operator_namespace)?;
+            match apply::create(&context.client, run, workload).await {
+                Ok(job) => {
+                    context.note_made(uid, &job.name_any());
+                    Ok(Action::requeue(follow::STARTING_LOOK))
+                }
+                Err(error) => refused_job(run, error, context, now).await,
+            }
+        }
+        Decision::Suspended => {
+            write(run, status::suspended(run, now), context).await?;
+            Ok(Action::await_change())
+        }
+        Decision::Wait(gap) => wait(run, &gap, &facts, context, now).await,
+        Decision::End(verdict) => {
+            end(
+                run,
+                verdict.reason,
+                status::refused(run, &verdict, now),
+                &[],
+                context,
+                now,
+            )
+            .await
+        }
+    }
+}
+
+/// The API server did not take the Job: its own refusal is final, anything else is tried again.
+async fn refused_job(
+    run: &AgentRun,
+    error: ApplyError,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let message = match &error {
+        ApplyError::Foreign(_) => error.to_string(),
+        ApplyError::Api {
+            step: "create the Job",
+            ..
+        } => match error.refusal() {
+            Some(message) => format!("The API server refuses the Job: {message}"),
+            None => return Err(error.into()),
+        },
+        _ => return Err(error.into()),
+    };
+    let reason = if message.contains("exceeded quota") {
+        Reason::QuotaExceeded
+    } else {
+        Reason::AdmissionRefused
+    };
+    let verdict = Verdict::new(reason, message);
+    end(
+        run,
+        reason,
+        status::refused(run, &verdict, now),
+        &[],
+        context,
+        now,
+    )
+    .await
+}
+
+async fn wait(
+    run: &AgentRun,
+    gap: &Gap,
+    facts: &decide::Facts,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let old = run.status.as_ref();
+    let told_before = old.is_some_and(|status| {
+        status.reason.as_deref() == Some(gap.reason.as_str()) && status.phase.as_deref() == Some("Pending")
+    });
+    if !told_before && seconds_since(facts.waiting_since, now) < QUIET_SECONDS {
+        return Ok(Action::requeue(QUIET_LOOK));
+    }
+    write(run, status::waiting(run, gap, now), context).await?;
+    if !told_before && gap.stalled {
+        let notice = notices::waiting(gap.reason, &gap.message);
+        context.events.publish(run, &notice, now).await;
+    }
+    Ok(Action::requeue(WAITING_LOOK))
+}
+
+/// Writes a status if it says anything new.
+async fn write(run: &AgentRun, new: AgentRunStatus, context: &Context) -> Result<(), ReconcileError> {
+    if run.status.as_ref() == Some(&new) {
+        return Ok(());
+    }
+    Ok(apply::write_status(&context.client, run, new).await?)
+}
+
+/// Writes the terminal status, then tells: denials first, and one event that sums the run up.
+async fn end(
+    run: &AgentRun,
+    reason: Reason,
+    new: AgentRunStatus,
+    denials: &[Notice],
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let summary = notices::end(reason, &new);
+    apply::write_status(&context.client, run, new).await?;
+    for notice in denials.iter().chain([&summary]) {
+        context.events.publish(run, notice, now).await;
+    }
+    tracing::info!(run = run.name_any(), namespace = run.namespace(), %reason, "run ended");
+    Ok(Action::await_change())
+}
+
+/// A run that is over: no call but those that end its Job, and in the end itself.
+async fn keep_house(
+    run: &AgentRun,
+    uid: &str,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    if let Some(status) = status::observed_again(run) {
+        apply::write_status(&context.client, run, status).await?;
+        return Ok(Action::await_change());
+    }
+    let job = fetch::cached_job(run, uid, context);
+    let live_pod = fetch::live_pod(run, uid, context);
+    let policy_ttl = fetch::policy_ttl(run, context);
+    match housekeeping::next(run, job.as_deref(), live_pod, policy_ttl, now) {
+        Chore::DeleteJob => {
+            if let Some(job) = job {
+                apply::delete_job(&context.client, &job).await?;
+            }
+            Ok(Action::requeue(Duration::from_secs(30)))
+        }
+        Chore::DeleteRun => {
+            apply::delete_run(&context.client, run).await?;
+            Ok(Action::await_change())
+        }
+        Chore::Sleep(time) => Ok(Action::requeue(
+            Duration::try_from(time).unwrap_or(Duration::from_secs(1)) + Duration::from_millis(100),
+        )),
+    }
+}

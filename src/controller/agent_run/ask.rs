@@ -1,0 +1,76 @@
+//! Questions about a run that the watches do not answer.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+
+use super::apply::{ApplyError, read_job};
+use crate::api::AgentRun;
+use crate::conditions::bounded;
+
+/// Warnings of a pod that are looked at.
+const WARNINGS: u32 = 50;
+const WARNING_LIMIT: usize = 300;
+
+/// Whether the API server would take the Job's pod: a Job itself never says why it would not. Nothing is stored.
+pub async fn admission(client: &Client, run: &AgentRun, job: &Job) -> Result<Result<(), String>, ApplyError> {
+    let name = job.name_any();
+    let Some(template) = read_job(client, run, &name)
+        .await?
+        .and_then(|job| job.spec)
+        .map(|spec| spec.template)
+    else {
+        return Ok(Ok(()));
+    };
+    let mut pod = Pod {
+        metadata: template.metadata.unwrap_or_default(),
+        spec: template.spec,
+        status: None,
+    };
+    pod.metadata.name = Some(format!("{name}-check"));
+    let api: Api<Pod> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    match api.create(&params, &pod).await {
+        Ok(_) => Ok(Ok(())),
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
+            Ok(Err(status.message.clone()))
+        }
+        Err(source) => Err(ApplyError::Api {
+            step: "try the pod",
+            source,
+        }),
+    }
+}
+
+/// Messages of a pod's warning events, oldest first, bounded and escaped.
+pub async fn warnings(client: &Client, pod: &Pod) -> Result<Vec<String>, ApplyError> {
+    let api: Api<Event> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let uid = pod.uid().ok_or(ApplyError::Incomplete("uid"))?;
+    let params = ListParams::default()
+        .fields(&format!("involvedObject.uid={uid},type=Warning"))
+        .limit(WARNINGS);
+    let listed = api.list(&params).await.map_err(|source| ApplyError::Api {
+        step: "list the pod's events",
+        source,
+    })?;
+    let mut events = listed.items;
+    events.sort_by_key(last_seen);
+    Ok(events
+        .iter()
+        .filter_map(|event| event.message.as_deref())
+        .map(|message| bounded(message, WARNING_LIMIT))
+        .collect())
+}
+
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    event
+        .last_timestamp
+        .as_ref()
+        .map(|time| time.0)
+        .or(event.event_time.as_ref().map(|time| time.0))
+}

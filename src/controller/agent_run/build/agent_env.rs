@@ -1,0 +1,96 @@
+//! The agent's environment: the user's literals, then what makes ordinary tools find the only way out.
+//!
+//! No single variable is honoured by all tools, so each gets the spellings that some tool was seen to need. The CA
+//! file carries the image's usual roots too, because most of these variables replace the roots and do not add.
+
+use k8s_openapi::api::core::v1::EnvVar;
+
+use super::containers::literal;
+use super::volumes::HOME;
+use crate::api;
+use crate::api::names::FORWARDER_PORT;
+
+const CA_FILE: &str = "/cofferdam/ca.pem";
+
+/// Names that tools read the proxy from: `wget` and `apt` only know the lower-case ones, Java none.
+const PROXY: [&str; 6] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+/// Names that tools read a CA file from.
+const CA: [&str; 9] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "npm_config_cafile",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+];
+/// The rest of the agent's contract.
+const FIXED: [(&str, &str); 9] = [
+    ("NO_PROXY", "localhost,127.0.0.1,::1"),
+    ("no_proxy", "localhost,127.0.0.1,::1"),
+    ("DENO_CERT", CA_FILE),
+    ("WGETRC", "/cofferdam/wgetrc"),
+    ("APT_CONFIG", "/cofferdam/apt.conf"),
+    ("NODE_USE_ENV_PROXY", "1"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("HOME", HOME),
+    ("COFFERDAM_PROMPT_FILE", "/cofferdam/prompt"),
+];
+
+/// All variables. A user's variable of a reserved name is left out: admission refuses it, and where two of a name
+/// stand in a list, clients disagree about which one counts.
+pub fn variables(user: &[api::EnvVar]) -> Vec<EnvVar> {
+    let proxy = format!("http://127.0.0.1:{FORWARDER_PORT}");
+    let contract: Vec<(&str, &str)> = PROXY
+        .iter()
+        .map(|name| (*name, proxy.as_str()))
+        .chain(CA.iter().map(|name| (*name, CA_FILE)))
+        .chain(FIXED)
+        .collect();
+    let reserved = |name: &str| contract.iter().any(|(reserved, _)| *reserved == name);
+    user.iter()
+        .filter(|variable| !reserved(&variable.name))
+        .map(|variable| literal(&variable.name, variable.value.clone()))
+        .chain(
+            contract
+                .iter()
+                .map(|(name, value)| literal(name, (*value).to_owned())),
+        )
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contract_variables_win_and_the_users_others_stay() {
+        let user = [("https_proxy", "http://evil:1"), ("MODEL", "m1"), ("EMPTY", "")].map(|(name, value)| {
+            api::EnvVar {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            }
+        });
+        let variables = variables(&user);
+        let values = |name: &str| -> Vec<Option<&str>> {
+            variables
+                .iter()
+                .filter(|variable| variable.name == name)
+                .map(|variable| variable.value.as_deref())
+                .collect()
+        };
+        assert_eq!(values("https_proxy"), [Some("http://127.0.0.1:3128")]);
+        assert_eq!(values("MODEL"), [Some("m1")]);
+        assert_eq!(values("EMPTY"), [None]);
+        assert_eq!(values("HOME"), [Some("/home/agent")]);
+    }
+}

@@ -1,0 +1,214 @@
+//! The three containers of a run's pod, and what they have in common.
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, Probe, SecurityContext,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+
+use super::pod::runtime_default;
+use super::{BuildError, Identity, Input, agent_env, resources, specs, volumes};
+use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT, SANDBOX_UID};
+use crate::api::{Access, AgentRun};
+use crate::wire::runner::{NODE_IP_ENV, PREPARE_ENV, SIDECAR_ENV};
+
+/// Where the binary stands in the runner image.
+const BINARY: &str = "/usr/bin/cofferdam";
+/// Paths of the sidecar's HTTP server for the kubelet.
+const READY_PATH: &str = "/ready";
+const AGENT_PATH: &str = "/agent";
+
+/// Proves the fence and clones, then ends; the agent starts only after it.
+pub fn prepare(input: &Input<'_>, identity: &Identity) -> Result<Container, BuildError> {
+    Ok(Container {
+        command: Some(runner_command("prepare")),
+        env: Some(vec![
+            literal(PREPARE_ENV, document(&specs::prepare(input, identity))?),
+            node_address(),
+        ]),
+        resources: Some(resources::prepare()),
+        volume_mounts: Some(volumes::prepare_mounts(input)),
+        ..ours(CONTAINER_PREPARE, input)
+    })
+}
+
+/// Forwards, keeps the clock and collects; a native sidecar, so it starts before the agent and outlives it.
+pub fn sidecar(input: &Input<'_>, identity: &Identity) -> Result<Container, BuildError> {
+    Ok(Container {
+        command: Some(runner_command("sidecar")),
+        env: Some(vec![
+            literal(SIDECAR_ENV, document(&specs::sidecar(input, identity))?),
+            node_address(),
+        ]),
+        restart_policy: Some("Always".to_owned()),
+        resources: Some(resources::sidecar()),
+        volume_mounts: Some(volumes::sidecar_mounts(input)),
+        startup_probe: Some(Probe {
+            period_seconds: Some(1),
+            failure_threshold: Some(60),
+            ..probe(READY_PATH)
+        }),
+        ..ours(CONTAINER_SIDECAR, input)
+    })
+}
+
+/// The user's image as it is.
+pub fn agent(input: &Input<'_>) -> Container {
+    let agent = &input.run.spec.agent;
+    Container {
+        image: Some(agent.image.clone()),
+        image_pull_policy: Some(default_pull_policy(&agent.image).to_owned()),
+        command: non_empty(&agent.command),
+        args: non_empty(&agent.args),
+        env: Some(agent_env::variables(&agent.env)),
+        working_dir: Some(working_directory(input.run)),
+        resources: Some(resources::agent(&input.admitted.resources)),
+        volume_mounts: Some(volumes::agent_mounts(input)),
+        // The sidecar answers 200 until it wants the agent gone; an agent that ignores SIGTERM has 5 s.
+        liveness_probe: Some(Probe {
+            period_seconds: Some(1),
+            failure_threshold: Some(2),
+            timeout_seconds: Some(5),
+            termination_grace_period_seconds: Some(5),
+            ..probe(AGENT_PATH)
+        }),
+        ..common(CONTAINER_AGENT)
+    }
+}
+
+fn ours(name: &str, input: &Input<'_>) -> Container {
+    Container {
+        image: Some(input.config.runner_image.clone()),
+        image_pull_policy: Some(input.config.image_pull_policy.as_str().to_owned()),
+        ..common(name)
+    }
+}
+
+fn common(name: &str) -> Container {
+    Container {
+        name: name.to_owned(),
+        termination_message_path: Some("/dev/termination-log".to_owned()),
+        termination_message_policy: Some("File".to_owned()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                add: None,
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            privileged: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            run_as_user: Some(SANDBOX_UID),
+            run_as_group: Some(SANDBOX_UID),
+            seccomp_profile: Some(runtime_default()),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+fn runner_command(container: &str) -> Vec<String> {
+    [BINARY, "runner", container].map(str::to_owned).to_vec()
+}
+
+fn probe(path: &str) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(i32::from(PROBE_PORT)),
+            scheme: Some("HTTP".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(10),
+        success_threshold: Some(1),
+        failure_threshold: Some(3),
+        timeout_seconds: Some(1),
+        ..Probe::default()
+    }
+}
+
+/// A variable with a literal value. The API server drops an empty value, so it is left out here too.
+pub fn literal(name: &str, value: String) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value).filter(|value| !value.is_empty()),
+        value_from: None,
+    }
+}
+
+/// JSON that survives Kubernetes' expansion of `$(NAME)` and `$$` in values: a prompt must arrive as it was written.
+fn document<T: Serialize>(order: &T) -> Result<String, serde_json::Error> {
+    // Outside of strings JSON has no dollar sign.
+    Ok(serde_json::to_string(order)?.replace('$', "\\u0024"))
+}
+
+fn node_address() -> EnvVar {
+    EnvVar {
+        name: NODE_IP_ENV.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: "status.hostIP".to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+/// Kubernetes' rule where no policy is given: `Always` for `:latest` or no tag, `IfNotPresent` for a tag or digest.
+fn default_pull_policy(image: &str) -> &'static str {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let tag = last.rsplit_once(':').map(|(_, tag)| tag);
+    match tag {
+        _ if image.contains('@') => "IfNotPresent",
+        None | Some("latest") => "Always",
+        Some(_) => "IfNotPresent",
+    }
+}
+
+/// The first repository that the agent may change; without one, the first; without any, the empty workspace.
+fn working_directory(run: &AgentRun) -> String {
+    let repositories = &run.spec.repositories;
+    repositories
+        .iter()
+        .find(|repository| repository.access == Access::ReadWrite)
+        .or_else(|| repositories.first())
+        .map_or_else(
+            || volumes::WORKSPACE.to_owned(),
+            |repository| volumes::work_tree(repository.directory()),
+        )
+}
+
+fn non_empty(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::default_pull_policy;
+
+    #[test]
+    fn dollar_signs_reach_the_container_as_they_are() {
+        let json = super::document(&"costs $$5 in $(HOME)").unwrap();
+        assert!(!json.contains('$'));
+        assert_eq!(
+            serde_json::from_str::<String>(&json).unwrap(),
+            "costs $$5 in $(HOME)"
+        );
+    }
+
+    #[test]
+    fn the_pull_policy_follows_kubernetes_own_rule() {
+        for (image, policy) in [
+            ("busybox", "Always"),
+            ("busybox:latest", "Always"),
+            ("registry:5000/team/agent", "Always"),
+            ("registry:5000/team/agent:v1", "IfNotPresent"),
+            ("agent@sha256:0000", "IfNotPresent"),
+            ("agent:latest@sha256:0000", "IfNotPresent"),
+        ] {
+            assert_eq!(default_pull_policy(image), policy, "{image}");
+        }
+    }
+}

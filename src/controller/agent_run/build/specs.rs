@@ -1,0 +1,59 @@
+//! The orders to `prepare` and `sidecar`.
+
+use super::{Identity, Input, probes};
+use crate::api::{Access, NodeReachability};
+use crate::wire::runner::{PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
+
+/// Order to `prepare`.
+pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
+    PrepareSpec {
+        version: VERSION,
+        run: run(identity),
+        gateway: input.gateway.to_string(),
+        probes: probes::all(input),
+        node_reachability_tolerated: tolerated(input),
+        repositories: repositories(input, |_| true),
+        prompt: input.run.spec.task.prompt.clone(),
+    }
+}
+
+/// Order to `sidecar`.
+pub fn sidecar(input: &Input<'_>, identity: &Identity) -> SidecarSpec {
+    SidecarSpec {
+        version: VERSION,
+        run: run(identity),
+        gateway: input.gateway.to_string(),
+        probes: probes::all(input),
+        node_reachability_tolerated: tolerated(input),
+        repositories: repositories(input, |access| access == Access::ReadWrite),
+        timeout_seconds: input.admitted.timeout_seconds,
+    }
+}
+
+fn run(identity: &Identity) -> RunIdentity {
+    RunIdentity {
+        namespace: identity.namespace.clone(),
+        name: identity.name.clone(),
+        uid: identity.uid.clone(),
+    }
+}
+
+fn tolerated(input: &Input<'_>) -> bool {
+    input.admitted.node_reachability == NodeReachability::Tolerated
+}
+
+fn repositories(input: &Input<'_>, wanted: impl Fn(Access) -> bool) -> Vec<RepositorySpec> {
+    input
+        .admitted
+        .repositories
+        .iter()
+        .filter(|repository| wanted(repository.access))
+        .map(|repository| RepositorySpec {
+            name: repository.name.clone(),
+            url: repository.url.as_str().to_owned(),
+            reference: repository.reference.clone(),
+            directory: repository.directory.clone(),
+            access: repository.access,
+        })
+        .collect()
+}

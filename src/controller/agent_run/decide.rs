@@ -1,0 +1,249 @@
+//! Whether a run that has no Job gets one now. Pure.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+
+use super::observe::Verdict;
+use crate::api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
+use crate::conditions::seconds_since;
+use crate::policy::decide::{Admitted, Refusal, Request};
+
+/// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
+const ORDER_PATIENCE_SECONDS: i64 = 30;
+/// Start time-out of a run that says nothing, where no policy is there to say it.
+const DEFAULT_START_TIMEOUT_SECONDS: i32 = 600;
+
+/// Everything that the decision rests on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Labels of the run's namespace.
+    pub namespace_labels: BTreeMap<String, String>,
+    /// The policy that the run names.
+    pub policy: Option<SandboxPolicy>,
+    /// Every cluster policy, or which one cannot be read: what cannot be read might forbid anything.
+    pub cluster_policies: Result<Vec<ClusterSandboxPolicy>, String>,
+    /// `RuntimeClass`es that exist.
+    pub runtime_classes: Vec<String>,
+    /// The gateway's data port, once its Service has an address.
+    pub gateway: Option<SocketAddr>,
+    /// Why the admission guard is not proven live; `None` if it is.
+    pub guard_gap: Option<Gap>,
+    /// Why the namespace is not fenced; `None` if it is.
+    pub fence_gap: Option<Gap>,
+    /// Since when the run has been waiting.
+    pub waiting_since: Timestamp,
+}
+
+/// Something that a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What the run ends with if it waits too long.
+    pub reason: Reason,
+    /// What is missing and what to do.
+    pub message: String,
+    /// Whether someone has to act; otherwise it comes by itself.
+    pub stalled: bool,
+}
+
+/// What to do with the run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Make its Job.
+    Start {
+        /// What policy made of its asks.
+        admitted: Box<Admitted>,
+        /// Where the gateway is.
+        gateway: SocketAddr,
+    },
+    /// Make nothing until it is resumed.
+    Suspended,
+    /// Make nothing yet.
+    Wait(Gap),
+    /// It is over before it began.
+    End(Verdict),
+}
+
+/// Decides about a run without a Job.
+pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
+    if run.spec.cancel.is_some() {
+        return Decision::End(Verdict::new(
+            Reason::Cancelled,
+            "The run was cancelled before it started.",
+        ));
+    }
+    if run.spec.suspend {
+        return Decision::Suspended;
+    }
+    let admitted = match admit(run, facts) {
+        Ok(admitted) => admitted,
+        Err(verdict) => return refused(verdict, facts, now),
+    };
+    let gap = facts
+        .guard_gap
+        .clone()
+        .or_else(|| facts.fence_gap.clone())
+        .or_else(|| gateway_gap(facts));
+    match (gap, facts.gateway) {
+        (None, Some(gateway)) => Decision::Start {
+            admitted: Box::new(admitted),
+            gateway,
+        },
+        (gap, _) => wait(
+            gap.unwrap_or_else(no_gateway),
+            admitted.start_timeout_seconds,
+            facts,
+            now,
+        ),
+    }
+}
+
+fn admit(run: &AgentRun, facts: &Facts) -> Result<Admitted, Verdict> {
+    let cluster_policies = facts.cluster_policies.as_ref().map_err(|broken| {
+        Verdict::new(
+            Reason::PolicyDenied,
+            format!("{broken}. What it limits is not known, so nothing is allowed; correct or delete it."),
+        )
+    })?;
+    crate::policy::decide::decide(&Request {
+        namespace_labels: &facts.namespace_labels,
+        run,
+        policy: facts.policy.as_ref(),
+        cluster_policies,
+        runtime_classes: &facts.runtime_classes,
+    })
+    .map_err(|refusal: Refusal| Verdict::new(refusal.reason, refusal.message()))
+}
+
+/// A refusal is final, but for what may only have been applied in another order.
+fn refused(verdict: Verdict, facts: &Facts, now: Timestamp) -> Decision {
+    let may_come = matches!(verdict.reason, Reason::PolicyMissing | Reason::RuntimeUnavailable);
+    if may_come && seconds_since(facts.waiting_since, now) < ORDER_PATIENCE_SECONDS {
+        return Decision::Wait(Gap {
+            reason: verdict.reason,
+            message: verdict.message,
+            stalled: true,
+        });
+    }
+    Decision::End(verdict)
+}
+
+fn wait(gap: Gap, start_timeout_seconds: i32, facts: &Facts, now: Timestamp) -> Decision {
+    let limit = if start_timeout_seconds > 0 {
+        start_timeout_seconds
+    } else {
+        DEFAULT_START_TIMEOUT_SECONDS
+    };
+    if seconds_since(facts.waiting_since, now) < i64::from(limit) {
+        return Decision::Wait(gap);
+    }
+    Decision::End(Verdict::new(
+        gap.reason,
+        format!(
+            "{} It was not so for {limit} s (startTimeoutSeconds).",
+            gap.message
+        ),
+    ))
+}
+
+fn gateway_gap(facts: &Facts) -> Option<Gap> {
+    facts.gateway.is_none().then(no_gateway)
+}
+
+fn no_gateway() -> Gap {
+    Gap {
+        reason: Reason::StartTimeout,
+        message: "The gateway's Service has no cluster address.".to_owned(),
+        stalled: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::agent_run::fixtures;
+
+    fn facts() -> Facts {
+        fixtures::facts()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        fixtures::at(second)
+    }
+
+    #[test]
+    fn a_good_run_starts_and_each_gap_holds_it() {
+        let run = fixtures::run();
+        assert!(matches!(decide(&run, &facts(), at(1)), Decision::Start { .. }));
+        let gap = Gap {
+            reason: Reason::GuardMissing,
+            message: "No guard.".to_owned(),
+            stalled: true,
+        };
+        for broken in [
+            Facts {
+                guard_gap: Some(gap.clone()),
+                ..facts()
+            },
+            Facts {
+                fence_gap: Some(gap.clone()),
+                ..facts()
+            },
+            Facts {
+                gateway: None,
+                ..facts()
+            },
+        ] {
+            assert!(matches!(decide(&run, &broken, at(1)), Decision::Wait(_)));
+            assert!(matches!(decide(&run, &broken, at(599)), Decision::Wait(_)));
+            assert!(
+                matches!(decide(&run, &broken, at(600)), Decision::End(_)),
+                "{broken:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_only_come_later_is_waited_for_and_a_denial_is_final() {
+        let run = fixtures::run();
+        let missing = Facts {
+            policy: None,
+            ..facts()
+        };
+        assert!(
+            matches!(decide(&run, &missing, at(29)), Decision::Wait(gap) if gap.reason == Reason::PolicyMissing)
+        );
+        assert!(
+            matches!(decide(&run, &missing, at(30)), Decision::End(end) if end.reason == Reason::PolicyMissing)
+        );
+        let mut foreign = run.clone();
+        foreign.spec.agent.image = "elsewhere.example/agent:v1".to_owned();
+        assert!(
+            matches!(decide(&foreign, &facts(), at(0)), Decision::End(end) if end.reason == Reason::ImageDenied)
+        );
+    }
+
+    #[test]
+    fn a_cluster_policy_that_cannot_be_read_denies() {
+        let broken = Facts {
+            cluster_policies: Err("ClusterSandboxPolicy/odd cannot be read".into()),
+            ..facts()
+        };
+        let decision = decide(&fixtures::run(), &broken, at(0));
+        assert!(
+            matches!(decision, Decision::End(end) if end.reason == Reason::PolicyDenied && end.message.contains("odd"))
+        );
+    }
+
+    #[test]
+    fn a_suspended_run_waits_and_a_cancelled_one_ends_without_a_job() {
+        let mut run = fixtures::run();
+        run.spec.suspend = true;
+        assert_eq!(decide(&run, &facts(), at(100_000)), Decision::Suspended);
+        run.spec.cancel = Some(crate::api::Cancel::Graceful);
+        assert!(
+            matches!(decide(&run, &facts(), at(0)), Decision::End(end) if end.reason == Reason::Cancelled)
+        );
+    }
+}

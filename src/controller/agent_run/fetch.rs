@@ -1,0 +1,99 @@
+//! Everything that is known of a run, from the caches; the API server is asked only where a cache may be behind.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+use super::Context;
+use super::apply::{self, ApplyError};
+use super::decide::Facts;
+use super::status;
+use crate::api::AgentRun;
+use crate::api::names::{DEFAULT_POLICY, workload_name};
+use crate::controller::fence;
+use crate::controller::stores::is_over;
+
+/// The Job of a run.
+pub enum Workload {
+    /// There has been none.
+    None,
+    /// There was one.
+    Gone,
+    /// It is there.
+    Present(Arc<Job>),
+}
+
+/// Finds the run's Job. One that should be there and is not in the cache is looked for past it.
+pub async fn workload(run: &AgentRun, uid: &str, context: &Context) -> Result<Workload, ApplyError> {
+    if let Some(job) = cached_job(run, uid, context) {
+        return Ok(Workload::Present(job));
+    }
+    let noted = run
+        .status
+        .as_ref()
+        .is_some_and(|status| status.workload.is_some());
+    if !noted && !context.has_made(uid) {
+        return Ok(Workload::None);
+    }
+    let name = workload_name(&run.name_any(), uid);
+    Ok(match apply::read_job(&context.client, run, &name).await? {
+        Some(job) => Workload::Present(Arc::new(job)),
+        None => Workload::Gone,
+    })
+}
+
+/// The run's Job, if the cache shows it.
+pub fn cached_job(run: &AgentRun, uid: &str, context: &Context) -> Option<Arc<Job>> {
+    let name = workload_name(&run.name_any(), uid);
+    let job = context.stores.job(&run.namespace().unwrap_or_default(), &name)?;
+    apply::is_owned(&job.metadata, run).then_some(job)
+}
+
+/// The run's pod. A Job with `backoffLimit: 0` makes one; should there be more, the oldest.
+pub fn pod(run: &AgentRun, uid: &str, context: &Context) -> Option<Arc<Pod>> {
+    let namespace = run.namespace().unwrap_or_default();
+    context.stores.pods_of(&namespace, uid).into_iter().next()
+}
+
+/// Whether a pod of the run still runs.
+pub fn live_pod(run: &AgentRun, uid: &str, context: &Context) -> bool {
+    let namespace = run.namespace().unwrap_or_default();
+    context
+        .stores
+        .pods_of(&namespace, uid)
+        .iter()
+        .any(|pod| !is_over(pod))
+}
+
+/// The time to live that the run's policy gives to runs that say nothing.
+pub fn policy_ttl(run: &AgentRun, context: &Context) -> Option<i32> {
+    let namespace = run.namespace().unwrap_or_default();
+    let policy = context.stores.policy(&namespace, policy_name(run))?;
+    policy.spec.defaults?.ttl_seconds_after_finished
+}
+
+fn policy_name(run: &AgentRun) -> &str {
+    run.spec
+        .policy_ref
+        .as_ref()
+        .map_or(DEFAULT_POLICY, |policy| policy.name.as_str())
+}
+
+/// What the decision about a run without a Job rests on.
+pub fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
+    let namespace = run.namespace().unwrap_or_default();
+    let stores = &context.stores;
+    Facts {
+        namespace_labels: stores.namespace_labels(&namespace),
+        policy: stores.policy(&namespace, policy_name(run)),
+        cluster_policies: stores.cluster_policies(),
+        runtime_classes: stores.runtime_classes(),
+        gateway: stores.gateway(),
+        guard_gap: context.guard.gap(),
+        fence_gap: fence::gap(stores, &namespace, &context.operator_namespace),
+        waiting_since: status::waiting_since(run, now),
+    }
+}

@@ -1,0 +1,145 @@
+//! Objects for tests. Every name differs from every other, so that a swapped one shows.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::build::{self, Input, Workload};
+use super::decide::Facts;
+use super::observe::Verdict;
+use super::plan::Plan;
+use super::status;
+use crate::api::{AgentRun, Reason, SandboxPolicy};
+use crate::controller::config::{PullPolicy, SandboxConfig};
+use crate::policy::decide::{Admitted, Request, decide};
+
+pub const RUN_UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
+
+/// `second` seconds after the run's creation.
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+pub fn run() -> AgentRun {
+    let mut run: AgentRun = serde_json::from_value(json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun",
+        "metadata": {"name": "mend-roof", "namespace": "tenant-a", "uid": RUN_UID, "generation": 1, "resourceVersion": "7"},
+        "spec": {
+            "policyRef": {"name": "house-rules"},
+            "task": {"prompt": "Mend $(HOME)."},
+            "agent": {
+                "image": "images.example/agent:v1", "command": ["/bin/agent"], "args": ["--yes"],
+                "env": [{"name": "MODEL", "value": "m1"}],
+            },
+            "repositories": [
+                {"name": "docs", "url": "https://forge.example/team/docs.git"},
+                {"name": "code", "url": "https://forge.example/team/code", "ref": "main", "path": "src", "access": "ReadWrite"},
+            ],
+        },
+    }))
+    .unwrap();
+    run.metadata.creation_timestamp = Some(Time(at(0)));
+    run
+}
+
+pub fn policy() -> SandboxPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy",
+        "metadata": {"name": "house-rules", "namespace": "tenant-a", "uid": "policy-uid", "generation": 3},
+        "spec": {"limits": {
+            "runtime": {"classes": ["gvisor"]},
+            "images": {"mode": "AllowList", "allowed": ["images.example/**"]},
+            "repositories": {"mode": "AllowList", "read": [{"name": "forge", "url": "https://forge.example/**"}]},
+            "egress": {"mode": "AllowList", "rules": [{"name": "model", "hosts": ["model.example"], "tls": "Tunnel"}]},
+        }},
+    }))
+    .unwrap()
+}
+
+fn namespace_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())])
+}
+
+pub fn facts() -> Facts {
+    Facts {
+        namespace_labels: namespace_labels(),
+        policy: Some(policy()),
+        cluster_policies: Ok(Vec::new()),
+        runtime_classes: vec!["gvisor".to_owned(), "runc".to_owned()],
+        gateway: Some("10.96.7.7:3128".parse().unwrap()),
+        guard_gap: None,
+        fence_gap: None,
+        waiting_since: at(0),
+    }
+}
+
+pub fn admitted(run: &AgentRun) -> Admitted {
+    decide(&Request {
+        namespace_labels: &namespace_labels(),
+        run,
+        policy: Some(&policy()),
+        cluster_policies: &[],
+        runtime_classes: &["gvisor".to_owned()],
+    })
+    .unwrap()
+}
+
+pub fn config() -> SandboxConfig {
+    SandboxConfig {
+        runner_image: "images.example/runner:v2".to_owned(),
+        image_pull_policy: PullPolicy::Never,
+        api_server: "10.96.0.1:443".to_owned(),
+        cluster_dns: vec!["10.96.0.10:53".parse().unwrap()],
+        public_probes: vec!["198.51.100.1:443".parse().unwrap()],
+    }
+}
+
+pub fn workload(run: &AgentRun) -> Workload {
+    let input = Input {
+        run,
+        admitted: &admitted(run),
+        config: &config(),
+        gateway: "10.96.7.7:3128".parse().unwrap(),
+    };
+    build::build(&input, "operator-space").unwrap()
+}
+
+/// The Job of [`run`] as it comes back from the API server, created at second 0.
+pub fn job() -> Job {
+    let mut job = workload(&run()).job;
+    job.metadata.uid = Some("job-uid".to_owned());
+    job.metadata.creation_timestamp = Some(Time(at(0)));
+    job
+}
+
+pub fn plan() -> Plan {
+    Plan::of(&job()).unwrap()
+}
+
+/// The pod of [`job`] with this status.
+pub fn pod(status: Value) -> Pod {
+    let template = job().spec.unwrap().template;
+    let mut metadata = template.metadata.unwrap();
+    metadata.name = Some("agr-mend-roof-0b7c9f3e-x1x1x".to_owned());
+    metadata.uid = Some("pod-uid".to_owned());
+    metadata.creation_timestamp = Some(Time(at(1)));
+    Pod {
+        metadata,
+        spec: template.spec,
+        status: Some(serde_json::from_value(status).unwrap()),
+    }
+}
+
+pub fn finished_run(completed: Timestamp) -> AgentRun {
+    let mut run = run();
+    run.status = Some(status::refused(
+        &run,
+        &Verdict::new(Reason::PolicyDenied, "no"),
+        completed,
+    ));
+    run
+}

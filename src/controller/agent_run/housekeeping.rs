@@ -1,0 +1,92 @@
+//! What is still to be done for a run that is over. Pure, and nothing at all most of the time.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+
+use crate::api::AgentRun;
+
+/// How long the Job and its pod are kept after the end, for `kubectl logs`.
+const JOB_KEPT: SignedDuration = SignedDuration::from_mins(10);
+/// Seconds after its end when a run is deleted that neither says so itself nor has a policy that does: 7 days.
+const DEFAULT_TTL_SECONDS: i32 = 7 * 24 * 3600;
+
+/// How long a pod that outlived its run is left alone.
+const LIVE_POD_KEPT: SignedDuration = SignedDuration::from_mins(1);
+/// Looking again sooner than this is of no use.
+const SHORTEST_SLEEP: SignedDuration = SignedDuration::from_secs(30);
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// Delete the Job and with it the pod.
+    DeleteJob,
+    /// Delete the run.
+    DeleteRun,
+    /// Nothing before this much time has passed.
+    Sleep(SignedDuration),
+}
+
+/// The next chore of a finished run.
+///
+/// `live_pod`: whether a pod of the run still runs. After the run's end that is a pod that outlived it.
+pub fn next(
+    run: &AgentRun,
+    job: Option<&Job>,
+    live_pod: bool,
+    policy_ttl_seconds: Option<i32>,
+    now: Timestamp,
+) -> Chore {
+    let completed = run
+        .status
+        .as_ref()
+        .and_then(|status| status.completion_time.as_ref());
+    let Some(completed) = completed.map(|time| time.0) else {
+        return Chore::Sleep(JOB_KEPT);
+    };
+    let age = now.duration_since(completed);
+    let ttl = run
+        .spec
+        .ttl_seconds_after_finished
+        .or(policy_ttl_seconds)
+        .unwrap_or(DEFAULT_TTL_SECONDS);
+    let ttl = SignedDuration::from_secs(i64::from(ttl));
+    if age >= ttl {
+        return Chore::DeleteRun;
+    }
+    match job {
+        Some(job) if job.metadata.deletion_timestamp.is_none() && age >= kept(live_pod) => Chore::DeleteJob,
+        Some(_) => Chore::Sleep((kept(live_pod) - age).max(SHORTEST_SLEEP).min(ttl - age)),
+        None => Chore::Sleep(ttl - age),
+    }
+}
+
+const fn kept(live_pod: bool) -> SignedDuration {
+    if live_pod { LIVE_POD_KEPT } else { JOB_KEPT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::agent_run::fixtures::{at, finished_run, job};
+
+    #[test]
+    fn a_finished_run_keeps_its_job_for_ten_minutes_and_itself_for_its_time_to_live() {
+        let mut run = finished_run(at(0));
+        let next = |run: &AgentRun, job: Option<&Job>, ttl, now| super::next(run, job, false, ttl, at(now));
+        assert_eq!(next(&run, Some(&job()), None, 599), Chore::Sleep(SHORTEST_SLEEP));
+        assert_eq!(next(&run, Some(&job()), None, 600), Chore::DeleteJob);
+        assert!(matches!(next(&run, None, None, 600), Chore::Sleep(_)));
+        assert_eq!(next(&run, None, None, 7 * 24 * 3600), Chore::DeleteRun);
+        assert_eq!(next(&run, None, Some(100), 100), Chore::DeleteRun);
+        run.spec.ttl_seconds_after_finished = Some(0);
+        assert_eq!(next(&run, Some(&job()), Some(100), 0), Chore::DeleteRun);
+    }
+
+    #[test]
+    fn a_pod_that_outlived_its_run_goes_soon() {
+        assert_eq!(
+            next(&finished_run(at(0)), Some(&job()), true, None, at(60)),
+            Chore::DeleteJob
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! A pod that is over, or gone: why, and with what result.
+
+use jiff::Timestamp;
+
+use super::pod_view::PodView;
+use super::{Observation, Progress, Proof, Question, Verdict, job_failed};
+use crate::api::Reason;
+use crate::api::names::CONTAINER_AGENT;
+use crate::conditions::seconds_since;
+use crate::wire::output::OutputManifest;
+use crate::wire::record::RunRecord;
+
+/// Seconds for which the archive is asked again, from the pod's end.
+const RECORD_PATIENCE_SECONDS: i64 = 60;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// Why.
+    pub verdict: Verdict,
+    /// Exit code of the agent, if it started.
+    pub exit_code: Option<i32>,
+    /// When the agent started.
+    pub agent_started: Option<Timestamp>,
+    /// What `prepare` proved.
+    pub proof: Option<Proof>,
+    /// What the archive holds.
+    pub record: Option<RunRecord>,
+}
+
+impl End {
+    /// The end of a run of which only the archive still knows anything.
+    pub const fn without_pod(verdict: Verdict, record: Option<RunRecord>) -> Self {
+        Self {
+            verdict,
+            exit_code: None,
+            agent_started: None,
+            proof: None,
+            record,
+        }
+    }
+}
+
+/// A pod that ended by itself.
+pub fn observe(seen: &Observation<'_>, view: &PodView<'_>) -> Progress {
+    let verdict = |manifest: Option<&OutputManifest>, record: Option<&RunRecord>| {
+        lost_fence(record)
+            .or_else(|| prepare_failed(view))
+            .or_else(|| evicted(view))
+            .or_else(|| out_of_memory(view))
+            .or_else(|| stopped(view, manifest))
+            .or_else(|| job_deadline(seen, view))
+            .or_else(|| deleted(seen, view))
+            .or_else(|| sidecar_failed(view))
+            .unwrap_or_else(|| by_agent(view, manifest))
+    };
+    with_record(seen, view, verdict)
+}
+
+/// A pod whose run's reason is known before it is read.
+pub fn by(seen: &Observation<'_>, view: &PodView<'_>, known: Verdict) -> Progress {
+    with_record(seen, view, |_, _| known.clone())
+}
+
+/// The Job has failed, or is being deleted, and no pod is left to tell why.
+pub fn without_pod(seen: &Observation<'_>) -> Progress {
+    let verdict = match job_failed(seen.job) {
+        Some(("DeadlineExceeded", message)) => Verdict::new(
+            Reason::DeadlineExceeded,
+            format!("The Job's own deadline, the backstop behind the run's, ended it: {message}"),
+        ),
+        _ => Verdict::new(
+            Reason::WorkloadDeleted,
+            "The run's pod was deleted while the run was live.",
+        ),
+    };
+    let Some(record) = seen.record else {
+        return Progress::Ask(Question::Record);
+    };
+    Progress::Ended(Box::new(End::without_pod(verdict, record.as_ref().ok().cloned())))
+}
+
+/// Waits for the archive's word as long as it can matter, then ends the run.
+fn with_record(
+    seen: &Observation<'_>,
+    view: &PodView<'_>,
+    verdict: impl Fn(Option<&OutputManifest>, Option<&RunRecord>) -> Verdict,
+) -> Progress {
+    let Some(answer) = seen.record else {
+        return Progress::Ask(Question::Record);
+    };
+    let record = answer.as_ref().ok();
+    let manifest = record
+        .and_then(|record| record.receipt.as_ref())
+        .map(|receipt| &receipt.manifest);
+    let no_hope = view
+        .sidecar_report()
+        .is_some_and(|report| report.failure.is_some());
+    let waited = view
+        .ended_at()
+        .map_or(i64::MAX, |end| seconds_since(end, seen.now));
+    if view.agent_started().is_some() && manifest.is_none() && !no_hope && waited < RECORD_PATIENCE_SECONDS {
+        return Progress::Finishing;
+    }
+    Progress::Ended(Box::new(End {
+        verdict: verdict(manifest, record),
+        exit_code: view
+            .agent_started()
+            .and(view.agent_ended())
+            .map(|ended| ended.exit_code),
+        agent_started: view.agent_started(),
+        proof: view.prepare_report().as_ref().and_then(Proof::of),
+        record: record.cloned(),
+    }))
+}
+
+/// Whatever else happened: a sandbox that could get out is the news.
+fn lost_fence(record: Option<&RunRecord>) -> Option<Verdict> {
+    let seen = record?.isolation_lost.as_deref()?;
+    Some(Verdict::new(
+        Reason::EgressNotEnforced,
+        format!("While the agent ran, the sandbox could reach what the fence forbids: {seen}"),
+    ))
+}
+
+fn prepare_failed(view: &PodView<'_>) -> Option<Verdict> {
+    let ended = view.prepare_ended()?;
+    if let Some(failure) = view.prepare_report().and_then(|report| report.failure) {
+        return Some(Verdict::new(failure.reason, failure.message));
+    }
+    let code = ended.exit_code;
+    if code == 0 || view.is_deleted() {
+        return None;
+    }
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return Some(Verdict::new(
+            Reason::OutOfMemory,
+            "Container prepare used more memory than its limit; a repository is too large.",
+        ));
+    }
+    // An eviction ends prepare too and says more.
+    evicted(view).or_else(|| {
+        Some(Verdict::new(
+            Reason::InternalError,
+            format!("Container prepare ended with code {code} and reported nothing; look at its log."),
+        ))
+    })
+}
+
+/// The kubelet, the scheduler or the API took the pod away.
+fn evicted(view: &PodView<'_>) -> Option<Verdict> {
+    let (reason, message) = view.reason();
+    if reason == "Evicted" {
+        let storage = message.contains("ephemeral local storage") || message.contains("Usage of EmptyDir");
+        return Some(Verdict::new(
+            if storage {
+                Reason::StorageExceeded
+            } else {
+                Reason::Evicted
+            },
+            format!("The kubelet evicted the pod: {message}"),
+        ));
+    }
+    if matches!(reason, "NodeLost" | "NodeShutdown" | "Terminated") && message.contains("node") {
+        return Some(Verdict::new(
+            Reason::NodeLost,
+            format!("The pod's node went away: {message}"),
+        ));
+    }
+    let target = view
+        .condition("DisruptionTarget")
+        .filter(|condition| condition.status == "True")?;
+    let message = target.message.as_deref().unwrap_or_default();
+    Some(match target.reason.as_deref() {
+        Some("DeletionByTaintManager" | "DeletionByPodGC") => {
+            Verdict::new(Reason::NodeLost, format!("The pod's node went away: {message}"))
+        }
+        _ => Verdict::new(Reason::Evicted, format!("The pod was evicted: {message}")),
+    })
+}
+
+fn out_of_memory(view: &PodView<'_>) -> Option<Verdict> {
+    let killed = view.containers().find(|container| {
+        container
+            .state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref())
+            .is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled"))
+    })?;
+    let hint = if killed.name == CONTAINER_AGENT {
+        "; raise spec.resources.limits.memory"
+    } else {
+        ""
+    };
+    Some(Verdict::new(
+        Reason::OutOfMemory,
+        format!("Container {} used more memory than its limit{hint}.", killed.name),
+    ))
+}
+
+/// The sidecar stopped the agent and said why.
+fn stopped(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Option<Verdict> {
+    let reported = || view.sidecar_report().and_then(|report| report.stopped);
+    let reason = manifest.and_then(|manifest| manifest.stopped).or_else(reported)?;
+    let message = match reason {
+        Reason::DeadlineExceeded => {
+            "The agent ran longer than timeoutSeconds and was stopped; the patch is what it had done by then."
+        }
+        Reason::Cancelled => "The run was cancelled; the patch is what the agent had done by then.",
+        Reason::EgressNotEnforced => {
+            "While the agent ran, the sandbox could reach what the fence forbids; it was stopped."
+        }
+        Reason::ForeignNetworkPolicy => {
+            "Another NetworkPolicy of the namespace widened the fence; the agent was stopped."
+        }
+        Reason::PodMutated | Reason::PeerAddressRewritten | Reason::GatewayChanged => {
+            "The gateway no longer serves this pod; the agent was stopped."
+        }
+        _ => {
+            return Some(Verdict::new(
+                Reason::InternalError,
+                format!("The agent was stopped for {reason}, which is not a reason to stop one."),
+            ));
+        }
+    };
+    Some(Verdict::new(reason, message))
+}
+
+/// The Job's backstop ended a pod that nothing else had.
+fn job_deadline(seen: &Observation<'_>, view: &PodView<'_>) -> Option<Verdict> {
+    let (reason, message) = job_failed(seen.job)?;
+    (reason == "DeadlineExceeded").then(|| {
+        let reason = if view.agent_started().is_some() {
+            Reason::DeadlineExceeded
+        } else {
+            Reason::StartTimeout
+        };
+        Verdict::new(reason, format!("The Job's own deadline ended the run: {message}"))
+    })
+}
+
+/// Someone deleted the pod or its Job before the agent had ended well.
+fn deleted(seen: &Observation<'_>, view: &PodView<'_>) -> Option<Verdict> {
+    let going = view.is_deleted() || seen.job.metadata.deletion_timestamp.is_some();
+    let done = view.agent_ended().is_some_and(|ended| ended.exit_code == 0);
+    (going && !done).then(|| {
+        Verdict::new(
+            Reason::WorkloadDeleted,
+            "The run's pod was deleted while the run was live.",
+        )
+    })
+}
+
+/// The sidecar failed for another reason than collecting, which [`by_agent`] weighs against the agent's own end.
+fn sidecar_failed(view: &PodView<'_>) -> Option<Verdict> {
+    let failure = view.sidecar_report()?.failure?;
+    (failure.reason != Reason::CollectFailed).then(|| Verdict::new(failure.reason, failure.message))
+}
+
+/// Success is the agent's exit code and the archive's receipt; either alone is not.
+fn by_agent(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Verdict {
+    let Some(ended) = view.agent_ended().filter(|_| view.agent_started().is_some()) else {
+        return never_started(view);
+    };
+    let uncollected = uncollected(view, manifest);
+    match (ended.exit_code, uncollected) {
+        (0, None) => Verdict::new(
+            Reason::Completed,
+            "The agent exited 0 and its work is in the archive.",
+        ),
+        (0, Some(why)) => Verdict::new(Reason::CollectFailed, why),
+        (code, None) => Verdict::new(Reason::AgentFailed, format!("The agent exited with code {code}.")),
+        (code, Some(why)) => Verdict::new(
+            Reason::AgentFailed,
+            format!("The agent exited with code {code}. Its work was not collected either: {why}"),
+        ),
+    }
+}
+
+fn never_started(view: &PodView<'_>) -> Verdict {
+    if let Some(ended) = view.agent_ended() {
+        let message = ended
+            .message
+            .as_deref()
+            .unwrap_or("the container runtime gave no message");
+        return Verdict::new(
+            Reason::AgentFailed,
+            format!("The agent's command could not be started: {message}"),
+        );
+    }
+    let (reason, message) = view.reason();
+    Verdict::new(
+        Reason::InternalError,
+        format!("The pod ended before the agent started ({reason}): {message}"),
+    )
+}
+
+/// Why the archive does not hold everything that the agent did; `None` if it does.
+fn uncollected(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Option<String> {
+    let Some(manifest) = manifest else {
+        return Some(match view.sidecar_report().and_then(|report| report.failure) {
+            Some(failure) => failure.message,
+            None => format!("The archive holds no receipt {RECORD_PATIENCE_SECONDS} s after the pod's end."),
+        });
+    };
+    manifest.refused.first().map(|refusal| {
+        format!(
+            "Repository {}: {} ({})",
+            refusal.repository, refusal.message, refusal.code
+        )
+    })
+}

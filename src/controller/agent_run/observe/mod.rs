@@ -1,0 +1,260 @@
+//! What the cluster shows of a run → where the run stands. Pure: `now` and everything asked for are parameters.
+
+mod ended;
+mod pod_view;
+mod starting;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::plan::Plan;
+use crate::api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
+use crate::api::{NodeIsolation, Reason};
+use crate::conditions::seconds_since;
+use crate::wire::pod::pod_digest;
+use crate::wire::record::RunRecord;
+use crate::wire::runner::PrepareReport;
+
+pub use ended::End;
+use pod_view::PodView;
+
+/// Everything that is known. What is `None` has not been asked for yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    /// Uid of the run.
+    pub run_uid: &'a str,
+    /// What the run came to when its Job was built.
+    pub plan: &'a Plan,
+    /// The Job.
+    pub job: &'a Job,
+    /// Its pod, if there is one.
+    pub pod: Option<&'a Pod>,
+    /// What a dry run of the pod's creation said: `Ok` is no objection.
+    pub admission: Option<&'a Result<(), String>>,
+    /// Messages of the pod's warning events, oldest first.
+    pub warnings: Option<&'a [String]>,
+    /// What the archive said: the run's record, or why there is none.
+    pub record: Option<&'a Result<RunRecord, String>>,
+    /// When this was seen.
+    pub now: Timestamp,
+}
+
+/// A question that only the API server or the archive can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Would the API server take the pod? ([`Observation::admission`])
+    Admission,
+    /// What does the kubelet warn of? ([`Observation::warnings`])
+    Warnings,
+    /// What did the gateway see, and is there a receipt? ([`Observation::record`])
+    Record,
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Nothing can be said before this is answered.
+    Ask(Question),
+    /// The agent has not started.
+    Starting {
+        /// What is being waited for.
+        detail: String,
+    },
+    /// The agent runs.
+    Running(Running),
+    /// The agent has ended; the sidecar collects, or its receipt is awaited.
+    Finishing,
+    /// The run must be stopped and will end with this.
+    Kill(Verdict),
+    /// The run is over.
+    Ended(Box<End>),
+}
+
+/// A terminal reason with its explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The reason.
+    pub reason: Reason,
+    /// What was wrong, where, and what to do.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A verdict.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// What a running agent's status says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// When the agent's container started.
+    pub agent_started: Timestamp,
+    /// What `prepare` proved.
+    pub proof: Option<Proof>,
+}
+
+/// What `prepare` proved and resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// Its report.
+    pub report: PrepareReport,
+    /// Whether the pod reaches its own node.
+    pub node: NodeIsolation,
+    /// When it had seen the fence closed.
+    pub proven_at: Timestamp,
+}
+
+impl Proof {
+    /// The proof in a report; `None` if `prepare` did not get that far.
+    fn of(report: &PrepareReport) -> Option<Self> {
+        let proven_at = report.proven_at.as_deref()?.parse().ok()?;
+        Some(Self {
+            node: if report.node_open? {
+                NodeIsolation::Open
+            } else {
+                NodeIsolation::Closed
+            },
+            report: report.clone(),
+            proven_at,
+        })
+    }
+}
+
+/// Where the run stands.
+pub fn observe(seen: &Observation<'_>) -> Progress {
+    let Some(pod) = seen.pod else {
+        return without_pod(seen);
+    };
+    let view = PodView::new(pod);
+    if let Some(verdict) = mutated(seen, pod) {
+        return if view.is_over() || view.is_deleted() {
+            ended::by(seen, &view, verdict)
+        } else {
+            Progress::Kill(verdict)
+        };
+    }
+    if view.is_over() {
+        return ended::observe(seen, &view);
+    }
+    if view.is_deleted() {
+        // It goes; its end, or its absence, says the rest.
+        return Progress::Finishing;
+    }
+    match view.agent_started() {
+        Some(_) if view.agent_ended().is_some() => Progress::Finishing,
+        Some(agent_started) => Progress::Running(Running {
+            agent_started,
+            proof: view.prepare_report().as_ref().and_then(Proof::of),
+        }),
+        None => starting::observe(seen, &view),
+    }
+}
+
+/// The pod must be the one that was built: same digest, same identity.
+fn mutated(seen: &Observation<'_>, pod: &Pod) -> Option<Verdict> {
+    let live = pod.spec.as_ref().map(pod_digest)?.ok()?;
+    if live != seen.plan.pod_digest {
+        return Some(Verdict::new(
+            Reason::PodMutated,
+            format!(
+                "The pod that runs is not the pod that was built (digest {live}, built {}). Something in the cluster \
+                 changes pods at admission; exclude pods with the label cofferdam.dev/run from it.",
+                seen.plan.pod_digest
+            ),
+        ));
+    }
+    let labels = pod.metadata.labels.as_ref();
+    let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+    if label(LABEL_RUN_UID) != Some(seen.run_uid)
+        || label(LABEL_POLICY_HASH) != Some(seen.plan.policy_hash.as_str())
+    {
+        return Some(Verdict::new(
+            Reason::PodMutated,
+            "The pod's labels name another run or another policy than its Job's.",
+        ));
+    }
+    None
+}
+
+/// Seconds after which a Job without a pod is asked about.
+const POD_PATIENCE_SECONDS: i64 = 10;
+
+fn without_pod(seen: &Observation<'_>) -> Progress {
+    let age = job_age(seen);
+    if seen.job.metadata.deletion_timestamp.is_some() || job_failed(seen.job).is_some() {
+        return ended::without_pod(seen);
+    }
+    if age >= i64::from(seen.plan.start_timeout_seconds) {
+        return Progress::Kill(Verdict::new(
+            Reason::StartTimeout,
+            format!("The Job made no pod in {age} s. Look at its events."),
+        ));
+    }
+    if age < POD_PATIENCE_SECONDS
+        || seen
+            .job
+            .status
+            .as_ref()
+            .is_some_and(|status| status.active.unwrap_or(0) > 0)
+    {
+        return Progress::Starting {
+            detail: "The Job has made no pod yet.".to_owned(),
+        };
+    }
+    match seen.admission {
+        None => Progress::Ask(Question::Admission),
+        Some(Ok(())) => Progress::Starting {
+            detail: "The Job has made no pod yet, though the API server would take it.".to_owned(),
+        },
+        Some(Err(message)) => Progress::Kill(refused_pod(message)),
+    }
+}
+
+fn refused_pod(message: &str) -> Verdict {
+    if message.contains("exceeded quota") || message.contains("failed quota") {
+        Verdict::new(
+            Reason::QuotaExceeded,
+            format!("A ResourceQuota refuses the pod: {message}"),
+        )
+    } else {
+        Verdict::new(
+            Reason::AdmissionRefused,
+            format!("The API server refuses the pod: {message}"),
+        )
+    }
+}
+
+/// Seconds since the Job was created.
+fn job_age(seen: &Observation<'_>) -> i64 {
+    seen.job
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(0, |created| seconds_since(created.0, seen.now))
+}
+
+/// Reason and message with which the Job failed.
+fn job_failed(job: &Job) -> Option<(&str, &str)> {
+    job.status
+        .as_ref()?
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| {
+            matches!(condition.type_.as_str(), "Failed" | "FailureTarget") && condition.status == "True"
+        })
+        .map(|condition| {
+            (
+                condition.reason.as_deref().unwrap_or_default(),
+                condition.message.as_deref().unwrap_or_default(),
+            )
+        })
+}

@@ -1,0 +1,436 @@
+//! One case for each thing that can be seen of a run.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::controller::agent_run::fixtures::{RUN_UID, at, job, plan, pod};
+use crate::wire::output::{CollectRefusal, OutputManifest, Receipt};
+
+struct Seen {
+    job: Job,
+    pod: Option<Pod>,
+    admission: Option<Result<(), String>>,
+    warnings: Option<Vec<String>>,
+    record: Option<Result<RunRecord, String>>,
+    now: i64,
+}
+
+impl Seen {
+    fn pod(status: Value) -> Self {
+        Self {
+            job: job(),
+            pod: Some(pod(status)),
+            admission: None,
+            warnings: None,
+            record: None,
+            now: 30,
+        }
+    }
+
+    fn at(mut self, now: i64) -> Self {
+        self.now = now;
+        self
+    }
+
+    fn record(mut self, record: RunRecord) -> Self {
+        self.record = Some(Ok(record));
+        self
+    }
+
+    fn observe(&self) -> Progress {
+        observe(&Observation {
+            run_uid: RUN_UID,
+            plan: &plan(),
+            job: &self.job,
+            pod: self.pod.as_ref(),
+            admission: self.admission.as_ref(),
+            warnings: self.warnings.as_deref(),
+            record: self.record.as_ref(),
+            now: at(self.now),
+        })
+    }
+
+    fn reason(&self) -> Reason {
+        match self.observe() {
+            Progress::Ended(end) => end.verdict.reason,
+            Progress::Kill(verdict) => verdict.reason,
+            other => panic!("not an end: {other:?}"),
+        }
+    }
+}
+
+fn receipt() -> RunRecord {
+    with_manifest(|_| {})
+}
+
+fn with_manifest(change: impl Fn(&mut OutputManifest)) -> RunRecord {
+    let mut manifest = OutputManifest {
+        version: 1,
+        patches: Vec::new(),
+        stopped: None,
+        refused: Vec::new(),
+    };
+    change(&mut manifest);
+    RunRecord {
+        receipt: Some(Receipt {
+            version: 1,
+            run_uid: RUN_UID.to_owned(),
+            received_at: at(29).to_string(),
+            manifest,
+        }),
+        ..RunRecord::default()
+    }
+}
+
+fn ended(code: i32) -> Value {
+    json!({"terminated": {"exitCode": code, "startedAt": at(10).to_string(), "finishedAt": at(20).to_string()}})
+}
+
+fn with_message(code: i32, message: &Value) -> Value {
+    let mut state = ended(code);
+    state["terminated"]["message"] = json!(message.to_string());
+    state
+}
+
+fn killed() -> Value {
+    let mut state = ended(137);
+    state["terminated"]["reason"] = json!("OOMKilled");
+    state
+}
+
+fn proof() -> Value {
+    json!({"version": 1, "failure": null, "commits": [{"name": "code", "commit": "c0ffee"}], "nodeOpen": false,
+        "provenAt": at(9).to_string(), "probesMade": 12})
+}
+
+fn status(phase: &str, prepare: &Value, sidecar: &Value, agent: &Value) -> Value {
+    let container = |name: &str, state: &Value| json!({"name": name, "image": format!("image-of-{name}"), "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    json!({
+        "phase": phase,
+        "startTime": at(2).to_string(),
+        "conditions": [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "PodReadyToStartContainers", "status": "True"},
+        ],
+        "initContainerStatuses": [container("prepare", prepare), container("sidecar", sidecar)],
+        "containerStatuses": [container("agent", agent)],
+    })
+}
+
+fn over(code: i32) -> Value {
+    let phase = if code == 0 { "Succeeded" } else { "Failed" };
+    status(phase, &with_message(0, &proof()), &ended(0), &ended(code))
+}
+
+fn waiting(reason: &str) -> Value {
+    let wait = json!({"waiting": {"reason": reason, "message": "because"}});
+    status("Pending", &wait, &json!({}), &json!({}))
+}
+
+#[test]
+fn a_running_agent_carries_its_proof() {
+    let running = json!({"running": {"startedAt": at(10).to_string()}});
+    let seen = Seen::pod(status("Running", &with_message(0, &proof()), &running, &running));
+    let Progress::Running(running) = seen.observe() else {
+        panic!("{:?}", seen.observe())
+    };
+    assert_eq!(running.agent_started, at(10));
+    let proof = running.proof.unwrap();
+    assert_eq!((proof.node, proof.proven_at), (NodeIsolation::Closed, at(9)));
+}
+
+#[test]
+fn success_is_exit_0_and_a_receipt() {
+    let seen = || Seen::pod(over(0));
+    assert_eq!(seen().observe(), Progress::Ask(Question::Record));
+    assert_eq!(seen().record(receipt()).reason(), Reason::Completed);
+    assert_eq!(
+        seen().record(RunRecord::default()).at(79).observe(),
+        Progress::Finishing
+    );
+    assert_eq!(
+        seen().record(RunRecord::default()).at(80).reason(),
+        Reason::CollectFailed
+    );
+    let mut unreachable = seen().at(80);
+    unreachable.record = Some(Err("no route".to_owned()));
+    assert_eq!(unreachable.reason(), Reason::CollectFailed);
+}
+
+#[test]
+fn a_failed_agent_keeps_its_exit_code_and_its_patch() {
+    let Progress::Ended(end) = Seen::pod(over(3)).record(receipt()).observe() else {
+        panic!()
+    };
+    assert_eq!(
+        (end.verdict.reason, end.exit_code),
+        (Reason::AgentFailed, Some(3))
+    );
+    assert!(end.record.unwrap().receipt.is_some());
+}
+
+#[rstest]
+#[case(Reason::DeadlineExceeded)]
+#[case(Reason::Cancelled)]
+#[case(Reason::ForeignNetworkPolicy)]
+#[case(Reason::EgressNotEnforced)]
+fn the_reason_of_a_stop_comes_from_the_receipt(#[case] reason: Reason) {
+    let stopped = with_manifest(|manifest| manifest.stopped = Some(reason));
+    assert_eq!(Seen::pod(over(137)).record(stopped).reason(), reason);
+}
+
+#[test]
+fn a_stop_for_what_is_no_reason_to_stop_is_a_defect() {
+    let stopped = with_manifest(|manifest| manifest.stopped = Some(Reason::Completed));
+    assert_eq!(
+        Seen::pod(over(137)).record(stopped).reason(),
+        Reason::InternalError
+    );
+}
+
+#[test]
+fn a_work_tree_that_was_refused_fails_the_run() {
+    let refused = with_manifest(|manifest| {
+        manifest.refused.push(CollectRefusal {
+            repository: "code".into(),
+            code: "Fifo".into(),
+            message: "a FIFO".into(),
+        });
+    });
+    let Progress::Ended(end) = Seen::pod(over(0)).record(refused).observe() else {
+        panic!()
+    };
+    assert_eq!(end.verdict.reason, Reason::CollectFailed);
+    assert!(end.verdict.message.contains("code") && end.verdict.message.contains("Fifo"));
+}
+
+#[test]
+fn a_hole_in_the_fence_outweighs_a_success() {
+    let record = RunRecord {
+        isolation_lost: Some("kubelet".into()),
+        ..receipt()
+    };
+    assert_eq!(
+        Seen::pod(over(0)).record(record).reason(),
+        Reason::EgressNotEnforced
+    );
+}
+
+#[rstest]
+#[case(Reason::EgressNotEnforced)]
+#[case(Reason::CloneFailed)]
+#[case(Reason::PeerAddressRewritten)]
+fn prepare_reports_its_own_failure(#[case] reason: Reason) {
+    let report = json!({"version": 1, "failure": {"reason": reason, "message": "so it was"}, "commits": [],
+        "nodeOpen": null, "provenAt": null, "probesMade": 3});
+    let seen = Seen::pod(status(
+        "Failed",
+        &with_message(1, &report),
+        &json!({}),
+        &json!({}),
+    ))
+    .record(RunRecord::default());
+    assert_eq!(seen.reason(), reason);
+}
+
+#[rstest]
+#[case::silent(ended(2), Reason::InternalError)]
+#[case::killed(killed(), Reason::OutOfMemory)]
+fn prepare_that_reports_nothing(#[case] state: Value, #[case] reason: Reason) {
+    let seen = Seen::pod(status("Failed", &state, &json!({}), &json!({}))).record(RunRecord::default());
+    assert_eq!(seen.reason(), reason);
+}
+
+#[test]
+fn an_agent_that_ate_all_memory() {
+    let seen =
+        Seen::pod(status("Failed", &with_message(0, &proof()), &ended(0), &killed())).record(receipt());
+    assert_eq!(seen.reason(), Reason::OutOfMemory);
+}
+
+#[test]
+fn a_sidecar_that_says_it_failed_is_not_waited_for() {
+    let report =
+        json!({"version": 1, "failure": {"reason": "CollectFailed", "message": "too big"}, "stopped": null});
+    let pod = status(
+        "Succeeded",
+        &with_message(0, &proof()),
+        &with_message(1, &report),
+        &ended(0),
+    );
+    let Progress::Ended(end) = Seen::pod(pod).record(RunRecord::default()).observe() else {
+        panic!()
+    };
+    assert_eq!(
+        (end.verdict.reason, end.verdict.message.as_str()),
+        (Reason::CollectFailed, "too big")
+    );
+}
+
+#[rstest]
+#[case::memory("Evicted", "The node was low on resource: memory.", None, Reason::Evicted)]
+#[case::volume(
+    "Evicted",
+    "Usage of EmptyDir volume \"tmp\" exceeds the limit \"16Gi\".",
+    None,
+    Reason::StorageExceeded
+)]
+#[case::storage(
+    "Evicted",
+    "Pod ephemeral local storage usage exceeds the total limit",
+    None,
+    Reason::StorageExceeded
+)]
+#[case::drained("", "", Some("EvictionByEvictionAPI"), Reason::Evicted)]
+#[case::preempted("", "", Some("PreemptionByScheduler"), Reason::Evicted)]
+#[case::tainted("", "", Some("DeletionByTaintManager"), Reason::NodeLost)]
+#[case::orphaned("", "", Some("DeletionByPodGC"), Reason::NodeLost)]
+fn pods_that_are_taken_away(
+    #[case] reason: &str,
+    #[case] message: &str,
+    #[case] target: Option<&str>,
+    #[case] expected: Reason,
+) {
+    let mut status = over(137);
+    status["reason"] = json!(reason);
+    status["message"] = json!(message);
+    if let Some(target) = target {
+        status["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": target}]);
+    }
+    assert_eq!(Seen::pod(status).record(receipt()).reason(), expected);
+}
+
+#[rstest]
+#[case("ErrImageNeverPull", 2)]
+#[case("InvalidImageName", 2)]
+#[case("ErrImagePull", 62)]
+#[case("ImagePullBackOff", 62)]
+fn an_image_that_does_not_come(#[case] reason: &str, #[case] at: i64) {
+    assert_eq!(
+        Seen::pod(waiting(reason)).at(at).reason(),
+        Reason::ImagePullFailed
+    );
+    assert!(matches!(
+        Seen::pod(waiting("ContainerCreating")).at(at).observe(),
+        Progress::Starting { .. }
+    ));
+}
+
+#[test]
+fn a_pull_that_fails_for_a_moment_is_waited_for() {
+    assert!(matches!(
+        Seen::pod(waiting("ErrImagePull")).at(61).observe(),
+        Progress::Starting { .. }
+    ));
+}
+
+#[test]
+fn a_runtime_that_cannot_make_a_sandbox() {
+    let mut status = waiting("ContainerCreating");
+    status["conditions"] = json!([{"type": "PodScheduled", "status": "True"}, {"type": "PodReadyToStartContainers", "status": "False"}]);
+    let seen = |warnings: Option<&str>| {
+        let mut seen = Seen::pod(status.clone());
+        seen.warnings = warnings.map(|warning| vec![warning.to_owned()]);
+        seen
+    };
+    assert!(matches!(seen(None).at(21).observe(), Progress::Starting { .. }));
+    assert_eq!(seen(None).at(22).observe(), Progress::Ask(Question::Warnings));
+    let no_handler = "Failed to create pod sandbox: no runtime for \"runsc\" is configured";
+    assert_eq!(seen(Some(no_handler)).at(22).reason(), Reason::RuntimeUnavailable);
+    let mount = "MountVolume.SetUp failed for volume \"input\": configmap \"tasks\" not found";
+    assert!(
+        matches!(seen(Some(mount)).at(22).observe(), Progress::Starting { detail } if detail.contains("tasks"))
+    );
+}
+
+#[test]
+fn an_agent_that_does_not_start_in_time() {
+    let mut seen = Seen::pod(waiting("ContainerCreating")).at(600);
+    assert_eq!(seen.observe(), Progress::Ask(Question::Warnings));
+    seen.warnings = Some(Vec::new());
+    assert_eq!(seen.reason(), Reason::StartTimeout);
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_the_agents_failure() {
+    let state = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file",
+        "startedAt": "1970-01-01T00:00:00Z", "finishedAt": at(20).to_string()}});
+    let seen = Seen::pod(status("Failed", &with_message(0, &proof()), &ended(0), &state))
+        .record(RunRecord::default());
+    let Progress::Ended(end) = seen.observe() else {
+        panic!()
+    };
+    assert_eq!((end.verdict.reason, end.exit_code), (Reason::AgentFailed, None));
+    assert!(end.verdict.message.contains("no such file"));
+}
+
+#[test]
+fn another_pod_than_the_built_one_is_stopped_at_once() {
+    let running = json!({"running": {"startedAt": at(10).to_string()}});
+    let good = status("Running", &with_message(0, &proof()), &running, &running);
+    assert!(matches!(Seen::pod(good.clone()).observe(), Progress::Running(_)));
+    let changes: [fn(&mut Pod); 3] = [
+        |pod| pod.spec.as_mut().unwrap().host_network = Some(true),
+        |pod| pod.spec.as_mut().unwrap().containers[0].image = Some("other".into()),
+        |pod| {
+            pod.metadata
+                .labels
+                .as_mut()
+                .unwrap()
+                .insert(LABEL_RUN_UID.into(), "another".into());
+        },
+    ];
+    for change in changes {
+        let mut seen = Seen::pod(good.clone());
+        change(seen.pod.as_mut().unwrap());
+        assert_eq!(seen.reason(), Reason::PodMutated);
+    }
+}
+
+fn without_pod(now: i64) -> Seen {
+    Seen {
+        pod: None,
+        ..Seen::pod(json!({}))
+    }
+    .at(now)
+}
+
+#[rstest]
+#[case(
+    "pods \"x\" is forbidden: exceeded quota: none, requested: pods=1",
+    Reason::QuotaExceeded
+)]
+#[case(
+    "pods \"x\" is forbidden: violates PodSecurity \"restricted\"",
+    Reason::AdmissionRefused
+)]
+fn a_pod_that_the_api_server_refuses(#[case] message: &str, #[case] reason: Reason) {
+    assert!(matches!(without_pod(9).observe(), Progress::Starting { .. }));
+    assert_eq!(without_pod(10).observe(), Progress::Ask(Question::Admission));
+    let mut seen = without_pod(10);
+    seen.admission = Some(Err(message.to_owned()));
+    assert_eq!(seen.reason(), reason);
+    seen.admission = Some(Ok(()));
+    assert!(matches!(seen.observe(), Progress::Starting { .. }));
+    assert_eq!(without_pod(600).reason(), Reason::StartTimeout);
+}
+
+#[rstest]
+#[case("BackoffLimitExceeded", Reason::WorkloadDeleted)]
+#[case("DeadlineExceeded", Reason::DeadlineExceeded)]
+fn a_failed_job_without_a_pod(#[case] why: &str, #[case] reason: Reason) {
+    let mut seen = without_pod(30).record(RunRecord::default());
+    seen.job.status =
+        serde_json::from_value(json!({"conditions": [{"type": "Failed", "status": "True", "reason": why}]}))
+            .unwrap();
+    assert_eq!(seen.reason(), reason);
+}
+
+#[test]
+fn a_pod_that_someone_deletes() {
+    let mut seen = Seen::pod(over(143)).record(RunRecord::default()).at(100);
+    assert_eq!(seen.reason(), Reason::AgentFailed);
+    seen.pod.as_mut().unwrap().metadata.deletion_timestamp = seen.job.metadata.creation_timestamp.clone();
+    assert_eq!(seen.reason(), Reason::WorkloadDeleted);
+}

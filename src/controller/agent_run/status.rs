@@ -1,0 +1,331 @@
+//! Old status + what happened → new status. Pure; the only place that writes a run's status.
+
+mod outputs;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::decide::Gap;
+use super::observe::{End, Proof, Running, Verdict};
+use super::plan::Plan;
+use crate::api::names::FENCE;
+use crate::api::{
+    AgentRun, AgentRunStatus, FailureClass, Isolation, Reason, ResolvedRepository, WorkloadRef,
+};
+use crate::conditions::{Desired, bounded, is_true, remove, set, whole_seconds};
+
+/// Longest `message` of a status in bytes.
+pub const MESSAGE_LIMIT: usize = 512;
+
+const READY: &str = "Ready";
+const RECONCILING: &str = "Reconciling";
+const STALLED: &str = "Stalled";
+const COMPLETE: &str = "Complete";
+const FAILED: &str = "Failed";
+const ADMITTED: &str = "Admitted";
+const ISOLATED: &str = "Isolated";
+
+/// The workload and what it was built from.
+#[derive(Clone, Copy, Debug)]
+pub struct Built<'a> {
+    /// The Job.
+    pub job: &'a Job,
+    /// Its plan.
+    pub plan: &'a Plan,
+}
+
+/// Whether the run is over. Nothing changes a terminal status but its `observedGeneration`.
+pub fn is_finished(status: Option<&AgentRunStatus>) -> bool {
+    status.is_some_and(|status| is_true(&status.conditions, COMPLETE) || is_true(&status.conditions, FAILED))
+}
+
+/// What the run is being stopped with: its workload is on its way out, and its terminal status still to come.
+pub fn stopping(status: Option<&AgentRunStatus>) -> Option<Verdict> {
+    let status = status.filter(|status| status.phase.as_deref() == Some("Stopping"))?;
+    Some(Verdict {
+        reason: status.reason.as_deref()?.parse().ok()?,
+        message: status.message.clone().unwrap_or_default(),
+    })
+}
+
+/// Since when a run without a workload has been waiting: the time that it was suspended does not count.
+pub fn waiting_since(run: &AgentRun, now: Timestamp) -> Timestamp {
+    let conditions = run.status.iter().flat_map(|status| &status.conditions);
+    let noted = conditions
+        .filter(|condition| [RECONCILING, STALLED].contains(&condition.type_.as_str()))
+        .map(|condition| condition.last_transition_time.0)
+        .min();
+    let suspended = run.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Suspended");
+    let created = run.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    noted.or(if suspended { None } else { created }).unwrap_or(now)
+}
+
+/// A run that is suspended.
+pub fn suspended(run: &AgentRun, now: Timestamp) -> AgentRunStatus {
+    let (mut status, generation) = open(run);
+    let message = "The run is suspended; nothing is created until spec.suspend is false.";
+    say(&mut status, "Suspended", "Suspended", message);
+    remove(&mut status.conditions, RECONCILING);
+    remove(&mut status.conditions, STALLED);
+    set(
+        &mut status.conditions,
+        desired(READY, Some(false), "Suspended", message),
+        generation,
+        now,
+    );
+    status
+}
+
+/// A run that cannot start yet.
+pub fn waiting(run: &AgentRun, gap: &Gap, now: Timestamp) -> AgentRunStatus {
+    let (mut status, generation) = open(run);
+    let (reason, message) = (gap.reason.as_str(), gap.message.as_str());
+    say(&mut status, "Pending", reason, message);
+    let (present, absent) = if gap.stalled {
+        (STALLED, RECONCILING)
+    } else {
+        (RECONCILING, STALLED)
+    };
+    // The one that comes keeps the time of the one that goes: it is when the waiting began.
+    let since = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == absent)
+        .map_or(now, |condition| condition.last_transition_time.0);
+    remove(&mut status.conditions, absent);
+    set(
+        &mut status.conditions,
+        desired(present, Some(true), reason, message),
+        generation,
+        since,
+    );
+    set(
+        &mut status.conditions,
+        desired(READY, Some(false), reason, message),
+        generation,
+        now,
+    );
+    status
+}
+
+/// A run whose agent runs.
+pub fn running(run: &AgentRun, built: Built<'_>, running: &Running, now: Timestamp) -> AgentRunStatus {
+    let (mut status, generation) = open(run);
+    say(&mut status, "Running", "Running", "The agent runs.");
+    note_workload(&mut status, built);
+    status.agent_start_time = Some(time(running.agent_started));
+    note_proof(&mut status, built.plan, running.proof.as_ref(), generation, now);
+    let conditions = &mut status.conditions;
+    set(
+        conditions,
+        desired(ADMITTED, Some(true), "Admitted", ""),
+        generation,
+        now,
+    );
+    remove(conditions, STALLED);
+    for (kind, holds) in [(RECONCILING, true), (READY, false)] {
+        set(
+            conditions,
+            desired(kind, Some(holds), "Running", "The agent runs."),
+            generation,
+            now,
+        );
+    }
+    status
+}
+
+/// A run whose workload is being removed because of `verdict`.
+pub fn stopped(run: &AgentRun, built: Built<'_>, verdict: &Verdict, now: Timestamp) -> AgentRunStatus {
+    let (mut status, generation) = open(run);
+    let (reason, message) = (verdict.reason.as_str(), verdict.message.as_str());
+    say(&mut status, "Stopping", reason, message);
+    note_workload(&mut status, built);
+    let conditions = &mut status.conditions;
+    set(
+        conditions,
+        desired(ADMITTED, Some(true), "Admitted", ""),
+        generation,
+        now,
+    );
+    remove(conditions, STALLED);
+    for (kind, holds) in [(RECONCILING, true), (READY, false)] {
+        set(
+            conditions,
+            desired(kind, Some(holds), reason, message),
+            generation,
+            now,
+        );
+    }
+    status
+}
+
+/// A run that is over before it had a workload.
+pub fn refused(run: &AgentRun, verdict: &Verdict, now: Timestamp) -> AgentRunStatus {
+    let (mut status, generation) = open(run);
+    let denied = matches!(
+        verdict.reason,
+        Reason::PolicyMissing | Reason::PolicyDenied | Reason::ImageDenied | Reason::RuntimeUnavailable
+    );
+    if denied {
+        let admitted = desired(ADMITTED, Some(false), verdict.reason.as_str(), &verdict.message);
+        set(&mut status.conditions, admitted, generation, now);
+    }
+    finish(&mut status, verdict, generation, now);
+    status
+}
+
+/// A run that is over.
+pub fn ended(run: &AgentRun, built: Option<Built<'_>>, end: &End, now: Timestamp) -> AgentRunStatus {
+    let (mut status, generation) = open(run);
+    if let Some(built) = built {
+        note_workload(&mut status, built);
+        set(
+            &mut status.conditions,
+            desired(ADMITTED, Some(true), "Admitted", ""),
+            generation,
+            now,
+        );
+        note_proof(&mut status, built.plan, end.proof.as_ref(), generation, now);
+    }
+    if let Some(started) = end.agent_started {
+        status.agent_start_time = Some(time(started));
+    }
+    status.exit_code = end.exit_code;
+    if let Some(record) = &end.record {
+        outputs::note(&mut status, record);
+    }
+    if end.verdict.reason == Reason::EgressNotEnforced {
+        let open_fence = desired(
+            ISOLATED,
+            Some(false),
+            end.verdict.reason.as_str(),
+            &end.verdict.message,
+        );
+        set(&mut status.conditions, open_fence, generation, now);
+    }
+    finish(&mut status, &end.verdict, generation, now);
+    status
+}
+
+/// The status of a finished run whose spec has changed since: only what it speaks of changes.
+pub fn observed_again(run: &AgentRun) -> Option<AgentRunStatus> {
+    let status = run.status.as_ref()?;
+    (status.observed_generation != run.metadata.generation).then(|| AgentRunStatus {
+        observed_generation: run.metadata.generation,
+        ..status.clone()
+    })
+}
+
+fn open(run: &AgentRun) -> (AgentRunStatus, Option<i64>) {
+    let generation = run.metadata.generation;
+    let mut status = run.status.clone().unwrap_or_default();
+    status.observed_generation = generation;
+    (status, generation)
+}
+
+fn say(status: &mut AgentRunStatus, phase: &str, reason: &str, message: &str) {
+    status.phase = Some(phase.to_owned());
+    status.reason = Some(reason.to_owned());
+    status.message = Some(bounded(message, MESSAGE_LIMIT));
+}
+
+fn desired(type_: &'static str, holds: Option<bool>, reason: &str, message: &str) -> Desired {
+    Desired {
+        type_,
+        holds,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+fn finish(status: &mut AgentRunStatus, verdict: &Verdict, generation: Option<i64>, now: Timestamp) {
+    let success = verdict.reason == Reason::Completed;
+    let (reason, message) = (verdict.reason.as_str(), verdict.message.as_str());
+    say(
+        status,
+        if success { "Succeeded" } else { "Failed" },
+        reason,
+        message,
+    );
+    status.failure_class = verdict
+        .reason
+        .class()
+        .map(FailureClass::as_str)
+        .map(str::to_owned);
+    status.completion_time = Some(time(now));
+    let conditions = &mut status.conditions;
+    remove(conditions, RECONCILING);
+    remove(conditions, STALLED);
+    let end = if success { COMPLETE } else { FAILED };
+    set(
+        conditions,
+        desired(end, Some(true), reason, message),
+        generation,
+        now,
+    );
+    set(
+        conditions,
+        desired(READY, Some(success), reason, message),
+        generation,
+        now,
+    );
+    if !success {
+        set(
+            conditions,
+            desired(STALLED, Some(true), reason, message),
+            generation,
+            now,
+        );
+    }
+}
+
+fn note_workload(status: &mut AgentRunStatus, built: Built<'_>) {
+    let metadata = &built.job.metadata;
+    status.workload = Some(WorkloadRef {
+        kind: "Job".to_owned(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+    });
+    status.start_time.clone_from(&metadata.creation_timestamp);
+    if status.resolved.is_none() {
+        status.resolved = Some(built.plan.resolved());
+    }
+}
+
+fn note_proof(
+    status: &mut AgentRunStatus,
+    plan: &Plan,
+    proof: Option<&Proof>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let Some(proof) = proof else { return };
+    let commits = proof.report.commits.iter().map(|commit| ResolvedRepository {
+        name: bounded(&commit.name, 63),
+        commit: bounded(&commit.commit, 64),
+    });
+    if let Some(resolved) = &mut status.resolved {
+        resolved.repositories = commits.take(8).collect();
+    }
+    status.isolation = Some(Isolation {
+        runtime_class_name: plan.runtime_class_name.clone(),
+        fence: FENCE.to_owned(),
+        node: proof.node,
+        proven_at: time(proof.proven_at),
+        pod_spec_digest: plan.pod_digest.clone(),
+    });
+    let proven = desired(
+        ISOLATED,
+        Some(true),
+        "Proven",
+        "The fence was seen closed before the agent started.",
+    );
+    set(&mut status.conditions, proven, generation, now);
+}
+
+fn time(at: Timestamp) -> Time {
+    Time(whole_seconds(at))
+}

@@ -1,0 +1,55 @@
+//! What the archive holds of a run, as its status shows it. Texts of the sandbox are bounded and escaped.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{AgentRunStatus, DeniedRequest, Outputs, PatchOutput, Usage};
+use crate::conditions::bounded;
+use crate::wire::output::PatchManifest;
+use crate::wire::record::{Denial, RunRecord};
+
+/// Most patches and denials that a status holds.
+const PATCHES: usize = 8;
+const DENIALS: usize = 10;
+
+/// Notes counters, the last denials and the patches.
+pub fn note(status: &mut AgentRunStatus, record: &RunRecord) {
+    status.usage = Some(Usage {
+        requests: count(record.requests),
+        denied_requests: count(record.denied_requests),
+    });
+    let first = record.last_denied.len().saturating_sub(DENIALS);
+    status.last_denied = record.last_denied.iter().skip(first).filter_map(denied).collect();
+    if let Some(receipt) = &record.receipt {
+        status.outputs = Some(Outputs {
+            patches: receipt.manifest.patches.iter().take(PATCHES).map(patch).collect(),
+        });
+    }
+}
+
+fn denied(denial: &Denial) -> Option<DeniedRequest> {
+    Some(DeniedRequest {
+        time: Time(denial.time.parse().ok()?),
+        host: bounded(&denial.host, 100),
+        code: bounded(&denial.code, 63),
+    })
+}
+
+fn patch(manifest: &PatchManifest) -> PatchOutput {
+    PatchOutput {
+        repository: bounded(&manifest.repository, 63),
+        digest: bounded(&manifest.digest, 80),
+        bytes: count(manifest.bytes),
+        files: lines(manifest.files),
+        insertions: lines(manifest.insertions),
+        deletions: lines(manifest.deletions),
+        snapshot: manifest.snapshot,
+    }
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn lines(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

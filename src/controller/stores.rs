@@ -1,0 +1,192 @@
+//! What the watches see: one cache of each kind, trimmed, and questions about them. No call to the API server.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use super::fence::foreign;
+use crate::api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
+use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+
+/// A resource that may be malformed: one broken object must not stop the watch of all.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// All caches.
+pub struct Stores {
+    /// Runs.
+    pub runs: Store<Guarded<AgentRun>>,
+    /// Jobs of runs.
+    pub jobs: Store<Job>,
+    /// Pods of runs.
+    pub pods: Store<Pod>,
+    /// Policies.
+    pub policies: Store<Guarded<SandboxPolicy>>,
+    /// Cluster policies.
+    pub cluster_policies: Store<Guarded<ClusterSandboxPolicy>>,
+    /// Runtime classes.
+    pub runtime_classes: Store<RuntimeClass>,
+    /// Namespaces.
+    pub namespaces: Store<Namespace>,
+    /// All NetworkPolicies.
+    pub network_policies: Store<NetworkPolicy>,
+    /// The accounts of sandboxes.
+    pub accounts: Store<ServiceAccount>,
+    /// The gateway's Service.
+    pub services: Store<Service>,
+}
+
+/// A watch ended before its cache was filled.
+#[derive(Debug, thiserror::Error)]
+#[error("a watch ended before its cache was filled")]
+pub struct NotFilled;
+
+impl Stores {
+    /// Waits until every cache has been filled once.
+    ///
+    /// # Errors
+    /// A watch ended first.
+    pub async fn wait_until_filled(&self) -> Result<(), NotFilled> {
+        let filled = tokio::join!(
+            self.runs.wait_until_ready(),
+            self.jobs.wait_until_ready(),
+            self.pods.wait_until_ready(),
+            self.policies.wait_until_ready(),
+            self.cluster_policies.wait_until_ready(),
+            self.runtime_classes.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+            self.network_policies.wait_until_ready(),
+            self.accounts.wait_until_ready(),
+            self.services.wait_until_ready(),
+        );
+        let (a, b, c, d, e, f, g, h, i, j) = filled;
+        for result in [a, b, c, d, e, f, g, h, i, j] {
+            result.map_err(|_| NotFilled)?;
+        }
+        Ok(())
+    }
+
+    /// A Job by name.
+    pub fn job(&self, namespace: &str, name: &str) -> Option<Arc<Job>> {
+        self.jobs.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Pods of a run, oldest first.
+    pub fn pods_of(&self, namespace: &str, run_uid: &str) -> Vec<Arc<Pod>> {
+        let mut pods = self.pods.state_filter(|pod| {
+            pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.labels().get(LABEL_RUN_UID).map(String::as_str) == Some(run_uid)
+        });
+        pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        pods
+    }
+
+    /// Whether any sandbox pod of a namespace still runs.
+    pub fn has_live_pods(&self, namespace: &str) -> bool {
+        self.pods
+            .find(|pod| pod.metadata.namespace.as_deref() == Some(namespace) && !is_over(pod))
+            .is_some()
+    }
+
+    /// The fence of a namespace.
+    pub fn fence(&self, namespace: &str) -> Option<Arc<NetworkPolicy>> {
+        self.network_policies
+            .get(&ObjectRef::new(FENCE).within(namespace))
+    }
+
+    /// The account of a namespace's sandboxes.
+    pub fn account(&self, namespace: &str) -> Option<Arc<ServiceAccount>> {
+        self.accounts
+            .get(&ObjectRef::new(SANDBOX_SERVICE_ACCOUNT).within(namespace))
+    }
+
+    /// Name of a NetworkPolicy of a namespace that may widen its fence; the first in order of names.
+    pub fn widening_policy(&self, namespace: &str) -> Option<String> {
+        self.network_policies
+            .state_filter(|policy| {
+                policy.metadata.namespace.as_deref() == Some(namespace) && foreign::widens(policy)
+            })
+            .iter()
+            .map(|policy| policy.name_any())
+            .min()
+    }
+
+    /// Labels of a namespace.
+    pub fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        self.namespaces
+            .get(&ObjectRef::new(namespace))
+            .map(|namespace| namespace.labels().clone())
+            .unwrap_or_default()
+    }
+
+    /// A policy; one that cannot be read is none.
+    pub fn policy(&self, namespace: &str, name: &str) -> Option<SandboxPolicy> {
+        let found = self.policies.get(&ObjectRef::new(name).within(namespace))?;
+        found.0.as_ref().ok().cloned()
+    }
+
+    /// All cluster policies, or the name of one that cannot be read.
+    pub fn cluster_policies(&self) -> Result<Vec<ClusterSandboxPolicy>, String> {
+        self.cluster_policies
+            .state()
+            .iter()
+            .map(|policy| match &policy.0 {
+                Ok(policy) => Ok(policy.clone()),
+                Err(error) => Err(format!(
+                    "ClusterSandboxPolicy/{} cannot be read: {error}",
+                    policy.name_any()
+                )),
+            })
+            .collect()
+    }
+
+    /// Names of the runtime classes that exist.
+    pub fn runtime_classes(&self) -> Vec<String> {
+        self.runtime_classes
+            .state()
+            .iter()
+            .map(|class| class.name_any())
+            .collect()
+    }
+
+    /// The gateway's data port, as sandboxes reach it.
+    pub fn gateway(&self) -> Option<SocketAddr> {
+        let service = self.services.find(|_| true)?;
+        let address: IpAddr = service.spec.as_ref()?.cluster_ip.as_deref()?.parse().ok()?;
+        Some(SocketAddr::new(address, GATEWAY_PORT))
+    }
+
+    /// References to all runs that are not over, of one namespace or of all.
+    pub fn open_runs(&self, namespace: Option<&str>) -> Vec<ObjectRef<Guarded<AgentRun>>> {
+        self.runs
+            .state()
+            .iter()
+            .filter(|run| namespace.is_none_or(|namespace| run.namespace().as_deref() == Some(namespace)))
+            .filter(|run| {
+                let readable = run.0.as_ref().ok();
+                readable.is_some_and(|run| !super::agent_run::status::is_finished(run.status.as_ref()))
+            })
+            .map(|run| ObjectRef::from_obj(&**run))
+            .collect()
+    }
+}
+
+/// Whether no container of a pod runs or will run.
+pub fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// The run that a Job or pod of ours belongs to.
+pub fn run_of<K: kube::Resource>(object: &K) -> Option<ObjectRef<Guarded<AgentRun>>> {
+    let metadata = object.meta();
+    let name = metadata.labels.as_ref()?.get(LABEL_RUN)?;
+    Some(ObjectRef::new(name).within(metadata.namespace.as_deref()?))
+}

@@ -1,0 +1,162 @@
+//! Starts every watch, fills the caches, and turns what changes into runs and namespaces to look at.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, reflector};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::stores::{Guarded, Stores, run_of};
+use crate::api::AgentRun;
+use crate::api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+
+/// What a change asks to be looked at.
+#[derive(Clone, Debug)]
+pub enum Trigger {
+    /// One run.
+    Run(ObjectRef<Guarded<AgentRun>>),
+    /// Every run of a namespace that is not over.
+    RunsOf(String),
+    /// Every run that is not over.
+    AllRuns,
+    /// The fence of a namespace.
+    Fence(String),
+}
+
+/// Sends triggers to whoever looks.
+pub type Triggers = UnboundedSender<Trigger>;
+
+/// Starts all watches; they end with `stop`.
+pub fn start(
+    client: &Client,
+    operator_namespace: &str,
+    gateway_service: &str,
+    stop: &CancellationToken,
+) -> (Stores, Triggers, UnboundedReceiver<Trigger>) {
+    let (triggers, receiver) = unbounded();
+    let watch = Watch {
+        client,
+        triggers: &triggers,
+        stop,
+    };
+    let of_runs = || watcher::Config::default().labels(LABEL_RUN);
+    let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let gateway = Api::namespaced(client.clone(), operator_namespace);
+    let stores = Stores {
+        runs: watch.all(watcher::Config::default(), |run: &Guarded<AgentRun>| {
+            vec![Trigger::Run(ObjectRef::from_obj(run))]
+        }),
+        jobs: watch.all(of_runs(), |job| {
+            run_of(job).map(Trigger::Run).into_iter().collect()
+        }),
+        pods: watch.all(of_runs(), |pod: &Pod| {
+            let fence = pod.meta().namespace.clone().map(Trigger::Fence);
+            run_of(pod).map(Trigger::Run).into_iter().chain(fence).collect()
+        }),
+        policies: watch.all(watcher::Config::default(), runs_of_its_namespace),
+        cluster_policies: watch.all(watcher::Config::default(), |_| vec![Trigger::AllRuns]),
+        runtime_classes: watch.all(watcher::Config::default(), |_| vec![Trigger::AllRuns]),
+        namespaces: watch.all(watcher::Config::default(), |namespace: &Namespace| {
+            let name = namespace.name_any();
+            vec![Trigger::RunsOf(name.clone()), Trigger::Fence(name)]
+        }),
+        network_policies: watch.all(watcher::Config::default(), runs_and_fence),
+        accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
+        services: watch.one(gateway, named(gateway_service), |_| vec![Trigger::AllRuns]),
+    };
+    (stores, triggers, receiver)
+}
+
+fn runs_of_its_namespace<K: Resource>(object: &K) -> Vec<Trigger> {
+    object
+        .meta()
+        .namespace
+        .clone()
+        .map(Trigger::RunsOf)
+        .into_iter()
+        .collect()
+}
+
+fn runs_and_fence<K: Resource>(object: &K) -> Vec<Trigger> {
+    let namespace = object.meta().namespace.clone();
+    namespace
+        .map(|namespace| vec![Trigger::RunsOf(namespace.clone()), Trigger::Fence(namespace)])
+        .unwrap_or_default()
+}
+
+struct Watch<'a> {
+    client: &'a Client,
+    triggers: &'a Triggers,
+    stop: &'a CancellationToken,
+}
+
+impl Watch<'_> {
+    fn all<K>(
+        &self,
+        config: watcher::Config,
+        triggered: impl Fn(&K) -> Vec<Trigger> + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
+    {
+        self.one(Api::all(self.client.clone()), config, triggered)
+    }
+
+    /// Runs one watch in a task of its own.
+    fn one<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        triggered: impl Fn(&K) -> Vec<Trigger> + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
+    {
+        let (store, writer) = reflector::store::<K>();
+        let (triggers, filled) = (self.triggers.clone(), store.clone());
+        let stop = self.stop.clone().cancelled_owned();
+        let stream = watcher::watcher(api, config.page_size(PAGE))
+            .modify(|object| object.managed_fields_mut().clear())
+            .default_backoff()
+            .reflect(writer)
+            .take_until(Box::pin(stop));
+        tokio::spawn(async move {
+            let mut stream = std::pin::pin!(stream);
+            while let Some(event) = stream.next().await {
+                let changed = match event {
+                    Ok(Event::Apply(object) | Event::Delete(object)) => triggered(&object),
+                    // The cache changes all at once at the end of a list, so only then there is something to look at.
+                    Ok(Event::InitDone) => filled
+                        .state()
+                        .iter()
+                        .flat_map(|object| triggered(object))
+                        .collect(),
+                    Ok(Event::Init | Event::InitApply(_)) => Vec::new(),
+                    Err(error) => {
+                        tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch interrupted");
+                        Vec::new()
+                    }
+                };
+                for trigger in changed {
+                    // Nobody listens only when the process ends.
+                    if triggers.unbounded_send(trigger).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        store
+    }
+}
