@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"syscall"
 	"time"
 
 	"cofferdam.dev/tests/cluster/internal/process"
@@ -22,6 +23,10 @@ func Run(listen, namespace, target string) error {
 		return err
 	}
 	log.Printf("forwarding %s to %s in %s", listen, target, namespace)
+	return serve(listener, namespace, target)
+}
+
+func serve(listener net.Listener, namespace, target string) error {
 	for {
 		outer, err := listener.Accept()
 		if err != nil {
@@ -61,7 +66,8 @@ func carry(outer *net.TCPConn, namespace, target string) error {
 // copyHalf passes the end of one direction on, so that the other may still go on.
 func copyHalf(to, from *net.TCPConn) error {
 	_, err := io.Copy(to, from)
-	if closed := to.CloseWrite(); err == nil && !errors.Is(closed, net.ErrClosed) {
+	// The other side may have gone altogether by now; then there is nobody left to tell.
+	if closed := to.CloseWrite(); err == nil && !errors.Is(closed, net.ErrClosed) && !errors.Is(closed, syscall.ENOTCONN) {
 		err = closed
 	}
 	return err

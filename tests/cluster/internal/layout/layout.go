@@ -19,6 +19,7 @@ const (
 	NodeName     = "node-a"
 	NodeIP       = "10.10.0.1"
 	NodePrefix   = NodeIP + "/24"
+	NodeNetwork  = "10.10.0.0/24"
 	PodCIDR      = "10.244.0.0/16"
 	NodePodCIDR  = "10.244.0.0/24"
 	ServiceCIDR  = "10.96.0.0/16"

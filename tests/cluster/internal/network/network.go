@@ -5,10 +5,14 @@ package network
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"cofferdam.dev/tests/cluster/internal/kernel"
 	"cofferdam.dev/tests/cluster/internal/layout"
@@ -71,7 +75,7 @@ func internetCommands() []string {
 		commands = append(commands, "addr add "+address+"/32 dev "+internetEnd)
 	}
 	commands = append(commands, "link set "+internetEnd+" up")
-	for _, network := range []string{layout.PodCIDR, layout.NodePrefix[:strings.LastIndex(layout.NodePrefix, ".")] + ".0/24"} {
+	for _, network := range []string{layout.PodCIDR, layout.NodeNetwork} {
 		commands = append(commands, "route add "+network+" via "+layout.UplinkNode)
 	}
 	return commands
@@ -83,6 +87,31 @@ func Remove() error {
 		if err := ip("", "netns delete "+namespace); err != nil {
 			return err
 		}
+	}
+	return leaveDirectory()
+}
+
+// leaveDirectory removes the directory of named namespaces, which iproute2 makes and mounts on itself with the first
+// one, unless somebody else has one there.
+func leaveDirectory() error {
+	entries, err := os.ReadDir(layout.NetworkNamespaces)
+	if errors.Is(err, fs.ErrNotExist) || len(entries) > 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for err = unix.Unmount(layout.NetworkNamespaces, 0); err == nil; err = unix.Unmount(layout.NetworkNamespaces, 0) {
+	}
+	// EINVAL: no longer a mount point. EBUSY: somebody just came to use it, and keeps it.
+	if errors.Is(err, unix.EBUSY) {
+		return nil
+	}
+	if !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("unmount %s: %w", layout.NetworkNamespaces, err)
+	}
+	if err := unix.Rmdir(layout.NetworkNamespaces); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("remove %s: %w", layout.NetworkNamespaces, err)
 	}
 	return nil
 }
