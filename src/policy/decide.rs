@@ -59,7 +59,7 @@ pub struct Admitted {
 /// Decides about a run.
 ///
 /// # Errors
-/// The first refusal, in the order policy, runtime, image, repositories, resources, times. It does not depend on
+/// The first refusal, in the order policy, runtime, image, repositories, times, resources. It does not depend on
 /// the order in which cluster policies were listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
     let spec = &request.run.spec;

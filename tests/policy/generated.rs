@@ -1,0 +1,242 @@
+//! Policies and runs made at random from few words, so that they often overlap.
+
+use proptest::collection::{btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Map, Value, json};
+
+use crate::fixtures::{World, cluster_policy};
+
+pub const IMAGES: [&str; 5] = [
+    "ghcr.io/a/x:1",
+    "ghcr.io/a-evil/x:1",
+    "ghcr.io/a/b/x:1",
+    "x",
+    "ghcr.io/a/x:2",
+];
+const IMAGE_PATTERNS: [&str; 6] = [
+    "ghcr.io/a/*",
+    "ghcr.io/**",
+    "ghcr.io/a/x:1",
+    "docker.io/*",
+    "ghcr.io/a/**",
+    "ghcr.io/b/*",
+];
+const REPOSITORIES: [&str; 4] = [
+    "https://g.example/a/x",
+    "https://g.example/a/y.git",
+    "https://g.example/b/x",
+    "https://h.example:8443/a/x",
+];
+const REPOSITORY_PATTERNS: [&str; 5] = [
+    "https://g.example/a/*",
+    "https://g.example/**",
+    "https://g.example/a/x",
+    "https://h.example:8443/**",
+    "https://h.example/**",
+];
+pub const HOSTS: [&str; 5] = [
+    "a.example.com",
+    "b.example.com",
+    "example.com",
+    "a.b.example.com",
+    "other.example.org",
+];
+const HOST_PATTERNS: [&str; 5] = [
+    "*.example.com",
+    "a.example.com",
+    "example.com",
+    "*.b.example.com",
+    "*.example.org",
+];
+pub const PORTS: [u16; 3] = [443, 8443, 80];
+pub const ADDRESSES: [&str; 6] = [
+    "10.1.2.3",
+    "10.2.0.1",
+    "192.168.1.1",
+    "127.0.0.1",
+    "169.254.169.254",
+    "fd12::1",
+];
+const NETWORKS: [&str; 5] = [
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "192.168.0.0/16",
+    "0.0.0.0/0",
+    "fd12::/32",
+];
+const CLASSES: [&str; 3] = ["gvisor", "kata", "runc"];
+
+/// Some of these, in their order, at least one.
+fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
+    subsequence(of, 1..=of.len())
+}
+
+fn listed(field: &'static str, list: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    list.prop_flat_map(move |list| {
+        prop_oneof![
+            1 => Just(json!({"mode": "DenyAll"})),
+            6 => Just(json!({"mode": "AllowList", field: list})),
+        ]
+    })
+}
+
+fn images() -> impl Strategy<Value = Value> {
+    listed("allowed", some(&IMAGE_PATTERNS).prop_map(|list| json!(list)))
+}
+
+fn repositories() -> impl Strategy<Value = Value> {
+    let rule = (
+        select(&REPOSITORY_PATTERNS[..]),
+        subsequence(&NETWORKS[..], 0..=3),
+    );
+    listed(
+        "read",
+        vec(rule, 1..4).prop_map(|rules| {
+            named(
+                rules
+                    .into_iter()
+                    .map(|(url, addresses)| json!({"url": url, "addresses": addresses})),
+            )
+        }),
+    )
+}
+
+fn egress() -> impl Strategy<Value = Value> {
+    let rule = (
+        some(&HOST_PATTERNS),
+        subsequence(&PORTS[..], 1..=3),
+        subsequence(&NETWORKS[..], 0..=3),
+    );
+    let rule = rule.prop_map(|(hosts, ports, addresses)| json!({"hosts": hosts, "ports": ports, "addresses": addresses, "tls": "Tunnel"}));
+    listed(
+        "rules",
+        vec(rule, 1..4).prop_map(|rules| named(rules.into_iter())),
+    )
+}
+
+fn named(rules: impl Iterator<Item = Value>) -> Value {
+    rules
+        .enumerate()
+        .map(|(index, mut rule)| {
+            rule["name"] = json!(format!("rule-{index}"));
+            rule
+        })
+        .collect()
+}
+
+fn runtime() -> impl Strategy<Value = Value> {
+    (
+        some(&CLASSES).prop_shuffle(),
+        select(&["Denied", "Tolerated"][..]),
+    )
+        .prop_map(|(classes, word)| json!({"classes": classes, "nodeReachability": word}))
+}
+
+fn amounts() -> impl Strategy<Value = Value> {
+    let amount = |of: &'static [&'static str]| option::of(select(of));
+    (
+        amount(&["1", "2500m", "8"]),
+        amount(&["512Mi", "1Gi", "10G"]),
+        amount(&["1Gi", "20Gi"]),
+    )
+        .prop_map(|(cpu, memory, storage)| {
+            let pairs = [("cpu", cpu), ("memory", memory), ("ephemeral-storage", storage)];
+            pairs
+                .into_iter()
+                .filter_map(|(name, amount)| Some((name.to_owned(), json!(amount?))))
+                .collect::<Map<_, _>>()
+                .into()
+        })
+}
+
+type Field = (&'static str, Option<Value>);
+
+fn object(fields: impl IntoIterator<Item = Field>) -> Value {
+    fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// Limits in which each field is absent as often as not.
+pub fn limits() -> impl Strategy<Value = Value> {
+    (
+        option::of(runtime()),
+        option::of(images()),
+        option::of(repositories()),
+        option::of(egress()),
+        option::of(amounts()),
+        option::of(1..5000),
+        option::of(1..5000),
+    )
+        .prop_map(
+            |(runtime, images, repositories, egress, resources, start, timeout)| {
+                object([
+                    ("runtime", runtime),
+                    ("images", images),
+                    ("repositories", repositories),
+                    ("egress", egress),
+                    ("maxResources", resources),
+                    ("maxStartTimeoutSeconds", start.map(|s: i32| json!(s))),
+                    ("maxTimeoutSeconds", timeout.map(|s: i32| json!(s))),
+                ])
+            },
+        )
+}
+
+/// Limits with an opinion on every dimension that must be granted.
+pub fn full_limits() -> impl Strategy<Value = Value> {
+    (limits(), runtime(), images(), repositories(), egress()).prop_map(
+        |(mut limits, runtime, images, repositories, egress)| {
+            for (field, value) in [
+                ("runtime", runtime),
+                ("images", images),
+                ("repositories", repositories),
+                ("egress", egress),
+            ] {
+                limits[field] = value;
+            }
+            limits
+        },
+    )
+}
+
+fn run_spec() -> impl Strategy<Value = Value> {
+    let resources = option::of(amounts().prop_map(|limits| json!({"limits": limits})));
+    (
+        select(&IMAGES[..]),
+        btree_set(select(&REPOSITORIES[..]), 0..3),
+        resources,
+        option::of(1..5000),
+        option::of(1..5000),
+    )
+        .prop_map(|(image, urls, resources, start, timeout)| {
+            let repositories: Value = named(urls.into_iter().map(|url| json!({"url": url})));
+            object([
+                ("task", Some(json!({"prompt": "x"}))),
+                ("agent", Some(json!({"image": image}))),
+                ("repositories", Some(repositories)),
+                ("resources", resources),
+                ("startTimeoutSeconds", start.map(|s: i32| json!(s))),
+                ("timeoutSeconds", timeout.map(|s: i32| json!(s))),
+            ])
+        })
+}
+
+/// Up to three cluster policies over a namespace's policy with `own` limits.
+pub fn worlds(own: impl Strategy<Value = Value>) -> impl Strategy<Value = World> {
+    (run_spec(), own, vec(limits(), 0..4)).prop_map(|(spec, own, cluster)| {
+        let mut world = World::admitting();
+        world.run["spec"] = spec;
+        world.policy.as_mut().unwrap()["spec"]["limits"] = own;
+        world.cluster = cluster
+            .into_iter()
+            .enumerate()
+            .map(|(index, limits)| cluster_policy(&format!("layer-{index}"), &limits))
+            .collect();
+        world
+    })
+}

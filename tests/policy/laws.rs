@@ -1,0 +1,215 @@
+//! Laws that hold for any policies.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cofferdam::api::NodeReachability;
+use cofferdam::policy::decide::Admitted;
+use cofferdam::policy::egress::Egress;
+use cofferdam::policy::host::Host;
+use cofferdam::policy::quantity::Amount;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::fixtures::{World, cluster_policy};
+use crate::generated::{ADDRESSES, HOSTS, PORTS, full_limits, limits, worlds};
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// Every host and port that a run may reach, with the addresses that may be dialled though not global.
+fn reach(admitted: &Admitted) -> BTreeMap<(String, u16), Vec<IpAddr>> {
+    let asks = HOSTS
+        .iter()
+        .flat_map(|host| PORTS.iter().map(move |port| (*host, *port)));
+    asks.filter_map(|(host, port)| {
+        let egress = admitted.frozen.agent_egress(&Host::parse(host).unwrap(), port);
+        let addresses = ADDRESSES
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .filter(|address| egress.permits_address(*address))
+            .collect();
+        matches!(egress, Egress::Allowed { .. }).then_some(((host.to_owned(), port), addresses))
+    })
+    .collect()
+}
+
+fn amounts(admitted: &Admitted) -> Vec<Amount> {
+    let resources = [&admitted.resources.requests, &admitted.resources.limits];
+    resources
+        .iter()
+        .flat_map(|amounts| amounts.values())
+        .map(|quantity| Amount::parse(&quantity.0).unwrap())
+        .collect()
+}
+
+/// Whether `less` allows nothing that `more` does not.
+fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
+    let (less_reach, more_reach) = (reach(less), reach(more));
+    for (ask, addresses) in &less_reach {
+        let wider = more_reach.get(ask);
+        prop_assert!(wider.is_some(), "{ask:?} is new");
+        prop_assert!(
+            addresses
+                .iter()
+                .all(|a| wider.is_some_and(|wider| wider.contains(a))),
+            "{ask:?}: an address is new"
+        );
+    }
+    prop_assert!(less.timeout_seconds <= more.timeout_seconds);
+    prop_assert!(less.start_timeout_seconds <= more.start_timeout_seconds);
+    prop_assert!(
+        amounts(less)
+            .iter()
+            .zip(amounts(more))
+            .all(|(less, more)| *less <= more),
+        "resources grew"
+    );
+    prop_assert!(
+        less.node_reachability == NodeReachability::Denied
+            || more.node_reachability == NodeReachability::Tolerated
+    );
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// A further layer only takes away. (From silence it may grant; so the namespace's policy speaks of everything.)
+    #[test]
+    fn adding_a_layer_never_allows_more(world in worlds(full_limits()), extra in limits()) {
+        let mut narrower = world.clone();
+        narrower.cluster.push(cluster_policy("extra", &extra));
+        if let Ok(less) = narrower.decide() {
+            let more = world.decide();
+            prop_assert!(more.is_ok(), "the layer let a refused run through: {more:?}");
+            within(&less, &more.unwrap())?;
+        }
+    }
+
+    /// The same layer under two names is one layer.
+    #[test]
+    fn a_layer_met_with_itself_changes_nothing(world in worlds(limits())) {
+        let mut doubled = world.clone();
+        for (index, policy) in world.cluster.iter().enumerate() {
+            doubled.cluster.push(cluster_policy(&format!("layer-{index}-again"), &policy["spec"]["limits"]));
+        }
+        match (world.decide(), doubled.decide()) {
+            (Ok(one), Ok(two)) => {
+                within(&one, &two)?;
+                within(&two, &one)?;
+                prop_assert_eq!(one.runtime_class, two.runtime_class);
+                prop_assert_eq!(one.frozen.git, two.frozen.git);
+            }
+            (Err(one), Err(two)) => prop_assert_eq!(one, two),
+            (one, two) => prop_assert!(false, "{one:?} but {two:?}"),
+        }
+    }
+
+    /// Decisions, frozen policies and refusals are the same in any order of cluster policies.
+    #[test]
+    fn the_order_of_layers_is_irrelevant(
+        (world, shuffled) in worlds(limits()).prop_flat_map(|world| (Just(world.clone()), Just(world.cluster).prop_shuffle())),
+    ) {
+        let other = World { cluster: shuffled, ..world.clone() };
+        prop_assert_eq!(world.decide(), other.decide());
+    }
+
+    /// Taking away what a run asks for never takes away its admission, nor changes what it may reach.
+    #[test]
+    fn asks_only_remove(
+        world in worlds(limits()),
+        field in proptest::sample::select(&["repositories", "resources", "startTimeoutSeconds", "timeoutSeconds"][..]),
+    ) {
+        let silent = world.clone().run(field, Value::Null);
+        if let Ok(asking) = world.decide() {
+            let silent = silent.decide();
+            prop_assert!(silent.is_ok(), "refused without the ask: {silent:?}");
+            prop_assert_eq!(reach(&asking), reach(&silent.unwrap()));
+        }
+    }
+
+    /// Whatever is allowed, some policy says so in so many words. Judged here from the manifests, by other code.
+    #[test]
+    fn what_is_allowed_some_rule_names(world in worlds(limits())) {
+        if let Ok(admitted) = world.decide() {
+            let layers = layers(&world);
+            let image = world.run["spec"]["agent"]["image"].as_str().unwrap();
+            prop_assert!(layers.iter().any(|l| list(l, "images", "allowed").iter().any(|p| image_named(p.as_str().unwrap(), image))));
+            prop_assert!(layers.iter().any(|l| list(&l["runtime"], "", "classes").contains(&admitted.runtime_class.as_str().into())));
+            for ((host, port), addresses) in reach(&admitted) {
+                let rules: Vec<&Value> = layers.iter().flat_map(|l| list(l, "egress", "rules")).filter(|rule| rule_names(rule, &host, port)).collect();
+                prop_assert!(!rules.is_empty(), "{host}:{port}");
+                for address in addresses {
+                    let names = |rule: &&Value| list(rule, "", "addresses").iter().any(|net| net.as_str().unwrap().parse::<ipnet::IpNet>().unwrap().contains(&address));
+                    prop_assert!(rules.iter().any(names), "{host}:{port} at {address}");
+                }
+            }
+            for repository in &admitted.repositories {
+                let prefix = format!("https://{}", repository.url.host());
+                let named = |rule: &&Value| rule["url"].as_str().unwrap().starts_with(&prefix);
+                prop_assert!(layers.iter().flat_map(|l| list(l, "repositories", "read")).any(|rule| named(&rule)));
+            }
+        }
+    }
+
+    /// No layer's silence or denial is ever overruled: each layer with an opinion has a rule for what is allowed.
+    #[test]
+    fn every_layer_with_an_opinion_agrees(world in worlds(limits())) {
+        if let Ok(admitted) = world.decide() {
+            for (host, port) in reach(&admitted).keys() {
+                for layer in layers(&world).iter().filter(|layer| layer.get("egress").is_some()) {
+                    prop_assert!(list(layer, "egress", "rules").iter().any(|rule| rule_names(rule, host, *port)), "{host}:{port} against {layer}");
+                }
+            }
+        }
+    }
+}
+
+fn layers(world: &World) -> Vec<Value> {
+    let policies = world.cluster.iter().chain(&world.policy);
+    policies.map(|policy| policy["spec"]["limits"].clone()).collect()
+}
+
+/// The items of a list that grants: none where the mode denies.
+fn list<'a>(layer: &'a Value, dimension: &str, field: &str) -> &'a [Value] {
+    let object = if dimension.is_empty() {
+        layer
+    } else {
+        &layer[dimension]
+    };
+    if object["mode"] == "DenyAll" {
+        return &[];
+    }
+    object[field].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn rule_names(rule: &Value, host: &str, port: u16) -> bool {
+    let host_named =
+        list(rule, "", "hosts")
+            .iter()
+            .any(|pattern| match pattern.as_str().unwrap().strip_prefix('*') {
+                Some(suffix) => host
+                    .strip_suffix(suffix)
+                    .is_some_and(|label| !label.is_empty() && !label.contains('.')),
+                None => pattern == host,
+            });
+    host_named && list(rule, "", "ports").contains(&port.into())
+}
+
+/// The few patterns of the generator, spelt out.
+fn image_named(pattern: &str, image: &str) -> bool {
+    match pattern {
+        "ghcr.io/a/*" => ["ghcr.io/a/x:1", "ghcr.io/a/x:2"].contains(&image),
+        "ghcr.io/**" => image.starts_with("ghcr.io/"),
+        "ghcr.io/a/x:1" => image == "ghcr.io/a/x:1",
+        "docker.io/*" => image == "x",
+        "ghcr.io/a/**" => image.starts_with("ghcr.io/a/"),
+        _ => false,
+    }
+}

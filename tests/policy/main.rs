@@ -1,0 +1,15 @@
+//! The policy engine from outside: decisions with their messages, the laws that hold for any policies, and parsers
+//! fed with anything.
+
+#[cfg(test)]
+mod decisions;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod generated;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod parsers;
+#[cfg(test)]
+mod refusals;
