@@ -71,7 +71,7 @@ func (b Builder) Build(optional ...string) (Built, error) {
 			built.Programs[program] = filepath.Join(dir, program)
 		}
 	}
-	step := fmt.Sprintf("[%d/%d] images of pause, busybox and CoreDNS", len(components)+1, len(components)+1)
+	step := fmt.Sprintf("[%d/%d] images of pause and CoreDNS", len(components)+1, len(components)+1)
 	return built, b.images(&built, step)
 }
 

@@ -35,10 +35,9 @@ const (
 	// ForwardAddress is where the ordinary shell reaches it.
 	ForwardAddress = "127.0.0.1:16443"
 
-	// PauseImage, BusyboxImage and DNSImage are built here and loaded by `up`.
-	PauseImage   = "cofferdam.test/pause:dev"
-	BusyboxImage = "cofferdam.test/busybox:dev"
-	DNSImage     = "cofferdam.test/coredns:dev"
+	// PauseImage and DNSImage are built here and loaded by `up`.
+	PauseImage = "cofferdam.test/pause:dev"
+	DNSImage   = "cofferdam.test/coredns:dev"
 
 	// CgroupName is the directory under which, in every cgroup hierarchy, all of the cluster's processes live.
 	CgroupName = "cofferdam"

@@ -169,7 +169,7 @@ func checkMachine() error {
 	}
 	for program, debian := range map[string]string{
 		"runc": "runc", "iptables": "iptables", "nft": "nftables", "ip": "iproute2",
-		"busybox": "busybox-static", "go": "golang", "mount": "mount",
+		"go": "golang", "mount": "mount",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is missing; on Debian it is in the package %s", program, debian)
