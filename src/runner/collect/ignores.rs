@@ -56,7 +56,7 @@ impl Ignores {
             any = true;
         }
         let process = any
-            .then(|| Process::start(&git.work_tree(&directory), deadline))
+            .then(|| Process::start(&oracle(git, &directory), deadline))
             .transpose()
             .map_err(Refusal::Storage)?;
         Ok(Self { directory, process })
@@ -82,6 +82,12 @@ impl Ignores {
             }
         })
     }
+}
+
+/// Unlike other commands, this one refuses to be told that all paths are literal. None is a pattern here
+/// anyway, and the `./` before each keeps a leading colon from being read as one.
+fn oracle(git: Git, directory: &Path) -> Git {
+    git.work_tree(directory).variable("GIT_LITERAL_PATHSPECS", "0")
 }
 
 impl Process {
@@ -112,6 +118,7 @@ impl Process {
             // Both pipes are short; one thread for both directions would wait for itself.
             let writer = scope.spawn(move || {
                 for (path, _) in paths {
+                    stdin.write_all(b"./")?;
                     stdin.write_all(path)?;
                     stdin.write_all(&[0])?;
                 }

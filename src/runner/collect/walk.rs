@@ -103,7 +103,9 @@ impl Walk<'_> {
             });
         }
         let listed = self.list(directory, path)?;
-        for each in self.without_ignored(listed)? {
+        let listed = self.without_ignored(listed)?;
+        self.count_added(&listed)?;
+        for each in listed {
             if self.deadline.passed() {
                 return Err(Refusal::TimedOut);
             }
@@ -125,6 +127,9 @@ impl Walk<'_> {
             self.counts.seen += 1;
             if self.counts.seen > self.limits.entries {
                 return Err(Refusal::TooManyEntries(self.limits.entries));
+            }
+            if self.deadline.passed() {
+                return Err(Refusal::TimedOut);
             }
             if spelling::of(bytes) == Spelling::Exact {
                 continue;
@@ -169,6 +174,17 @@ impl Walk<'_> {
         Ok(kept)
     }
 
+    /// Counts before anything is read: too many files are refused at the cost of their names.
+    fn count_added(&mut self, listed: &[Listed]) -> Result<(), Refusal> {
+        let added =
+            |listed: &&Listed| listed.kind != FileType::Directory && self.base.get(&listed.path).is_none();
+        self.counts.added += listed.iter().filter(added).count();
+        if self.counts.added > self.limits.added_files {
+            return Err(Refusal::TooManyFiles(self.limits.added_files));
+        }
+        Ok(())
+    }
+
     fn entry(&mut self, directory: BorrowedFd<'_>, listed: &Listed, depth: usize) -> Result<(), Refusal> {
         let Listed { name, path, kind } = listed;
         if spelling::of(name.to_bytes()) == Spelling::Alias {
@@ -188,12 +204,6 @@ impl Walk<'_> {
             other => return Err(special(path, *other)),
         };
         let Some((mode, oid)) = found else { return Ok(()) };
-        if base.is_none() {
-            self.counts.added += 1;
-            if self.counts.added > self.limits.added_files {
-                return Err(Refusal::TooManyFiles(self.limits.added_files));
-            }
-        }
         self.entries.push(Entry {
             path: path.clone(),
             mode,
