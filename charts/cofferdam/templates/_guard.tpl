@@ -64,10 +64,10 @@ spec:
 {{- end }}
 
 {{/* Whether a sandbox pod may carry a label of this key. A NetworkPolicy that asks for any other key leaves them out.
-     (dict "key" variable "context" $) */}}
+     Argument: variable of the key. src/controller/fence/foreign.rs judges by the same list. */}}
 {{- define "cofferdam.guard.carried" -}}
-({{ .key }} in ['{{ concat (list "job-name" "controller-uid") .context.Values.guard.podLabels | join "', '" }}']
- || ['cofferdam.dev/', 'batch.kubernetes.io/', 'app.kubernetes.io/', 'sidecar.istio.io/', 'linkerd.io/', 'topology.kubernetes.io/', 'kueue.x-k8s.io/'].exists(p, {{ .key }}.startsWith(p)))
+({{ . }} in ['job-name', 'controller-uid']
+ || ['cofferdam.dev/', 'batch.kubernetes.io/', 'app.kubernetes.io/', 'sidecar.istio.io/', 'linkerd.io/', 'topology.kubernetes.io/', 'kueue.x-k8s.io/'].exists(p, {{ . }}.startsWith(p)))
 {{- end }}
 
 {{/* Two optional maps of strings, as variables `labels`, `oldLabels` and so on. Argument: labels or annotations. */}}
