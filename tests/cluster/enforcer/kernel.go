@@ -31,8 +31,8 @@ type tables struct {
 	bridge knftables.Interface
 	// forget ends the tracked flows of addresses that changed hands.
 	forget func([]netip.Addr) error
-	// written is the text of the last transaction, to leave the kernel alone while nothing changes.
-	written string
+	// last is the text of the last transaction, and written the same unless the kernel is not trusted to hold it.
+	last, written string
 	// owners are the addresses' pods as last written.
 	owners map[netip.Addr]string
 }
@@ -53,10 +53,8 @@ func openTables() (*tables, error) {
 // start sees that there is a fence before the API server has said anything: the one that an earlier enforcer left,
 // or one that no pod address passes.
 func (t *tables) start(ctx context.Context, podCIDR netip.Prefix) error {
-	tx := t.bridge.NewTransaction()
-	table.ReplaceBridge(tx)
-	if err := t.bridge.Run(ctx, tx); err != nil {
-		return fmt.Errorf("bridge table: %w", err)
+	if err := t.writeBridge(ctx); err != nil {
+		return err
 	}
 	_, err := t.ip.List(ctx, "chains")
 	if !knftables.IsNotFound(err) {
@@ -66,19 +64,39 @@ func (t *tables) start(ctx context.Context, podCIDR netip.Prefix) error {
 	return err
 }
 
-// replace puts a program into force, and says whether that changed anything.
+// writeBridge puts the table of family bridge into force, which depends on no policy.
+func (t *tables) writeBridge(ctx context.Context) error {
+	tx := t.bridge.NewTransaction()
+	table.ReplaceBridge(tx)
+	if err := t.bridge.Run(ctx, tx); err != nil {
+		return fmt.Errorf("bridge table: %w", err)
+	}
+	return nil
+}
+
+// renew writes the bridge's table and makes the next program be written even if nothing changed: somebody else may
+// have been at them.
+func (t *tables) renew(ctx context.Context) error {
+	t.written = ""
+	return t.writeBridge(ctx)
+}
+
+// replace puts a program into force, and says whether it differs from the one before.
 func (t *tables) replace(ctx context.Context, program rules.Program) (bool, error) {
 	tx := t.ip.NewTransaction()
 	table.Replace(tx, program)
-	if text := tx.String(); text != t.written {
+	text := tx.String()
+	if text != t.written {
 		if err := t.ip.Run(ctx, tx); err != nil {
 			return false, fmt.Errorf("ip table: %w", err)
 		}
 		t.written = text
-	} else if sameOwners(t.owners, program.Owners) {
-		return false, nil
 	}
 	lost := lostAddresses(t.owners, program.Owners)
+	if text == t.last && len(lost) == 0 {
+		return false, nil
+	}
+	t.last = text
 	t.owners = program.Owners
 	if err := t.forget(lost); err != nil {
 		slog.Warn("flows of addresses that changed hands are still tracked", "addresses", lost, "error", err)
@@ -96,11 +114,6 @@ func (t *tables) remove(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// sameOwners says whether every address belongs to the pod it belonged to.
-func sameOwners(before, after map[netip.Addr]string) bool {
-	return len(before) == len(after) && len(lostAddresses(before, after)) == 0
 }
 
 // lostAddresses are those that their pod no longer has.

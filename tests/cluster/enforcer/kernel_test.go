@@ -270,6 +270,20 @@ func TestTheFenceStandsBeforeTheFirstWordAndAfterTheLast(t *testing.T) {
 	expectFlow(t, "a restarted enforcer keeps what it finds", n.heron, "tcp", storkAddress+":7", true)
 }
 
+func TestTablesThatSomebodyElseTookAreWrittenAgain(t *testing.T) {
+	n := newNetwork(t)
+	n.stork.echo(":7")
+	n.put(t, bothPods, noEgress("heron"))
+	n.node.run("nft", "flush", "ruleset")
+	n.put(t, bothPods, noEgress("heron"))
+	expectFlow(t, "while the enforcer trusts the kernel", n.heron, "tcp", storkAddress+":7", true)
+	if err := n.node.do(func() error { return n.tables.renew(context.Background()) }); err != nil {
+		t.Fatal(err)
+	}
+	n.put(t, bothPods, noEgress("heron"))
+	expectFlow(t, "once it looks again", n.heron, "tcp", storkAddress+":7", false)
+}
+
 func TestTwoHundredPodsAreQuick(t *testing.T) {
 	n := newNetwork(t)
 	pods := append([]*corev1.Pod{}, bothPods...)

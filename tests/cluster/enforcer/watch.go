@@ -54,9 +54,14 @@ func watch(ctx context.Context, client kubernetes.Interface, chosen options, tab
 	return nil
 }
 
-// enforce writes a program at once and then after changes.
+// refresh is how often the tables are written although nothing changed, should somebody else have been at them.
+const refresh = 30 * time.Second
+
+// enforce writes a program at once, then after changes, and now and then in any case.
 func enforce(ctx context.Context, seen view, chosen options, tables *tables, changed <-chan struct{}) {
 	again := pause
+	routine := time.NewTicker(refresh)
+	defer routine.Stop()
 	for {
 		wait := changed
 		if err := program(ctx, seen, chosen, tables); err != nil {
@@ -75,6 +80,10 @@ func enforce(ctx context.Context, seen view, chosen options, tables *tables, cha
 		case <-ctx.Done():
 			return
 		case <-wait:
+		case <-routine.C:
+			if err := tables.renew(ctx); err != nil {
+				slog.Error("tables not renewed", "error", err)
+			}
 		}
 	}
 }
