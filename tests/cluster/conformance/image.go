@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,34 +13,26 @@ import (
 
 	"cofferdam.dev/tests/cluster/internal/layout"
 	"cofferdam.dev/tests/cluster/internal/lifecycle"
-	"cofferdam.dev/tests/cluster/internal/oci"
 )
 
 // registry stands where upstream has the name of a registry; the image under it is loaded, never pulled.
 const registry = "cofferdam.test"
 
 // loadImage gives the node upstream's test image, made around the program that was built from the same module.
-func loadImage(ctx context.Context, place layout.Layout, suite suite, program string) error {
-	output, err := suite.command(ctx, "--list-images").Output()
+func loadImage(ctx context.Context, place layout.Layout, suite suite, programs map[string]string) error {
+	list, err := suite.command(ctx, "--list-images").Output()
 	if err != nil {
 		return fmt.Errorf("list the images of the cases: %w", err)
 	}
-	reference := newest(string(output))
+	reference := newest(string(list))
 	if reference == "" {
 		return fmt.Errorf("the cases use no image %s/agnhost", registry)
 	}
-	content, err := os.ReadFile(program)
-	if err != nil {
-		return err
-	}
 	archive := filepath.Join(suite.logs, "agnhost.tar")
-	image := oci.Image{
-		Reference:  reference,
-		Files:      []oci.File{{Path: "agnhost", Mode: 0o755, Content: content}, {Path: "tmp", Mode: 0o1777, Directory: true}},
-		Entrypoint: []string{"/agnhost"},
-	}
-	if err := image.Write(archive); err != nil {
-		return fmt.Errorf("image %s: %w", reference, err)
+	output, err := exec.CommandContext(ctx, programs["image"], "--output", archive, "--reference", reference,
+		"--entrypoint", "/agnhost", "file:"+programs["agnhost"]+":/agnhost:0755").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("image %s: %w: %s", reference, err, output)
 	}
 	cluster, err := lifecycle.New(place, os.Stderr)
 	if err != nil {

@@ -76,7 +76,7 @@ func run(ctx context.Context, chosen options) error {
 	if err != nil {
 		return err
 	}
-	if err := loadImage(ctx, place, suite, built.Programs["agnhost"]); err != nil {
+	if err := loadImage(ctx, place, suite, built.Programs); err != nil {
 		return err
 	}
 	began := time.Now()
