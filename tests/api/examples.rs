@@ -5,6 +5,8 @@ use std::path::Path;
 
 use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam::policy::decide::{Request, decide};
+use cofferdam::policy::egress::Egress;
+use cofferdam::policy::host::Host;
 use serde_json::Value;
 
 use crate::schema::problems;
@@ -16,7 +18,13 @@ fn example(name: &str) -> Value {
 
 #[test]
 fn the_examples_are_valid() {
-    for name in ["agentrun.yaml", "sandboxpolicy.yaml", "clustersandboxpolicy.yaml"] {
+    for name in [
+        "agentrun.yaml",
+        "sandboxpolicy.yaml",
+        "clustersandboxpolicy.yaml",
+        "demo/agentrun.yaml",
+        "demo/policy.yaml",
+    ] {
         assert_eq!(problems(&example(name), None), Vec::<String>::new(), "{name}");
     }
 }
@@ -42,4 +50,33 @@ fn the_example_run_is_admitted_under_the_example_policies() {
         "the cluster policy's selector must match"
     );
     assert_eq!(admitted.timeout_seconds, 1800);
+}
+
+#[test]
+fn the_demo_reaches_its_model_and_nothing_else() {
+    let run: AgentRun = serde_json::from_value(example("demo/agentrun.yaml")).unwrap();
+    let policy: SandboxPolicy = serde_json::from_value(example("demo/policy.yaml")).unwrap();
+    let namespace_labels = BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())]);
+    let admitted = decide(&Request {
+        namespace_labels: &namespace_labels,
+        run: &run,
+        policy: Some(&policy),
+        cluster_policies: &[],
+        runtime_classes: &["gvisor".to_owned()],
+    })
+    .unwrap();
+    for (host, port, allowed) in [
+        ("model.internet.test", 443, true),
+        ("model.internet.test", 80, false),
+        ("denied.internet.test", 443, false),
+        ("git.internet.test", 443, false),
+    ] {
+        let egress = admitted.frozen.agent_egress(&Host::parse(host).unwrap(), port);
+        assert_eq!(matches!(egress, Egress::Allowed { .. }), allowed, "{host}:{port}");
+    }
+    let forge = Host::parse("git.internet.test").unwrap();
+    assert!(matches!(
+        admitted.frozen.prepare_egress(&forge, 443),
+        Egress::Allowed { .. }
+    ));
 }
