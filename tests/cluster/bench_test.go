@@ -128,11 +128,42 @@ func eventually(t *testing.T, limit time.Duration, what string, done func() bool
 	}
 }
 
+// settings are the machine-wide ones that a cluster changes.
+var settings = []string{"vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "fs/inotify/max_user_instances", "fs/inotify/max_user_watches"}
+
+// bareMachine brings down what runs, and gives what the machine then has of all that a cluster could leave behind.
+// Nothing of it may be a cluster's: what an earlier `down` left would hide that this one leaves it, too.
+func (b bench) bareMachine() []string {
+	b.Helper()
+	b.run("", "cluster", "down")
+	// A value that nobody else sets, to see that it comes back.
+	panics := filepath.Join("/proc/sys", "kernel/panic")
+	own, err := os.ReadFile(panics)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(panics, []byte("17"), 0); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.WriteFile(panics, own, 0); err != nil {
+			b.Error(err)
+		}
+	})
+	found := machine(b.T, b.place.State)
+	for _, thing := range found {
+		if strings.HasPrefix(thing, "mount ") || strings.HasPrefix(thing, "process ") || strings.HasPrefix(thing, "/sys/") || thing == layout.NetworkNamespaces {
+			b.Errorf("there before the first up: %s", thing)
+		}
+	}
+	return found
+}
+
 // machine is what a cluster could leave behind.
 func machine(t *testing.T, state string) []string {
 	t.Helper()
 	var found []string
-	for _, dir := range []string{"/run", "/run/netns", "/var/lib", "/var/log", "/opt", "/etc", "/etc/cni"} {
+	for _, dir := range []string{"/run", layout.NetworkNamespaces, "/var/lib", "/var/log", "/opt", "/etc", "/etc/cni"} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -148,12 +179,12 @@ func machine(t *testing.T, state string) []string {
 		}
 		found = append(found, matches...)
 	}
-	for _, name := range []string{"vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "fs/inotify/max_user_instances", "fs/inotify/max_user_watches"} {
+	for _, name := range settings {
 		value, err := os.ReadFile(filepath.Join("/proc/sys", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		found = append(found, name+"="+string(value))
+		found = append(found, name+"="+strings.TrimSpace(string(value)))
 	}
 	return append(append(found, mounts(t, state)...), processes(t, state)...)
 }
@@ -166,7 +197,7 @@ func mounts(t *testing.T, state string) []string {
 	}
 	var found []string
 	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, state) || strings.Contains(line, "/run/netns") {
+		if strings.Contains(line, state) || strings.Contains(line, layout.NetworkNamespaces) {
 			found = append(found, "mount "+line)
 		}
 	}

@@ -49,8 +49,7 @@ spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 
 func TestClusterLives(t *testing.T) {
 	b := newBench(t)
-	b.run("", "cluster", "down")
-	before := machine(t, b.place.State)
+	before := b.bareMachine()
 	if output := b.run("", "cluster", "down"); !strings.Contains(output, "there is no cluster") {
 		t.Errorf("down without a cluster says %q", output)
 	}
@@ -142,8 +141,7 @@ func (b bench) exitCode(t *testing.T) {
 
 func TestClusterSurvivesCrashes(t *testing.T) {
 	b := newBench(t)
-	b.run("", "cluster", "down")
-	before := machine(t, b.place.State)
+	before := b.bareMachine()
 	for _, after := range []time.Duration{50 * time.Millisecond, 600 * time.Millisecond, 3 * time.Second, 9 * time.Second} {
 		up := exec.Command(b.program, "up")
 		if err := up.Start(); err != nil {
