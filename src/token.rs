@@ -1,1 +1,525 @@
-//! Verification of `ServiceAccount` tokens against the cluster's keys.
+//! Offline verification of ServiceAccount tokens against the API server's published keys.
+//!
+//! A token only says who asks. That its pod still lives is for the caller to know: an offline check cannot see it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+/// Longest token that is looked at, in bytes; the API server's are about 1 KiB.
+const TOKEN_LIMIT: usize = 8 * 1024;
+/// Seconds that this clock and the API server's may differ.
+const CLOCK_SKEW_SECONDS: u64 = 10;
+/// At most one read of the keys in this time, however many unknown key ids are shown to us.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// Keys are read again when they are older, so that a key that was withdrawn stops being trusted.
+const KEYS_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Why a token is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not a token of the form that the API server issues.
+    #[error("the token is malformed: {0}")]
+    Malformed(String),
+    /// Signature, issuer or audience are wrong.
+    #[error("the token is not valid here: {0}")]
+    Invalid(String),
+    /// Outside of its time.
+    #[error("the token is outside of its time of validity")]
+    Expired,
+    /// The signing keys could not be read, so nothing can be verified.
+    #[error("the cluster's signing keys cannot be read: {0}")]
+    KeysUnavailable(String),
+}
+
+/// What a verified token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `system:serviceaccount:<namespace>:<name>`.
+    pub username: String,
+    /// Namespace of the ServiceAccount, and of the pod if there is one.
+    pub namespace: String,
+    /// Name of the ServiceAccount.
+    pub service_account: String,
+    /// The pod that the token is bound to.
+    pub pod: Option<PodIdentity>,
+    /// The token's one audience.
+    pub audience: String,
+}
+
+/// The pod that a token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PodIdentity {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+}
+
+/// The issuer and its keys as the API server publishes them.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// `iss` of every token.
+    pub issuer: String,
+    /// The public keys.
+    pub keys: JwkSet,
+}
+
+/// Where the keys come from.
+pub trait KeySource: Send + Sync {
+    /// Reads issuer and keys; the error is for people.
+    fn read(&self) -> BoxFuture<'_, Result<Published, String>>;
+}
+
+/// Reads the keys from the API server's discovery documents.
+pub struct ClusterKeys(pub kube::Client);
+
+impl KeySource for ClusterKeys {
+    fn read(&self) -> BoxFuture<'_, Result<Published, String>> {
+        Box::pin(async move {
+            #[derive(Deserialize)]
+            struct Discovery {
+                issuer: String,
+            }
+            let discovery: Discovery = self.get("/.well-known/openid-configuration").await?;
+            let keys: JwkSet = self.get("/openid/v1/jwks").await?;
+            Ok(Published {
+                issuer: discovery.issuer,
+                keys,
+            })
+        })
+    }
+}
+
+impl ClusterKeys {
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| error.to_string())?;
+        let text = self
+            .0
+            .request_text(request)
+            .await
+            .map_err(|error| error.to_string())?;
+        serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))
+    }
+}
+
+struct Keys {
+    issuer: String,
+    by_id: HashMap<String, (DecodingKey, Algorithm)>,
+    read_at: Instant,
+}
+
+/// Verifies tokens; cheap to share.
+pub struct Verifier {
+    source: Box<dyn KeySource>,
+    keys: RwLock<Option<Arc<Keys>>>,
+    last_attempt: Mutex<Option<Instant>>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: Audiences,
+    exp: u64,
+    nbf: Option<u64>,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: KubernetesClaims,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audiences {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct KubernetesClaims {
+    namespace: String,
+    pod: Option<PodIdentity>,
+    serviceaccount: ServiceAccountClaim,
+}
+
+#[derive(Deserialize)]
+struct ServiceAccountClaim {
+    name: String,
+}
+
+impl Verifier {
+    /// A verifier that reads its keys from `source` when the first token comes.
+    pub fn new(source: impl KeySource + 'static) -> Self {
+        Self {
+            source: Box::new(source),
+            keys: RwLock::new(None),
+            last_attempt: Mutex::new(None),
+        }
+    }
+
+    /// Verifies `token` at `now` (seconds since the epoch); its audience must be exactly one of `audiences`.
+    pub async fn verify(&self, token: &str, audiences: &[&str], now: u64) -> Result<Identity, TokenError> {
+        if token.len() > TOKEN_LIMIT {
+            return Err(TokenError::Malformed("longer than 8 KiB".to_owned()));
+        }
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|error| TokenError::Malformed(error.to_string()))?;
+        let id = header
+            .kid
+            .ok_or_else(|| TokenError::Malformed("no key id".to_owned()))?;
+        let keys = self.keys_with(&id).await?;
+        let (key, algorithm) = keys.by_id.get(&id).ok_or_else(|| {
+            TokenError::Invalid("signed with a key that the cluster does not publish".to_owned())
+        })?;
+        // The key decides the algorithm. Time, issuer and audience are judged below, stricter than the library would.
+        let mut validation = Validation::new(*algorithm);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation)
+            .map_err(|error| TokenError::Invalid(error.to_string()))?
+            .claims;
+        judge(claims, &keys.issuer, audiences, now)
+    }
+
+    async fn keys_with(&self, id: &str) -> Result<Arc<Keys>, TokenError> {
+        if let Some(keys) = self.current()
+            && keys.by_id.contains_key(id)
+            && keys.read_at.elapsed() < KEYS_MAX_AGE
+        {
+            return Ok(keys);
+        }
+        let mut last = self.last_attempt.lock().await;
+        let due = last.is_none_or(|at| at.elapsed() >= REFRESH_INTERVAL);
+        if !due {
+            return self.current().ok_or_else(|| {
+                TokenError::KeysUnavailable("they are read again in some seconds".to_owned())
+            });
+        }
+        *last = Some(Instant::now());
+        match self.source.read().await {
+            Ok(published) => {
+                let keys = Arc::new(Keys::from(published));
+                if let Ok(mut current) = self.keys.write() {
+                    *current = Some(Arc::clone(&keys));
+                }
+                Ok(keys)
+            }
+            // Old keys stay good while the API server is away: the pods' view closes the exit soon after anyway.
+            Err(error) => self.current().ok_or(TokenError::KeysUnavailable(error)),
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Keys>> {
+        self.keys.read().ok().and_then(|keys| keys.clone())
+    }
+}
+
+impl From<Published> for Keys {
+    fn from(published: Published) -> Self {
+        let by_id = published.keys.keys.iter().filter_map(usable).collect();
+        Self {
+            issuer: published.issuer,
+            by_id,
+            read_at: Instant::now(),
+        }
+    }
+}
+
+/// Only the two kinds of key with which Kubernetes signs in practice.
+fn usable(jwk: &Jwk) -> Option<(String, (DecodingKey, Algorithm))> {
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
+        _ => return None,
+    };
+    let id = jwk.common.key_id.clone()?;
+    Some((id, (DecodingKey::from_jwk(jwk).ok()?, algorithm)))
+}
+
+fn judge(claims: Claims, issuer: &str, audiences: &[&str], now: u64) -> Result<Identity, TokenError> {
+    if claims.iss != issuer {
+        return Err(TokenError::Invalid("it comes from another issuer".to_owned()));
+    }
+    let audience = match claims.aud {
+        Audiences::One(audience) => Some(audience),
+        Audiences::Many(mut list) => list.pop().filter(|_| list.is_empty()),
+    };
+    let audience = audience
+        .filter(|audience| audiences.contains(&audience.as_str()))
+        .ok_or_else(|| TokenError::Invalid("it is meant for another audience".to_owned()))?;
+    let started = claims
+        .nbf
+        .is_none_or(|not_before| not_before <= now.saturating_add(CLOCK_SKEW_SECONDS));
+    if !started || claims.exp.saturating_add(CLOCK_SKEW_SECONDS) <= now {
+        return Err(TokenError::Expired);
+    }
+    let identity = Identity {
+        username: claims.sub,
+        namespace: claims.kubernetes.namespace,
+        service_account: claims.kubernetes.serviceaccount.name,
+        pod: claims.kubernetes.pod,
+        audience,
+    };
+    let named = format!(
+        "system:serviceaccount:{}:{}",
+        identity.namespace, identity.service_account
+    );
+    if identity.username != named {
+        return Err(TokenError::Invalid(
+            "its subject is not its ServiceAccount".to_owned(),
+        ));
+    }
+    Ok(identity)
+}
+
+/// Seconds since the epoch.
+pub fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A key pair and a source of keys for the tests of everything that reads tokens.
+
+    use super::*;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::{Value, json};
+
+    /// Issues tokens as the API server does.
+    pub(crate) struct Issuer {
+        key: EncodingKey,
+        /// What it publishes.
+        pub(crate) keys: JwkSet,
+    }
+
+    pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+    impl Issuer {
+        pub(crate) fn new(id: &str) -> Self {
+            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+            let point = pair.public_key_raw();
+            let encode = |bytes: &[u8]| base64url(bytes);
+            let keys = serde_json::from_value(json!({"keys": [{
+                "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id,
+                "x": encode(&point[1..33]), "y": encode(&point[33..65]),
+            }]}))
+            .unwrap();
+            Self {
+                key: EncodingKey::from_ec_der(&pair.serialize_der()),
+                keys,
+            }
+        }
+
+        pub(crate) fn sign(&self, claims: &Value) -> String {
+            let id = self.keys.keys[0].common.key_id.clone();
+            let header = Header {
+                kid: id,
+                ..Header::new(Algorithm::ES256)
+            };
+            jsonwebtoken::encode(&header, claims, &self.key).unwrap()
+        }
+
+        /// A token of a pod of ServiceAccount `account`, good for an hour from now.
+        pub(crate) fn pod_token(
+            &self,
+            audience: &str,
+            namespace: &str,
+            account: &str,
+            pod: (&str, &str),
+        ) -> String {
+            self.sign(&claims(audience, namespace, account, pod))
+        }
+    }
+
+    pub(crate) fn claims(audience: &str, namespace: &str, account: &str, pod: (&str, &str)) -> Value {
+        json!({
+            "iss": ISSUER, "aud": [audience], "exp": now() + 3600, "nbf": now(),
+            "sub": format!("system:serviceaccount:{namespace}:{account}"),
+            "kubernetes.io": {
+                "namespace": namespace, "serviceaccount": {"name": account, "uid": "sa-uid"},
+                "pod": {"name": pod.0, "uid": pod.1},
+            },
+        })
+    }
+
+    fn base64url(bytes: &[u8]) -> String {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        bytes
+            .chunks(3)
+            .flat_map(|chunk| {
+                let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte))
+                    << (8 * (3 - chunk.len()));
+                (0..=chunk.len()).map(move |index| ALPHABET[(word >> (18 - 6 * index) & 63) as usize] as char)
+            })
+            .collect()
+    }
+
+    /// Hands out what it was made with, and counts.
+    #[derive(Clone)]
+    pub(crate) struct FixedKeys(pub(crate) Arc<std::sync::Mutex<(JwkSet, usize)>>);
+
+    impl FixedKeys {
+        pub(crate) fn of(issuer: &Issuer) -> Self {
+            Self(Arc::new(std::sync::Mutex::new((issuer.keys.clone(), 0))))
+        }
+    }
+
+    impl KeySource for FixedKeys {
+        fn read(&self) -> BoxFuture<'_, Result<Published, String>> {
+            Box::pin(async {
+                let mut state = self.0.lock().unwrap();
+                state.1 += 1;
+                Ok(Published {
+                    issuer: ISSUER.to_owned(),
+                    keys: state.0.clone(),
+                })
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+    use serde_json::json;
+
+    const POD: (&str, &str) = ("agr-one-0b7c9f3e-x7k2p", "pod-uid-1");
+
+    #[tokio::test]
+    async fn a_pods_token_says_who_it_is() {
+        let issuer = Issuer::new("key-1");
+        let verifier = Verifier::new(FixedKeys::of(&issuer));
+        let token = issuer.pod_token("cofferdam-egress", "team-a", "cofferdam-sandbox", POD);
+        let identity = verifier
+            .verify(&token, &["cofferdam-prepare", "cofferdam-egress"], now())
+            .await
+            .unwrap();
+        assert_eq!(identity.namespace, "team-a");
+        assert_eq!(identity.service_account, "cofferdam-sandbox");
+        assert_eq!(identity.audience, "cofferdam-egress");
+        assert_eq!(identity.pod.unwrap().uid, "pod-uid-1");
+    }
+
+    #[tokio::test]
+    async fn every_claim_is_judged() {
+        let issuer = Issuer::new("key-1");
+        let verifier = Verifier::new(FixedKeys::of(&issuer));
+        let good = claims("cofferdam-egress", "team-a", "cofferdam-sandbox", POD);
+        let mutations: [(&str, fn(&mut serde_json::Value)); 9] = [
+            ("audience", |c| c["aud"] = json!(["cofferdam-collect"])),
+            ("two audiences", |c| c["aud"] = json!(["cofferdam-egress", "api"])),
+            ("no audience", |c| c["aud"] = json!([])),
+            ("issuer", |c| c["iss"] = json!("https://elsewhere")),
+            ("expired", |c| c["exp"] = json!(now() - 60)),
+            ("not yet", |c| c["nbf"] = json!(now() + 600)),
+            ("no exp", |c| {
+                c.as_object_mut().unwrap().remove("exp");
+            }),
+            ("subject", |c| {
+                c["sub"] = json!("system:serviceaccount:team-b:cofferdam-sandbox")
+            }),
+            ("not Kubernetes", |c| {
+                c.as_object_mut().unwrap().remove("kubernetes.io");
+            }),
+        ];
+        let verify = |claims: serde_json::Value| {
+            let token = issuer.sign(&claims);
+            let verifier = &verifier;
+            async move { verifier.verify(&token, &["cofferdam-egress"], now()).await }
+        };
+        assert!(verify(good.clone()).await.is_ok());
+        for (name, mutate) in mutations {
+            let mut claims = good.clone();
+            mutate(&mut claims);
+            assert!(verify(claims).await.is_err(), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_key_under_a_known_id_is_no_key() {
+        let issuer = Issuer::new("key-1");
+        let forger = Issuer::new("key-1");
+        let verifier = Verifier::new(FixedKeys::of(&issuer));
+        let token = forger.pod_token("cofferdam-egress", "team-a", "cofferdam-sandbox", POD);
+        assert!(
+            verifier
+                .verify(&token, &["cofferdam-egress"], now())
+                .await
+                .is_err()
+        );
+        let mut parts: Vec<String> = issuer
+            .pod_token("cofferdam-egress", "team-a", "cofferdam-sandbox", POD)
+            .split('.')
+            .map(str::to_owned)
+            .collect();
+        parts[2].clear();
+        assert!(
+            verifier
+                .verify(&parts.join("."), &["cofferdam-egress"], now())
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn unknown_key_ids_cause_one_read_not_one_each() {
+        let issuer = Issuer::new("key-1");
+        let source = FixedKeys::of(&issuer);
+        let verifier = Verifier::new(source.clone());
+        for id in 0..5 {
+            let stranger = Issuer::new(&format!("unknown-{id}"));
+            let token = stranger.pod_token("cofferdam-egress", "team-a", "cofferdam-sandbox", POD);
+            assert!(
+                verifier
+                    .verify(&token, &["cofferdam-egress"], now())
+                    .await
+                    .is_err()
+            );
+        }
+        assert_eq!(source.0.lock().unwrap().1, 1);
+    }
+
+    #[tokio::test]
+    async fn junk_is_refused() {
+        let verifier = Verifier::new(FixedKeys::of(&Issuer::new("key-1")));
+        for junk in [
+            "",
+            ".",
+            "..",
+            "a.b.c",
+            "e30.e30.e30",
+            "\u{e4}.\u{e4}.\u{e4}",
+            &"x".repeat(9000),
+        ] {
+            assert!(
+                verifier.verify(junk, &["cofferdam-egress"], now()).await.is_err(),
+                "{junk}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_with_which_clusters_sign_by_default_are_understood() {
+        // Made once with a key that was thrown away; it ends in the year 2100.
+        let keys: JwkSet = serde_json::from_str(include_str!("token/rs256-jwks.json")).unwrap();
+        let token = include_str!("token/rs256-token.txt").trim();
+        let verifier = Verifier::new(FixedKeys(Arc::new(std::sync::Mutex::new((keys, 0)))));
+        let identity = verifier
+            .verify(token, &["cofferdam-collect"], now())
+            .await
+            .unwrap();
+        assert_eq!(
+            identity.username,
+            "system:serviceaccount:team-r:cofferdam-sandbox"
+        );
+    }
+}
