@@ -1,5 +1,6 @@
 //! What two roles say to each other. Pure: types, versions, and the digest that both ends must compute alike.
 
+pub mod archive;
 pub mod control;
 pub mod output;
 pub mod pod;

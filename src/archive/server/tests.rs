@@ -1,0 +1,208 @@
+use super::*;
+use crate::http::{Call, Client};
+use crate::token::testing::{FixedKeys, Issuer};
+use crate::wire::archive::{output_path, patch_path, records_path, run_path};
+use crate::wire::output::{OutputManifest, VERSION};
+use crate::wire::record::RunRecord;
+use rstest::rstest;
+
+const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
+const NAMESPACE: &str = "cofferdam-system";
+
+struct Fixture {
+    base: String,
+    issuer: Issuer,
+    client: Client,
+    _data: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let issuer = Issuer::new("key-1");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let archive = Archive {
+            store: Arc::new(Store::open(data.path()).unwrap()),
+            verifier: Verifier::new(FixedKeys::of(&issuer)),
+            namespace: NAMESPACE.to_owned(),
+        };
+        tokio::spawn(serve(Arc::new(archive), listener));
+        Self {
+            base,
+            issuer,
+            client: Client::new(),
+            _data: data,
+        }
+    }
+
+    fn token(&self, audience: &str, namespace: &str, account: &str) -> String {
+        self.issuer
+            .pod_token(audience, namespace, account, ("some-pod", "some-uid"))
+    }
+
+    async fn call(&self, method: Method, path: &str, token: &str, body: Vec<u8>) -> (u16, Bytes) {
+        let call = Call::new(method, &format!("{}{path}", self.base)).unwrap();
+        let call = call
+            .bearer(token)
+            .unwrap()
+            .header(RUN_HEADER, "team-a/fix")
+            .unwrap()
+            .body(body);
+        let answer = self.client.send(call).await.unwrap();
+        (answer.status().as_u16(), answer.into_body())
+    }
+
+    async fn as_role(&self, role: &str, method: Method, path: &str, body: Vec<u8>) -> (u16, Bytes) {
+        self.call(
+            method,
+            path,
+            &self.token("cofferdam-archive", NAMESPACE, role),
+            body,
+        )
+        .await
+    }
+}
+
+fn allowed() -> Vec<u8> {
+    let mut line =
+        br#"{"time":"t","source":"g","type":"Allowed","host":"a.test:443","method":"CONNECT","#.to_vec();
+    line.extend_from_slice(br#""address":"203.0.113.30:443","rules":[],"by":"agent"}"#);
+    line.push(b'\n');
+    line
+}
+
+fn empty_output() -> Vec<u8> {
+    let manifest = OutputManifest {
+        version: VERSION,
+        patches: Vec::new(),
+        stopped: None,
+        refused: Vec::new(),
+    };
+    [serde_json::to_vec(&manifest).unwrap(), b"\n".to_vec()].concat()
+}
+
+#[tokio::test]
+async fn a_run_from_its_first_record_to_its_receipt() {
+    let fixture = Fixture::start().await;
+    let (status, _) = fixture
+        .as_role("gateway", Method::POST, &records_path(UID), allowed())
+        .await;
+    assert_eq!(status, 204);
+    let (status, _) = fixture
+        .as_role("gateway", Method::PUT, &output_path(UID), empty_output())
+        .await;
+    assert_eq!(status, 201);
+    let (status, body) = fixture
+        .as_role("gateway", Method::PUT, &output_path(UID), empty_output())
+        .await;
+    assert_eq!(
+        (status, body.starts_with(b"{\"code\":\"OutputExists\"")),
+        (409, true)
+    );
+    let (status, body) = fixture
+        .as_role("controller", Method::GET, &run_path(UID), Vec::new())
+        .await;
+    let record: RunRecord = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (status, record.requests, record.receipt.is_some()),
+        (200, 1, true)
+    );
+    let (status, _) = fixture
+        .as_role("controller", Method::GET, &patch_path(UID, "one"), Vec::new())
+        .await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_patch_comes_back_as_it_went_in() {
+    let fixture = Fixture::start().await;
+    let patch = vec![b'p'; 300_000];
+    let manifest = format!(
+        r#"{{"version":1,"stopped":null,"refused":[],"patches":[{{"repository":"one","baseCommit":"c","bytes":{},"digest":"{}","files":1,"insertions":1,"deletions":0,"snapshot":"Final"}}]}}"#,
+        patch.len(),
+        crate::api::names::digest(&patch),
+    );
+    let body = [manifest.into_bytes(), b"\n".to_vec(), patch.clone()].concat();
+    let (status, _) = fixture
+        .as_role("gateway", Method::PUT, &output_path(UID), body)
+        .await;
+    assert_eq!(status, 201);
+    let (status, body) = fixture
+        .as_role("controller", Method::GET, &patch_path(UID, "one"), Vec::new())
+        .await;
+    assert_eq!((status, body), (200, Bytes::from(patch)));
+}
+
+#[rstest]
+#[case::reader_writes("cofferdam-archive", NAMESPACE, "controller", 403, 200)]
+#[case::writer_reads("cofferdam-archive", NAMESPACE, "gateway", 204, 403)]
+#[case::sandbox("cofferdam-archive", "team-a", "cofferdam-sandbox", 403, 403)]
+#[case::a_tenants_account_of_the_name("cofferdam-archive", "team-a", "gateway", 403, 403)]
+#[case::another_audience("cofferdam-egress", NAMESPACE, "gateway", 401, 401)]
+#[case::the_archive_itself("cofferdam-archive", NAMESPACE, "archive", 403, 403)]
+#[tokio::test]
+async fn each_route_is_for_one_caller(
+    #[case] audience: &str,
+    #[case] namespace: &str,
+    #[case] account: &str,
+    #[case] write: u16,
+    #[case] read: u16,
+) {
+    let fixture = Fixture::start().await;
+    let token = fixture.token(audience, namespace, account);
+    let (status, _) = fixture
+        .call(Method::POST, &records_path(UID), &token, allowed())
+        .await;
+    assert_eq!(status, write);
+    let (status, _) = fixture
+        .call(Method::GET, &run_path(UID), &token, Vec::new())
+        .await;
+    assert_eq!(status, read);
+    let (status, _) = fixture
+        .call(Method::GET, &run_path(UID), "junk", Vec::new())
+        .await;
+    assert_eq!(status, 401);
+}
+
+#[rstest]
+#[case(Method::GET, "/v1/runs/..%2f..%2fetc", 422)]
+#[case(Method::GET, "/v1/runs/../../etc/passwd", 404)]
+#[case(Method::GET, "/v1/runs/ffff/patches/..", 422)]
+#[case(Method::GET, "/v1/runs/ffff/patches/..%2f..%2frecords.jsonl", 422)]
+#[case(Method::GET, "/v1/runs/", 422)]
+#[case(Method::DELETE, "/v1/runs/ffff", 404)]
+#[case(Method::GET, "/", 404)]
+#[case(Method::GET, "/v1/runs/ffff", 200)]
+#[tokio::test]
+async fn odd_paths(#[case] method: Method, #[case] path: &str, #[case] expected: u16) {
+    let fixture = Fixture::start().await;
+    let (status, _) = fixture.as_role("controller", method, path, Vec::new()).await;
+    assert_eq!(status, expected);
+}
+
+#[tokio::test]
+async fn odd_bodies() {
+    let fixture = Fixture::start().await;
+    for (body, expected) in [
+        (b"junk\n".to_vec(), 422),
+        (Vec::new(), 422),
+        (vec![b'x'; BATCH_LIMIT + 1], 400),
+        (allowed(), 204),
+    ] {
+        let (status, _) = fixture
+            .as_role("gateway", Method::POST, &records_path(UID), body)
+            .await;
+        assert_eq!(status, expected);
+    }
+    for (body, expected) in [
+        (b"junk\n".to_vec(), 422),
+        (Vec::new(), 422),
+        (vec![b'x'; 100_000], 413),
+    ] {
+        let (status, _) = fixture
+            .as_role("gateway", Method::PUT, &output_path(UID), body)
+            .await;
+        assert_eq!(status, expected);
+    }
+}

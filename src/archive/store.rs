@@ -1,0 +1,312 @@
+//! Plain files: `runs/<uid>/{records.jsonl, run, receipt.json, patches/<repository>.patch}`.
+//!
+//! The receipt is the commit of an upload: patches without one are the rest of an upload that never ended.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::durable::{append_lines, make_directory, sweep};
+use super::summary::summarise;
+use crate::wire::output::Receipt;
+use crate::wire::record::{Record, RunRecord};
+
+/// Bytes of records of one run.
+const RECORDS_LIMIT: u64 = 16 * 1024 * 1024;
+/// Longest line of a batch in bytes.
+const LINE_LIMIT: usize = 16 * 1024;
+/// Batches of a run that are remembered, so that one that is sent again is stored once.
+const REMEMBERED_BATCHES: usize = 32;
+/// Runs whose batches are remembered.
+const REMEMBERED_RUNS: usize = 4096;
+
+/// Why something was not stored or found.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The run's uid or the repository's name is not one.
+    #[error("{0} is not a valid name")]
+    Name(&'static str),
+    /// A line is not a record.
+    #[error("line {line} is not a record: {error}")]
+    Record {
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The run has as many records as a run may have.
+    #[error("the run's records are full: 16 MiB")]
+    Full,
+    /// The volume.
+    #[error("the volume: {0}")]
+    Io(#[from] io::Error),
+    /// A file of ours is not what we wrote.
+    #[error("a stored document cannot be read: {0}")]
+    Corrupt(#[from] serde_json::Error),
+}
+
+/// The archive's files. One process at a time.
+#[derive(Debug)]
+pub struct Store {
+    runs: PathBuf,
+    locks: Mutex<HashMap<String, Arc<RunLocks>>>,
+    _lock: File,
+}
+
+/// What is going on with one run.
+#[derive(Debug, Default)]
+pub struct RunLocks {
+    /// Held while an upload is received.
+    pub upload: tokio::sync::Mutex<()>,
+    batches: Mutex<VecDeque<String>>,
+}
+
+impl Store {
+    /// Opens the files under `data` and sweeps away what a crash left.
+    ///
+    /// # Errors
+    /// The volume cannot be used, or another process uses it.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let lock = File::create(data.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let runs = data.join("runs");
+        make_directory(&runs)?;
+        for entry in fs::read_dir(&runs)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                sweep(&entry.path())?;
+            }
+        }
+        Ok(Self {
+            runs,
+            locks: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    /// The directory of a run; names are judged before they become paths.
+    pub fn directory(&self, run_uid: &str) -> Result<PathBuf, StoreError> {
+        let fits = (1..=64).contains(&run_uid.len());
+        let plain = run_uid
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if fits && plain {
+            Ok(self.runs.join(run_uid))
+        } else {
+            Err(StoreError::Name("the run's uid"))
+        }
+    }
+
+    /// The locks of a run.
+    pub fn locks(&self, run_uid: &str) -> Arc<RunLocks> {
+        let mut locks = lock(&self.locks);
+        if locks.len() >= REMEMBERED_RUNS {
+            locks.retain(|_, run| Arc::strong_count(run) > 1);
+        }
+        Arc::clone(locks.entry(run_uid.to_owned()).or_default())
+    }
+
+    /// Appends a batch of records; returns when they are on the disk.
+    pub fn append(&self, run_uid: &str, batch: Option<&str>, lines: &[u8]) -> Result<(), StoreError> {
+        let directory = self.directory(run_uid)?;
+        validate(lines)?;
+        let run = self.locks(run_uid);
+        // Also keeps two appends of one run apart.
+        let mut batches = lock(&run.batches);
+        if batch.is_some_and(|batch| batches.iter().any(|known| known == batch)) {
+            return Ok(());
+        }
+        make_directory(&directory)?;
+        append_lines(&directory.join("records.jsonl"), lines, RECORDS_LIMIT)?.ok_or(StoreError::Full)?;
+        if let Some(batch) = batch {
+            batches.push_back(batch.to_owned());
+            if batches.len() > REMEMBERED_BATCHES {
+                batches.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// The receipt of a run's upload.
+    pub fn receipt(&self, run_uid: &str) -> Result<Option<Receipt>, StoreError> {
+        let path = self.directory(run_uid)?.join("receipt.json");
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Everything about a run; a run of which nothing is known has an empty record.
+    pub fn run_record(&self, run_uid: &str) -> Result<RunRecord, StoreError> {
+        let receipt = self.receipt(run_uid)?;
+        let lines = match fs::read(self.directory(run_uid)?.join("records.jsonl")) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(summarise(&String::from_utf8_lossy(&lines), receipt))
+    }
+
+    /// The file of a patch, if the run has a receipt for it.
+    pub fn patch(&self, run_uid: &str, repository: &str) -> Result<Option<PathBuf>, StoreError> {
+        let path = self
+            .directory(run_uid)?
+            .join("patches")
+            .join(patch_file(repository)?);
+        let received = self.receipt(run_uid)?.is_some_and(|receipt| {
+            let mut patches = receipt.manifest.patches.iter();
+            patches.any(|patch| patch.repository == repository)
+        });
+        Ok(received.then_some(path))
+    }
+}
+
+/// Name of the file of a repository's patch.
+pub fn patch_file(repository: &str) -> Result<String, StoreError> {
+    let fits = (1..=63).contains(&repository.len());
+    let plain = repository
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if fits && plain && !repository.starts_with('.') {
+        Ok(format!("{repository}.patch"))
+    } else {
+        Err(StoreError::Name("the repository's name"))
+    }
+}
+
+/// Whole lines, each a record.
+fn validate(lines: &[u8]) -> Result<(), StoreError> {
+    let wrong = |line, error: &str| StoreError::Record {
+        line,
+        error: error.to_owned(),
+    };
+    if lines.last() != Some(&b'\n') {
+        return Err(wrong(0, "the batch does not end with a line feed"));
+    }
+    for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
+        if line.is_empty() && index > 0 {
+            continue;
+        }
+        if line.len() > LINE_LIMIT {
+            return Err(wrong(index + 1, "longer than 16 KiB"));
+        }
+        serde_json::from_slice::<Record>(line).map_err(|error| wrong(index + 1, &error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::record::RecordEvent;
+
+    const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
+
+    fn record(sent: u64) -> Vec<u8> {
+        let record = Record {
+            time: "2026-11-23T10:00:00Z".to_owned(),
+            source: "gateway-1".to_owned(),
+            event: RecordEvent::Closed {
+                host: "a.test:443".to_owned(),
+                sent,
+                received: 1,
+                cause: "Ended".to_owned(),
+            },
+        };
+        let mut line = serde_json::to_vec(&record).unwrap();
+        line.push(b'\n');
+        line
+    }
+
+    #[test]
+    fn a_batch_that_is_sent_again_is_stored_once() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        for _ in 0..3 {
+            store.append(UID, Some("gateway-1-0"), &record(1)).unwrap();
+        }
+        store.append(UID, Some("gateway-1-1"), &record(2)).unwrap();
+        let stored = fs::read(data.path().join("runs").join(UID).join("records.jsonl")).unwrap();
+        assert_eq!(stored, [record(1), record(2)].concat());
+    }
+
+    #[test]
+    fn what_is_not_a_record_is_refused_whole() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let unended = record(1)[..20].to_vec();
+        for lines in [
+            Vec::new(),
+            b"\n".to_vec(),
+            b"{}\n".to_vec(),
+            [record(1), b"x\n".to_vec()].concat(),
+            unended,
+        ] {
+            assert!(matches!(
+                store.append(UID, None, &lines),
+                Err(StoreError::Record { .. })
+            ));
+        }
+        assert!(!data.path().join("runs").join(UID).exists());
+        store.append(UID, None, &record(1)).unwrap();
+    }
+
+    #[test]
+    fn names_never_leave_their_place() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        for uid in ["", "..", "../x", "a/b", ".", "a b", "%2e", &"a".repeat(65), "x\0"] {
+            assert!(store.directory(uid).is_err(), "{uid}");
+            assert!(store.append(uid, None, &record(1)).is_err(), "{uid}");
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            ".hidden",
+            "a\0",
+            "ä",
+            &"a".repeat(64),
+        ] {
+            assert!(patch_file(name).is_err(), "{name}");
+        }
+        assert_eq!(patch_file("app").unwrap(), "app.patch");
+        assert!(store.directory(UID).is_ok());
+    }
+
+    #[test]
+    fn a_run_is_full_at_its_limit_and_other_runs_are_not() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let directory = store.directory(UID).unwrap();
+        make_directory(&directory).unwrap();
+        let mut lines = vec![b'x'; usize::try_from(RECORDS_LIMIT).unwrap() - 1];
+        lines.push(b'\n');
+        fs::write(directory.join("records.jsonl"), lines).unwrap();
+        assert!(matches!(
+            store.append(UID, None, &record(1)),
+            Err(StoreError::Full)
+        ));
+        assert!(store.append("ffff", None, &record(1)).is_ok());
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_volume() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        assert!(Store::open(data.path()).is_err());
+        drop(store);
+        assert!(Store::open(data.path()).is_ok());
+    }
+}
