@@ -6,11 +6,11 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::egress::{self, Egress, NOT_A_REPOSITORY_HOST};
+use super::egress::{self, NOT_A_REPOSITORY_HOST};
 use super::host::Host;
 use crate::api::names::short_hash;
 
-pub use super::egress::{EgressLayer, EgressRule};
+pub use super::egress::{Egress, EgressLayer, EgressRule};
 
 /// Version of the document. Any change of meaning, not only of shape, makes a new one.
 pub const SCHEMA_VERSION: u32 = 1;

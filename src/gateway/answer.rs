@@ -1,0 +1,88 @@
+//! Answers that are written by hand, before or instead of an HTTP server's, and closing so that they arrive.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::denial::{Denial, Standing};
+
+/// Time and bytes for which a refused client may go on sending: closing earlier would destroy the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// What opens a tunnel.
+pub const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// Refuses a request on the data path: 403 with the code as reason phrase, 407 where the caller is not proven.
+pub async fn refuse(stream: TcpStream, denial: &Denial) {
+    let (status, extra) = match denial.standing {
+        Standing::Proven => (403, ""),
+        Standing::NotYet | Standing::Unproven => (407, "Proxy-Authenticate: Bearer\r\n"),
+    };
+    write(stream, status, denial.code, extra, &denial.message).await;
+}
+
+/// Refuses what is not a request that anyone here understands.
+pub async fn malformed(stream: TcpStream, message: &str) {
+    write(stream, 400, "BadRequest", "", message).await;
+}
+
+async fn write(mut stream: TcpStream, status: u16, reason: &str, extra: &str, message: &str) {
+    let body = format!("cofferdam: {reason}: {}\n", one_line(message));
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
+         {extra}Connection: close\r\n\r\n{body}"
+    );
+    if stream.write_all(answer.as_bytes()).await.is_ok() {
+        close(stream).await;
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(500)
+        .collect()
+}
+
+/// Ends our side and reads what is still under way, so that no reset overtakes what was written.
+pub async fn close(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = (&mut stream).take(LINGER_BYTES);
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    async fn answer_of(denial: Denial) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+        tokio::spawn(async move { refuse(server, &denial).await });
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn refusals_reach_even_those_who_still_send() {
+        let text = answer_of(Denial::proven("HostNotAllowed", "no\r\nX: y")).await;
+        assert!(text.starts_with("HTTP/1.1 403 HostNotAllowed\r\n"), "{text}");
+        assert!(
+            text.ends_with("\r\n\r\ncofferdam: HostNotAllowed: no  X: y\n"),
+            "{text}"
+        );
+        let text = answer_of(Denial::unproven("TokenInvalid", "no")).await;
+        assert!(text.starts_with("HTTP/1.1 407 TokenInvalid\r\n"), "{text}");
+        assert!(text.contains("\r\nProxy-Authenticate: Bearer\r\n"), "{text}");
+    }
+}

@@ -1,0 +1,270 @@
+//! Control routes for the containers of a run's pod, in origin form (`wire::control`).
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::http::header::{CONTENT_TYPE, HeaderValue};
+use ::http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use serde::Serialize;
+use tokio::net::TcpStream;
+
+use super::Gateway;
+use super::denial::{Denial, Standing, printable};
+use super::head::Head;
+use super::identity;
+use super::limits::Silent;
+use super::output;
+use super::pods::Kind;
+use super::prefixed::{Prefixed, serve_one};
+use super::view::Admission;
+use crate::wire::control::{
+    ISOLATION, IsolationLost, OUTPUT, Refusal, STATE, STATE_POLL_SECONDS, TRUST, WHOAMI, WhoAmI,
+};
+use crate::wire::record::RecordEvent;
+
+/// Longest body of a small call.
+const BODY_LIMIT: usize = 16 * 1024;
+/// Longest time for a small body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a control route answers.
+pub type Answer = Response<Full<Bytes>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    WhoAmI,
+    Trust,
+    State { after: u64 },
+    Output,
+    Isolation,
+}
+
+impl Route {
+    /// The route of a request; `Err` says why there is none.
+    fn of(method: &str, target: &str) -> Result<Self, StatusCode> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (expected, route) = match path {
+            WHOAMI => ("GET", Self::WhoAmI),
+            TRUST => ("GET", Self::Trust),
+            STATE => ("GET", Self::State { after: after(query) }),
+            OUTPUT => ("POST", Self::Output),
+            ISOLATION => ("POST", Self::Isolation),
+            _ => return Err(StatusCode::NOT_FOUND),
+        };
+        if method == expected {
+            Ok(route)
+        } else {
+            Err(StatusCode::METHOD_NOT_ALLOWED)
+        }
+    }
+
+    /// Whose route it is. The agent's token opens none: the forwarder adds it to whatever the agent says.
+    fn is_for(self, kind: Kind) -> bool {
+        match self {
+            Self::WhoAmI => matches!(kind, Kind::Prepare | Kind::Collect),
+            Self::Trust => kind == Kind::Prepare,
+            Self::State { .. } | Self::Output | Self::Isolation => kind == Kind::Collect,
+        }
+    }
+}
+
+fn after(query: &str) -> u64 {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("after="));
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// Serves one origin-form request.
+pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: IpAddr, silent: Silent) {
+    let decided = decide(&gateway, &head, peer).await;
+    drop(silent);
+    if let Err(refusal) = &decided {
+        tracing::info!(%peer, status = %refusal.status(), target = printable(&head.target), "control call refused");
+    }
+    let slot = std::sync::Mutex::new(Some(decided));
+    serve_one(Prefixed::new(head.received, stream), |request| {
+        let taken = slot.lock().ok().and_then(|mut slot| slot.take());
+        let gateway = Arc::clone(&gateway);
+        async move {
+            Ok::<_, Infallible>(match taken {
+                Some(Ok((route, admission))) => answer(&gateway, route, admission, request).await,
+                Some(Err(refusal)) => refusal,
+                None => refusal(StatusCode::BAD_REQUEST, "BadRequest", "one request a connection"),
+            })
+        }
+    })
+    .await;
+}
+
+async fn decide(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<(Route, Admission), Answer> {
+    let route = Route::of(&head.method, &head.target)
+        .map_err(|status| refusal(status, "NotFound", "there is no such control route"))?;
+    let (kind, identity) = identity::authenticate(gateway, head, "authorization")
+        .await
+        .map_err(|denial| refuse(StatusCode::UNAUTHORIZED, &denial))?;
+    if !route.is_for(kind) {
+        let message = "this token is not for this control route";
+        return Err(refusal(StatusCode::FORBIDDEN, "AudienceRefused", message));
+    }
+    let admission = gateway
+        .view
+        .admit(kind, &identity, peer, Instant::now())
+        .map_err(|denial| refuse(StatusCode::FORBIDDEN, &denial))?;
+    Ok((route, admission))
+}
+
+/// What may pass in a moment is 425, everything else `status`.
+fn refuse(status: StatusCode, denial: &Denial) -> Answer {
+    let again = denial.standing == Standing::NotYet || denial.code == "Stale";
+    let status = if again { StatusCode::TOO_EARLY } else { status };
+    refusal(status, denial.code, &denial.message)
+}
+
+async fn answer(gateway: &Gateway, route: Route, admission: Admission, request: Request<Incoming>) -> Answer {
+    match route {
+        Route::WhoAmI => json(StatusCode::OK, &who_am_i(&admission)),
+        Route::Trust => pem(gateway.trust.clone()),
+        Route::State { after } => state(gateway, &admission, after).await,
+        Route::Output => output::receive(gateway, &admission, request).await,
+        Route::Isolation => isolation(gateway, &admission, request).await,
+    }
+}
+
+fn who_am_i(admission: &Admission) -> WhoAmI {
+    let peer = admission.peer;
+    WhoAmI {
+        run: admission.run.clone(),
+        pod_uid: admission.pod_uid.clone(),
+        // The caller was admitted because its address is one of the pod's.
+        pod_address: peer.to_string(),
+        peer_address: peer.to_string(),
+    }
+}
+
+async fn state(gateway: &Gateway, admission: &Admission, after: u64) -> Answer {
+    let gone = || refusal(StatusCode::FORBIDDEN, "RunEnded", "the pod is gone");
+    let Some(mut states) = gateway.view.states(&admission.pod_uid) else {
+        return gone();
+    };
+    let changed = states.wait_for(|state| state.revision > after);
+    match tokio::time::timeout(Duration::from_secs(STATE_POLL_SECONDS), changed).await {
+        Ok(Ok(state)) => return json(StatusCode::OK, &*state),
+        Ok(Err(_)) => return gone(),
+        Err(_) => {}
+    }
+    let state = states.borrow().clone();
+    json(StatusCode::OK, &state)
+}
+
+async fn isolation(gateway: &Gateway, admission: &Admission, request: Request<Incoming>) -> Answer {
+    let reading = Limited::new(request.into_body(), BODY_LIMIT).collect();
+    let body = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+    // Whatever it says, the sidecar called this route: the exit closes.
+    gateway.view.lose_isolation(&admission.pod_uid);
+    let lost = match body {
+        Ok(Ok(body)) => serde_json::from_slice::<IsolationLost>(&body.to_bytes()).ok(),
+        _ => None,
+    };
+    let understood = lost.is_some();
+    let lost = lost.unwrap_or_else(|| IsolationLost {
+        probe: "unknown".to_owned(),
+        detail: "the report could not be read".to_owned(),
+    });
+    tracing::warn!(
+        run = admission.run.uid,
+        probe = printable(&lost.probe),
+        "isolation lost"
+    );
+    let event = RecordEvent::IsolationLost {
+        probe: printable(&lost.probe),
+        detail: printable(&lost.detail),
+    };
+    gateway.recorder.record(&admission.run.uid, event);
+    if understood {
+        empty(StatusCode::NO_CONTENT)
+    } else {
+        refusal(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            "the report could not be read; the exit is closed",
+        )
+    }
+}
+
+/// A JSON answer.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => with_type(status, "application/json", bytes.into()),
+        Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// A refusal with its code.
+pub fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
+    let refusal = Refusal {
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
+    json(status, &refusal)
+}
+
+fn pem(bytes: Bytes) -> Answer {
+    with_type(StatusCode::OK, "application/x-pem-file", bytes)
+}
+
+/// Bytes with their media type.
+pub fn with_type(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(bytes));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+}
+
+fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("GET", "/v1/whoami", Ok(Route::WhoAmI))]
+    #[case("GET", "/v1/state?after=2", Ok(Route::State { after: 2 }))]
+    #[case("GET", "/v1/state?x=1&after=x", Ok(Route::State { after: 0 }))]
+    #[case("POST", "/v1/output", Ok(Route::Output))]
+    #[case("PUT", "/v1/output", Err(StatusCode::METHOD_NOT_ALLOWED))]
+    #[case("GET", "/v1/output/", Err(StatusCode::NOT_FOUND))]
+    #[case("GET", "//v1/whoami", Err(StatusCode::NOT_FOUND))]
+    #[case("GET", "/metrics", Err(StatusCode::NOT_FOUND))]
+    fn routes(#[case] method: &str, #[case] target: &str, #[case] expected: Result<Route, StatusCode>) {
+        assert_eq!(Route::of(method, target), expected);
+    }
+
+    #[test]
+    fn the_agents_token_opens_no_control_route() {
+        for route in [
+            Route::WhoAmI,
+            Route::Trust,
+            Route::State { after: 0 },
+            Route::Output,
+            Route::Isolation,
+        ] {
+            assert!(!route.is_for(Kind::Egress));
+            assert_eq!(route.is_for(Kind::Collect), route != Route::Trust);
+            assert_eq!(
+                route.is_for(Kind::Prepare),
+                matches!(route, Route::WhoAmI | Route::Trust)
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Addresses that the gateway never dials for a run, whatever a policy says (design: seam 3).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// Never lifted by a policy: this host, the link, nobody, everybody, and the metadata services of clouds.
+const ALWAYS: [&str; 13] = [
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/4",
+    "255.255.255.255/32",
+    "168.63.129.16/32",
+    "100.100.100.200/32",
+    "::/128",
+    "::1/128",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+    "fd00:ec2::/32",
+];
+
+/// The cluster's own ranges and addresses, and those in [`ALWAYS`].
+#[derive(Clone, Debug)]
+pub struct DenySet {
+    ranges: Vec<IpNet>,
+}
+
+impl DenySet {
+    /// The set of these ranges and those that are always denied.
+    pub fn new(cluster: impl IntoIterator<Item = IpNet>) -> Self {
+        let always = ALWAYS.iter().filter_map(|range| range.parse().ok());
+        let mut ranges: Vec<IpNet> = always.chain(cluster).collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        Self { ranges }
+    }
+
+    /// Whether `address`, or an IPv4 address that is embedded in it, is denied.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let denied = |address: &IpAddr| self.ranges.iter().any(|range| range.contains(address));
+        denied(&address) || embedded(address).any(|inner| denied(&IpAddr::V4(inner)))
+    }
+}
+
+/// IPv4 addresses to which some router may turn an IPv6 address: mapped, compatible, NAT64 and 6to4.
+fn embedded(address: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
+    let v6 = match address {
+        IpAddr::V6(v6) => Some(v6),
+        IpAddr::V4(_) => None,
+    };
+    v6.into_iter().filter_map(embedded_in)
+}
+
+fn embedded_in(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0 | 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(join(g, h)),
+        [0x2002, ..] => Some(join(b, c)),
+        _ => None,
+    }
+}
+
+/// The range that holds this one address.
+pub fn single(address: IpAddr) -> IpNet {
+    IpNet::from(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    fn set() -> DenySet {
+        DenySet::new(["10.244.0.0/16", "10.96.0.0/16", "fd01::/48"].map(|range| range.parse().unwrap()))
+    }
+
+    #[rstest]
+    #[case("10.244.3.4", true)]
+    #[case("10.96.0.1", true)]
+    #[case("fd01::5", true)]
+    #[case("127.0.0.1", true)]
+    #[case("0.0.0.0", true)]
+    #[case("169.254.169.254", true)]
+    #[case("168.63.129.16", true)]
+    #[case("::1", true)]
+    #[case("::", true)]
+    #[case("fe80::1", true)]
+    #[case("fd00:ec2::254", true)]
+    #[case("::ffff:10.96.0.1", true)]
+    #[case("::10.96.0.1", true)]
+    #[case("64:ff9b::10.244.0.9", true)]
+    #[case("2002:0af4:0001::1", true)]
+    #[case("203.0.113.30", false)]
+    #[case("10.95.255.255", false)]
+    #[case("10.245.0.0", false)]
+    #[case("fd02::5", false)]
+    #[case("64:ff9b::203.0.113.30", false)]
+    fn addresses(#[case] address: IpAddr, #[case] denied: bool) {
+        assert_eq!(set().contains(address), denied, "{address}");
+    }
+
+    #[test]
+    fn every_built_in_range_is_a_range() {
+        assert_eq!(DenySet::new([]).ranges.len(), ALWAYS.len());
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_a_denied_address_gets_through(last in any::<[u8; 2]>()) {
+            let inner = Ipv4Addr::new(10, 244, last[0], last[1]);
+            let [_, _, c, d] = inner.octets().map(u16::from);
+            let low = c << 8 | d;
+            for address in [
+                IpAddr::V4(inner),
+                IpAddr::V6(inner.to_ipv6_mapped()),
+                IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0x0af4, low)),
+                IpAddr::V6(Ipv6Addr::new(0x2002, 0x0af4, low, 0, 0, 0, 0, 1)),
+            ] {
+                prop_assert!(set().contains(address), "{}", address);
+            }
+        }
+    }
+}

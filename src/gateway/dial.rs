@@ -1,0 +1,254 @@
+//! From a host's name to an open connection: what was checked is what is dialled.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
+use tokio::net::TcpStream;
+
+use super::denial::Denial;
+use super::deny_set::DenySet;
+use crate::policy::address::is_global;
+use crate::policy::frozen::Egress;
+use crate::policy::host::Host;
+
+/// Longest time for a name's resolution.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for one address.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of one host that are tried.
+const TRIES: usize = 4;
+
+/// The world outside, so that tests can stand in for it.
+pub trait Outside: Send + Sync {
+    /// All addresses of `host`.
+    fn resolve<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Vec<IpAddr>, String>>;
+    /// A connection to exactly this address.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>>;
+}
+
+/// The cluster's resolver and real connections.
+pub struct Internet {
+    resolver: TokioResolver,
+}
+
+impl Internet {
+    /// Uses the resolver of `/etc/resolv.conf`.
+    ///
+    /// # Errors
+    /// The file cannot be read; for people.
+    pub fn new() -> Result<Self, String> {
+        let mut builder = TokioResolver::builder_tokio().map_err(|error| error.to_string())?;
+        let options = builder.options_mut();
+        // A name in this pod's hosts file is not what policy means.
+        options.use_hosts_file = ResolveHosts::Never;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.timeout = Duration::from_secs(2);
+        let resolver = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { resolver })
+    }
+}
+
+impl Outside for Internet {
+    fn resolve<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Vec<IpAddr>, String>> {
+        Box::pin(async move {
+            // The dot makes the name absolute: no search list turns it into a name of this cluster.
+            let found = self.resolver.lookup_ip(format!("{}.", host.as_str())).await;
+            found
+                .map(|addresses| addresses.iter().collect())
+                .map_err(|error| error.to_string())
+        })
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>> {
+        Box::pin(TcpStream::connect(address))
+    }
+}
+
+/// Opens a connection to `host`, whose every address must be allowed.
+pub async fn dial(
+    outside: &dyn Outside,
+    denied: &DenySet,
+    egress: &Egress,
+    host: &Host,
+    port: u16,
+) -> Result<(TcpStream, SocketAddr), Denial> {
+    let resolved = tokio::time::timeout(RESOLVE_TIMEOUT, outside.resolve(host))
+        .await
+        .unwrap_or_else(|_| Err("no answer in 5 s".to_owned()))
+        .map_err(|error| {
+            Denial::proven(
+                "ResolveFailed",
+                format!("{} does not resolve: {error}", host.as_str()),
+            )
+        })?;
+    let addresses = check(resolved, denied, egress, host)?;
+    let mut last = String::from("no address");
+    for address in addresses.into_iter().take(TRIES) {
+        let address = SocketAddr::new(address, port);
+        match tokio::time::timeout(CONNECT_TIMEOUT, outside.connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Small messages of interactive protocols must not wait for each other.
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, address));
+            }
+            Ok(Err(error)) => last = format!("{address}: {error}"),
+            Err(_) => last = format!("{address}: no answer in 5 s"),
+        }
+    }
+    Err(Denial::proven(
+        "DialFailed",
+        format!("{} cannot be reached: {last}", host.as_str()),
+    ))
+}
+
+/// Every address must pass: a name with one bad address is somebody's attempt, or a mistake to be mended.
+fn check(
+    resolved: Vec<IpAddr>,
+    denied: &DenySet,
+    egress: &Egress,
+    host: &Host,
+) -> Result<Vec<IpAddr>, Denial> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in resolved {
+        let address = address.to_canonical();
+        let allowed = !denied.contains(address) && (is_global(address) || egress.permits_address(address));
+        if !allowed {
+            let message = format!(
+                "{} resolves to {address}, which is not allowed for it",
+                host.as_str()
+            );
+            return Err(Denial::proven("AddressDenied", message));
+        }
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(Denial::proven(
+            "ResolveFailed",
+            format!("{} has no address", host.as_str()),
+        ));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A world of loopback listeners.
+
+    use super::*;
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+
+    /// Names with their addresses, and where a connection to an address really goes.
+    #[derive(Clone, Default)]
+    pub(crate) struct World {
+        pub(crate) names: Arc<Mutex<HashMap<String, Vec<IpAddr>>>>,
+        pub(crate) routes: Arc<Mutex<HashMap<SocketAddr, SocketAddr>>>,
+        pub(crate) dialled: Arc<Mutex<Vec<SocketAddr>>>,
+    }
+
+    impl World {
+        pub(crate) fn name(&self, host: &str, addresses: &[&str]) {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            self.names.lock().unwrap().insert(host.to_owned(), addresses);
+        }
+
+        pub(crate) fn route(&self, address: &str, to: SocketAddr) {
+            self.routes.lock().unwrap().insert(address.parse().unwrap(), to);
+        }
+    }
+
+    impl Outside for World {
+        fn resolve<'a>(&'a self, host: &'a Host) -> BoxFuture<'a, Result<Vec<IpAddr>, String>> {
+            let found = self.names.lock().unwrap().get(host.as_str()).cloned();
+            Box::pin(async move { found.ok_or_else(|| "no such name".to_owned()) })
+        }
+
+        fn connect(&self, address: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>> {
+            self.dialled.lock().unwrap().push(address);
+            let to = self.routes.lock().unwrap().get(&address).copied();
+            Box::pin(async move {
+                match to {
+                    Some(to) => TcpStream::connect(to).await,
+                    None => Err(std::io::ErrorKind::ConnectionRefused.into()),
+                }
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::World;
+    use super::*;
+    use rstest::rstest;
+
+    fn egress() -> Egress {
+        Egress::Allowed {
+            rules: vec!["SandboxPolicy/default/one".to_owned()],
+            addresses: vec![vec![
+                "203.0.113.0/24".parse().unwrap(),
+                "10.0.0.0/8".parse().unwrap(),
+            ]],
+        }
+    }
+
+    fn denied() -> DenySet {
+        DenySet::new(["10.244.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()])
+    }
+
+    #[rstest]
+    #[case::public(&["8.8.8.8"], None)]
+    #[case::listed(&["203.0.113.30"], None)]
+    #[case::listed_private(&["10.1.2.3"], None)]
+    #[case::listed_but_a_pods(&["10.244.1.1"], Some("AddressDenied"))]
+    #[case::listed_but_a_services(&["10.96.0.1"], Some("AddressDenied"))]
+    #[case::one_of_two(&["8.8.8.8", "10.244.1.1"], Some("AddressDenied"))]
+    #[case::not_listed(&["192.168.1.1"], Some("AddressDenied"))]
+    #[case::loopback(&["127.0.0.1"], Some("AddressDenied"))]
+    #[case::metadata(&["169.254.169.254"], Some("AddressDenied"))]
+    #[case::mapped(&["::ffff:10.96.0.1"], Some("AddressDenied"))]
+    #[case::nat64(&["64:ff9b::a60:1"], Some("AddressDenied"))]
+    #[case::nothing(&[], Some("ResolveFailed"))]
+    fn addresses(#[case] resolved: &[&str], #[case] code: Option<&str>) {
+        let resolved = resolved.iter().map(|address| address.parse().unwrap()).collect();
+        let host = Host::parse("a.test").unwrap();
+        let result = check(resolved, &denied(), &egress(), &host);
+        assert_eq!(result.err().map(|denial| denial.code), code);
+    }
+
+    #[tokio::test]
+    async fn what_was_checked_is_dialled_in_order_and_not_for_ever() {
+        let world = World::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        world.route("203.0.113.32:443", listener.local_addr().unwrap());
+        world.name("a.test", &["203.0.113.30", "203.0.113.31", "203.0.113.32"]);
+        let host = Host::parse("a.test").unwrap();
+        let (_, address) = dial(&world, &denied(), &egress(), &host, 443).await.unwrap();
+        assert_eq!(address, "203.0.113.32:443".parse().unwrap());
+        assert_eq!(world.dialled.lock().unwrap().len(), 3);
+        world.name(
+            "b.test",
+            &[
+                "203.0.113.1",
+                "203.0.113.2",
+                "203.0.113.3",
+                "203.0.113.4",
+                "203.0.113.5",
+            ],
+        );
+        let host = Host::parse("b.test").unwrap();
+        let error = dial(&world, &denied(), &egress(), &host, 443).await.unwrap_err();
+        assert_eq!(error.code, "DialFailed");
+        assert_eq!(world.dialled.lock().unwrap().len(), 3 + TRIES);
+        let nowhere = Host::parse("c.test").unwrap();
+        let error = dial(&world, &denied(), &egress(), &nowhere, 443)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code, "ResolveFailed");
+    }
+}

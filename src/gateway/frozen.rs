@@ -1,0 +1,225 @@
+//! Frozen policies by their hash: read once, verified, kept while a live pod refers to them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, ResourceExt};
+
+use super::denial::Denial;
+use crate::api::names::{FROZEN_POLICY_KEY, LABEL_FROZEN_POLICY, frozen_policy_name, short_hash};
+use crate::policy::frozen::FrozenPolicy;
+
+/// Longest time for a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// A failure is an answer for so long, so that a run cannot turn its requests into requests to the API server.
+const FAILURE_LASTS: Duration = Duration::from_secs(2);
+
+/// Where frozen policies are read.
+pub trait PolicySource: Send + Sync {
+    /// The ConfigMap of this hash; the error is for people.
+    fn read<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<ConfigMap, String>>;
+}
+
+/// Reads from the operator's namespace.
+pub struct ClusterPolicies(pub Api<ConfigMap>);
+
+impl PolicySource for ClusterPolicies {
+    fn read<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<ConfigMap, String>> {
+        Box::pin(async move {
+            let name = frozen_policy_name(hash);
+            self.0.get(&name).await.map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// The policies that were read.
+pub struct Policies {
+    source: Box<dyn PolicySource>,
+    known: Mutex<HashMap<String, Arc<FrozenPolicy>>>,
+    failed: Mutex<HashMap<String, (Instant, String)>>,
+}
+
+impl Policies {
+    /// No policy read yet.
+    pub fn new(source: impl PolicySource + 'static) -> Self {
+        Self {
+            source: Box::new(source),
+            known: Mutex::default(),
+            failed: Mutex::default(),
+        }
+    }
+
+    /// The policy of this hash. Whatever is wrong with it means: deny.
+    pub async fn get(&self, hash: &str) -> Result<Arc<FrozenPolicy>, Denial> {
+        if let Some(policy) = lock(&self.known).get(hash) {
+            return Ok(Arc::clone(policy));
+        }
+        let recent = lock(&self.failed)
+            .get(hash)
+            .filter(|(at, _)| at.elapsed() < FAILURE_LASTS)
+            .map(|(_, error)| error.clone());
+        if let Some(error) = recent {
+            return Err(unreadable(error));
+        }
+        match self.read(hash).await {
+            Ok(policy) => {
+                let policy = Arc::new(policy);
+                lock(&self.known).insert(hash.to_owned(), Arc::clone(&policy));
+                Ok(policy)
+            }
+            Err(error) => {
+                tracing::warn!(hash, error, "a frozen policy cannot be used");
+                lock(&self.failed).insert(hash.to_owned(), (Instant::now(), error.clone()));
+                Err(unreadable(error))
+            }
+        }
+    }
+
+    /// Forgets what no live pod refers to.
+    pub fn retain(&self, hashes: &HashSet<String>) {
+        lock(&self.known).retain(|hash, _| hashes.contains(hash));
+        lock(&self.failed).retain(|hash, _| hashes.contains(hash));
+    }
+
+    async fn read(&self, hash: &str) -> Result<FrozenPolicy, String> {
+        let map = tokio::time::timeout(READ_TIMEOUT, self.source.read(hash))
+            .await
+            .unwrap_or_else(|_| Err("no answer in 5 s".to_owned()))?;
+        verify(&map, hash)
+    }
+}
+
+fn unreadable(error: String) -> Denial {
+    Denial::proven(
+        "PolicyUnreadable",
+        format!("the run's frozen policy cannot be used: {error}"),
+    )
+}
+
+fn verify(map: &ConfigMap, hash: &str) -> Result<FrozenPolicy, String> {
+    if map.labels().get(LABEL_FROZEN_POLICY).map(String::as_str) != Some("true")
+        || map.immutable != Some(true)
+    {
+        return Err("the ConfigMap is not an immutable frozen policy".to_owned());
+    }
+    let text = map
+        .data
+        .as_ref()
+        .and_then(|data| data.get(FROZEN_POLICY_KEY))
+        .ok_or_else(|| format!("the ConfigMap has no {FROZEN_POLICY_KEY}"))?;
+    if short_hash(text.as_bytes()) != hash {
+        return Err("its content has another hash".to_owned());
+    }
+    FrozenPolicy::parse(text).map_err(|error| error.to_string())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! ConfigMaps without a cluster.
+
+    use super::*;
+
+    pub(crate) struct Fixed(pub(crate) Vec<ConfigMap>, pub(crate) Arc<Mutex<usize>>);
+
+    impl PolicySource for Fixed {
+        fn read<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<ConfigMap, String>> {
+            *self.1.lock().unwrap() += 1;
+            let name = frozen_policy_name(hash);
+            let found = self.0.iter().find(|map| map.name_any() == name).cloned();
+            Box::pin(async move { found.ok_or_else(|| "not found".to_owned()) })
+        }
+    }
+
+    /// The ConfigMap of a policy, and its hash.
+    pub(crate) fn map_of(text: &str) -> (ConfigMap, String) {
+        let hash = short_hash(text.as_bytes());
+        let map = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": frozen_policy_name(&hash), "labels": {LABEL_FROZEN_POLICY: "true"}},
+            "immutable": true,
+            "data": {FROZEN_POLICY_KEY: text},
+        }))
+        .unwrap();
+        (map, hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+
+    fn text() -> String {
+        FrozenPolicy {
+            schema_version: crate::policy::frozen::SCHEMA_VERSION,
+            layers: Vec::new(),
+            git: Vec::new(),
+        }
+        .to_json()
+    }
+
+    async fn code(map: ConfigMap, hash: &str) -> Option<&'static str> {
+        let policies = Policies::new(Fixed(vec![map], Arc::default()));
+        policies.get(hash).await.err().map(|denial| denial.code)
+    }
+
+    #[tokio::test]
+    async fn only_the_right_bytes_are_a_policy() {
+        let (map, hash) = map_of(&text());
+        assert_eq!(code(map.clone(), &hash).await, None);
+        let mutations: [(&str, fn(&mut ConfigMap)); 5] = [
+            ("edited", |map| {
+                map.data
+                    .as_mut()
+                    .unwrap()
+                    .get_mut(FROZEN_POLICY_KEY)
+                    .unwrap()
+                    .push(' ');
+            }),
+            ("no key", |map| map.data = None),
+            ("mutable", |map| map.immutable = None),
+            ("unlabelled", |map| map.metadata.labels = None),
+            ("another name", |map| {
+                map.metadata.name = Some("policy-x".to_owned())
+            }),
+        ];
+        for (name, mutate) in mutations {
+            let mut map = map.clone();
+            mutate(&mut map);
+            assert_eq!(code(map, &hash).await, Some("PolicyUnreadable"), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_of_the_right_hash_that_nobody_understands_denies() {
+        for text in ["", "{}", "null", r#"{"schemaVersion":999,"layers":[],"git":[]}"#] {
+            let (map, hash) = map_of(text);
+            assert_eq!(code(map, &hash).await, Some("PolicyUnreadable"), "{text}");
+        }
+        let unknown = text().replace("{\"git\"", "{\"extra\":1,\"git\"");
+        assert_ne!(unknown, text());
+        let (map, hash) = map_of(&unknown);
+        assert_eq!(code(map, &hash).await, Some("PolicyUnreadable"));
+    }
+
+    #[tokio::test]
+    async fn good_and_bad_answers_are_not_asked_for_again_at_once() {
+        let (map, hash) = map_of(&text());
+        let reads = Arc::default();
+        let policies = Policies::new(Fixed(vec![map], Arc::clone(&reads)));
+        for _ in 0..3 {
+            assert!(policies.get(&hash).await.is_ok());
+            assert!(policies.get("missing").await.is_err());
+        }
+        assert_eq!(*reads.lock().unwrap(), 2);
+        policies.retain(&HashSet::new());
+        assert!(policies.get(&hash).await.is_ok());
+        assert_eq!(*reads.lock().unwrap(), 3);
+    }
+}

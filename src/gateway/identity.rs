@@ -1,0 +1,67 @@
+//! From a request's head to an admitted caller.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Gateway;
+use super::denial::Denial;
+use super::head::Head;
+use super::pods::Kind;
+use super::view::Admission;
+use crate::api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
+use crate::token::{self, Identity, TokenError};
+
+const AUDIENCES: [&str; 3] = [AUDIENCE_PREPARE, AUDIENCE_EGRESS, AUDIENCE_COLLECT];
+
+/// Reads and verifies the token in `header`.
+pub async fn authenticate(gateway: &Gateway, head: &Head, header: &str) -> Result<(Kind, Identity), Denial> {
+    let token = head
+        .single(header)
+        .and_then(bearer)
+        .ok_or_else(|| Denial::unproven("TokenMissing", "exactly one bearer token is needed"))?;
+    let identity = gateway
+        .verifier
+        .verify(token, &AUDIENCES, token::now())
+        .await
+        .map_err(|error| match error {
+            TokenError::KeysUnavailable(_) => Denial::not_yet("KeysUnavailable", error.to_string()),
+            _ => Denial::unproven("TokenInvalid", error.to_string()),
+        })?;
+    let kind = Kind::of_audience(&identity.audience)
+        .ok_or_else(|| Denial::unproven("TokenInvalid", "the token's audience is not known here"))?;
+    Ok((kind, identity))
+}
+
+/// Admits the caller of a request on the data path.
+pub async fn admit(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<Admission, Denial> {
+    let (kind, identity) = authenticate(gateway, head, "proxy-authorization").await?;
+    if kind == Kind::Collect {
+        return Err(Denial::unproven(
+            "AudienceRefused",
+            "this token opens no way outside",
+        ));
+    }
+    gateway.view.admit(kind, &identity, peer, Instant::now())
+}
+
+/// The token of a bearer credential (RFC 6750, section 2.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    let token = token.trim_start();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc "), Some("abc"));
+        for other in ["", "Bearer", "Bearer ", "Basic abc", "abc"] {
+            assert_eq!(bearer(other), None, "{other}");
+        }
+    }
+}

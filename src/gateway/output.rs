@@ -1,0 +1,100 @@
+//! The run's one upload on its way to the archive: bounded, never held as a whole.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ::http::header::CONTENT_LENGTH;
+use ::http::{Request, StatusCode};
+use bytes::Bytes;
+use futures::Stream;
+use http_body_util::{BodyExt, BodyStream};
+use hyper::body::Incoming;
+
+use super::Gateway;
+use super::control::{Answer, refusal, with_type};
+use super::view::Admission;
+use crate::http::Body;
+use crate::wire::output::{MANIFEST_LIMIT, UPLOAD_LIMIT};
+
+/// Manifest, line feed and patches.
+const LIMIT: u64 = UPLOAD_LIMIT + MANIFEST_LIMIT as u64 + 1;
+/// Longest silence of the sandbox within its upload.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Passes the upload to the archive, which decides, and gives back its answer.
+pub async fn receive(gateway: &Gateway, admission: &Admission, request: Request<Incoming>) -> Answer {
+    let too_large = || {
+        refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "OutputTooLarge",
+            "an upload is at most 64 MiB",
+        )
+    };
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    if announced
+        .and_then(|text| text.parse::<u64>().ok())
+        .is_some_and(|length| length > LIMIT)
+    {
+        return too_large();
+    }
+    // What the run did until now is stored before what it produced.
+    gateway.recorder.flush(&admission.run.uid).await;
+    let exceeded = Arc::new(AtomicBool::new(false));
+    let body = Body::stream(bounded(request.into_body(), Arc::clone(&exceeded)));
+    let result = tokio::select! {
+        result = gateway.archive.upload(&admission.run, body) => result,
+        _ = admission.cut() => return refusal(StatusCode::FORBIDDEN, "RunEnded", "the pod is gone"),
+    };
+    if exceeded.load(Ordering::Relaxed) {
+        return too_large();
+    }
+    match result {
+        Ok(answer) => with_type(answer.status(), "application/json", answer.into_body()),
+        Err(error) => {
+            tracing::warn!(run = admission.run.uid, %error, "an upload failed");
+            refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ArchiveUnavailable",
+                &error.to_string(),
+            )
+        }
+    }
+}
+
+/// The body's chunks up to [`LIMIT`]; more is an error, which ends the call to the archive before its end.
+fn bounded(body: Incoming, exceeded: Arc<AtomicBool>) -> impl Stream<Item = io::Result<Bytes>> {
+    let state = (
+        BodyStream::new(body.map_err(io::Error::other)),
+        0u64,
+        exceeded,
+        false,
+    );
+    futures::stream::unfold(state, |(mut body, read, exceeded, failed)| async move {
+        if failed {
+            return None;
+        }
+        let next = tokio::time::timeout(SILENCE_LIMIT, futures::StreamExt::next(&mut body)).await;
+        let (item, read) = match next {
+            Err(_) => (Err(io::ErrorKind::TimedOut.into()), read),
+            Ok(None) => return None,
+            Ok(Some(Err(error))) => (Err(error), read),
+            Ok(Some(Ok(frame))) => {
+                let data = frame.into_data().unwrap_or_default();
+                let read = read + data.len() as u64;
+                if read > LIMIT {
+                    exceeded.store(true, Ordering::Relaxed);
+                    (Err(io::Error::other("the upload is too large")), read)
+                } else {
+                    (Ok(data), read)
+                }
+            }
+        };
+        let failed = item.is_err();
+        Some((item, (body, read, exceeded, failed)))
+    })
+}

@@ -1,0 +1,231 @@
+//! The whole gateway on loopback: real tokens, real TLS, a real archive, and a view that is filled by hand.
+
+use std::collections::HashSet;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::dial::testing::World;
+use super::hello::testing::{hello, names, real_hello};
+use super::pods::SandboxPod;
+use super::pods::testing::{RUN_UID, live_pod, preparing};
+use super::records::testing::Memory;
+use super::view::Source;
+use super::*;
+use crate::api::names::{
+    AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE, LABEL_POLICY_HASH, SANDBOX_SERVICE_ACCOUNT, digest,
+};
+use crate::api::{Mode, TlsMode};
+use crate::archive::{server as archive_server, store};
+use crate::policy::frozen::{EgressLayer, EgressRule, FrozenPolicy, GitHost, SCHEMA_VERSION};
+use crate::policy::refusal::LayerKind;
+use crate::token::testing::{FixedKeys, Issuer};
+use crate::wire::record::{Record, RecordEvent};
+use crate::wire::runner::RunIdentity;
+
+mod absolute;
+mod routes;
+mod tunnels;
+
+const ALLOWED: &str = "allowed.internet.test";
+const GIT: &str = "git.internet.test";
+const POD: &str = "agr-fix-0b7c9f3e-x7k2p";
+
+struct Fixture {
+    gateway: Arc<Gateway>,
+    address: SocketAddr,
+    issuer: Issuer,
+    world: World,
+    records: Memory,
+    policy_hash: String,
+    _archive_data: tempfile::TempDir,
+}
+
+fn policy() -> FrozenPolicy {
+    FrozenPolicy {
+        schema_version: SCHEMA_VERSION,
+        layers: vec![EgressLayer {
+            kind: LayerKind::SandboxPolicy,
+            name: "default".to_owned(),
+            mode: Mode::AllowList,
+            rules: vec![EgressRule {
+                name: "allowed".to_owned(),
+                hosts: vec![ALLOWED.parse().unwrap()],
+                addresses: vec!["203.0.113.0/24".parse().unwrap()],
+                ports: vec![80, 443],
+                tls: TlsMode::Tunnel,
+            }],
+        }],
+        git: vec![GitHost {
+            host: GIT.parse().unwrap(),
+            port: 443,
+            addresses: vec!["203.0.113.0/24".parse().unwrap()],
+        }],
+    }
+}
+
+/// An archive on loopback that believes `issuer`; its URL and the gateway's token for it.
+async fn archive(issuer: &Issuer, data: &std::path::Path) -> (String, PathBuf) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = archive_server::Archive {
+        store: Arc::new(store::Store::open(data).unwrap()),
+        verifier: Verifier::new(FixedKeys::of(issuer)),
+        namespace: "cofferdam-system".to_owned(),
+    };
+    tokio::spawn(archive_server::serve(Arc::new(server), listener));
+    let token = issuer.pod_token(
+        "cofferdam-archive",
+        "cofferdam-system",
+        "gateway",
+        ("gateway-1", "gateway-uid"),
+    );
+    let file = data.join("token");
+    std::fs::write(&file, token).unwrap();
+    (url, file)
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let issuer = Issuer::new("key-1");
+        let data = tempfile::tempdir().unwrap();
+        let (archive_url, token_file) = archive(&issuer, data.path()).await;
+        let (map, policy_hash) = frozen::testing::map_of(&policy().to_json());
+        let (world, records) = (World::default(), Memory::default());
+        let ranges = ranges::Ranges::new(
+            vec!["10.244.0.0/16".parse().unwrap()],
+            "cofferdam-system".to_owned(),
+        );
+        ranges.replace_nodes(&[]);
+        ranges.replace_services(vec!["203.0.113.200/32".parse().unwrap()]);
+        let gateway = Arc::new(Gateway {
+            view: Arc::default(),
+            verifier: Verifier::new(FixedKeys::of(&issuer)),
+            policies: frozen::Policies::new(frozen::testing::Fixed(vec![map], Arc::default())),
+            ranges: Arc::new(ranges),
+            outside: Box::new(world.clone()),
+            limits: Arc::default(),
+            recorder: Arc::new(records::Recorder::new("gateway-1".to_owned(), records.clone())),
+            archive: archive_client::ArchiveClient::new(&archive_url, token_file),
+            trust: Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = Arc::clone(&gateway);
+        tokio::spawn(async move { listener::serve(serving, listener, &CancellationToken::new()).await });
+        let fixture = Self {
+            gateway,
+            address,
+            issuer,
+            world,
+            records,
+            policy_hash,
+            _archive_data: data,
+        };
+        fixture.put(live_pod("pod-1", "127.0.0.1"));
+        fixture.gateway.view.set_run(run(), true);
+        fixture.gateway.view.set_open(Source::Pods, true);
+        fixture.gateway.view.set_open(Source::Runs, true);
+        fixture.gateway.view.confirm(Instant::now());
+        fixture
+    }
+
+    /// Shows the gateway a pod whose policy is the fixture's.
+    fn put(&self, mut pod: k8s_openapi::api::core::v1::Pod) {
+        use kube::ResourceExt;
+        pod.labels_mut()
+            .insert(LABEL_POLICY_HASH.to_owned(), self.policy_hash.clone());
+        self.gateway.view.put_pod(SandboxPod::project(&pod).unwrap());
+    }
+
+    fn token(&self, audience: &str) -> String {
+        self.issuer
+            .pod_token(audience, "team-a", SANDBOX_SERVICE_ACCOUNT, (POD, "pod-1"))
+    }
+
+    async fn open(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes and reads to the end.
+    async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut stream = self.open().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // A reset after the answer is an end too.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn connect_as(&self, audience: &str, authority: &str) -> String {
+        let token = self.token(audience);
+        let request = format!("CONNECT {authority} HTTP/1.1\r\nProxy-Authorization: Bearer {token}\r\n\r\n");
+        let mut stream = self.open().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_head(&mut stream).await
+    }
+
+    /// An open tunnel, before its first bytes.
+    async fn tunnel(&self, authority: &str) -> TcpStream {
+        let token = self.token(AUDIENCE_EGRESS);
+        let request = format!("CONNECT {authority} HTTP/1.1\r\nProxy-Authorization: Bearer {token}\r\n\r\n");
+        let mut stream = self.open().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        stream
+    }
+
+    /// A server that the world reaches at this address; it gives each connection to `serve`.
+    async fn server<F>(&self, address: &str, serve: impl Fn(TcpStream) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.world.route(address, listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream));
+            }
+        });
+    }
+
+    async fn events(&self) -> Vec<RecordEvent> {
+        // A record is written after the connection that it is about has ended for its client.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.gateway.recorder.flush(RUN_UID).await;
+        let text = self.records.text();
+        text.lines()
+            .map(|line| serde_json::from_str::<Record>(line).unwrap().event)
+            .collect()
+    }
+
+    async fn denied_codes(&self) -> Vec<String> {
+        let events = self.events().await.into_iter();
+        events
+            .filter_map(|event| match event {
+                RecordEvent::Denied { code, .. } => Some(code),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn run() -> RunIdentity {
+    RunIdentity {
+        namespace: "team-a".to_owned(),
+        name: "fix".to_owned(),
+        uid: RUN_UID.to_owned(),
+    }
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}

@@ -1,0 +1,171 @@
+//! Fills the view and the deny set from the API server, and confirms every few seconds that the view is current.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt};
+
+use super::pods::SandboxPod;
+use super::ranges::Ranges;
+use super::records::Recorder;
+use super::view::{Mutated, Source, View};
+use super::watch::{Follower, Selection, follow};
+use crate::api::AgentRun;
+use crate::wire::record::RecordEvent;
+use crate::wire::runner::RunIdentity;
+
+/// Live sandbox pods. `cofferdam.dev/run` is [`crate::api::names::LABEL_RUN`].
+const LIVE_SANDBOX_PODS: Selection = Selection {
+    labels: Some("cofferdam.dev/run"),
+    fields: Some("status.phase!=Succeeded,status.phase!=Failed"),
+};
+/// How often the view is confirmed.
+const CONFIRM_EVERY: Duration = Duration::from_secs(5);
+/// How often staleness is looked at.
+const STALE_TICK: Duration = Duration::from_secs(1);
+
+struct PodFollower {
+    view: Arc<View>,
+    recorder: Arc<Recorder>,
+}
+
+impl PodFollower {
+    fn report(&self, mutated: impl IntoIterator<Item = Mutated>) {
+        for Mutated { run, built, live } in mutated {
+            tracing::warn!(
+                namespace = run.namespace,
+                run = run.name,
+                built,
+                live,
+                "a live pod differs from the built one"
+            );
+            self.recorder
+                .record(&run.uid, RecordEvent::PodMutated { built, live });
+        }
+    }
+}
+
+impl Follower<Pod> for PodFollower {
+    fn replace(&self, all: Vec<Pod>) {
+        self.report(
+            self.view
+                .replace_pods(all.iter().filter_map(SandboxPod::project).collect()),
+        );
+    }
+
+    fn put(&self, pod: Pod) {
+        match SandboxPod::project(&pod) {
+            Some(projected) => self.report(self.view.put_pod(projected)),
+            None => self.remove(pod),
+        }
+    }
+
+    fn remove(&self, pod: Pod) {
+        self.view.remove_pod(&pod.uid().unwrap_or_default());
+    }
+
+    fn open(&self, open: bool) {
+        self.view.set_open(Source::Pods, open);
+    }
+}
+
+struct RunFollower(Arc<View>);
+
+type RunMetadata = PartialObjectMeta<AgentRun>;
+
+fn run_identity(run: &RunMetadata) -> Option<RunIdentity> {
+    Some(RunIdentity {
+        namespace: run.namespace()?,
+        name: run.name_any(),
+        uid: run.uid()?,
+    })
+}
+
+impl Follower<RunMetadata> for RunFollower {
+    fn replace(&self, all: Vec<RunMetadata>) {
+        let present = all.iter().filter(|run| run.metadata.deletion_timestamp.is_none());
+        self.0.replace_runs(present.filter_map(run_identity));
+    }
+
+    fn put(&self, run: RunMetadata) {
+        if let Some(identity) = run_identity(&run) {
+            self.0
+                .set_run(identity, run.metadata.deletion_timestamp.is_none());
+        }
+    }
+
+    fn remove(&self, run: RunMetadata) {
+        if let Some(identity) = run_identity(&run) {
+            self.0.set_run(identity, false);
+        }
+    }
+
+    fn open(&self, open: bool) {
+        self.0.set_open(Source::Runs, open);
+    }
+}
+
+struct NodeFollower(Arc<Ranges>);
+
+impl Follower<Node> for NodeFollower {
+    fn replace(&self, all: Vec<Node>) {
+        self.0.replace_nodes(&all);
+    }
+
+    fn put(&self, node: Node) {
+        self.0.put_node(&node);
+    }
+
+    // A node that is gone stays denied until the next list: too much is the safe side.
+    fn remove(&self, _node: Node) {}
+
+    fn open(&self, _open: bool) {}
+}
+
+/// Follows everything until the future is dropped.
+pub async fn run(client: Client, view: Arc<View>, ranges: Arc<Ranges>, recorder: Arc<Recorder>) {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let runs: Api<RunMetadata> = Api::all(client.clone());
+    let nodes: Api<Node> = Api::all(client.clone());
+    let pod_follower = PodFollower {
+        view: Arc::clone(&view),
+        recorder,
+    };
+    tokio::join!(
+        follow(pods, LIVE_SANDBOX_PODS, pod_follower),
+        follow(runs, Selection::default(), RunFollower(Arc::clone(&view))),
+        follow(nodes, Selection::default(), NodeFollower(Arc::clone(&ranges))),
+        confirm(Api::all(client.clone()), Arc::clone(&view)),
+        cut_when_stale(view),
+        super::ranges::refresh(client, ranges),
+    );
+}
+
+/// A list without a resource version is answered from the newest state: its success says that the API server lives
+/// and that we may still read.
+async fn confirm(pods: Api<PartialObjectMeta<Pod>>, view: Arc<View>) {
+    loop {
+        let asked_at = Instant::now();
+        match tokio::time::timeout(CONFIRM_EVERY, pods.list(&LIVE_SANDBOX_PODS.list(1))).await {
+            Ok(Ok(_)) => view.confirm(asked_at),
+            Ok(Err(error)) => tracing::warn!(%error, "the view cannot be confirmed"),
+            Err(_) => tracing::warn!("the view cannot be confirmed: no answer in 5 s"),
+        }
+        // Until the watches are open for the first time there is nothing to wait for so long.
+        let pause = if view.is_fresh(Instant::now()) {
+            CONFIRM_EVERY
+        } else {
+            STALE_TICK
+        };
+        tokio::time::sleep_until((asked_at + pause).into()).await;
+    }
+}
+
+async fn cut_when_stale(view: Arc<View>) {
+    loop {
+        tokio::time::sleep(STALE_TICK).await;
+        view.cut_if_stale(Instant::now());
+    }
+}
