@@ -90,13 +90,30 @@ func (t Tree) Create() error {
 		}
 	}
 	if t.unified {
-		parent := filepath.Join(filepath.Dir(t.tracking), "cgroup.subtree_control")
-		if err := os.WriteFile(parent, []byte("+cpuset +cpu +io +memory +pids"), 0); err != nil {
-			return fmt.Errorf("enable cgroup controllers: %w", err)
+		if err := enableControllers(filepath.Dir(t.tracking)); err != nil {
+			return err
 		}
 	}
 	if err := os.Mkdir(t.Node(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make cgroup: %w", err)
+	}
+	return nil
+}
+
+// enableControllers hands those controllers down that the kubelet asks for and this machine has.
+func enableControllers(parent string) error {
+	present, err := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("read cgroup controllers: %w", err)
+	}
+	var wanted []string
+	for controller := range strings.FieldsSeq(string(present)) {
+		if slices.Contains([]string{"cpuset", "cpu", "io", "memory", "pids", "hugetlb"}, controller) {
+			wanted = append(wanted, "+"+controller)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte(strings.Join(wanted, " ")), 0); err != nil {
+		return fmt.Errorf("enable cgroup controllers %v: %w", wanted, err)
 	}
 	return nil
 }

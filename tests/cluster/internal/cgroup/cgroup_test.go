@@ -57,3 +57,21 @@ func TestMembersAreThoseOfTheWholeTree(t *testing.T) {
 		t.Errorf("members of a tree that is not there: %v, %v", members, err)
 	}
 }
+
+func TestOnlyPresentControllersAreEnabled(t *testing.T) {
+	parent := t.TempDir()
+	for name, content := range map[string]string{"cgroup.controllers": "cpu memory rdma pids\n", "cgroup.subtree_control": ""} {
+		if err := os.WriteFile(filepath.Join(parent, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := enableControllers(parent); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(parent, "cgroup.subtree_control")); err != nil || string(got) != "+cpu +memory +pids" {
+		t.Errorf("enabled %q, %v", got, err)
+	}
+	if err := enableControllers(filepath.Join(parent, "absent")); err == nil {
+		t.Error("no error where there is no hierarchy")
+	}
+}
