@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -92,19 +93,21 @@ func (a *Authority) sign(template *x509.Certificate, key *ecdsa.PrivateKey) ([]b
 		return nil, err
 	}
 	template.SerialNumber = serial
-	// An hour back: clocks of machines that share a state directory's tests may differ a little.
+	// An hour back, should the machine's clock be set back while the cluster runs.
 	template.NotBefore = time.Now().Add(-time.Hour)
 	template.NotAfter = template.NotBefore.Add(validity)
 	return x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
 }
 
-// ServiceAccountKey makes the pair with which ServiceAccount tokens are signed: <file>.key and <file>.pub.
+// ServiceAccountKey makes the pair with which ServiceAccount tokens are signed: <file>.key and <file>.pub. It is an
+// RSA key, as in most clusters: what reads the tokens meets here what it will meet there.
 func ServiceAccountKey(dir, file string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return err
 	}
-	if err := writeKey(dir, file, key); err != nil {
+	private := x509.MarshalPKCS1PrivateKey(key)
+	if err := writePEM(filepath.Join(dir, file+".key"), "RSA PRIVATE KEY", private, 0o600); err != nil {
 		return err
 	}
 	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
@@ -118,15 +121,11 @@ func write(dir, file string, der []byte, key *ecdsa.PrivateKey) error {
 	if err := writePEM(filepath.Join(dir, file+".crt"), "CERTIFICATE", der, 0o644); err != nil {
 		return err
 	}
-	return writeKey(dir, file, key)
-}
-
-func writeKey(dir, file string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalECPrivateKey(key)
+	private, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return err
 	}
-	return writePEM(filepath.Join(dir, file+".key"), "EC PRIVATE KEY", der, 0o600)
+	return writePEM(filepath.Join(dir, file+".key"), "EC PRIVATE KEY", private, 0o600)
 }
 
 func writePEM(path, kind string, der []byte, mode os.FileMode) error {

@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"testing"
@@ -49,5 +50,32 @@ func TestIssueRefusesWhatIsNoAddress(t *testing.T) {
 	}
 	if err := authority.Issue(Subject{File: "x", Addresses: []string{"localhost"}}); err == nil {
 		t.Error("a name passed for an address")
+	}
+}
+
+func TestServiceAccountKeyIsAPair(t *testing.T) {
+	dir := t.TempDir()
+	if err := ServiceAccountKey(dir, "tokens"); err != nil {
+		t.Fatal(err)
+	}
+	decode := func(file string) []byte {
+		t.Helper()
+		content, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, rest := pem.Decode(content)
+		if block == nil || len(rest) > 0 {
+			t.Fatalf("%s is not one PEM block", file)
+		}
+		return block.Bytes
+	}
+	private, err := x509.ParsePKCS1PrivateKey(decode("tokens.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.ParsePKIXPublicKey(decode("tokens.pub"))
+	if err != nil || !private.PublicKey.Equal(public) {
+		t.Errorf("the public key is another's: %v", err)
 	}
 }
