@@ -24,6 +24,8 @@ pub const RESERVED: &[&str] = &[
     "GIT_SSL_CAINFO",
     "GIT_HTTP_PROXY_AUTHMETHOD",
     "GIT_TERMINAL_PROMPT",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
     "AWS_CA_BUNDLE",
     "npm_config_cafile",
     "PIP_CERT",

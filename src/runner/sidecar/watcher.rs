@@ -14,6 +14,8 @@ use crate::wire::control::{IsolationLost, RunState};
 const ROUND: Duration = Duration::from_secs(30);
 /// Between two tries of a poll that failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two polls that brought nothing.
+const EMPTY: Duration = Duration::from_millis(100);
 /// How often a hole is reported.
 const REPORTS: u32 = 5;
 
@@ -27,11 +29,16 @@ pub async fn follow(control: Control, states: watch::Sender<RunState>, stop: Can
         };
         match answer {
             Ok(state) => {
+                let news = state.revision > after;
                 states.send_if_modified(|known| {
                     let changed = *known != state;
                     *known = state;
                     changed
                 });
+                if !news {
+                    // An empty poll takes its time; one that does not must not make this loop spin.
+                    sleep(EMPTY).await;
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "no state from the gateway");

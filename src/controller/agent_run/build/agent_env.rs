@@ -34,7 +34,7 @@ const CA: [&str; 9] = [
     "CARGO_HTTP_CAINFO",
 ];
 /// The rest of the agent's contract.
-const FIXED: [(&str, &str); 9] = [
+const FIXED: [(&str, &str); 10] = [
     ("NO_PROXY", "localhost,127.0.0.1,::1"),
     ("no_proxy", "localhost,127.0.0.1,::1"),
     ("DENO_CERT", CA_FILE),
@@ -42,6 +42,8 @@ const FIXED: [(&str, &str); 9] = [
     ("APT_CONFIG", "/cofferdam/apt.conf"),
     ("NODE_USE_ENV_PROXY", "1"),
     ("GIT_TERMINAL_PROMPT", "0"),
+    // Work trees are mounts whose roots belong to root; without this file git would refuse to work in them.
+    ("GIT_CONFIG_SYSTEM", "/cofferdam/gitconfig"),
     ("HOME", HOME),
     ("COFFERDAM_PROMPT_FILE", "/cofferdam/prompt"),
 ];
