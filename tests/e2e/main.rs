@@ -13,6 +13,7 @@
 
 mod attacks;
 mod ends;
+mod guard;
 mod harness;
 mod refusals;
 mod runs;

@@ -1,0 +1,176 @@
+//! Who tries what, how, and what it meets.
+
+use http::{Method, Request};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+use crate::harness::{OPERATOR_NAMESPACE, client};
+
+/// As whom a request is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A user bound to `edit` in the namespace.
+    Edit,
+    /// The cluster's admin, whom RBAC stops from nothing.
+    Admin,
+    /// Cofferdam's controller.
+    Controller,
+    /// One of Kubernetes' controllers, by the name of its ServiceAccount.
+    Kubernetes(&'static str),
+    /// The scheduler.
+    Scheduler,
+    /// The kubelet of another node.
+    Node,
+}
+
+impl Who {
+    fn user(self) -> Option<(String, Vec<String>)> {
+        let account = |namespace: &str, name: &str| {
+            let groups = vec![
+                "system:serviceaccounts".to_owned(),
+                format!("system:serviceaccounts:{namespace}"),
+                "system:authenticated".to_owned(),
+            ];
+            (format!("system:serviceaccount:{namespace}:{name}"), groups)
+        };
+        match self {
+            Self::Admin => None,
+            Self::Edit => Some(("guard-edit".to_owned(), vec!["system:authenticated".to_owned()])),
+            Self::Controller => Some(account(OPERATOR_NAMESPACE, "controller")),
+            Self::Kubernetes(name) => Some(account("kube-system", name)),
+            Self::Scheduler => Some((
+                "system:kube-scheduler".to_owned(),
+                vec!["system:authenticated".to_owned()],
+            )),
+            Self::Node => Some((
+                "system:node:node-z".to_owned(),
+                vec!["system:nodes".to_owned(), "system:authenticated".to_owned()],
+            )),
+        }
+    }
+
+    /// A client that is this user, by impersonation.
+    pub async fn client(self) -> Client {
+        let Some((user, groups)) = self.user() else {
+            return client().await;
+        };
+        let mut config = Config::infer().await.expect("a kubeconfig");
+        config.auth_info.impersonate = Some(user);
+        config.auth_info.impersonate_groups = Some(groups);
+        Client::try_from(config).expect("a client")
+    }
+}
+
+/// What a request meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meets {
+    /// It is refused by this guard.
+    Guard(&'static str),
+    /// It succeeds.
+    Nothing,
+    /// No guard; it fails for a reason of its own, such as a pod without a node.
+    NoGuard,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Call {
+    method: Method,
+    path: String,
+    body: Value,
+}
+
+impl Call {
+    /// POST: creates an object, or connects. Dry: nothing is persisted where it succeeds.
+    pub fn create(path: &str, body: Value) -> Self {
+        Self {
+            method: Method::POST,
+            path: format!("{path}?dryRun=All"),
+            body,
+        }
+    }
+
+    /// POST for real, with a query.
+    pub fn post(path_and_query: &str, body: Value) -> Self {
+        Self {
+            method: Method::POST,
+            path: path_and_query.to_owned(),
+            body,
+        }
+    }
+
+    /// PATCH by merge, dry.
+    pub fn patch(path: &str, body: Value) -> Self {
+        Self {
+            method: Method::PATCH,
+            path: format!("{path}?dryRun=All"),
+            body,
+        }
+    }
+
+    /// DELETE, dry.
+    pub fn delete(path: &str) -> Self {
+        Self {
+            method: Method::DELETE,
+            path: path.to_owned(),
+            // The query does not count where a DELETE has a body.
+            body: json!({"dryRun": ["All"]}),
+        }
+    }
+
+    /// Makes the request; gives the API server's message where it fails.
+    pub async fn send(&self, client: &Client) -> Result<(), String> {
+        let kind = if self.method == Method::PATCH {
+            "application/merge-patch+json"
+        } else {
+            "application/json"
+        };
+        let request = Request::builder()
+            .method(self.method.clone())
+            .uri(&self.path)
+            .header("Content-Type", kind)
+            .body(self.body.to_string().into_bytes())
+            .expect("a request");
+        match client.request_text(request).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) => Err(status.message.clone()),
+            Err(other) => Err(other.to_string()),
+        }
+    }
+}
+
+/// One line of a table.
+pub struct Case(pub &'static str, pub Who, pub Call, pub Meets);
+
+/// Sends every case's request, and fails with the list of those that met something else.
+pub async fn check(cases: Vec<Case>) {
+    let count = cases.len();
+    let wrong = wrong(cases).await;
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// The cases that met something else.
+pub async fn wrong(cases: Vec<Case>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for Case(what, who, call, meets) in cases {
+        let answer = call.send(&who.client().await).await;
+        let refused_by = |guard: &str| {
+            let policy = format!("ValidatingAdmissionPolicy 'cofferdam-guard-{guard}");
+            answer.as_ref().is_err_and(|message| message.contains(&policy))
+        };
+        let right = match meets {
+            Meets::Guard(name) => refused_by(&format!("{name}'")),
+            Meets::Nothing => answer.is_ok(),
+            Meets::NoGuard => answer.is_err() && !refused_by(""),
+        };
+        if !right {
+            wrong.push(format!("{who:?}: {what}: wanted {meets:?}, got {answer:?}"));
+        }
+    }
+    wrong
+}
