@@ -42,6 +42,7 @@ unit_stages() {
 }
 
 cluster_stages() {
+  stage chart tests/chart/check.sh
   stage install make --no-print-directory install || return
   stage e2e e2e
   stage demo examples/demo/demo.sh

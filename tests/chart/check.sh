@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The chart without a cluster: lint, what it renders against rendered.yaml, and values that must be refused.
+# `tests/chart/check.sh --update` writes rendered.yaml anew. Needs helm, which the embedded cluster builds.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+export PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
+chart=charts/cofferdam
+values=tests/chart/values.yaml
+passed=0
+failed=0
+
+# check WHAT COMMAND…: counts a command that must succeed.
+check() {
+  local what=$1 said; shift
+  if said=$("$@" 2>&1); then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; echo "$said"; fi
+}
+
+render() { helm template cofferdam "$chart" --namespace cofferdam-system --values "$values" "$@"; }
+
+# refused WORDS FLAGS…: the values are refused, and the message says so.
+refused() {
+  local words=$1 said; shift
+  said=$(render "$@" 2>&1 >/dev/null) && { echo "rendered"; return 1; }
+  grep -qF -- "$words" <<<"$said" || { echo "wanted: $words"; echo "$said"; return 1; }
+}
+
+same() { diff -u tests/chart/rendered.yaml <(render --set crds.enabled=false); }
+
+# Helm exits 0 for objects that are no objects; every document must have a kind.
+only_objects() { [ "$(render | grep -c '^kind: ')" -eq "$(render | grep -c '^apiVersion: ')" ]; }
+
+if [ "${1:-}" = --update ]; then render --set crds.enabled=false > tests/chart/rendered.yaml; exit; fi
+
+check "lint" helm lint --strict "$chart" --values "$values"
+check "what is rendered" same
+check "every document is an object" only_objects
+check "the CRDs are kept" bash -c "grep -q 'helm.sh/resource-policy: keep' <<<\"\$(helm template x $chart -f $values -s templates/crds.yaml)\""
+check "the CRDs need not be kept" bash -c "! grep -q 'resource-policy' <<<\"\$(helm template x $chart -f $values --set crds.keep=false -s templates/crds.yaml)\""
+check "no ranges" refused "clusterCIDRs" --set clusterCIDRs=null
+check "an address for a range" refused "/clusterCIDRs/0" --set 'clusterCIDRs={10.0.0.1}'
+check "no image" refused "/image/repository" --set image.repository=
+check "no runner image" refused "/runner/image/repository" --set runner.image.repository=
+check "an unknown value" refused "gatway" --set gatway.replicas=3
+check "an unknown value below" refused "replica" --set gateway.replica=3
+check "no gateway" refused "/gateway/replicas" --set gateway.replicas=0
+check "a name for a probe" refused "/publicProbes/0" --set 'publicProbes={example.com:443}'
+check "a key for a certificate" refused "/trustedCA" --set trustedCA=secret
+check "a user that is CEL" refused "/guard/podStatusWriters/0" --set "guard.podStatusWriters={x' || true || 'y}"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
