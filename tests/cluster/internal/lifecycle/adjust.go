@@ -22,6 +22,9 @@ func (c *Cluster) adjust(ctx context.Context, s *state, built build.Built, netwo
 	if err := c.switchEnforcer(ctx, s, built, networkPolicy); err != nil {
 		return err
 	}
+	if err := c.exchangeImages(ctx, s, built); err != nil {
+		return err
+	}
 	client, err := api.New(c.Layout)
 	if err != nil {
 		return err
@@ -49,6 +52,20 @@ func (c *Cluster) exchangeInternet(s *state, built build.Built) error {
 		return err
 	}
 	return c.spawn(s, node.Internet(c.Layout))
+}
+
+// exchangeImages loads the images of the cluster's own pods, where they changed, for the pods to come.
+func (c *Cluster) exchangeImages(ctx context.Context, s *state, built build.Built) error {
+	if s.Builds["images"] == built.Hashes["images"] {
+		return nil
+	}
+	if err := c.loadOwn(ctx, built); err != nil {
+		return err
+	}
+	for _, name := range []string{"images", "pause", "image"} {
+		s.Builds[name] = built.Hashes[name]
+	}
+	return c.save(s)
 }
 
 // switchEnforcer starts, stops or exchanges the enforcer. Stopped, it leaves no rule behind; exchanged, its rules

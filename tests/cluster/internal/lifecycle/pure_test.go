@@ -60,11 +60,11 @@ func TestStale(t *testing.T) {
 	}
 	gone := own
 	gone.Name, gone.Start = "etcd", own.Start+1
-	built := build.Built{Hashes: map[string]string{"kubernetes": "k", "enforcer": "e", "internet": "i"}}
+	built := build.Built{Hashes: map[string]string{"kubernetes": "k", "enforcer": "e", "internet": "i", "images": "p"}}
 	running := func(change func(*state)) *state {
 		s := &state{
 			Complete: true, Configuration: "c", Processes: []process.Record{own},
-			Builds: map[string]string{"kubernetes": "k", "enforcer": "e", "internet": "i"},
+			Builds: map[string]string{"kubernetes": "k", "enforcer": "e", "internet": "i", "images": "p"},
 		}
 		change(s)
 		return s
@@ -76,6 +76,7 @@ func TestStale(t *testing.T) {
 		"running":               {running(func(*state) {}), ""},
 		"enforcer changed":      {running(func(s *state) { s.Builds["enforcer"] = "older" }), ""},
 		"internet changed":      {running(func(s *state) { s.Builds["internet"] = "older" }), ""},
+		"images changed":        {running(func(s *state) { s.Builds["images"] = "older" }), ""},
 		"none":                  {nil, "there is none"},
 		"start was cut short":   {running(func(s *state) { s.Complete = false }), "did not come to its end"},
 		"configuration":         {running(func(s *state) { s.Configuration = "older" }), "configuration"},

@@ -52,8 +52,9 @@ func (c *Cluster) Up(ctx context.Context, networkPolicy bool) error {
 	return c.adjust(ctx, current, built, networkPolicy)
 }
 
-// replaceable are the components that can be exchanged while the cluster runs, and the one that nothing runs.
-var replaceable = map[string]bool{"enforcer": true, "internet": true, "image": true}
+// replaceable are the components that can be exchanged while the cluster runs: two processes, and the images of its
+// own pods with what these are made of.
+var replaceable = map[string]bool{"enforcer": true, "internet": true, "images": true, "pause": true, "image": true}
 
 // stale says why a recorded cluster cannot go on, or nothing.
 func stale(current *state, built build.Built, configuration string) string {
