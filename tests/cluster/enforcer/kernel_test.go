@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -282,24 +280,4 @@ func TestTablesThatSomebodyElseTookAreWrittenAgain(t *testing.T) {
 	}
 	n.put(t, bothPods, noEgress("heron"))
 	expectFlow(t, "once it looks again", n.heron, "tcp", storkAddress+":7", false)
-}
-
-func TestTwoHundredPodsAreQuick(t *testing.T) {
-	n := newNetwork(t)
-	pods := append([]*corev1.Pod{}, bothPods...)
-	policies := []*networkingv1.NetworkPolicy{noEgress("heron"), noIngress("stork")}
-	for index := range 198 {
-		name := fmt.Sprintf("gull-%d", index)
-		pods = append(pods, pod(name, netip.AddrFrom4([4]byte{10, 8, 1, byte(index)}).String()))
-		policies = append(policies, noIngress(name, networkingv1.NetworkPolicyIngressRule{
-			From: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}}))
-	}
-	for range 3 {
-		took := n.put(t, pods, policies...)
-		t.Logf("200 pods, 200 policies: %s", took)
-		if took > 2*time.Second {
-			t.Errorf("programming took %s", took)
-		}
-		n.put(t, bothPods)
-	}
 }
