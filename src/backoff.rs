@@ -71,7 +71,7 @@ mod tests {
 
     const BACKOFF: Backoff = Backoff {
         first: Duration::from_millis(200),
-        ceiling: Duration::from_secs(60),
+        ceiling: Duration::from_mins(1),
     };
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Stores {
     pub runtime_classes: Store<RuntimeClass>,
     /// Namespaces.
     pub namespaces: Store<Namespace>,
-    /// All NetworkPolicies.
+    /// Every NetworkPolicy.
     pub network_policies: Store<NetworkPolicy>,
     /// The accounts of sandboxes.
     pub accounts: Store<ServiceAccount>,
@@ -54,7 +54,7 @@ impl Stores {
     /// # Errors
     /// A watch ended first.
     pub async fn wait_until_filled(&self) -> Result<(), NotFilled> {
-        let filled = tokio::join!(
+        let filled: [Result<(), _>; 10] = tokio::join!(
             self.runs.wait_until_ready(),
             self.jobs.wait_until_ready(),
             self.pods.wait_until_ready(),
@@ -65,12 +65,11 @@ impl Stores {
             self.network_policies.wait_until_ready(),
             self.accounts.wait_until_ready(),
             self.services.wait_until_ready(),
-        );
-        let (a, b, c, d, e, f, g, h, i, j) = filled;
-        for result in [a, b, c, d, e, f, g, h, i, j] {
-            result.map_err(|_| NotFilled)?;
-        }
-        Ok(())
+        )
+        .into();
+        filled
+            .into_iter()
+            .try_for_each(|result| result.map_err(|_| NotFilled))
     }
 
     /// A Job by name.

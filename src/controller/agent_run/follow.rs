@@ -19,7 +19,7 @@ use crate::wire::record::RunRecord;
 
 /// How soon a run that is starting is looked at again; its pod's changes trigger too.
 pub const STARTING_LOOK: Duration = Duration::from_secs(5);
-const RUNNING_LOOK: Duration = Duration::from_secs(60);
+const RUNNING_LOOK: Duration = Duration::from_mins(1);
 const ENDING_LOOK: Duration = Duration::from_secs(2);
 
 /// The answers to the questions of one pass.

@@ -45,16 +45,16 @@ pub fn denials(record: &RunRecord) -> Vec<Notice> {
 pub fn end(reason: Reason, status: &AgentRunStatus) -> Notice {
     let mut note = status.message.clone().unwrap_or_default();
     if let Some(usage) = &status.usage {
-        note.push_str(&format!(
-            " Requests: {} allowed, {} denied.",
+        note = format!(
+            "{note} Requests: {} allowed, {} denied.",
             usage.requests, usage.denied_requests
-        ));
+        );
     }
     for patch in status.outputs.iter().flat_map(|outputs| &outputs.patches) {
-        note.push_str(&format!(
-            " Patch of {}: {} file(s), +{} -{}, {}.",
+        note = format!(
+            "{note} Patch of {}: {} file(s), +{} -{}, {}.",
             patch.repository, patch.files, patch.insertions, patch.deletions, patch.digest
-        ));
+        );
     }
     Notice {
         kind: if reason == Reason::Completed {

@@ -23,7 +23,7 @@ use crate::backoff::Failures;
 use crate::controller::agent_run::decide::Gap;
 
 /// Looked at again after this long even if no watch said so.
-const SLOW_LOOK: Duration = Duration::from_secs(300);
+const SLOW_LOOK: Duration = Duration::from_mins(5);
 /// How soon a fence that waits for pods to go is looked at again; their going triggers too.
 const PODS_LOOK: Duration = Duration::from_secs(5);
 

@@ -132,3 +132,94 @@ fn narrows(resources: &MatchResources) -> bool {
 fn selects(selector: Option<&LabelSelector>) -> bool {
     selector.is_some_and(|selector| *selector != LabelSelector::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn installed() -> (ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding) {
+        let policy = json!({"metadata": {"name": GUARDS[0].name}, "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"namespaceSelector": {}, "objectSelector": {}, "matchPolicy": "Equivalent", "resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "scope": "*",
+                "resources": ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy"]}]},
+            "validations": [{"expression": CONNECT}],
+        }});
+        let binding = json!({"metadata": {"name": GUARDS[0].name}, "spec": {
+            "policyName": GUARDS[0].name, "validationActions": ["Deny"]}});
+        (
+            serde_json::from_value(policy).unwrap(),
+            serde_json::from_value(binding).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_guard_that_was_weakened_is_seen() {
+        let (policy, binding) = installed();
+        assert_eq!(wrong(&GUARDS[0], &policy, &binding), None);
+        for (path, value) in [
+            ("/spec/failurePolicy", json!("Ignore")),
+            ("/spec/validations/0/expression", json!("true")),
+            (
+                "/spec/matchConstraints/resourceRules/0/resources",
+                json!(["pods/exec"]),
+            ),
+            (
+                "/spec/matchConstraints/resourceRules/0/operations",
+                json!(["CREATE"]),
+            ),
+            (
+                "/spec/matchConstraints/namespaceSelector",
+                json!({"matchLabels": {"a": "b"}}),
+            ),
+            (
+                "/spec/matchConstraints/excludeResourceRules",
+                json!([{"resources": ["pods/exec"]}]),
+            ),
+            (
+                "/spec/matchConditions",
+                json!([{"name": "never", "expression": "false"}]),
+            ),
+            (
+                "/status",
+                json!({"typeChecking": {"expressionWarnings": [{"fieldRef": "x", "warning": "y"}]}}),
+            ),
+        ] {
+            let mut weak = serde_json::to_value(&policy).unwrap();
+            let patch = json!([{"op": "add", "path": path, "value": value}]);
+            json_patch::patch(
+                &mut weak,
+                &serde_json::from_value::<json_patch::Patch>(patch).unwrap(),
+            )
+            .unwrap();
+            let weak = serde_json::from_value(weak).unwrap();
+            assert!(wrong(&GUARDS[0], &weak, &binding).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_binding_that_does_not_deny_everywhere_is_seen() {
+        let (policy, binding) = installed();
+        let changes: [fn(&mut ValidatingAdmissionPolicyBinding); 3] = [
+            |binding| binding.spec.validation_actions = vec!["Audit".to_owned()],
+            |binding| binding.spec.policy_name = "another".to_owned(),
+            |binding| {
+                let selector =
+                    serde_json::from_value(json!({"namespaceSelector": {"matchLabels": {"a": "b"}}}));
+                binding.spec.match_resources = Some(selector.unwrap());
+            },
+        ];
+        for change in changes {
+            let mut weak = binding.clone();
+            change(&mut weak);
+            assert!(wrong(&GUARDS[0], &policy, &weak).is_some());
+        }
+    }
+
+    #[test]
+    fn the_chart_demands_what_is_compared() {
+        let chart = include_str!("../../../charts/cofferdam/templates/guard-connect.yaml");
+        assert!(chart.contains(&format!("expression: \"{CONNECT}\"")));
+    }
+}

@@ -18,7 +18,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::plan::Plan;
-use crate::api::{AgentRun, Reason};
+use crate::api::AgentRun;
 use crate::controller::config::SandboxConfig;
 use crate::policy::decide::Admitted;
 use crate::wire::pod::pod_digest;
@@ -54,13 +54,6 @@ pub enum BuildError {
     /// Serialisation of our own types.
     #[error("failed to serialise: {0}")]
     Serialise(#[from] serde_json::Error),
-}
-
-impl BuildError {
-    /// The reason that a run would end with.
-    pub const fn reason(&self) -> Reason {
-        Reason::InternalError
-    }
 }
 
 /// A run's identity, taken from its metadata once.

@@ -20,7 +20,7 @@ fn containers(spec: &PodSpec) -> Vec<&Container> {
         .collect()
 }
 
-fn with(change: serde_json::Value) -> AgentRun {
+fn with(change: &serde_json::Value) -> AgentRun {
     let mut run = serde_json::to_value(fixtures::run()).unwrap();
     json_patch::merge(&mut run, &json!({"spec": change}));
     serde_json::from_value(run).unwrap()
@@ -68,7 +68,7 @@ fn a_prompt_from_a_config_map_is_mounted_in_prepare_alone() {
 
 #[test]
 fn a_run_without_repositories_has_an_empty_workspace() {
-    let job = fixtures::workload(&with(json!({"repositories": null}))).job;
+    let job = fixtures::workload(&with(&json!({"repositories": null}))).job;
     let agent = &spec(&job).containers[0];
     assert_eq!(agent.working_dir.as_deref(), Some("/workspace"));
     assert!(

@@ -34,16 +34,19 @@ pub fn work_tree(directory: &str) -> String {
 
 /// All volumes.
 pub fn all(input: &Input<'_>) -> Vec<Volume> {
+    let fixed = [
+        ("git", WRITABLE_LIMIT),
+        ("contract", SMALL_LIMIT),
+        ("ca", SMALL_LIMIT),
+        ("home", WRITABLE_LIMIT),
+        ("tmp", WRITABLE_LIMIT),
+        ("scratch", WRITABLE_LIMIT),
+    ];
     let mut volumes: Vec<Volume> = work_trees(input)
         .map(|tree| empty_dir(&tree.volume, WRITABLE_LIMIT))
+        .chain(fixed.map(|(name, limit)| empty_dir(name, limit)))
         .collect();
     volumes.extend([
-        empty_dir("git", WRITABLE_LIMIT),
-        empty_dir("contract", SMALL_LIMIT),
-        empty_dir("ca", SMALL_LIMIT),
-        empty_dir("home", WRITABLE_LIMIT),
-        empty_dir("tmp", WRITABLE_LIMIT),
-        empty_dir("scratch", WRITABLE_LIMIT),
         tokens("token-prepare", &[("prepare", AUDIENCE_PREPARE)]),
         tokens(
             "token-sidecar",

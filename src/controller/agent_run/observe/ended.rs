@@ -58,7 +58,7 @@ pub fn observe(seen: &Observation<'_>, view: &PodView<'_>) -> Progress {
 }
 
 /// A pod whose run's reason is known before it is read.
-pub fn by(seen: &Observation<'_>, view: &PodView<'_>, known: Verdict) -> Progress {
+pub fn by(seen: &Observation<'_>, view: &PodView<'_>, known: &Verdict) -> Progress {
     with_record(seen, view, |_, _| known.clone())
 }
 

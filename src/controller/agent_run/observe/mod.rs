@@ -136,7 +136,7 @@ pub fn observe(seen: &Observation<'_>) -> Progress {
     let view = PodView::new(pod);
     if let Some(verdict) = mutated(seen, pod) {
         return if view.is_over() || view.is_deleted() {
-            ended::by(seen, &view, verdict)
+            ended::by(seen, &view, &verdict)
         } else {
             Progress::Kill(verdict)
         };
