@@ -3,6 +3,7 @@
 mod apply;
 mod ask;
 mod build;
+mod context;
 pub mod decide;
 mod fetch;
 #[cfg(test)]
@@ -14,27 +15,23 @@ mod observe;
 mod plan;
 pub mod status;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::{Client, ResourceExt};
 
 use self::apply::ApplyError;
 use self::build::{BuildError, Input};
+pub use self::context::Context;
 use self::decide::{Decision, Gap};
 use self::fetch::Workload;
 use self::housekeeping::Chore;
 use self::observe::Verdict;
-use super::archive::Archive;
-use super::config::SandboxConfig;
-use super::events::{Notice, Publisher};
-use super::guard::Guard;
-use super::stores::{Guarded, Stores};
+use super::events::Notice;
+use super::stores::Guarded;
 use crate::api::{AgentRun, AgentRunStatus, Reason};
-use crate::backoff::Failures;
 use crate::conditions::seconds_since;
 
 /// Seconds for which a run that cannot start yet is not told so: most gaps of a new run close by themselves.
@@ -42,50 +39,6 @@ const QUIET_SECONDS: i64 = 3;
 /// How soon a run that waits is looked at again; what it waits for triggers too.
 const WAITING_LOOK: Duration = Duration::from_secs(5);
 const QUIET_LOOK: Duration = Duration::from_secs(1);
-
-/// What the reconciler of runs needs.
-pub struct Context {
-    /// Access to the API server.
-    pub client: Client,
-    /// What the watches see.
-    pub stores: Arc<Stores>,
-    /// Whether the admission guard is live.
-    pub guard: Guard,
-    /// The archive.
-    pub archive: Archive,
-    /// Audit events.
-    pub events: Publisher,
-    /// The installation's part of every sandbox.
-    pub config: SandboxConfig,
-    /// The operator's namespace.
-    pub operator_namespace: String,
-    /// Jobs that this process made, by the run's uid: the cache may not show them yet.
-    pub made: Mutex<HashMap<String, String>>,
-    /// Runs that fail.
-    pub failures: Failures<String>,
-}
-
-impl Context {
-    fn note_made(&self, run_uid: &str, job: &str) {
-        self.lock().insert(run_uid.to_owned(), job.to_owned());
-    }
-
-    fn has_made(&self, run_uid: &str) -> bool {
-        self.lock().contains_key(run_uid)
-    }
-
-    fn forget(&self, run_uid: &str) {
-        self.lock().remove(run_uid);
-        self.failures.succeeded(&run_uid.to_owned());
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
-        // An insertion cannot be left half-done.
-        self.made
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
 
 /// A step of a run's life failed; it is tried again.
 #[derive(Debug, thiserror::Error)]

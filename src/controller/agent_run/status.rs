@@ -1,5 +1,6 @@
 //! Old status + what happened → new status. Pure; the only place that writes a run's status.
 
+mod notes;
 mod outputs;
 #[cfg(test)]
 mod tests;
@@ -9,12 +10,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::Gap;
-use super::observe::{End, Proof, Running, Verdict};
+use super::observe::{End, Running, Verdict};
 use super::plan::Plan;
-use crate::api::names::FENCE;
-use crate::api::{
-    AgentRun, AgentRunStatus, FailureClass, Isolation, Reason, ResolvedRepository, WorkloadRef,
-};
+use crate::api::{AgentRun, AgentRunStatus, FailureClass, Reason};
 use crate::conditions::{Desired, bounded, is_true, remove, set, whole_seconds};
 
 /// Longest `message` of a status in bytes.
@@ -115,9 +113,9 @@ pub fn waiting(run: &AgentRun, gap: &Gap, now: Timestamp) -> AgentRunStatus {
 pub fn running(run: &AgentRun, built: Built<'_>, running: &Running, now: Timestamp) -> AgentRunStatus {
     let (mut status, generation) = open(run);
     say(&mut status, "Running", "Running", "The agent runs.");
-    note_workload(&mut status, built);
+    notes::workload(&mut status, built);
     status.agent_start_time = Some(time(running.agent_started));
-    note_proof(&mut status, built.plan, running.proof.as_ref(), generation, now);
+    notes::proof(&mut status, built.plan, running.proof.as_ref(), generation, now);
     let conditions = &mut status.conditions;
     set(
         conditions,
@@ -142,7 +140,7 @@ pub fn stopped(run: &AgentRun, built: Built<'_>, verdict: &Verdict, now: Timesta
     let (mut status, generation) = open(run);
     let (reason, message) = (verdict.reason.as_str(), verdict.message.as_str());
     say(&mut status, "Stopping", reason, message);
-    note_workload(&mut status, built);
+    notes::workload(&mut status, built);
     let conditions = &mut status.conditions;
     set(
         conditions,
@@ -181,14 +179,14 @@ pub fn refused(run: &AgentRun, verdict: &Verdict, now: Timestamp) -> AgentRunSta
 pub fn ended(run: &AgentRun, built: Option<Built<'_>>, end: &End, now: Timestamp) -> AgentRunStatus {
     let (mut status, generation) = open(run);
     if let Some(built) = built {
-        note_workload(&mut status, built);
+        notes::workload(&mut status, built);
         set(
             &mut status.conditions,
             desired(ADMITTED, Some(true), "Admitted", ""),
             generation,
             now,
         );
-        note_proof(&mut status, built.plan, end.proof.as_ref(), generation, now);
+        notes::proof(&mut status, built.plan, end.proof.as_ref(), generation, now);
     }
     if let Some(started) = end.agent_started {
         status.agent_start_time = Some(time(started));
@@ -280,50 +278,6 @@ fn finish(status: &mut AgentRunStatus, verdict: &Verdict, generation: Option<i64
             now,
         );
     }
-}
-
-fn note_workload(status: &mut AgentRunStatus, built: Built<'_>) {
-    let metadata = &built.job.metadata;
-    status.workload = Some(WorkloadRef {
-        kind: "Job".to_owned(),
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-    });
-    status.start_time.clone_from(&metadata.creation_timestamp);
-    if status.resolved.is_none() {
-        status.resolved = Some(built.plan.resolved());
-    }
-}
-
-fn note_proof(
-    status: &mut AgentRunStatus,
-    plan: &Plan,
-    proof: Option<&Proof>,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
-    let Some(proof) = proof else { return };
-    let commits = proof.report.commits.iter().map(|commit| ResolvedRepository {
-        name: bounded(&commit.name, 63),
-        commit: bounded(&commit.commit, 64),
-    });
-    if let Some(resolved) = &mut status.resolved {
-        resolved.repositories = commits.take(8).collect();
-    }
-    status.isolation = Some(Isolation {
-        runtime_class_name: plan.runtime_class_name.clone(),
-        fence: FENCE.to_owned(),
-        node: proof.node,
-        proven_at: time(proof.proven_at),
-        pod_spec_digest: plan.pod_digest.clone(),
-    });
-    let proven = desired(
-        ISOLATED,
-        Some(true),
-        "Proven",
-        "The fence was seen closed before the agent started.",
-    );
-    set(&mut status.conditions, proven, generation, now);
 }
 
 fn time(at: Timestamp) -> Time {

@@ -49,7 +49,7 @@ fn the_prompt_arrives_as_it_was_written() {
 #[test]
 fn a_prompt_from_a_config_map_is_mounted_in_prepare_alone() {
     let run = with(
-        json!({"task": {"prompt": null, "promptFrom": {"configMapKeyRef": {"name": "tasks", "key": "today"}}}}),
+        &json!({"task": {"prompt": null, "promptFrom": {"configMapKeyRef": {"name": "tasks", "key": "today"}}}}),
     );
     let job = fixtures::workload(&run).job;
     let mounting: Vec<&str> = containers(spec(&job))

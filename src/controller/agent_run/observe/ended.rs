@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 
 use super::pod_view::PodView;
-use super::{Observation, Progress, Proof, Question, Verdict, job_failed};
+use super::{Observation, Progress, Proof, Question, Verdict, causes, job_failed};
 use crate::api::Reason;
-use crate::api::names::CONTAINER_AGENT;
 use crate::conditions::seconds_since;
 use crate::wire::output::OutputManifest;
 use crate::wire::record::RunRecord;
@@ -45,9 +44,9 @@ impl End {
 pub fn observe(seen: &Observation<'_>, view: &PodView<'_>) -> Progress {
     let verdict = |manifest: Option<&OutputManifest>, record: Option<&RunRecord>| {
         lost_fence(record)
-            .or_else(|| prepare_failed(view))
-            .or_else(|| evicted(view))
-            .or_else(|| out_of_memory(view))
+            .or_else(|| causes::prepare_failed(view))
+            .or_else(|| causes::evicted(view))
+            .or_else(|| causes::out_of_memory(view))
             .or_else(|| stopped(view, manifest))
             .or_else(|| job_deadline(seen, view))
             .or_else(|| deleted(seen, view))
@@ -120,81 +119,6 @@ fn lost_fence(record: Option<&RunRecord>) -> Option<Verdict> {
     Some(Verdict::new(
         Reason::EgressNotEnforced,
         format!("While the agent ran, the sandbox could reach what the fence forbids: {seen}"),
-    ))
-}
-
-fn prepare_failed(view: &PodView<'_>) -> Option<Verdict> {
-    let ended = view.prepare_ended()?;
-    if let Some(failure) = view.prepare_report().and_then(|report| report.failure) {
-        return Some(Verdict::new(failure.reason, failure.message));
-    }
-    let code = ended.exit_code;
-    if code == 0 || view.is_deleted() {
-        return None;
-    }
-    if ended.reason.as_deref() == Some("OOMKilled") {
-        return Some(Verdict::new(
-            Reason::OutOfMemory,
-            "Container prepare used more memory than its limit; a repository is too large.",
-        ));
-    }
-    // An eviction ends prepare too and says more.
-    evicted(view).or_else(|| {
-        Some(Verdict::new(
-            Reason::InternalError,
-            format!("Container prepare ended with code {code} and reported nothing; look at its log."),
-        ))
-    })
-}
-
-/// The kubelet, the scheduler or the API took the pod away.
-fn evicted(view: &PodView<'_>) -> Option<Verdict> {
-    let (reason, message) = view.reason();
-    if reason == "Evicted" {
-        let storage = message.contains("ephemeral local storage") || message.contains("Usage of EmptyDir");
-        return Some(Verdict::new(
-            if storage {
-                Reason::StorageExceeded
-            } else {
-                Reason::Evicted
-            },
-            format!("The kubelet evicted the pod: {message}"),
-        ));
-    }
-    if matches!(reason, "NodeLost" | "NodeShutdown" | "Terminated") && message.contains("node") {
-        return Some(Verdict::new(
-            Reason::NodeLost,
-            format!("The pod's node went away: {message}"),
-        ));
-    }
-    let target = view
-        .condition("DisruptionTarget")
-        .filter(|condition| condition.status == "True")?;
-    let message = target.message.as_deref().unwrap_or_default();
-    Some(match target.reason.as_deref() {
-        Some("DeletionByTaintManager" | "DeletionByPodGC") => {
-            Verdict::new(Reason::NodeLost, format!("The pod's node went away: {message}"))
-        }
-        _ => Verdict::new(Reason::Evicted, format!("The pod was evicted: {message}")),
-    })
-}
-
-fn out_of_memory(view: &PodView<'_>) -> Option<Verdict> {
-    let killed = view.containers().find(|container| {
-        container
-            .state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref())
-            .is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled"))
-    })?;
-    let hint = if killed.name == CONTAINER_AGENT {
-        "; raise spec.resources.limits.memory"
-    } else {
-        ""
-    };
-    Some(Verdict::new(
-        Reason::OutOfMemory,
-        format!("Container {} used more memory than its limit{hint}.", killed.name),
     ))
 }
 
