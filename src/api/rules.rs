@@ -25,7 +25,7 @@ pub(super) fn immutable(field: &str) -> Rule {
         format!(
             "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
         ),
-        format!("spec.{field} cannot be changed after creation: create a new AgentRun with another name"),
+        format!("spec.{field} is immutable: create a new AgentRun with another name instead"),
     )
 }
 

@@ -1,8 +1,10 @@
 //! The custom resources as a cluster gets them: generated files, examples, and every rule with what it refuses.
-//! Everything but `cluster` needs none.
+//! No cluster is needed; the end-to-end tests put the same tables before a real API server.
 
 #[cfg(test)]
 mod bounds;
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]

@@ -1,0 +1,475 @@
+//! One change to a good manifest each. The same tables go through kube's CEL here and through a real API server in the
+//! end-to-end tests.
+
+use serde_json::{Value, json};
+
+use super::manifests::{run, with, without};
+
+/// Every run of [`refused_runs`] with what its refusal says.
+pub fn refused_run_manifests() -> Vec<(Value, &'static str)> {
+    let change = |(pointer, value, message): (&str, Value, &'static str)| {
+        // The good run's request would be above some of these limits, and a second rule would speak.
+        let good = if pointer.ends_with("/limits") {
+            without(&run(), "/spec/resources/requests")
+        } else {
+            run()
+        };
+        (with(&good, pointer, value), message)
+    };
+    refused_runs().into_iter().map(change).collect()
+}
+
+/// A field of a run, a value that it must not have, and what the refusal says.
+fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "/metadata/name",
+            json!("fix.login"),
+            "metadata.name must be a DNS label",
+        ),
+        (
+            "/metadata/name",
+            json!("a".repeat(64)),
+            "metadata.name must be a DNS label of at most 63 characters",
+        ),
+        (
+            "/spec/policyRef/name",
+            json!("My.Policy"),
+            "policyRef.name must be a DNS label",
+        ),
+        (
+            "/spec/task",
+            json!({}),
+            "exactly one of prompt and promptFrom must be given",
+        ),
+        (
+            "/spec/task",
+            json!({"prompt": "x", "promptFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}),
+            "exactly one of prompt and promptFrom",
+        ),
+        (
+            "/spec/task",
+            json!({"promptFrom": {"configMapKeyRef": {"name": "A_b", "key": "b"}}}),
+            "configMapKeyRef.name must be a DNS name",
+        ),
+        (
+            "/spec/task",
+            json!({"promptFrom": {"configMapKeyRef": {"name": "a", "key": "a/b"}}}),
+            "configMapKeyRef.key must be a key of the ConfigMap",
+        ),
+        (
+            "/spec/agent/image",
+            json!("ghcr.io/Team/agent"),
+            "image must be registry/repository:tag",
+        ),
+        (
+            "/spec/agent/image",
+            json!("ghcr.io/team/agent:"),
+            "image must be registry/repository:tag",
+        ),
+        (
+            "/spec/agent/image",
+            json!("ghcr.io/team/agent@sha256:abc"),
+            "image must be registry/repository:tag",
+        ),
+        (
+            "/spec/agent/image",
+            json!("ghcr.io/team/*"),
+            "image must be registry/repository:tag",
+        ),
+        (
+            "/spec/agent/image",
+            json!("ghcr.io//agent"),
+            "image must be registry/repository:tag",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("1A"),
+            "name must consist of letters, digits and '_'",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("A-B"),
+            "name must consist of letters, digits and '_'",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("A=B"),
+            "name must consist of letters, digits and '_'",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("HOME"),
+            "name is one that the sandbox sets itself",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("https_proxy"),
+            "name is one that the sandbox sets itself",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("NO_PROXY"),
+            "name is one that the sandbox sets itself",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("SSL_CERT_FILE"),
+            "name is one that the sandbox sets itself",
+        ),
+        (
+            "/spec/agent/env/0/name",
+            json!("COFFERDAM_ANYTHING"),
+            "name is one that the sandbox sets itself",
+        ),
+        (
+            "/spec/repositories/0/name",
+            json!("App"),
+            "repositories[].name must be a DNS label",
+        ),
+        (
+            "/spec/repositories/0/path",
+            json!("../up"),
+            "repositories[].path must be a DNS label",
+        ),
+        (
+            "/spec/repositories/0/path",
+            json!("a/b"),
+            "repositories[].path must be a DNS label",
+        ),
+        (
+            "/spec/repositories/0/path",
+            json!("manual"),
+            "each of repositories needs a directory of its own",
+        ),
+        (
+            "/spec/repositories/1/path",
+            json!("app"),
+            "each of repositories needs a directory of its own",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("git@github.com:team-a/app.git"),
+            "url must start with https://",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("http://github.com/team-a/app"),
+            "url must start with https://",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://user:word@github.com/team-a/app"),
+            "url must not carry user information",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://github.com"),
+            "url must be https://host[:port]/path",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://github.com/team%2fa"),
+            "url must be https://host[:port]/path",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://github.com/team?x"),
+            "url must be https://host[:port]/path",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://github.com:0/team"),
+            "url must be https://host[:port]/path",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("--upload-pack=id"),
+            "ref must be a branch, a tag or a full commit",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a..b"),
+            "ref must be a branch, a tag or a full commit",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("HEAD@{1}"),
+            "ref must be a branch, a tag or a full commit",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a b"),
+            "ref must be a branch, a tag or a full commit",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a:b"),
+            "ref must be a branch, a tag or a full commit",
+        ),
+        (
+            "/spec/resources/limits",
+            json!({"nvidia.com/gpu": "1"}),
+            "only cpu, memory and ephemeral-storage",
+        ),
+        (
+            "/spec/resources/requests",
+            json!({"hugepages-2Mi": "1"}),
+            "only cpu, memory and ephemeral-storage",
+        ),
+        (
+            "/spec/resources/limits",
+            json!({"cpu": "0"}),
+            "every amount must be a quantity of more than zero",
+        ),
+        (
+            "/spec/resources/limits",
+            json!({"memory": "-1Gi"}),
+            "every amount must be a quantity of more than zero",
+        ),
+        (
+            "/spec/resources/limits",
+            json!({"memory": "much"}),
+            "every amount must be a quantity of more than zero",
+        ),
+        (
+            "/spec/resources/requests",
+            json!({"cpu": "3"}),
+            "requests must not be above limits",
+        ),
+    ]
+}
+
+/// A field of a run, and a value that it may have.
+pub fn accepted_runs() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "/spec/task",
+            json!({"promptFrom": {"configMapKeyRef": {"name": "a.b", "key": "prompt.md"}}}),
+        ),
+        ("/spec/agent/image", json!("agent")),
+        ("/spec/agent/image", json!("localhost:5000/agent")),
+        (
+            "/spec/agent/image",
+            json!(format!("ghcr.io/team/sub/agent__x:V1@sha256:{}", "a".repeat(64))),
+        ),
+        ("/spec/agent/env/0/name", json!("_HOME")),
+        ("/spec/agent/env/0/name", json!("HOME_2")),
+        ("/spec/repositories/0/ref", json!("refs/heads/feature/x+y@2")),
+        (
+            "/spec/repositories/0/ref",
+            json!("0123456789abcdef0123456789abcdef01234567"),
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://git.example.com/a/b/c.git/"),
+        ),
+        (
+            "/spec/resources/limits",
+            json!({"cpu": "500m", "memory": "1.5Gi", "ephemeral-storage": "1e9"}),
+        ),
+        ("/spec/suspend", json!(true)),
+        ("/spec/cancel", json!("Immediate")),
+    ]
+}
+
+/// A field of a policy of either kind, a value that it must not have, and what the refusal says.
+pub fn refused_policies() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "/metadata/name",
+            json!("a.b"),
+            "metadata.name must be a DNS label",
+        ),
+        (
+            "/spec/limits/runtime/classes",
+            json!(["gVisor"]),
+            "every item of classes must be a DNS name",
+        ),
+        (
+            "/spec/limits/images",
+            json!({"mode": "AllowList"}),
+            "mode AllowList needs at least one item in allowed",
+        ),
+        (
+            "/spec/limits/images",
+            json!({"mode": "AllowList", "allowed": []}),
+            "mode AllowList needs at least one item in allowed",
+        ),
+        (
+            "/spec/limits/images",
+            json!({"mode": "DenyAll", "allowed": ["a.b/c"]}),
+            "mode DenyAll allows nothing, so allowed must be left out",
+        ),
+        (
+            "/spec/limits/images/allowed/0",
+            json!("**"),
+            "every item of allowed must be registry/repository",
+        ),
+        (
+            "/spec/limits/images/allowed/0",
+            json!("*/app"),
+            "every item of allowed must be registry/repository",
+        ),
+        (
+            "/spec/limits/images/allowed/0",
+            json!("ghcr.io/team*"),
+            "every item of allowed must be registry/repository",
+        ),
+        (
+            "/spec/limits/images/allowed/0",
+            json!("ghcr.io/**/app"),
+            "every item of allowed must be registry/repository",
+        ),
+        (
+            "/spec/limits/images/allowed/0",
+            json!("ghcr.io/Team/app"),
+            "every item of allowed must be registry/repository",
+        ),
+        (
+            "/spec/limits/repositories",
+            json!({"mode": "AllowList"}),
+            "mode AllowList needs at least one item in read",
+        ),
+        (
+            "/spec/limits/repositories",
+            json!({"mode": "DenyAll", "read": [{"name": "a", "url": "https://a.b/c"}]}),
+            "mode DenyAll allows nothing, so read must be left out",
+        ),
+        (
+            "/spec/limits/repositories/read/0/name",
+            json!("A"),
+            "name of a rule must be a DNS label",
+        ),
+        (
+            "/spec/limits/repositories/read/0/url",
+            json!("https://*.example.com/a"),
+            "url must be https://host[:port]/path with '*'",
+        ),
+        (
+            "/spec/limits/repositories/read/0/url",
+            json!("https://github.com"),
+            "url must be https://host[:port]/path with '*'",
+        ),
+        (
+            "/spec/limits/repositories/read/0/url",
+            json!("https://github.com/a*"),
+            "url must be https://host[:port]/path with '*'",
+        ),
+        (
+            "/spec/limits/repositories/read/0/url",
+            json!("https://github.com/**/a"),
+            "url must be https://host[:port]/path with '*'",
+        ),
+        (
+            "/spec/limits/repositories/read/0/url",
+            json!("git@github.com:a/*"),
+            "url must be https://host[:port]/path with '*'",
+        ),
+        (
+            "/spec/limits/repositories/read/1/addresses/0",
+            json!("10.0.0.1"),
+            "every item of addresses must be a CIDR",
+        ),
+        (
+            "/spec/limits/repositories/read/1/addresses/0",
+            json!("10.0.0.0/33"),
+            "every item of addresses must be a CIDR",
+        ),
+        (
+            "/spec/limits/egress",
+            json!({"mode": "AllowList"}),
+            "mode AllowList needs at least one item in rules",
+        ),
+        (
+            "/spec/limits/egress",
+            json!({"mode": "DenyAll", "rules": [{"name": "a", "hosts": ["a.b"], "tls": "Tunnel"}]}),
+            "mode DenyAll allows nothing, so rules must be left out",
+        ),
+        (
+            "/spec/limits/egress/rules/0/name",
+            json!("a b"),
+            "name of a rule must be a DNS label",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("API.example.com"),
+            "every item of hosts must be a full host name in lower case",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("localhost"),
+            "every item of hosts must be a full host name in lower case",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("api.example.com."),
+            "every item of hosts must be a full host name in lower case",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("https://api.example.com"),
+            "every item of hosts must be a full host name in lower case",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("a.*.example.com"),
+            "every item of hosts must be a full host name in lower case",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("203.0.113.7"),
+            "hosts must not be IP addresses",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("a.0x7f"),
+            "hosts must not be IP addresses",
+        ),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("*.com"),
+            "nor cover a whole top-level domain",
+        ),
+        (
+            "/spec/limits/egress/rules/1/addresses/0",
+            json!("private"),
+            "every item of addresses must be a CIDR",
+        ),
+        (
+            "/spec/limits/maxResources",
+            json!({"gpu": "1"}),
+            "only cpu, memory and ephemeral-storage",
+        ),
+        (
+            "/spec/limits/maxResources",
+            json!({"cpu": "0"}),
+            "every amount must be a quantity of more than zero",
+        ),
+    ]
+}
+
+/// A field of a policy of either kind, and a value that it may have.
+pub fn accepted_policies() -> Vec<(&'static str, Value)> {
+    vec![
+        ("/spec/limits/images", json!({"mode": "DenyAll"})),
+        ("/spec/limits/images", json!({"mode": "DenyAll", "allowed": []})),
+        ("/spec/limits/images/allowed/0", json!("docker.io/**")),
+        ("/spec/limits/images/allowed/0", json!("nginx")),
+        (
+            "/spec/limits/images/allowed/0",
+            json!(format!("ghcr.io/a/b@sha256:{}", "0".repeat(64))),
+        ),
+        ("/spec/limits/repositories", json!({"mode": "DenyAll"})),
+        (
+            "/spec/limits/repositories/read/0/url",
+            json!("https://github.com/**"),
+        ),
+        ("/spec/limits/egress", json!({"mode": "DenyAll"})),
+        ("/spec/limits/egress/rules/0/hosts/0", json!("*.a.example")),
+        (
+            "/spec/limits/egress/rules/0/hosts/0",
+            json!("xn--bcher-kva.example"),
+        ),
+    ]
+}
