@@ -31,6 +31,29 @@ const NARROW: &str = r#"[
     ["the same by an expression", {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}]
 ]"#;
 
+/// What even the controller does not make of the fence: where, and which value.
+const OPENED: &str = r#"[
+    ["a way in", "/spec/ingress", [{}]],
+    ["other pods", "/spec/podSelector", {}],
+    ["one direction", "/spec/policyTypes", ["Ingress"]],
+    ["any port", "/spec/egress/0/ports", null],
+    ["another port", "/spec/egress/0/ports/0/port", 3129],
+    ["a range of ports", "/spec/egress/0/ports/0/endPort", 4000],
+    ["any peer", "/spec/egress/0/to", null],
+    ["an address", "/spec/egress/0/to/0", {"ipBlock": {"cidr": "0.0.0.0/0"}}],
+    ["another namespace", "/spec/egress/0/to/0/namespaceSelector", {}],
+    ["other pods of ours", "/spec/egress/0/to/0/podSelector", {"matchLabels": {"app.kubernetes.io/component": "archive"}}]
+]"#;
+
+fn opened(policies: &str) -> Vec<Case> {
+    let table: Vec<(&'static str, String, Value)> = serde_json::from_str(OPENED).expect("a table");
+    let opened = table.into_iter().map(|(what, path, value)| {
+        let call = Call::create(policies, with(&fence(), &path, value));
+        Case(what, Controller, call, Guard("networkpolicies"))
+    });
+    opened.collect()
+}
+
 fn both(what: &'static str, call: &Call, meets: Meets) -> [Case; 2] {
     [
         Case(what, Edit, call.clone(), meets),
@@ -99,6 +122,14 @@ async fn nobody_changes_removes_or_widens_the_fence() {
         named,
         Guard("controller-names"),
     ));
+    cases.extend(opened(
+        "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies",
+    ));
+    let whole = Call::create(
+        "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies",
+        fence(),
+    );
+    cases.push(Case("the fence itself", Controller, whole, Nothing));
     world.check(cases).await;
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::OPERATOR_NAMESPACE;
+
 /// Sets the value at `path` (`/a/b/0/c`), making objects on the way.
 pub fn with(object: &Value, path: &str, value: Value) -> Value {
     let mut changed = object.clone();
@@ -116,6 +118,15 @@ pub fn fence() -> Value {
         "spec": {
             "podSelector": {"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "Exists"}]},
             "policyTypes": ["Ingress", "Egress"],
+            "egress": [{
+                "ports": [{"protocol": "TCP", "port": 3128}],
+                "to": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": OPERATOR_NAMESPACE}},
+                    "podSelector": {"matchLabels": {
+                        "app.kubernetes.io/component": "gateway", "app.kubernetes.io/name": "cofferdam",
+                    }},
+                }],
+            }],
         },
     })
 }
