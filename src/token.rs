@@ -19,7 +19,7 @@ const CLOCK_SKEW_SECONDS: u64 = 10;
 /// At most one read of the keys in this time, however many unknown key ids are shown to us.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 /// Keys are read again when they are older, so that a key that was withdrawn stops being trusted.
-const KEYS_MAX_AGE: Duration = Duration::from_secs(600);
+const KEYS_MAX_AGE: Duration = Duration::from_mins(10);
 
 /// Why a token is not believed.
 #[derive(Debug, thiserror::Error)]

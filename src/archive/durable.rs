@@ -90,9 +90,9 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
         {
             let path = entry.path();
             if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(path)?
+                fs::remove_dir_all(path)?;
             } else {
-                fs::remove_file(path)?
+                fs::remove_file(path)?;
             }
         }
     }

@@ -22,7 +22,7 @@ pub struct Args {
     /// Directory of the volume.
     #[arg(long, default_value = "/data")]
     data: PathBuf,
-    /// The operator's namespace: its ServiceAccounts `gateway` and `controller` may call.
+    /// The operator's namespace: its service accounts `gateway` and `controller` may call.
     #[arg(long, env = "POD_NAMESPACE")]
     namespace: String,
     /// Address for gateway and controller.
@@ -38,7 +38,7 @@ pub struct Args {
 pub enum StartError {
     /// The API server's address or credentials cannot be read.
     #[error("the cluster's configuration cannot be read: {0}")]
-    Config(#[from] kube::config::InClusterError),
+    Config(#[from] kube::config::InferConfigError),
     /// The client for the API server cannot be made.
     #[error("the client for the API server cannot be made: {0}")]
     Client(#[from] kube::Error),
@@ -54,7 +54,7 @@ pub enum StartError {
 pub async fn run(args: Args) -> Result<(), StartError> {
     let io = |what: &'static str| move |error| StartError::Io(what, error);
     let stop = shutdown_on_signal().map_err(io("signals"))?;
-    let mut config = Config::incluster()?;
+    let mut config = Config::infer().await?;
     config.headers.push((
         http::header::USER_AGENT,
         http::HeaderValue::from_static(concat!("cofferdam-archive/", env!("CARGO_PKG_VERSION"))),

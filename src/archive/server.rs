@@ -46,7 +46,7 @@ pub struct Archive {
     pub store: Arc<Store>,
     /// Who calls.
     pub verifier: Verifier,
-    /// The operator's namespace, whose ServiceAccounts may call.
+    /// The operator's namespace, whose service accounts may call.
     pub namespace: String,
 }
 
@@ -70,7 +70,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The one ServiceAccount that may call it.
+    /// The one service account that may call it.
     fn caller(self) -> &'static str {
         match self {
             Self::Records { .. } | Self::Output { .. } => "gateway",

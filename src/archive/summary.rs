@@ -32,19 +32,18 @@ pub fn summarise(lines: &str, receipt: Option<Receipt>) -> RunRecord {
             } => {
                 summary.denied_requests = summary.denied_requests.saturating_add(count);
                 let key = (host.clone(), code.clone());
-                match known.get(&key).and_then(|position| denials.get_mut(*position)) {
-                    Some(denial) => denial.count = denial.count.saturating_add(count),
-                    None => {
-                        known.insert(key, denials.len());
-                        denials.push(Denial {
-                            time: record.time,
-                            host,
-                            code,
-                            message,
-                            count,
-                        });
-                    }
+                if let Some(denial) = known.get(&key).and_then(|position| denials.get_mut(*position)) {
+                    denial.count = denial.count.saturating_add(count);
+                    continue;
                 }
+                known.insert(key, denials.len());
+                denials.push(Denial {
+                    time: record.time,
+                    host,
+                    code,
+                    message,
+                    count,
+                });
             }
             RecordEvent::IsolationLost { probe, detail } => {
                 summary

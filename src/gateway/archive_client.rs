@@ -16,7 +16,7 @@ use crate::wire::runner::RunIdentity;
 /// Longest time for a batch of records.
 const RECORDS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for an upload.
-const UPLOAD_TIMEOUT: Duration = Duration::from_secs(120);
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Speaks to the archive as the gateway's ServiceAccount.
 #[derive(Clone, Debug)]

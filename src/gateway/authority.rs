@@ -6,22 +6,21 @@ use crate::policy::host::Host;
 /// Splits and parses `host:port`; `default_port` stands in where a request may leave it out.
 pub fn parse(text: &str, default_port: Option<u16>) -> Result<(Host, u16), Denial> {
     let invalid = |what: String| Denial::proven("HostInvalid", what);
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => {
-            let digits =
-                !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-            let number = port.parse::<u16>().ok().filter(|number| digits && *number != 0);
-            let port =
-                number.ok_or_else(|| invalid("the port is not a number from 1 to 65535".to_owned()))?;
-            (host, port)
-        }
-        None => {
-            let port = default_port.ok_or_else(|| invalid("the port is missing".to_owned()))?;
-            (text, port)
-        }
+    let (host, port) = if let Some((host, digits)) = text.rsplit_once(':') {
+        let port = number(digits).ok_or("the port is not a number from 1 to 65535");
+        (host, port)
+    } else {
+        (text, default_port.ok_or("the port is missing"))
     };
+    let port = port.map_err(|error| invalid(error.to_owned()))?;
     let host = Host::parse(host).map_err(|error| invalid(error.to_string()))?;
     Ok((host, port))
+}
+
+/// A port in plain digits: no sign, no leading zeros beyond five digits, not 0.
+fn number(digits: &str) -> Option<u16> {
+    let plain = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|port| plain && *port != 0)
 }
 
 #[cfg(test)]

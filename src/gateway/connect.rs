@@ -27,7 +27,7 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
     let admission = match identity::admit(&gateway, &head, peer).await {
         Ok(admission) => admission,
         Err(denial) => {
-            tracing::info!(%peer, code = denial.code, target = super::denial::printable(&head.target), "caller refused");
+            tracing::info!(%peer, code = denial.code, request = super::denial::printable(&head.target), "caller refused");
             return answer::refuse(stream, &denial).await;
         }
     };

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::http::header::{CONTENT_TYPE, HeaderValue};
 use ::http::{Request, Response, StatusCode};
@@ -83,7 +83,7 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
     let decided = decide(&gateway, &head, peer).await;
     drop(silent);
     if let Err(refusal) = &decided {
-        tracing::info!(%peer, status = %refusal.status(), target = printable(&head.target), "control call refused");
+        tracing::info!(%peer, status = %refusal.status(), request = printable(&head.target), "control call refused");
     }
     let slot = std::sync::Mutex::new(Some(decided));
     serve_one(Prefixed::new(head.received, stream), |request| {
@@ -110,9 +110,8 @@ async fn decide(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<(Ro
         let message = "this token is not for this control route";
         return Err(refusal(StatusCode::FORBIDDEN, "AudienceRefused", message));
     }
-    let admission = gateway
-        .view
-        .admit(kind, &identity, peer, Instant::now())
+    let admission = identity::admit_when_known(gateway, kind, &identity, peer)
+        .await
         .map_err(|denial| refuse(StatusCode::FORBIDDEN, &denial))?;
     Ok((route, admission))
 }

@@ -62,7 +62,7 @@ impl Policies {
             .filter(|(at, _)| at.elapsed() < FAILURE_LASTS)
             .map(|(_, error)| error.clone());
         if let Some(error) = recent {
-            return Err(unreadable(error));
+            return Err(unreadable(&error));
         }
         match self.read(hash).await {
             Ok(policy) => {
@@ -73,7 +73,7 @@ impl Policies {
             Err(error) => {
                 tracing::warn!(hash, error, "a frozen policy cannot be used");
                 lock(&self.failed).insert(hash.to_owned(), (Instant::now(), error.clone()));
-                Err(unreadable(error))
+                Err(unreadable(&error))
             }
         }
     }
@@ -92,7 +92,7 @@ impl Policies {
     }
 }
 
-fn unreadable(error: String) -> Denial {
+fn unreadable(error: &str) -> Denial {
     Denial::proven(
         "PolicyUnreadable",
         format!("the run's frozen policy cannot be used: {error}"),

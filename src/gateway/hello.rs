@@ -1,4 +1,4 @@
-//! The first bytes inside a tunnel: a TLS ClientHello that names the host that was asked for, or nothing.
+//! The first bytes inside a tunnel: a TLS client hello that names the host that was asked for, or nothing.
 //!
 //! What is not understood is refused: two parsers that read one hello differently would be a way past the policy.
 
@@ -16,7 +16,7 @@ const RECORD_HEADER: usize = 5;
 const RECORD_LIMIT: usize = 1 << 14;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
-/// Encrypted ClientHello (RFC 9849), its inner compression marker, and the earlier draft's encrypted server name.
+/// Encrypted client hello (RFC 9849), its inner compression marker, and the earlier draft's encrypted server name.
 const HIDING_EXTENSIONS: [u16; 3] = [0xfe0d, 0xfd00, 0xffce];
 
 /// Why the first bytes do not open the tunnel.

@@ -2,16 +2,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Gateway;
-use super::denial::Denial;
+use super::denial::{Denial, Standing};
 use super::head::Head;
 use super::pods::Kind;
 use super::view::Admission;
 use crate::api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
 use crate::token::{self, Identity, TokenError};
 
+/// How long a verified caller waits for the view to know its pod.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the view is asked meanwhile.
+const PATIENCE_STEP: Duration = Duration::from_millis(100);
 const AUDIENCES: [&str; 3] = [AUDIENCE_PREPARE, AUDIENCE_EGRESS, AUDIENCE_COLLECT];
 
 /// Reads and verifies the token in `header`.
@@ -42,7 +46,26 @@ pub async fn admit(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<
             "this token opens no way outside",
         ));
     }
-    gateway.view.admit(kind, &identity, peer, Instant::now())
+    admit_when_known(gateway, kind, &identity, peer).await
+}
+
+/// Admits a caller whose token was verified. What the API is about to show is waited for, shortly: each replica's
+/// view has its own delay, and a client that is refused may not come again.
+pub async fn admit_when_known(
+    gateway: &Gateway,
+    kind: Kind,
+    identity: &Identity,
+    peer: IpAddr,
+) -> Result<Admission, Denial> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match gateway.view.admit(kind, identity, peer, Instant::now()) {
+            Err(denial) if denial.standing == Standing::NotYet && Instant::now() < until => {
+                tokio::time::sleep(PATIENCE_STEP).await;
+            }
+            decided => return decided,
+        }
+    }
 }
 
 /// The token of a bearer credential (RFC 6750, section 2.1).

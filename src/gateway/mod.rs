@@ -31,6 +31,7 @@ mod exit;
 mod forward;
 mod frozen;
 mod head;
+mod headers;
 mod hello;
 mod identity;
 mod limits;
@@ -104,7 +105,7 @@ pub struct Args {
 pub enum StartError {
     /// The API server's address or credentials cannot be read.
     #[error("the cluster's configuration cannot be read: {0}")]
-    Config(#[from] kube::config::InClusterError),
+    Config(#[from] kube::config::InferConfigError),
     /// The client for the API server cannot be made.
     #[error("the client for the API server cannot be made: {0}")]
     Client(#[from] kube::Error),
@@ -139,7 +140,7 @@ pub async fn run(args: Args) -> Result<(), StartError> {
         move |error| StartError::Io(what, error)
     };
     let stop = shutdown_on_signal().map_err(io("signals"))?;
-    let mut config = Config::incluster()?;
+    let mut config = Config::infer().await?;
     config.headers.push((
         http::header::USER_AGENT,
         http::HeaderValue::from_static(concat!("cofferdam-gateway/", env!("CARGO_PKG_VERSION"))),

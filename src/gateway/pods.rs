@@ -47,6 +47,15 @@ impl Kind {
     }
 }
 
+/// Whose a pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The Job that the run's name and uid demand.
+    ItsJob,
+    /// Anyone else.
+    Another,
+}
+
 /// A sandbox pod as the gateway sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxPod {
@@ -64,8 +73,8 @@ pub struct SandboxPod {
     pub built: String,
     /// Digest of the live spec.
     pub live: String,
-    /// Whether it belongs to the Job that the run's name and uid demand.
-    pub of_its_job: bool,
+    /// Whose it is.
+    pub owner: Owner,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Whether `prepare` has ended.
@@ -107,7 +116,7 @@ impl SandboxPod {
                 .as_ref()
                 .and_then(|spec| pod_digest(spec).ok())
                 .unwrap_or_default(),
-            of_its_job: of_its_job(pod, &name, &run),
+            owner: owner(pod, &name, &run),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             prepare_ended: prepare.is_some_and(ended),
             agent_started_at: agent.and_then(started_at),
@@ -163,7 +172,7 @@ fn addresses(pod: &Pod) -> Vec<IpAddr> {
 }
 
 /// The Job's name follows from the run, so a pod of any other owner is not the run's.
-fn of_its_job(pod: &Pod, name: &str, run: &RunIdentity) -> bool {
+fn owner(pod: &Pod, name: &str, run: &RunIdentity) -> Owner {
     let job = workload_name(&run.name, &run.uid);
     let owned = pod
         .owner_references()
@@ -173,7 +182,11 @@ fn of_its_job(pod: &Pod, name: &str, run: &RunIdentity) -> bool {
         .spec
         .as_ref()
         .and_then(|spec| spec.service_account_name.as_deref());
-    owned && name.starts_with(&format!("{job}-")) && account == Some(SANDBOX_SERVICE_ACCOUNT)
+    if owned && name.starts_with(&format!("{job}-")) && account == Some(SANDBOX_SERVICE_ACCOUNT) {
+        Owner::ItsJob
+    } else {
+        Owner::Another
+    }
 }
 
 /// What stands beside a pod and decides with it.
@@ -181,10 +194,10 @@ fn of_its_job(pod: &Pod, name: &str, run: &RunIdentity) -> bool {
 pub struct Surroundings {
     /// Whether the API shows the `AgentRun` with the pod's run uid, not being deleted.
     pub run_present: bool,
-    /// Whether another live sandbox pod has one of its addresses.
-    pub address_shared: bool,
-    /// Whether the caller's address is another sandbox pod's.
-    pub peer_is_another: bool,
+    /// How many live sandbox pods have the most widely shared of its addresses.
+    pub address_owners: usize,
+    /// How many live sandbox pods have the caller's address.
+    pub peer_owners: usize,
     /// Whether its sidecar saw a hole in the fence.
     pub isolation_lost: bool,
 }
@@ -203,7 +216,7 @@ pub fn identify(
     let same = bound.is_some_and(|bound| bound.uid == pod.uid && bound.name == pod.name)
         && identity.namespace == pod.run.namespace
         && identity.service_account == SANDBOX_SERVICE_ACCOUNT;
-    if !same || !pod.of_its_job {
+    if !same || pod.owner != Owner::ItsJob {
         return Err(Denial::unproven(
             "PodMismatch",
             "the token is not that of a sandbox pod",
@@ -216,14 +229,14 @@ pub fn identify(
         ));
     }
     if !pod.addresses.contains(&peer) {
-        return Err(if beside.peer_is_another {
+        return Err(if beside.peer_owners > 0 {
             Denial::unproven("PeerMismatch", "the token is another pod's")
         } else {
             let message = "the connection does not come from the pod's own address: something rewrites it";
             Denial::unproven("PeerAddressRewritten", message)
         });
     }
-    if beside.address_shared {
+    if beside.address_owners > 1 {
         return Err(Denial::unproven(
             "AddressShared",
             "two live pods have this address",
@@ -331,8 +344,8 @@ mod tests {
 
     const FINE: Surroundings = Surroundings {
         run_present: true,
-        address_shared: false,
-        peer_is_another: false,
+        address_owners: 1,
+        peer_owners: 0,
         isolation_lost: false,
     };
 
@@ -407,7 +420,7 @@ mod tests {
     #[rstest]
     #[case(Surroundings { run_present: false, ..FINE }, Err("RunEnded"), Ok(()))]
     #[case(Surroundings { isolation_lost: true, ..FINE }, Err("RunEnded"), Ok(()))]
-    #[case(Surroundings { address_shared: true, ..FINE }, Err("AddressShared"), Err("AddressShared"))]
+    #[case(Surroundings { address_owners: 2, ..FINE }, Err("AddressShared"), Err("AddressShared"))]
     fn surroundings(
         #[case] beside: Surroundings,
         #[case] egress: Result<(), &'static str>,

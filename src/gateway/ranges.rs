@@ -15,7 +15,7 @@ use kube::{Api, Client, ResourceExt};
 use super::deny_set::{DenySet, single};
 
 /// How often Service ranges and addresses are read.
-const REFRESH_EVERY: Duration = Duration::from_secs(60);
+const REFRESH_EVERY: Duration = Duration::from_mins(1);
 /// Pause after a failure.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Longest time for one read.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// A tunnel in which nothing moves is ended; models may think for long before their first byte.
-const IDLE_LIMIT: Duration = Duration::from_secs(30 * 60);
+const IDLE_LIMIT: Duration = Duration::from_mins(30);
 /// How often idleness is looked at.
 const IDLE_TICK: Duration = Duration::from_secs(30);
 /// Bytes that are moved at a time; held only while bytes move, so that an idle tunnel costs none.

@@ -2,56 +2,25 @@
 //!
 //! Filled by the watches ([`super::watch`]); everything that decides is in [`super::pods`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use self::table::{Admitted, Cut, Table};
+pub use self::table::{CutCause, Mutated, Source};
 use super::denial::Denial;
-use super::pods::{Kind, SandboxPod, Surroundings, identify, permit};
-use crate::api::Reason;
+use super::pods::{Kind, SandboxPod, identify, permit};
 use crate::token::Identity;
 use crate::wire::control::RunState;
 use crate::wire::runner::RunIdentity;
 
-/// No new connections when the view was confirmed longer ago (design: seam 11).
-pub const FRESH_FOR: Duration = Duration::from_secs(15);
+mod table;
+
 /// Existing connections are cut when the view was confirmed longer ago.
 pub const CUT_AFTER: Duration = Duration::from_secs(30);
-
-/// The watches that the view stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// Sandbox pods.
-    Pods,
-    /// `AgentRun`s.
-    Runs,
-}
-
-/// Why a connection that was admitted is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CutCause {
-    /// The run's right to the exit ended.
-    RunEnded,
-    /// The view is not current.
-    Stale,
-    /// The sidecar saw a hole in the fence.
-    IsolationLost,
-}
-
-impl CutCause {
-    /// The word for records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RunEnded => "RunEnded",
-            Self::Stale => "Stale",
-            Self::IsolationLost => "IsolationLost",
-        }
-    }
-}
 
 /// The right of one connection, until it is cut. Dropping it gives the right back.
 #[derive(Debug)]
@@ -83,58 +52,6 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.view.table().admissions.remove(&self.id);
     }
-}
-
-#[derive(Debug, Default)]
-struct Cut {
-    token: CancellationToken,
-    cause: OnceLock<CutCause>,
-}
-
-impl Cut {
-    fn now(&self, cause: CutCause) {
-        // The first cause is the one that counts.
-        let _ = self.cause.set(cause);
-        self.token.cancel();
-    }
-}
-
-#[derive(Debug)]
-struct Admitted {
-    pod_uid: String,
-    kind: Kind,
-    peer: IpAddr,
-    cut: Arc<Cut>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    pod: SandboxPod,
-    state: watch::Sender<RunState>,
-    isolation_lost: bool,
-    mutation_noticed: bool,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    pods: HashMap<String, Entry>,
-    by_address: HashMap<IpAddr, BTreeSet<String>>,
-    runs: HashSet<RunIdentity>,
-    admissions: HashMap<u64, Admitted>,
-    next_id: u64,
-    open: HashSet<Source>,
-    confirmed_at: Option<Instant>,
-}
-
-/// A pod that is not what was built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mutated {
-    /// The run.
-    pub run: RunIdentity,
-    /// Digest that was built.
-    pub built: String,
-    /// Digest of the live pod.
-    pub live: String,
 }
 
 /// The view; cheap to share.
@@ -322,138 +239,6 @@ impl View {
         // Nothing panics while it holds the lock; were it so, every right is judged anew at its use.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Table {
-    fn put(&mut self, mut pod: SandboxPod) -> Option<Mutated> {
-        let before = self.forget_addresses(&pod.uid);
-        for address in &pod.addresses {
-            self.by_address
-                .entry(*address)
-                .or_default()
-                .insert(pod.uid.clone());
-        }
-        let entry = match before {
-            Some(mut entry) => {
-                // An end is an end, whatever a later status says.
-                pod.agent_ended |= entry.pod.agent_ended;
-                pod.prepare_ended |= entry.pod.prepare_ended;
-                pod.stop = entry.pod.stop.take().or(pod.stop);
-                entry.pod = pod;
-                entry
-            }
-            None => Entry {
-                pod,
-                state: watch::Sender::new(RunState::default()),
-                isolation_lost: false,
-                mutation_noticed: false,
-            },
-        };
-        let entry = self
-            .pods
-            .entry(entry.pod.uid.clone())
-            .insert_entry(entry)
-            .into_mut();
-        entry.publish();
-        if entry.pod.is_as_built() || entry.mutation_noticed {
-            return None;
-        }
-        entry.mutation_noticed = true;
-        Some(Mutated {
-            run: entry.pod.run.clone(),
-            built: entry.pod.built.clone(),
-            live: entry.pod.live.clone(),
-        })
-    }
-
-    fn remove(&mut self, uid: &str) {
-        self.forget_addresses(uid);
-    }
-
-    /// Takes a pod out of both maps.
-    fn forget_addresses(&mut self, uid: &str) -> Option<Entry> {
-        let entry = self.pods.remove(uid)?;
-        for address in &entry.pod.addresses {
-            if let Some(owners) = self.by_address.get_mut(address) {
-                owners.remove(uid);
-                if owners.is_empty() {
-                    self.by_address.remove(address);
-                }
-            }
-        }
-        Some(entry)
-    }
-
-    fn surroundings(&self, entry: &Entry, peer: IpAddr) -> Surroundings {
-        let owners = |address: &IpAddr| self.by_address.get(address).map_or(0, BTreeSet::len);
-        Surroundings {
-            run_present: self.runs.contains(&entry.pod.run),
-            address_shared: entry.pod.addresses.iter().any(|address| owners(address) > 1),
-            peer_is_another: owners(&peer) > 0,
-            isolation_lost: entry.isolation_lost,
-        }
-    }
-
-    fn all_open(&self) -> bool {
-        self.open.contains(&Source::Pods) && self.open.contains(&Source::Runs)
-    }
-
-    fn is_fresh(&self, now: Instant) -> bool {
-        self.all_open()
-            && self
-                .confirmed_at
-                .is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
-    }
-
-    /// Judges every admitted connection anew.
-    fn cut_the_unentitled(&self) {
-        for admitted in self.admissions.values() {
-            let entitled = self.pods.get(&admitted.pod_uid).is_some_and(|entry| {
-                let beside = self.surroundings(entry, admitted.peer);
-                entry.pod.addresses.contains(&admitted.peer)
-                    && !beside.address_shared
-                    && permit(&entry.pod, beside, admitted.kind).is_ok()
-            });
-            if !entitled {
-                admitted.cut.now(CutCause::RunEnded);
-            }
-        }
-    }
-}
-
-impl Entry {
-    fn publish(&self) {
-        let state = self.state();
-        self.state.send_if_modified(|current| {
-            let changed = *current != state;
-            *current = state;
-            changed
-        });
-    }
-
-    fn state(&self) -> RunState {
-        let stop = match &self.pod.stop {
-            // An order that this version does not know still stops the run.
-            Some(reason) => Some(known_reason(reason).unwrap_or(Reason::InternalError)),
-            None => self.isolation_lost.then_some(Reason::EgressNotEnforced),
-        };
-        // Each of the three happens once and stays: their number grows with every change, on every replica alike.
-        let revision = [
-            self.pod.agent_started_at.is_some(),
-            self.pod.agent_ended,
-            stop.is_some(),
-        ];
-        RunState {
-            revision: revision.into_iter().map(u64::from).sum(),
-            agent_started_at: self.pod.agent_started_at.clone(),
-            agent_ended: self.pod.agent_ended,
-            stop,
-        }
-    }
-}
-
-fn known_reason(text: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == text)
 }
 
 #[cfg(test)]

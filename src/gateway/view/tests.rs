@@ -1,5 +1,6 @@
 use super::super::pods::testing::{RUN_UID, identity, live_pod, preparing};
 use super::*;
+use crate::api::Reason;
 use crate::api::names::ANNOTATION_STOP;
 use kube::ResourceExt;
 

@@ -1,0 +1,74 @@
+//! Which headers of a forwarded request or answer go further.
+
+use ::http::header::CONNECTION;
+use ::http::{HeaderMap, HeaderName};
+
+/// Headers that speak to a proxy or about the connection (RFC 9110, section 7.6.1), or that ask a server to see
+/// another request than the one that was checked.
+const STRIPPED: [&str; 22] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "http2-settings",
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// The headers without those of the connection: [`STRIPPED`] and whatever `Connection` names.
+pub fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in STRIPPED {
+        headers.remove(name);
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_speaks_to_the_proxy_goes_no_further() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("proxy-authorization", "Bearer t"),
+            ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("forwarded", "for=1"),
+            ("te", "trailers"),
+            ("accept", "*/*"),
+            ("authorization", "Bearer users-own"),
+        ] {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let left: Vec<String> = end_to_end(headers).keys().map(ToString::to_string).collect();
+        assert_eq!(left, ["accept", "authorization"]);
+    }
+}
