@@ -17,7 +17,7 @@ use cofferdam::runner::clone::{Transport, clone};
 use cofferdam::runner::collect::limits::Limits;
 use cofferdam::runner::collect::refusal::Refusal;
 use cofferdam::runner::collect::{Collection, Patch, collect};
-use cofferdam::runner::git::Deadline;
+use cofferdam::runner::deadline::Deadline;
 use cofferdam::runner::work_tree;
 use rstest::rstest;
 

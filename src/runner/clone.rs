@@ -1,10 +1,13 @@
 //! Clones a repository at one commit into a pristine bare repository that the agent never sees.
 
+mod reference;
+
 use std::path::Path;
 use std::time::Duration;
 
-use super::git::{Deadline, Git, GitError};
-use super::text::escape;
+use self::reference::Reference;
+use super::deadline::Deadline;
+use super::git::{Git, GitError};
 
 /// Tries of what goes over the network.
 const TRIES: u32 = 3;
@@ -75,51 +78,12 @@ pub struct Cloned {
     pub remote_branch: bool,
 }
 
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Reference {
-    Head,
-    Commit(String),
-    Name(String),
-}
-
 /// What the remote calls it.
 struct Found {
     /// Full name of the reference.
     full: String,
     /// Its branch, if it is one.
     branch: Option<String>,
-}
-
-impl Reference {
-    /// The rules of `git check-ref-format`, and no pattern characters, because the remote's list is asked by
-    /// pattern.
-    fn parse(text: Option<&str>) -> Result<Self, CloneError> {
-        let Some(text) = text else { return Ok(Self::Head) };
-        if text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(Self::Commit(text.to_ascii_lowercase()));
-        }
-        let component = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && !part.ends_with('.')
-                && part.strip_suffix(".lock").is_none()
-        };
-        let lawful = text.len() <= 255
-            && !text.starts_with('-')
-            && !text.contains("..")
-            && !text.contains("@{")
-            && text != "@"
-            && !text.chars().any(|char| {
-                char.is_control() || matches!(char, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\')
-            })
-            && text.split('/').all(component);
-        if lawful {
-            Ok(Self::Name(text.to_owned()))
-        } else {
-            Err(CloneError::Reference(escape(text.as_bytes())))
-        }
-    }
 }
 
 /// Clones `url` at `reference` into `pristine`, which is made anew.

@@ -22,7 +22,7 @@ use self::objects::Objects;
 pub use self::patch::Facts;
 use self::refusal::Refusal;
 use self::walk::{Counts, Walk};
-use super::git::Deadline;
+use super::deadline::Deadline;
 
 /// What is collected, and where.
 #[derive(Clone, Debug)]

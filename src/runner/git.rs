@@ -5,13 +5,12 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::deadline::Deadline;
 use super::text::last_line;
 
 /// How often a watchdog looks whether the work was given up.
@@ -65,52 +64,6 @@ pub enum GitError {
         /// The limit.
         limit: u64,
     },
-}
-
-/// When work must end at the latest; clones are given up together.
-#[derive(Clone, Debug)]
-pub struct Deadline {
-    at: Instant,
-    given_up: Arc<AtomicBool>,
-}
-
-impl Deadline {
-    /// Ends after `duration`.
-    pub fn after(duration: Duration) -> Self {
-        let now = Instant::now();
-        Self {
-            at: now.checked_add(duration).unwrap_or(now),
-            given_up: Arc::default(),
-        }
-    }
-
-    /// The same, but ending after `duration` at the latest.
-    #[must_use]
-    pub fn at_most(&self, duration: Duration) -> Self {
-        let now = Instant::now();
-        Self {
-            at: now.checked_add(duration).map_or(self.at, |at| at.min(self.at)),
-            given_up: Arc::clone(&self.given_up),
-        }
-    }
-
-    /// Ends now, for every clone.
-    pub fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
-    }
-
-    /// What is left; nothing once it has passed.
-    pub fn left(&self) -> Duration {
-        if self.given_up.load(Ordering::Relaxed) {
-            return Duration::ZERO;
-        }
-        self.at.saturating_duration_since(Instant::now())
-    }
-
-    /// Whether it has passed.
-    pub fn passed(&self) -> bool {
-        self.left().is_zero()
-    }
 }
 
 /// How git is called for one repository.
@@ -315,6 +268,7 @@ fn read_complaints(mut from: impl Read) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     fn repository() -> (tempfile::TempDir, Git) {
         let directory = tempfile::tempdir().unwrap();

@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::clone::Cloned;
-use super::git::{Deadline, Git, GitError};
+use super::deadline::Deadline;
+use super::git::{Git, GitError};
 
 /// Output of commands that say little.
 const SMALL: u64 = 64 * 1024;

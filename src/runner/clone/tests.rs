@@ -155,22 +155,3 @@ fn objects_are_checked() {
     let error = remote.clone(Some("evil")).unwrap_err();
     assert!(error.to_string().starts_with("git fetch"), "{error}");
 }
-
-#[test]
-fn names_that_git_reads_otherwise_are_no_references() {
-    for name in [
-        "-x", "a..b", "a b", "a*", "a~1", "a^", "a:b", "+a", "@", "a@{1}", ".a", "a/.b", "a.lock", "a//b",
-        "/a", "a/", "a\nb", "a\\b", "a[b", "",
-    ] {
-        let parsed = Reference::parse(Some(name));
-        assert_eq!(parsed.is_err(), name != "+a", "{name:?}");
-    }
-    assert_eq!(
-        Reference::parse(Some(&"A".repeat(40))).unwrap(),
-        Reference::Commit("a".repeat(40))
-    );
-    assert!(matches!(
-        Reference::parse(Some("abc123")).unwrap(),
-        Reference::Name(_)
-    ));
-}

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::limits::Limits;
 use super::refusal::Refusal;
 use crate::runner::clone::BASE;
-use crate::runner::git::{Deadline, Git, GitError};
+use crate::runner::deadline::Deadline;
+use crate::runner::git::{Git, GitError};
 
 /// Name of an object: SHA-1, the only format that `prepare` clones.
 pub type Oid = [u8; 20];

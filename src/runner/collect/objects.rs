@@ -120,7 +120,8 @@ fn finish(hasher: Sha1) -> Result<Oid, BlobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::git::{Deadline, Git};
+    use crate::runner::deadline::Deadline;
+    use crate::runner::git::Git;
     use std::time::Duration;
 
     #[test]

@@ -10,7 +10,8 @@ use super::base::{Base, hex};
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::walk::Entry;
-use crate::runner::git::{Deadline, Git, GitError};
+use crate::runner::deadline::Deadline;
+use crate::runner::git::{Git, GitError};
 
 /// Output of commands that say little.
 const SMALL: u64 = 64 * 1024;

@@ -17,7 +17,7 @@ use crate::runner::collect::limits::Limits;
 use crate::runner::collect::refusal::Refusal;
 use crate::runner::collect::{Collection, Patch, collect};
 use crate::runner::control::{Control, ControlError};
-use crate::runner::git::Deadline;
+use crate::runner::deadline::Deadline;
 use crate::runner::paths::Paths;
 use crate::wire::output::{
     CollectRefusal, MANIFEST_LIMIT, OutputManifest, PatchManifest, UPLOAD_LIMIT, VERSION,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::Access;
 use crate::runner::clone::{Transport, clone};
-use crate::runner::git::Deadline;
+use crate::runner::deadline::Deadline;
 use crate::runner::work_tree;
 use crate::wire::control::{IsolationLost, OUTPUT, STATE};
 use crate::wire::output::OutputManifest;
@@ -309,4 +309,22 @@ async fn an_upload_that_is_refused_is_a_failure() {
     let failure = running.report.await.unwrap().failure.unwrap();
     assert_eq!(failure.reason, Reason::CollectFailed);
     assert!(failure.message.contains("413"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn git_applies_the_whole_log() {
+    let (directory, paths) = prepared();
+    std::fs::write(paths.work_tree("tree").join("a"), "two").unwrap();
+    std::fs::write(paths.work_tree("tree").join("bytes"), b"\0\x01\xff").unwrap();
+    let repositories = spec(shut().await, shut().await).repositories;
+    let output = output::snapshot(&repositories, &paths, Snapshot::Final, None)
+        .await
+        .unwrap();
+    let mut log = b"{\"level\":\"WARN\",\"message\":\"of the sidecar\"}\n".to_vec();
+    output::print(&output, &mut log).unwrap();
+    std::fs::write(directory.path().join("log"), log).unwrap();
+    sh(
+        directory.path(),
+        "cd remote; git apply --index ../log; test \"$(cat a)\" = two; test \"$(wc -c <bytes)\" = 3",
+    );
 }
