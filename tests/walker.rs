@@ -1,11 +1,15 @@
 //! Hostile work trees against the collector: each is made into a patch that is exact, or refused by a code; no
 //! command that a tree names is ever executed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -172,13 +176,13 @@ impl World {
         }
         let applied = self.applied(patch);
         for (path, standing) in &expected {
-            assert_eq!(applied.get(path), Some(standing), "{:?}", OsStr::from_bytes(path));
+            assert_eq!(applied.get(path), Some(standing), "{}", path.escape_ascii());
         }
         for path in applied.keys() {
             assert!(
                 expected.contains_key(path),
-                "{:?} does not stand in the tree",
-                OsStr::from_bytes(path)
+                "{} does not stand in the tree",
+                path.escape_ascii()
             );
         }
     }
@@ -516,7 +520,7 @@ fn exchanging_files_for_links_leads_nowhere() {
 fn what_cannot_be_read_is_refused() {
     for locked in ["README", "dir"] {
         let world = World::new();
-        fs::set_permissions(world.tree().join(locked), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(world.tree().join(locked), fs::Permissions::from_mode(0o0)).unwrap();
         let result = std::thread::scope(|scope| {
             scope
                 .spawn(|| {

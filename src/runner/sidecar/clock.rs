@@ -96,6 +96,9 @@ mod tests {
         terminated: CancellationToken,
     }
 
+    /// What happens, and what the clock makes of it.
+    type Case = (fn(&World), End);
+
     fn world() -> (World, Signals) {
         let (states, states_seen) = watch::channel(RunState::default());
         let (probed, probed_seen) = watch::channel(false);
@@ -183,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_an_end_a_hole_and_a_signal_end_it_at_once() {
-        let cases: [(fn(&World), End); 5] = [
+        let cases: [Case; 5] = [
             (
                 |world| {
                     world

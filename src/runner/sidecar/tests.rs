@@ -198,7 +198,7 @@ async fn start(spec: SidecarSpec, paths: &Paths) -> Running {
     let token = terminated.clone();
     let done = tokio::spawn(async move {
         run(&spec, None, &paths, listeners, token, |report| {
-            send.send(report.clone()).unwrap()
+            send.send(report.clone()).unwrap();
         })
         .await
         .unwrap();
