@@ -76,7 +76,8 @@ fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>>
 fn listed(field: &'static str, list: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
     list.prop_flat_map(move |list| {
         prop_oneof![
-            1 => Just(json!({"mode": "DenyAll"})),
+            // A list beside it must not grant anything, even where the schema let it through.
+            1 => Just(json!({"mode": "DenyAll", field: list})),
             6 => Just(json!({"mode": "AllowList", field: list})),
         ]
     })
