@@ -89,8 +89,23 @@ fn write_tree(git: &Git, entries: &[Entry], deadline: &Deadline) -> Result<Strin
     }
     git.run(&["read-tree", "--empty"], b"", SMALL, deadline)?;
     git.run(&["update-index", "-z", "--index-info"], &lines, SMALL, deadline)?;
+    all_taken(git, entries, deadline)?;
     let tree = git.run(&["write-tree"], b"", SMALL, deadline)?;
     Ok(String::from_utf8_lossy(&tree).trim_end().to_owned())
+}
+
+/// Git drops a path that it does not like with no more than a line of complaint; a patch without it would be
+/// wrong.
+fn all_taken(git: &Git, entries: &[Entry], deadline: &Deadline) -> Result<(), Refusal> {
+    let listed = git.run(&["ls-files", "-z"], b"", STATISTICS_LIMIT, deadline)?;
+    let mut taken = listed.split(|byte| *byte == 0);
+    match entries
+        .iter()
+        .find(|entry| taken.next() != Some(entry.path.as_slice()))
+    {
+        Some(entry) => Err(Refusal::PathRefused(Refusal::shown(&entry.path))),
+        None => Ok(()),
+    }
 }
 
 fn statistics(git: &Git, base: &Base, tree: &str, deadline: &Deadline) -> Result<(u32, u32, u32), Refusal> {
@@ -159,5 +174,39 @@ impl Write for Digested {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::collect::base::Mode;
+    use crate::runner::collect::objects::Objects;
+    use std::time::Duration;
+
+    #[test]
+    fn a_path_that_git_would_drop_in_silence_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.git");
+        let git = Git::new(&path).variable("GIT_INDEX_FILE", directory.path().join("index"));
+        let deadline = Deadline::after(Duration::from_secs(30));
+        git.run(&["init", "-q", "--bare", "--template="], b"", 1000, &deadline)
+            .unwrap();
+        let oid = Objects::new(path.join("objects"))
+            .write(&mut b"x".as_slice(), 1)
+            .unwrap();
+        let entry = |path: &str| Entry {
+            path: path.as_bytes().to_vec(),
+            mode: Mode::File,
+            oid,
+        };
+        assert!(write_tree(&git, &[entry("a"), entry("b/c\nd")], &deadline).is_ok());
+        for entries in [
+            vec![entry("a"), entry("b/.GIT/c")],
+            vec![entry("a/git~1"), entry("b")],
+        ] {
+            let refusal = write_tree(&git, &entries, &deadline).unwrap_err();
+            assert_eq!(refusal.code(), "PathRefused");
+        }
     }
 }

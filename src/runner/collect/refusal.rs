@@ -81,6 +81,9 @@ pub enum Refusal {
     /// The time was over.
     #[error("collecting did not end in time")]
     TimedOut,
+    /// A path that git does not take into a tree.
+    #[error("git does not take the path {0}")]
+    PathRefused(String),
     /// Git would not have it.
     #[error(transparent)]
     Git(GitError),
@@ -108,6 +111,7 @@ impl Refusal {
             Self::Unstable(_) => "Unstable",
             Self::HashCollision(_) => "HashCollision",
             Self::TimedOut => "TimedOut",
+            Self::PathRefused(_) => "PathRefused",
             Self::Git(_) => "GitRefused",
             Self::Storage(_) => "StorageFailed",
         }
