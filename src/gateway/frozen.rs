@@ -173,7 +173,7 @@ mod tests {
     async fn only_the_right_bytes_are_a_policy() {
         let (map, hash) = map_of(&text());
         assert_eq!(code(map.clone(), &hash).await, None);
-        let mutations: [(&str, fn(&mut ConfigMap)); 5] = [
+        let mutations: [(&str, fn(&mut ConfigMap)); 6] = [
             ("edited", |map| {
                 map.data
                     .as_mut()
@@ -181,6 +181,18 @@ mod tests {
                     .get_mut(FROZEN_POLICY_KEY)
                     .unwrap()
                     .push(' ');
+            }),
+            ("another policy", |map| {
+                // Canonical and readable: nothing but its hash gives it away.
+                let other = text().replace(
+                    "\"git\":[]",
+                    "\"git\":[{\"addresses\":[],\"host\":\"evil.test\",\"port\":443}]",
+                );
+                assert!(other != text() && FrozenPolicy::parse(&other).is_ok());
+                map.data
+                    .as_mut()
+                    .unwrap()
+                    .insert(FROZEN_POLICY_KEY.to_owned(), other);
             }),
             ("no key", |map| map.data = None),
             ("mutable", |map| map.immutable = None),
