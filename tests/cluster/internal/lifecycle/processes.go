@@ -36,7 +36,7 @@ func (c *Cluster) startAll(ctx context.Context, s *state, built build.Built) err
 	if err := c.wait(ctx, s, "the API server", 2*time.Minute, client.Ready); err != nil {
 		return err
 	}
-	for _, next := range []node.Process{node.ControllerManager(c.Layout), node.Scheduler(c.Layout), node.Proxy(c.Layout)} {
+	for _, next := range []node.Process{node.ControllerManager(c.Layout), node.Scheduler(c.Layout)} {
 		if err := c.spawn(s, next); err != nil {
 			return err
 		}
@@ -54,6 +54,10 @@ func (c *Cluster) startAll(ctx context.Context, s *state, built build.Built) err
 		return err
 	}
 	if err := c.wait(ctx, s, "the node", 2*time.Minute, client.NodeReady); err != nil {
+		return err
+	}
+	// After the node has joined: kube-proxy waits 30 s for it, then guesses an address, and ends when that was wrong.
+	if err := c.spawn(s, node.Proxy(c.Layout)); err != nil {
 		return err
 	}
 	return c.wait(ctx, s, "DNS", 2*time.Minute, client.DNSReady)
