@@ -15,6 +15,7 @@ runner: {image: {repository: cofferdam.test/cofferdam-runner, tag: dev, pullPoli
 clusterCIDRs: [10.244.0.0/16, 10.96.0.0/16, 10.10.0.0/24]
 clusterDNS: [10.96.0.10]
 publicProbes: ["203.0.113.66:443"]
+apiServer: {cidrs: [10.96.0.1/32, 10.10.0.1/32]}
 gateway: {replicas: 1}
 archive: {storage: {className: local-static, size: 1Gi}}
 trustedCA: |
