@@ -139,17 +139,17 @@ async fn the_sandbox_reaches_nothing_but_what_policy_names() {
     assert!(outcome(&lines, "connect allowed host").contains(" 200"));
     assert_eq!(outcome(&lines, "tls same name"), "reached");
     for (name, code) in [
-        ("connect denied host", "HostDenied"),
-        ("connect denied port", "PortDenied"),
-        ("connect git host", "HostDenied"),
+        ("connect denied host", "HostNotAllowed"),
+        ("connect denied port", "PortNotAllowed"),
+        ("connect git host", "HostNotAllowed"),
         ("connect address literal", "HostInvalid"),
         ("connect decimal literal", "HostInvalid"),
         ("connect bracketed literal", "HostInvalid"),
-        ("connect api server", "HostDenied"),
-        ("connect archive", "HostDenied"),
+        ("connect api server", "HostNotAllowed"),
+        ("connect archive", "HostNotAllowed"),
         ("connect gateway itself", "HostInvalid"),
         ("connect metadata", "HostInvalid"),
-        ("own token", "HostDenied"),
+        ("own token", "HostNotAllowed"),
     ] {
         assert!(
             outcome(&lines, name).ends_with(code),

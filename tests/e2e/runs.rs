@@ -164,10 +164,10 @@ async fn an_allowed_host_answers_through_the_gateway_and_a_denied_one_does_not()
     let result = run.added("result").await;
     assert_eq!(result[0], "https://allowed.internet.test/ 200");
     assert_eq!(result[1], "http://allowed.internet.test/ 200");
-    assert!(result[2].contains("HostDenied"), "{result:?}");
+    assert!(result[2].contains("HostNotAllowed"), "{result:?}");
     let usage = status.usage.expect("counters");
     assert!(usage.requests >= 2 && usage.denied_requests >= 1, "{usage:?}");
-    assert_eq!(status.last_denied[0].code, "HostDenied");
+    assert_eq!(status.last_denied[0].code, "HostNotAllowed");
     assert_eq!(status.last_denied[0].host, "denied.internet.test:443");
     space.close().await;
 }
