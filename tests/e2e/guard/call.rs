@@ -66,6 +66,8 @@ impl Who {
 pub enum Meets {
     /// It is refused by this guard.
     Guard(&'static str),
+    /// It is refused by either of these guards: which of two the API server names first is its own affair.
+    EitherGuard(&'static str, &'static str),
     /// It succeeds.
     Nothing,
     /// No guard; it fails for a reason of its own, such as a pod without a node.
@@ -165,6 +167,7 @@ pub async fn wrong(cases: Vec<Case>) -> Vec<String> {
         };
         let right = match meets {
             Meets::Guard(name) => refused_by(&format!("{name}'")),
+            Meets::EitherGuard(one, other) => [one, other].iter().any(|name| refused_by(&format!("{name}'"))),
             Meets::Nothing => answer.is_ok(),
             Meets::NoGuard => answer.is_err() && !refused_by(""),
         };

@@ -6,7 +6,7 @@ use super::objects::{allow_dns, ordinary_pod, sandbox_account, sandbox_job, sand
 use super::{Call, Case, Meets, Who, World, check};
 use crate::harness::OPERATOR_NAMESPACE;
 
-use Meets::{Guard, NoGuard, Nothing};
+use Meets::{EitherGuard, Guard, NoGuard, Nothing};
 use Who::{Admin, Controller};
 
 const NAME: &str = "agr-mine-0b7c9f3e";
@@ -81,7 +81,12 @@ async fn the_controller_makes_sandboxes_and_nothing_else() {
             Call::create(&pods, unowned.clone()),
             Nothing,
         ),
-        Case("a pod", Controller, Call::post(&pods, unowned), Guard("pods")),
+        Case(
+            "a pod",
+            Controller,
+            Call::post(&pods, unowned),
+            EitherGuard("pods", "controller-names"),
+        ),
         Case(
             "an ordinary pod, dry",
             Controller,
