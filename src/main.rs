@@ -44,10 +44,10 @@ fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match cli.role {
-            Role::Controller(args) => code(controller::run(*args).await),
-            Role::Gateway(args) => code(gateway::run(*args).await),
-            Role::Archive(args) => code(archive::run(*args).await),
-            Role::Runner(args) => code(runner::run(args).await),
+            Role::Controller(args) => code(Box::pin(controller::run(*args)).await),
+            Role::Gateway(args) => code(Box::pin(gateway::run(*args)).await),
+            Role::Archive(args) => code(Box::pin(archive::run(*args)).await),
+            Role::Runner(args) => code(Box::pin(runner::run(args)).await),
         }
     })
 }

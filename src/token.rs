@@ -409,12 +409,14 @@ mod tests {
         assert_eq!(identity.pod.unwrap().uid, "pod-uid-1");
     }
 
+    type Mutation = (&'static str, fn(&mut serde_json::Value));
+
     #[tokio::test]
     async fn every_claim_is_judged() {
         let issuer = Issuer::new("key-1");
         let verifier = Verifier::new(FixedKeys::of(&issuer));
         let good = claims("cofferdam-egress", "team-a", "cofferdam-sandbox", POD);
-        let mutations: [(&str, fn(&mut serde_json::Value)); 9] = [
+        let mutations: [Mutation; 9] = [
             ("audience", |c| c["aud"] = json!(["cofferdam-collect"])),
             ("two audiences", |c| c["aud"] = json!(["cofferdam-egress", "api"])),
             ("no audience", |c| c["aud"] = json!([])),
@@ -425,7 +427,7 @@ mod tests {
                 c.as_object_mut().unwrap().remove("exp");
             }),
             ("subject", |c| {
-                c["sub"] = json!("system:serviceaccount:team-b:cofferdam-sandbox")
+                c["sub"] = json!("system:serviceaccount:team-b:cofferdam-sandbox");
             }),
             ("not Kubernetes", |c| {
                 c.as_object_mut().unwrap().remove("kubernetes.io");

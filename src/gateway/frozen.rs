@@ -169,11 +169,13 @@ mod tests {
         policies.get(hash).await.err().map(|denial| denial.code)
     }
 
+    type Mutation = (&'static str, fn(&mut ConfigMap));
+
     #[tokio::test]
     async fn only_the_right_bytes_are_a_policy() {
         let (map, hash) = map_of(&text());
         assert_eq!(code(map.clone(), &hash).await, None);
-        let mutations: [(&str, fn(&mut ConfigMap)); 6] = [
+        let mutations: [Mutation; 6] = [
             ("edited", |map| {
                 map.data
                     .as_mut()
@@ -198,7 +200,7 @@ mod tests {
             ("mutable", |map| map.immutable = None),
             ("unlabelled", |map| map.metadata.labels = None),
             ("another name", |map| {
-                map.metadata.name = Some("policy-x".to_owned())
+                map.metadata.name = Some("policy-x".to_owned());
             }),
         ];
         for (name, mutate) in mutations {

@@ -156,7 +156,7 @@ mod tests {
             let now = start + Duration::from_millis(20 * number as u64);
             places.push(limits.enter("run-1", now).unwrap());
         }
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         assert!(limits.enter("run-1", later).is_err());
         assert!(limits.enter("run-2", later).is_ok());
         places.pop();

@@ -295,8 +295,8 @@ pub(crate) mod testing {
             },
             "status": {
                 "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
-                "initContainerStatuses": [status("prepare", json!({"terminated": {"exitCode": 0}}))],
-                "containerStatuses": [status("agent", json!({"running": {"startedAt": "2026-11-23T10:00:00Z"}}))],
+                "initContainerStatuses": [status("prepare", &json!({"terminated": {"exitCode": 0}}))],
+                "containerStatuses": [status("agent", &json!({"running": {"startedAt": "2026-11-23T10:00:00Z"}}))],
             },
         }))
         .unwrap();
@@ -306,7 +306,7 @@ pub(crate) mod testing {
         pod
     }
 
-    pub(crate) fn status(name: &str, state: serde_json::Value) -> serde_json::Value {
+    pub(crate) fn status(name: &str, state: &serde_json::Value) -> serde_json::Value {
         json!({"name": name, "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state})
     }
 
@@ -314,7 +314,7 @@ pub(crate) mod testing {
     pub(crate) fn preparing(mut pod: Pod) -> Pod {
         let status = pod.status.as_mut().unwrap();
         status.init_container_statuses = Some(vec![
-            serde_json::from_value(self::status("prepare", json!({"running": {}}))).unwrap(),
+            serde_json::from_value(self::status("prepare", &json!({"running": {}}))).unwrap(),
         ]);
         status.container_statuses = None;
         pod
@@ -407,7 +407,7 @@ mod tests {
         pod.annotations_mut().insert(ANNOTATION_STOP.into(), "Cancelled".into());
     }, "RunEnded")]
     #[case::agent_ended(|pod: &mut Pod| {
-        let ended = status("agent", json!({"terminated": {"exitCode": 0}}));
+        let ended = status("agent", &json!({"terminated": {"exitCode": 0}}));
         pod.status.as_mut().unwrap().container_statuses = Some(vec![serde_json::from_value(ended).unwrap()]);
     }, "RunEnded")]
     fn egress_ends_with_each_of_its_conditions(#[case] mutate: Mutation, #[case] code: &str) {

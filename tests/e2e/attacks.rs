@@ -256,7 +256,7 @@ async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end() {
         .await
         .expect("the run can be deleted");
     let deleted = jiff::Timestamp::now();
-    eventually("the pod is gone", Duration::from_secs(120), || async {
+    eventually("the pod is gone", Duration::from_mins(2), || async {
         run.pod().await.is_none()
     })
     .await;

@@ -88,7 +88,7 @@ async fn deleting_a_run_removes_its_pod() {
         .delete(&run.name, &DeleteParams::default())
         .await
         .expect("the run can be deleted");
-    eventually("pods and Jobs are gone", Duration::from_secs(120), || async {
+    eventually("pods and Jobs are gone", Duration::from_mins(2), || async {
         run.jobs().await.is_empty() && run.pod().await.is_none()
     })
     .await;

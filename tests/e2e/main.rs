@@ -16,6 +16,7 @@ mod attacks;
 mod ends;
 mod guard;
 mod harness;
+mod hostile;
 mod refusals;
 mod runs;
 mod unenforced;

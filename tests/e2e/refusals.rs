@@ -94,7 +94,7 @@ async fn malformed_runs_are_refused_with_the_field_and_the_fix() {
     ];
     for (what, change, field) in cases {
         let mut spec = good();
-        merge(&mut spec, change.clone());
+        merge(&mut spec, change);
         let refusal = create_raw(&space, "bad", spec).await.expect_err(what).to_string();
         assert!(refusal.contains(field), "{what}: {refusal}");
     }
@@ -108,7 +108,7 @@ async fn malformed_runs_are_refused_with_the_field_and_the_fix() {
 async fn a_run_cannot_be_changed_after_it_was_made() {
     let space = Space::open_bare("immutable").await;
     let mut spec = good();
-    merge(&mut spec, json!({"suspend": true}));
+    merge(&mut spec, &json!({"suspend": true}));
     let run = space.run("fixed", spec).await;
     for change in [
         json!({"task": {"prompt": "something else"}}),

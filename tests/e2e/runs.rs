@@ -200,9 +200,9 @@ async fn a_finished_run_is_deleted_when_its_time_to_live_ends() {
         "task": {"prompt": "nothing"},
         "agent": {"image": BUSYBOX, "command": ["true"]},
     });
-    merge(&mut spec, json!({"ttlSecondsAfterFinished": 3}));
+    merge(&mut spec, &json!({"ttlSecondsAfterFinished": 3}));
     let run = space.run("brief", spec).await;
-    crate::harness::eventually("the run is gone", std::time::Duration::from_secs(120), || async {
+    crate::harness::eventually("the run is gone", std::time::Duration::from_mins(2), || async {
         space
             .api::<cofferdam::api::AgentRun>()
             .get_opt(&run.name)

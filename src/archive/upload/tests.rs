@@ -183,11 +183,12 @@ async fn only_one_upload_at_a_time_and_one_that_breaks_off_frees_the_place() {
     assert!(send(&store, &bytes, 4096).await.is_ok());
 }
 
+type Crash = fn(&Path);
+
 #[tokio::test]
 async fn a_crash_at_any_step_leaves_a_run_that_can_still_be_received() {
     let patch = b"patch of one\n".as_slice();
     let bytes = body(&manifest(&[("one", patch)]), patch);
-    type Crash = fn(&Path);
     let crashes: [(&str, Crash); 4] = [
         ("while staging", |run| {
             std::fs::create_dir_all(run.join(".tmp-patches")).unwrap();

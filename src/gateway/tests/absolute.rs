@@ -230,7 +230,7 @@ async fn a_stream_is_passed_on_as_it_comes_and_cut_when_the_run_ends() {
             let _ = stream
                 .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
                 .await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
         .await;
     let mut stream = fixture.open().await;

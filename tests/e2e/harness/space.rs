@@ -124,7 +124,7 @@ impl Space {
             "agent": {"image": image, "command": [interpreter, "/cofferdam/prompt"]},
             "repositories": [repository("work", "two-first", "ReadWrite")],
         });
-        merge(&mut spec, more);
+        merge(&mut spec, &more);
         self.run(name, spec).await
     }
 
@@ -135,7 +135,7 @@ impl Space {
             .delete(&self.name, &DeleteParams::default())
             .await
             .expect("the namespace is ours");
-        eventually("the namespace is gone", Duration::from_secs(120), || async {
+        eventually("the namespace is gone", Duration::from_mins(2), || async {
             namespaces.get_opt(&self.name).await.unwrap().is_none()
         })
         .await;
@@ -161,6 +161,6 @@ pub fn repository(name: &str, forge: &str, access: &str) -> Value {
 }
 
 /// Sets the top-level keys of `more` in `spec`; `null` removes one.
-pub fn merge(spec: &mut Value, more: Value) {
-    json_patch::merge(spec, &more);
+pub fn merge(spec: &mut Value, more: &Value) {
+    json_patch::merge(spec, more);
 }

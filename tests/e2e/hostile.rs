@@ -1,0 +1,161 @@
+//! Hostile work trees, made by an agent under gVisor: what the sidecar collects there equals, by digest, what the
+//! same walker collects from the same tree on plain Linux, where `tests/walker.rs` proves it exact.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use cofferdam::api::Reason;
+use cofferdam::runner::clone::{Transport, clone};
+use cofferdam::runner::collect::limits::Limits;
+use cofferdam::runner::collect::{Collection, collect};
+use cofferdam::runner::deadline::Deadline;
+use cofferdam::runner::work_tree;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{BUSYBOX, Run, Space, repository};
+
+const MAKE: &str = include_str!("../fixtures/hostile/make.sh");
+// Not here, because the sandbox does not let an agent make them: a hard link out of the tree (each work tree is a mount
+// of its own), a file of a terabyte, FIFOs and sockets. `tests/walker.rs` has them on plain Linux.
+
+/// What a command of the tree would print into the log of whichever of our containers ran it.
+const EXECUTED: &str = "a-command-of-the-tree-ran";
+
+/// What the corpus runs: `touch`, and then a line into the log of the container that ran it.
+fn marker() -> String {
+    format!("/tmp/marker && echo {EXECUTED} >/proc/1/fd/1")
+}
+
+fn name(kind: &str) -> String {
+    kind.replace('_', "-")
+}
+
+/// Starts a run with one repository for each kind, and has its agent make each tree hostile in its way.
+async fn run_with(space: &Space, run: &str, kinds: &[&str]) -> Run {
+    space.prompt(run, MAKE).await;
+    let repositories: Vec<Value> = kinds
+        .iter()
+        .map(|kind| repository(&name(kind), "hostile", "ReadWrite"))
+        .collect();
+    let script = format!(
+        "set -e; export MARKER='{}'; \
+         for kind in {}; do cd /workspace/$(echo $kind | tr _ -); sh /cofferdam/prompt $kind; done",
+        marker(),
+        kinds.join(" ")
+    );
+    let spec = json!({
+        "task": {"promptFrom": {"configMapKeyRef": {"name": run, "key": "prompt"}}},
+        "agent": {"image": BUSYBOX, "command": ["sh", "-c", script]},
+        "repositories": repositories,
+    });
+    space.run(run, spec).await
+}
+
+/// Digest of the patch that the walker makes of the same tree here.
+fn here(kind: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let (tree, pristine) = (
+        directory.path().join("tree"),
+        directory.path().join("pristine.git"),
+    );
+    std::fs::create_dir(&tree).unwrap();
+    let transport = Transport {
+        proxy: None,
+        certificates: None,
+        protocols: "file",
+    };
+    let deadline = Deadline::after(Duration::from_mins(1));
+    let state = std::env::var("COFFERDAM_STATE").unwrap_or_else(|_| "/var/tmp/cofferdam".into());
+    let forge = PathBuf::from(state).join("internet/git/hostile.git");
+    let cloned = clone(
+        &format!("file://{}", forge.display()),
+        None,
+        &pristine,
+        &transport,
+        &deadline,
+    )
+    .unwrap();
+    work_tree::make(
+        &pristine,
+        &tree,
+        "https://git.internet.test/hostile.git",
+        &cloned,
+        &deadline,
+    )
+    .unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hostile/make.sh");
+    let made = Command::new(script)
+        .arg(kind)
+        .current_dir(&tree)
+        .env("MARKER", marker())
+        .status();
+    assert!(made.unwrap().success(), "{kind}");
+    let collection = Collection {
+        pristine,
+        tree,
+        scratch: directory.path().join("scratch"),
+        live: false,
+    };
+    collect(&collection, &Limits::default(), &deadline)
+        .unwrap()
+        .facts
+        .digest
+}
+
+#[rstest]
+#[case::configuration("hostile-configuration", &["nothing", "nested_fsmonitor", "own_config", "own_hooks", "info_exclude", "index_garbage", "index_tampered", "no_git"])]
+#[case::attributes("hostile-attributes", &["attributes_filter", "attributes_encoding", "attributes_eol", "attributes_nodiff", "attributes_export", "gitignore_hides", "lfs_pointer", "ignored_files"])]
+#[case::links("hostile-links", &["symlinks_out", "symlink_loops", "symlink_for_directory", "symlink_for_file", "gitfile", "symlinked_git", "long_symlink", "hardlink_inside"])]
+#[case::repositories("hostile-repositories", &["submodule_touched", "submodule_removed", "submodule_to_file", "repository_inside", "gitmodules_evil", "alternates", "replaced_objects", "git_files_as_directories"])]
+#[case::files("hostile-files", &["odd_names", "file_to_directory", "directory_to_file", "modes", "renames", "binary", "empty_directories", "delete_all"])]
+#[tokio::test]
+async fn what_is_collected_under_gvisor_is_what_was_made(#[case] run_name: &str, #[case] kinds: &[&str]) {
+    let space = Space::open(run_name).await;
+    let run = run_with(&space, run_name, kinds).await;
+    let status = run.ends(Reason::Completed).await.status.unwrap();
+    let patches = status.outputs.expect("patches").patches;
+    for kind in kinds {
+        let patch = patches
+            .iter()
+            .find(|patch| patch.repository == name(kind))
+            .expect(kind);
+        assert_eq!(patch.digest, here(kind), "{kind}");
+    }
+    for container in ["prepare", "sidecar"] {
+        let printed = run.log(container).await;
+        assert!(
+            !printed.lines().any(|line| line.trim() == EXECUTED),
+            "{container} ran a command of a tree"
+        );
+    }
+    space.close().await;
+}
+
+#[rstest]
+#[case("upper_git", "DotGitAlias")]
+#[case("deep_nesting", "TooDeep")]
+#[case("long_path", "PathTooLong")]
+#[case("gitmodules_symlink", "SymlinkedGitFile")]
+#[tokio::test]
+async fn what_cannot_be_collected_is_refused_by_its_code(#[case] kind: &str, #[case] code: &str) {
+    let space = Space::open(&format!("refused-{}", name(kind))).await;
+    // The control stands beside it: an honest tree of the same run is collected.
+    let run = run_with(&space, "refused", &["nothing", kind]).await;
+    let status = run.ends(Reason::CollectFailed).await.status.unwrap();
+    let message = status.message.unwrap_or_default();
+    assert!(
+        message.contains(code) && message.contains(&name(kind)),
+        "{message}"
+    );
+    let patches = status.outputs.expect("the honest tree's patch").patches;
+    assert_eq!(
+        patches
+            .iter()
+            .map(|patch| patch.repository.as_str())
+            .collect::<Vec<_>>(),
+        ["nothing"]
+    );
+    space.close().await;
+}
