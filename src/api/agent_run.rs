@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::{Mode, default_ports};
 use super::status::AgentRunStatus;
 use super::{bounds, rules};
 
@@ -57,7 +58,11 @@ use super::{bounds, rules};
     validation = rules::immutable("task"),
     validation = rules::immutable("agent"),
     validation = rules::immutable("repositories"),
+    validation = rules::immutable("egress"),
     validation = rules::immutable("resources"),
+    validation = rules::immutable("schedulingProfile"),
+    validation = rules::immutable("requestedBy"),
+    validation = rules::immutable("onBehalfOf"),
     validation = rules::immutable("startTimeoutSeconds"),
     validation = rules::immutable("timeoutSeconds"),
     validation = rules::cancel_one_way()
@@ -78,6 +83,9 @@ pub struct AgentRunSpec {
         validation = rules::directories_unique()
     )]
     pub repositories: Vec<Repository>,
+    /// What the agent is to reach at most: it narrows what policies grant and never adds to it. Absent: all of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressAsk>,
     /// Resources of the agent's container. Absent: the policy's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
@@ -90,6 +98,20 @@ pub struct AgentRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
     pub timeout_seconds: Option<i32>,
+    /// How the pod is scheduled: a profile of the policy. Absent: the one named `default`, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("schedulingProfile"))]
+    pub scheduling_profile: Option<String>,
+    /// Who asked for the run. The API server refuses anyone else than the user who creates it, and where it serves
+    /// `MutatingAdmissionPolicy` v1 fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<Requester>,
+    /// For whom the requester says that it acts, such as the author of an issue. A claim that nobody checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::printable("onBehalfOf"))]
+    pub on_behalf_of: Option<String>,
     /// While true nothing is created. Can be set only before the run has started.
     #[serde(default)]
     pub suspend: bool,
@@ -100,6 +122,62 @@ pub struct AgentRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// Who asked for a run, in the words of the API server's authentication (`UserInfo`).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Requester {
+    /// Name of the user.
+    #[schemars(length(min = 1, max = 512))]
+    pub username: String,
+    /// The user's uid, where the authenticator knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub uid: Option<String>,
+    /// The user's groups, the first 64 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 512)))]
+    pub groups: Vec<String>,
+    /// Which of the user's credentials was used (`authentication.kubernetes.io/credential-id`), where it is known.
+    #[serde(default, rename = "credentialID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub credential_id: Option<String>,
+}
+
+/// What an agent is to reach at most.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = rules::allow_list_needs("rules"), validation = rules::deny_all_forbids("rules"))]
+pub struct EgressAsk {
+    /// Whether the agent is to reach anything.
+    pub mode: Mode,
+    /// What it is to reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    pub rules: Vec<EgressAskRule>,
+}
+
+/// Hosts that an agent is to reach. Addresses are granted by policies alone.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct EgressAskRule {
+    /// Name of the rule; records refer to it.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("name of a rule"))]
+    pub name: String,
+    /// Host names, exact or with `*` as the whole left-most label.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
+    #[x_kube(
+        merge_strategy = kube::core::cel::ListMerge::Set,
+        validation = rules::hosts(),
+        validation = rules::hosts_are_not_addresses()
+    )]
+    pub hosts: Vec<String>,
+    /// Ports; absent means 443.
+    #[serde(default = "default_ports")]
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65535)))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set)]
+    pub ports: Vec<i32>,
 }
 
 /// Name of a `SandboxPolicy` in the run's namespace.

@@ -16,7 +16,7 @@ pub struct PolicyLimits {
     /// Sandbox runtimes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeLimits>,
-    /// Images of agents.
+    /// Images of every container of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageLimits>,
     /// Repositories.
@@ -39,6 +39,38 @@ pub struct PolicyLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
     pub max_timeout_seconds: Option<i32>,
+    /// Ceiling of `ttlSecondsAfterFinished`; without one in any policy, 365 days.
+    #[serde(default, rename = "maxTTLSeconds", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub max_ttl_seconds: Option<i32>,
+    /// Runs of one namespace that may have a pod at a time; further ones wait, oldest first. Without one in any policy, 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_running: Option<i32>,
+    /// Whether a run that failed before its agent started may be tried again. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Whether a run must say who asked for it. Absent: it need not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<RequesterMode>,
+}
+
+/// Whether a run that failed before its agent's container started may be tried again: an agent itself never starts twice.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It may not.
+    Never,
+    /// It may, if the failure was the infrastructure's.
+    BeforeAgentStart,
+}
+
+/// Whether a run must carry `requestedBy`, which the API server checks against the user who creates it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequesterMode {
+    /// It need not.
+    Optional,
+    /// A run without it is refused.
+    Required,
 }
 
 /// `AllowList` allows what the list names, `DenyAll` nothing. Serializers drop empty lists, so an empty list says neither.
@@ -64,6 +96,47 @@ pub struct RuntimeLimits {
     /// What happens when the sandbox reaches its own node.
     #[serde(default)]
     pub node_reachability: NodeReachability,
+    /// Who chooses the uid of the containers. Absent in every policy: `Fixed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserMode>,
+    /// Whether the pod has a user namespace of its own. Absent in every policy: `Disabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_namespaces: Option<UserNamespaces>,
+    /// Whether `prepare` must find itself under gVisor's own kernel. Absent in every policy: `Unchecked`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandboxed_kernel: Option<SandboxedKernel>,
+}
+
+/// Who chooses the uid of a sandbox's containers. `Platform` only if every policy that says anything says so.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserMode {
+    /// Cofferdam: uid and gid 65532.
+    #[default]
+    Fixed,
+    /// The platform assigns one at admission; root is refused all the same.
+    Platform,
+}
+
+/// Whether a sandbox's pod has a user namespace of its own (`hostUsers: false`).
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserNamespaces {
+    /// It has none.
+    #[default]
+    Disabled,
+    /// It has one if every node that has the runtime's handler advertises them for it.
+    Preferred,
+    /// It has one; where no node advertises them the run ends `RuntimeUnavailable`.
+    Required,
+}
+
+/// Whether `prepare` looks for gVisor's own signature, so that a `RuntimeClass` with a misleading name is found out.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SandboxedKernel {
+    /// It does not look.
+    #[default]
+    Unchecked,
+    /// A kernel that is not gVisor's ends the run `RuntimeUnavailable` before anything is cloned.
+    Required,
 }
 
 /// What happens when the sandbox reaches its own node: `Denied` ends the run, `Tolerated` lets it go on and shows it
@@ -77,8 +150,9 @@ pub enum NodeReachability {
     Tolerated,
 }
 
-/// Images of agents.
+/// Images of every container of the pod: the agent's, and Cofferdam's own beside it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::allow_list_needs("allowed"), validation = rules::deny_all_forbids("allowed"))]
 pub struct ImageLimits {
     /// Whether anything is allowed.
@@ -91,6 +165,31 @@ pub struct ImageLimits {
         validation = rules::image_patterns()
     )]
     pub allowed: Vec<String>,
+    /// Whether every image must be named by its digest. Absent in every policy: `Record`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestMode>,
+    /// When images are pulled. Absent in every policy: Kubernetes' own rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_policy: Option<PullPolicy>,
+}
+
+/// Whether images must be named by digest. The digest that runs lands in the status either way.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DigestMode {
+    /// A tag will do.
+    #[default]
+    Record,
+    /// An image without `@sha256:…` is refused.
+    Required,
+}
+
+/// When images are pulled; if policies differ, `Always`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// At every start, which has the registry check that the node may have it.
+    Always,
+    /// Where the node does not have it.
+    IfNotPresent,
 }
 
 /// Repositories.
@@ -166,7 +265,7 @@ pub struct EgressRule {
     pub tls: TlsMode,
 }
 
-fn default_ports() -> Vec<i32> {
+pub(super) fn default_ports() -> Vec<i32> {
     vec![443]
 }
 

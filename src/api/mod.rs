@@ -7,23 +7,28 @@ pub mod env;
 pub mod limits;
 pub mod names;
 pub mod policies;
+pub mod policy_status;
 pub mod reason;
 mod rules;
+pub mod scheduling;
 pub mod status;
 
 pub use agent_run::{
-    Access, Agent, AgentRun, AgentRunSpec, Cancel, ConfigMapKeyRef, EnvVar, PolicyRef, PromptSource,
-    Repository, Resources, Task,
+    Access, Agent, AgentRun, AgentRunSpec, Cancel, ConfigMapKeyRef, EgressAsk, EgressAskRule, EnvVar, PolicyRef,
+    PromptSource, Repository, Requester, Resources, Task,
 };
 pub use limits::{
-    EgressLimits, EgressRule, ImageLimits, Mode, NodeReachability, PolicyLimits, RepositoryLimits,
-    RepositoryRule, RuntimeLimits, TlsMode,
+    DigestMode, EgressLimits, EgressRule, ImageLimits, Mode, NodeReachability, PolicyLimits, PullPolicy,
+    RepositoryLimits, RepositoryRule, RequesterMode, Retry, RuntimeLimits, SandboxedKernel, TlsMode, UserMode,
+    UserNamespaces,
 };
 pub use policies::{
-    ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,
+    ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec, SecretName,
 };
+pub use policy_status::SandboxPolicyStatus;
 pub use reason::{FailureClass, Reason};
+pub use scheduling::{Disruption, SchedulingProfile};
 pub use status::{
-    AgentRunStatus, DeniedRequest, Isolation, NodeIsolation, Outputs, PatchOutput, ResolvedPolicy,
+    AgentRunStatus, DeniedRequest, Isolation, NodeIsolation, Outputs, PatchOutput, ResolvedImage, ResolvedPolicy,
     ResolvedRepository, ResolvedRun, Snapshot, Usage, WorkloadRef,
 };

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::agent_run::Resources;
 use super::limits::PolicyLimits;
+use super::policy_status::SandboxPolicyStatus;
+use super::scheduling::SchedulingProfile;
 use super::{bounds, rules};
 
 /// What runs of one namespace that name this policy may have.
@@ -19,6 +21,7 @@ use super::{bounds, rules};
     shortname = "sbp",
     category = "cofferdam",
     namespaced,
+    status = "SandboxPolicyStatus",
     derive = "PartialEq",
     validation = rules::named_by_label("runs and records refer to it: choose another name"),
     printcolumn(
@@ -33,6 +36,11 @@ use super::{bounds, rules};
         json_path = ".spec.limits.repositories.mode"
     ),
     printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +50,25 @@ pub struct SandboxPolicySpec {
     /// What a run gets where it asks for nothing; met with every ceiling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<SandboxPolicyDefaults>,
+    /// Where and how pods are scheduled; a run names one of these. One named `default` is for runs that name none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    pub scheduling: Vec<SchedulingProfile>,
+    /// Secrets of this namespace with which images are pulled; no container sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    pub image_pull_secrets: Vec<SecretName>,
+}
+
+/// A Secret of the policy's namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretName {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::subdomain("imagePullSecrets[].name"))]
+    pub name: String,
 }
 
 /// What a run gets where it asks for nothing.

@@ -47,6 +47,14 @@ pub(super) fn label(field: &str) -> Rule {
     )
 }
 
+/// A text for people, on one line.
+pub(super) fn printable(field: &str) -> Rule {
+    rule(
+        "!self.matches('[[:cntrl:]]')",
+        format!("{field} must be one line without control characters"),
+    )
+}
+
 /// A string that is a DNS subdomain.
 pub(super) fn subdomain(field: &str) -> Rule {
     rule(

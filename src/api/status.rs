@@ -12,7 +12,7 @@ pub struct AgentRunStatus {
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// For people: Pending, Suspended, Starting, Running, Succeeded, Failed. Programs read `conditions`.
+    /// For people: Pending, Queued, Suspended, Starting, Running, Succeeded, Failed. Programs read `conditions`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// Why the run is where it is; at the end one of the terminal reasons.
@@ -24,6 +24,9 @@ pub struct AgentRunStatus {
     /// Who has to act on a failure: Agent, Infrastructure, Policy or User.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_class: Option<String>,
+    /// Which attempt this is, from 1; above 1 only where policy lets a run be tried again before its agent starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<i32>,
     /// The workload that carries the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadRef>,
@@ -39,7 +42,7 @@ pub struct AgentRunStatus {
     /// Exit code of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Ready, Reconciling and Stalled (only when true), Complete, Failed, Admitted, Isolated.
+    /// Ready, Reconciling and Stalled (only when true), Complete, Failed, Admitted, Isolated, `RequesterKnown`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
@@ -79,6 +82,11 @@ pub struct WorkloadRef {
 pub struct ResolvedRun {
     /// The agent's image as asked for.
     pub image: String,
+    /// What ran: the image of each container as the node pulled it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    pub images: Vec<ResolvedImage>,
     /// `RuntimeClass` of the pod.
     pub runtime_class_name: String,
     /// Commit of each repository.
@@ -93,6 +101,15 @@ pub struct ResolvedRun {
     pub policies: Vec<ResolvedPolicy>,
     /// Hash of the frozen policy.
     pub policy_hash: String,
+}
+
+/// The image of a container.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedImage {
+    /// Name of the container.
+    pub name: String,
+    /// The image as the node names it, with the digest of what runs.
+    pub digest: String,
 }
 
 /// Commit of a repository.

@@ -15,6 +15,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::fence::foreign;
 use crate::api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
 
 /// A resource that may be malformed: one broken object must not stop the watch of all.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -146,12 +147,15 @@ impl Stores {
             .collect()
     }
 
-    /// Names of the runtime classes that exist.
-    pub fn runtime_classes(&self) -> Vec<String> {
+    /// The runtime classes that exist.
+    pub fn runtime_classes(&self) -> Vec<RuntimeClassFact> {
         self.runtime_classes
             .state()
             .iter()
-            .map(|class| class.name_any())
+            .map(|class| RuntimeClassFact {
+                name: class.name_any(),
+                user_namespaces: UserNamespaceSupport::Nowhere,
+            })
             .collect()
     }
 

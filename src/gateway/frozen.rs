@@ -159,6 +159,7 @@ mod tests {
         FrozenPolicy {
             schema_version: crate::policy::frozen::SCHEMA_VERSION,
             layers: Vec::new(),
+            ask: None,
             git: Vec::new(),
         }
         .to_json()

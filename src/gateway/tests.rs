@@ -44,7 +44,8 @@ struct Fixture {
 fn policy() -> FrozenPolicy {
     FrozenPolicy {
         schema_version: SCHEMA_VERSION,
-        layers: vec![EgressLayer {
+        ask: None,
+        layers: vec![Arc::new(EgressLayer {
             kind: LayerKind::SandboxPolicy,
             name: "default".to_owned(),
             mode: Mode::AllowList,
@@ -55,7 +56,7 @@ fn policy() -> FrozenPolicy {
                 ports: vec![80, 443],
                 tls: TlsMode::Tunnel,
             }],
-        }],
+        })],
         git: vec![GitHost {
             host: GIT.parse().unwrap(),
             port: 443,

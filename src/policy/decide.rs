@@ -1,22 +1,35 @@
 //! Whether a run may start, and with what: one pure function for everyone who has to know.
+//!
+//! [`weigh`] judges every dimension; [`Weighed::admit`] takes the first refusal, and [`super::findings`] shows all
+//! that was judged. So the controller and `explain` cannot disagree.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
-use super::egress::EgressLayer;
+use super::egress::{EgressAsk, EgressLayer};
 use super::frozen::{FrozenPolicy, SCHEMA_VERSION};
-use super::image::{ImagePattern, ImageReference};
-use super::layers::{Layers, Opinions};
-use super::meet::{Denial, meet};
-use super::{repositories, resources, runtime, times};
+use super::image::ImageReference;
+use super::images::Container;
+use super::layers::Layers;
+use super::meet::strictest;
+use super::repositories::Granted;
+use super::runtime::{Runtime, RuntimeClassFact};
+use super::source::Met;
+use super::times::Times;
+use super::{asks, images, repositories, resources, runtime, times};
 use crate::api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use crate::api::{
-    AgentRun, ClusterSandboxPolicy, NodeReachability, Reason, ResolvedPolicy, Resources, SandboxPolicy,
+    AgentRun, ClusterSandboxPolicy, NodeReachability, PullPolicy, Reason, RequesterMode, ResolvedPolicy, Resources,
+    Retry, SandboxPolicy, SandboxedKernel, SchedulingProfile, UserMode,
 };
 
 pub use super::refusal::{Layer, LayerKind, Refusal};
 pub use super::repositories::AdmittedRepository;
+
+/// Runs of a namespace that may have a pod at a time, where no policy names fewer.
+pub const MAX_RUNNING: i32 = 1000;
 
 /// Everything that a decision rests on.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +42,10 @@ pub struct Request<'a> {
     pub policy: Option<&'a SandboxPolicy>,
     /// All cluster policies; those whose selector does not match are left out here.
     pub cluster_policies: &'a [ClusterSandboxPolicy],
-    /// Names of the `RuntimeClass`es that exist.
-    pub runtime_classes: &'a [String],
+    /// The `RuntimeClass`es that exist.
+    pub runtime_classes: &'a [RuntimeClassFact],
+    /// Image of Cofferdam's own containers in the pod.
+    pub runner_image: &'a str,
 }
 
 /// What an admitted run gets.
@@ -44,6 +59,16 @@ pub struct Admitted {
     pub runtime_class: String,
     /// Whether the run goes on where the sandbox reaches its own node.
     pub node_reachability: NodeReachability,
+    /// Who chooses the uid of the containers.
+    pub user: UserMode,
+    /// Whether the pod has a user namespace of its own.
+    pub user_namespace: bool,
+    /// Whether `prepare` looks for gVisor's signature.
+    pub sandboxed_kernel: SandboxedKernel,
+    /// When images are pulled; absent: Kubernetes' own rule.
+    pub pull_policy: Option<PullPolicy>,
+    /// Secrets of the run's namespace with which images are pulled.
+    pub image_pull_secrets: Vec<String>,
     /// Requests and limits of the agent's container for cpu, memory and ephemeral-storage.
     pub resources: Resources,
     /// From admission to the agent's start.
@@ -52,44 +77,156 @@ pub struct Admitted {
     pub timeout_seconds: i32,
     /// From the run's end to its deletion.
     pub ttl_seconds_after_finished: i32,
+    /// Runs of the namespace that may have a pod at a time.
+    pub max_running: i32,
+    /// Whether the run may be tried again before its agent starts.
+    pub retry: Retry,
+    /// How the pod is scheduled; absent: as every other.
+    pub scheduling: Option<SchedulingProfile>,
     /// What to clone.
     pub repositories: Vec<AdmittedRepository>,
+}
+
+/// Every dimension of a run, judged.
+#[derive(Clone, Debug)]
+pub struct Weighed {
+    /// Whether the run must say who asks.
+    pub requester: Result<Met<RequesterMode>, Refusal>,
+    /// What isolates it.
+    pub runtime: Result<Runtime, Refusal>,
+    /// The image of each container.
+    pub images: Vec<(Container, Result<Met<ImageReference>, Refusal>)>,
+    /// When images are pulled.
+    pub pull_policy: Met<Option<PullPolicy>>,
+    /// Each repository, in the run's order.
+    pub repositories: Vec<(String, Result<Granted, Refusal>)>,
+    /// What the layers say of egress.
+    pub egress: Vec<Arc<EgressLayer>>,
+    /// What the run asks of it.
+    pub ask: Result<Option<EgressAsk>, Refusal>,
+    /// Its times.
+    pub times: Times,
+    /// Its resources.
+    pub resources: Result<resources::Decided, Refusal>,
+    /// How its pod is scheduled.
+    pub scheduling: Result<Met<Option<SchedulingProfile>>, Refusal>,
+    /// Runs of its namespace that may have a pod at a time.
+    pub max_running: Met<i32>,
+    /// Whether it may be tried again.
+    pub retry: Met<Retry>,
+    policies: Vec<ResolvedPolicy>,
+    image_pull_secrets: Vec<String>,
 }
 
 /// Decides about a run.
 ///
 /// # Errors
-/// The first refusal, in the order policy, runtime, image, repositories, times, resources. It does not depend on
-/// the order in which cluster policies were listed.
+/// The first refusal, in the order policy, requester, runtime, images, repositories, egress, times, resources,
+/// scheduling. It does not depend on the order in which cluster policies were listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
-    let spec = &request.run.spec;
+    weigh(request)?.admit()
+}
+
+/// Judges every dimension.
+///
+/// # Errors
+/// There is no policy to judge by, or one that cannot be read.
+pub fn weigh(request: &Request<'_>) -> Result<Weighed, Refusal> {
     let policy = find_policy(request)?;
     let layers = Layers::read(request.namespace_labels, request.cluster_policies, policy)?;
-    let opinions = layers.opinions.as_slice();
-    let runtime = runtime::decide(opinions, request.runtime_classes)?;
-    decide_image(&spec.agent.image, opinions)?;
-    let granted = spec
-        .repositories
-        .iter()
-        .map(|repository| repositories::decide(repository, opinions))
-        .collect::<Result<Vec<_>, _>>()?;
-    let times = times::decide(spec, policy.spec.defaults.as_ref(), opinions)?;
-    let egress: Vec<EgressLayer> = opinions.iter().filter_map(|layer| layer.egress.clone()).collect();
-    Ok(Admitted {
-        frozen: FrozenPolicy {
-            schema_version: SCHEMA_VERSION,
-            layers: egress,
-            git: repositories::git_hosts(&granted),
-        },
-        runtime_class: runtime.class,
-        node_reachability: runtime.node_reachability,
-        resources: resources::decide(spec.resources.as_ref(), policy, opinions)?,
-        start_timeout_seconds: times.start_timeout_seconds,
-        timeout_seconds: times.timeout_seconds,
-        ttl_seconds_after_finished: times.ttl_seconds_after_finished,
-        repositories: granted.into_iter().map(|granted| granted.repository).collect(),
-        policies: layers.resolved,
-    })
+    Ok(weigh_under(request, policy, layers))
+}
+
+/// Judges every dimension by layers that were read before.
+pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: Layers) -> Weighed {
+    let spec = &request.run.spec;
+    let Layers { opinions, resolved } = layers;
+    let images = [
+        (Container::Agent, spec.agent.image.as_str()),
+        (Container::Runner, request.runner_image),
+    ];
+    let repositories = spec.repositories.iter().map(|repository| {
+        let decided = repositories::decide(repository, &opinions);
+        (repository.name.clone(), decided)
+    });
+    Weighed {
+        requester: asks::requester(spec, &opinions),
+        runtime: runtime::decide(&opinions, request.runtime_classes),
+        images: images
+            .map(|(container, image)| (container, images::decide(container, image, &opinions)))
+            .into(),
+        pull_policy: images::pull_policy(&opinions),
+        repositories: repositories.collect(),
+        egress: opinions.iter().filter_map(|layer| layer.egress.clone()).collect(),
+        ask: asks::egress(spec),
+        times: times::decide(spec, policy.spec.defaults.as_ref(), &opinions),
+        resources: resources::decide(spec.resources.as_ref(), policy, &opinions),
+        scheduling: asks::scheduling(spec, policy, &opinions),
+        max_running: strictest(
+            &opinions,
+            "limits.maxRunning",
+            |layer| layer.max_running,
+            std::cmp::Reverse,
+            MAX_RUNNING,
+        ),
+        retry: strictest(
+            &opinions,
+            "limits.retry",
+            |layer| layer.retry,
+            |word| word == Retry::Never,
+            Retry::Never,
+        ),
+        policies: resolved,
+        image_pull_secrets: policy
+            .spec
+            .image_pull_secrets
+            .iter()
+            .map(|secret| secret.name.clone())
+            .collect(),
+    }
+}
+
+impl Weighed {
+    /// What the run gets.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn admit(self) -> Result<Admitted, Refusal> {
+        self.requester?;
+        let runtime = self.runtime?;
+        for (_, image) in self.images {
+            image?;
+        }
+        let granted = self
+            .repositories
+            .into_iter()
+            .map(|(_, granted)| granted)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Admitted {
+            frozen: FrozenPolicy {
+                schema_version: SCHEMA_VERSION,
+                layers: self.egress,
+                ask: self.ask?,
+                git: repositories::git_hosts(&granted),
+            },
+            runtime_class: runtime.class.value,
+            node_reachability: runtime.node_reachability.value,
+            user: runtime.user.value,
+            user_namespace: runtime.user_namespace.value,
+            sandboxed_kernel: runtime.sandboxed_kernel.value,
+            pull_policy: self.pull_policy.value,
+            image_pull_secrets: self.image_pull_secrets,
+            start_timeout_seconds: self.times.start_timeout_seconds?.value,
+            timeout_seconds: self.times.timeout_seconds?.value,
+            ttl_seconds_after_finished: self.times.ttl_seconds_after_finished?.value,
+            resources: self.resources?.resources,
+            scheduling: self.scheduling?.value,
+            max_running: self.max_running.value,
+            retry: self.retry.value,
+            repositories: granted.into_iter().map(|granted| granted.repository).collect(),
+            policies: self.policies,
+        })
+    }
 }
 
 /// The policy that the run names, in a namespace that has opted in.
@@ -145,43 +282,6 @@ pub(super) fn silence(reason: Reason, field: &str, rule: &str, offered: &str) ->
             "ask whoever owns the policies to set {rule} in the SandboxPolicy or in a ClusterSandboxPolicy"
         ),
     }
-}
-
-fn decide_image(offered: &str, layers: &[Opinions]) -> Result<(), Refusal> {
-    const FIELD: &str = "spec.agent.image";
-    const RULE: &str = "limits.images";
-    let refusal = |layer: Option<&Layer>, allowed, why: String, help: String| Refusal {
-        reason: Reason::ImageDenied,
-        layer: layer.cloned(),
-        field: FIELD.to_owned(),
-        rule: layer.map(|_| format!("{RULE}.allowed")),
-        offered: offered.to_owned(),
-        allowed,
-        why,
-        help,
-    };
-    let image = ImageReference::parse(offered).map_err(|error| {
-        let help = "write registry/repository:tag or registry/repository@sha256:…".to_owned();
-        refusal(None, Vec::new(), error.to_string(), help)
-    })?;
-    let met = meet(layers, |layer| {
-        let patterns = layer.images.as_ref()?;
-        Some(if patterns.iter().any(|pattern| pattern.matches(&image)) {
-            Ok(())
-        } else {
-            let allowed = patterns.iter().map(ImagePattern::to_string).collect::<Vec<_>>();
-            Err(refusal(
-                Some(&layer.layer),
-                allowed,
-                nothing_matches(patterns.len(), &image),
-                ask_owner(&layer.layer),
-            ))
-        })
-    });
-    met.map(drop).map_err(|denial| match denial {
-        Denial::Objection(refusal) => refusal,
-        Denial::Silence => silence(Reason::ImageDenied, FIELD, RULE, offered),
-    })
 }
 
 pub(super) fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> String {

@@ -1,5 +1,6 @@
 //! What the agent may reach: one decision for one host and port.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -20,6 +21,8 @@ pub const EGRESS_DENIED: &str = "EgressDenied";
 pub const HOST_NOT_ALLOWED: &str = "HostNotAllowed";
 /// A layer has a rule for the host, but not for the port.
 pub const PORT_NOT_ALLOWED: &str = "PortNotAllowed";
+/// The run itself asked for less.
+pub const NOT_ASKED_FOR: &str = "NotAskedFor";
 /// `prepare` asked for something else than the host of an admitted repository.
 pub const NOT_A_REPOSITORY_HOST: &str = "NotARepositoryHost";
 
@@ -51,6 +54,42 @@ pub struct EgressRule {
     pub ports: Vec<u16>,
     /// How TLS is treated.
     pub tls: TlsMode,
+}
+
+/// What the run itself asks for. It is no layer: it can only take away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EgressAsk {
+    /// Whether the agent is to reach anything.
+    pub mode: Mode,
+    /// What it is to reach. Sorted and without duplicates.
+    pub rules: Vec<EgressAskRule>,
+}
+
+/// Hosts that the agent is to reach.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EgressAskRule {
+    /// Name of the rule.
+    pub name: String,
+    /// Hosts.
+    pub hosts: Vec<HostPattern>,
+    /// Ports.
+    pub ports: Vec<u16>,
+}
+
+impl EgressAsk {
+    /// The name of the rule that asks for it.
+    fn word(&self, host: &Host, port: u16) -> Option<&str> {
+        let is_meant = |rule: &&EgressAskRule| {
+            rule.ports.contains(&port) && rule.hosts.iter().any(|pattern| pattern.matches(host))
+        };
+        let rules = match self.mode {
+            Mode::DenyAll => &[][..],
+            Mode::AllowList => &self.rules,
+        };
+        rules.iter().find(is_meant).map(|rule| rule.name.as_str())
+    }
 }
 
 /// The answer for one host and port.
@@ -89,11 +128,28 @@ impl Egress {
     }
 }
 
-/// Meets what all layers say of `host` and `port`.
-pub(super) fn decide(layers: &[EgressLayer], host: &Host, port: u16) -> Egress {
-    match meet(layers, |layer| Some(layer.word(host, port))) {
+/// Meets what all layers say of `host` and `port`, then takes away what the run does not ask for.
+pub fn decide<L: Borrow<EgressLayer>>(
+    layers: &[L],
+    ask: Option<&EgressAsk>,
+    host: &Host,
+    port: u16,
+) -> Egress {
+    match meet(layers, |layer| Some(layer.borrow().word(host, port))) {
         Ok(grants) => {
-            let (rules, addresses) = grants.into_iter().unzip();
+            let (mut rules, addresses): (Vec<String>, _) = grants.into_iter().unzip();
+            match ask.map(|ask| ask.word(host, port)) {
+                None => {}
+                Some(Some(rule)) => rules.push(format!("AgentRun/spec.egress/{rule}")),
+                Some(None) => {
+                    return Egress::Denied {
+                        code: NOT_ASKED_FOR,
+                        message: format!(
+                            "{host}:{port} is denied: policies would grant it, but spec.egress of the run does not name it"
+                        ),
+                    };
+                }
+            }
             Egress::Allowed { rules, addresses }
         }
         Err(Denial::Silence) => Egress::Denied {
@@ -207,7 +263,7 @@ mod tests {
     }
 
     fn ask(layers: &[EgressLayer], host: &str, port: u16) -> Egress {
-        decide(layers, &Host::parse(host).unwrap(), port)
+        decide(layers, None, &Host::parse(host).unwrap(), port)
     }
 
     fn code(egress: &Egress) -> &'static str {

@@ -3,6 +3,8 @@
 //! The document is canonical JSON and named by its hash, so that equal policies are one object and no other bytes
 //! can pass for it. A reader that does not know a field or the schema version refuses the whole document.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +12,10 @@ use super::egress::{self, NOT_A_REPOSITORY_HOST};
 use super::host::Host;
 use crate::api::names::short_hash;
 
-pub use super::egress::{Egress, EgressLayer, EgressRule};
+pub use super::egress::{Egress, EgressAsk, EgressAskRule, EgressLayer, EgressRule};
 
-/// Version of the document. Any change of meaning, not only of shape, makes a new one.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of the document. Any change of meaning, not only of shape, makes a new one. 2: the run's own `ask`.
+pub const SCHEMA_VERSION: u32 = 2;
 /// Longest document in bytes that is read: a ConfigMap holds 1 MiB.
 const DOCUMENT_LIMIT: usize = 1024 * 1024;
 
@@ -24,7 +26,10 @@ pub struct FrozenPolicy {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
     /// Every policy that has an opinion on egress.
-    pub layers: Vec<EgressLayer>,
+    pub layers: Vec<Arc<EgressLayer>>,
+    /// What the run itself asks to reach at most; absent: all that the layers grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<EgressAsk>,
     /// Hosts of the admitted repositories, open to `prepare` alone.
     pub git: Vec<GitHost>,
 }
@@ -74,6 +79,16 @@ impl FrozenPolicy {
             .unwrap_or_default()
     }
 
+    /// What layers come to for a run that asks for nothing and clones nothing.
+    pub fn of_layers(layers: Vec<Arc<EgressLayer>>) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            layers,
+            ask: None,
+            git: Vec::new(),
+        }
+    }
+
     /// Name of this policy: all 256 bits of its SHA-256 in base32.
     pub fn hash(&self) -> String {
         short_hash(self.to_json().as_bytes())
@@ -102,7 +117,7 @@ impl FrozenPolicy {
 
     /// Whether the agent may reach `host` at `port`.
     pub fn agent_egress(&self, host: &Host, port: u16) -> Egress {
-        egress::decide(&self.layers, host, port)
+        egress::decide(&self.layers, self.ask.as_ref(), host, port)
     }
 
     /// Whether `prepare` may reach `host` at `port`: only admitted repositories' hosts.
@@ -132,7 +147,8 @@ mod tests {
     fn policy() -> FrozenPolicy {
         FrozenPolicy {
             schema_version: SCHEMA_VERSION,
-            layers: vec![EgressLayer {
+            ask: None,
+            layers: vec![Arc::new(EgressLayer {
                 kind: LayerKind::SandboxPolicy,
                 name: "default".into(),
                 mode: Mode::AllowList,
@@ -146,7 +162,7 @@ mod tests {
                     ports: vec![443],
                     tls: TlsMode::Tunnel,
                 }],
-            }],
+            })],
             git: vec![GitHost {
                 host: "git.example.net".parse().unwrap(),
                 port: 8443,
@@ -169,9 +185,9 @@ mod tests {
     #[rstest]
     #[case::unknown_field(r#""git":"#, r#""also":1,"git":"#, "unknown field `also`")]
     #[case::unknown_rule_field(r#""name":"model""#, r#""name":"model","paths":[]"#, "unknown field `paths`")]
-    #[case::missing_field(r#","schemaVersion":1"#, "", "missing field `schemaVersion`")]
-    #[case::other_version(r#""schemaVersion":1"#, r#""schemaVersion":2"#, "schema version 2")]
-    #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":2,"git":"#, "duplicate field")]
+    #[case::missing_field(r#","schemaVersion":2"#, "", "missing field `schemaVersion`")]
+    #[case::other_version(r#""schemaVersion":2"#, r#""schemaVersion":1"#, "schema version 1")]
+    #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":3,"git":"#, "duplicate field")]
     #[case::unknown_mode("AllowList", "AllowAll", "unknown variant `AllowAll`")]
     #[case::unknown_tls("Tunnel", "Inspect", "unknown variant `Inspect`")]
     #[case::unknown_kind("SandboxPolicy", "AgentRun", "unknown variant `AgentRun`")]

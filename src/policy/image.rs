@@ -191,6 +191,14 @@ impl ImageReference {
             version,
         })
     }
+
+    /// The digest, if the image is named by one.
+    pub fn digest(&self) -> Option<&str> {
+        match &self.version {
+            Version::Digest(digest) => Some(digest),
+            Version::Tag(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for ImageReference {

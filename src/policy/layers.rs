@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use kube::ResourceExt as _;
@@ -15,8 +16,8 @@ use super::refusal::{Layer, LayerKind, Refusal};
 use super::repository::RepositoryPattern;
 use super::resources::Kind;
 use crate::api::{
-    ClusterSandboxPolicy, EgressLimits, ImageLimits, Mode, PolicyLimits, Reason, RepositoryLimits,
-    ResolvedPolicy, RuntimeLimits, SandboxPolicy,
+    ClusterSandboxPolicy, DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
+    RequesterMode, ResolvedPolicy, Retry, RuntimeLimits, SandboxPolicy,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -27,17 +28,36 @@ pub struct Opinions {
     /// On runtimes.
     pub runtime: Option<RuntimeLimits>,
     /// On images.
-    pub images: Option<Vec<ImagePattern>>,
+    pub images: Option<ImageOpinion>,
     /// On repositories.
     pub repositories: Option<Vec<RepositoryGrant>>,
-    /// On egress.
-    pub egress: Option<EgressLayer>,
+    /// On egress. Shared with the frozen policy of every run under it.
+    pub egress: Option<Arc<EgressLayer>>,
     /// Ceilings of resources; a resource that is missing has none here.
     pub max_resources: BTreeMap<Kind, Amount>,
     /// Ceiling of `startTimeoutSeconds`.
     pub max_start_timeout_seconds: Option<i32>,
     /// Ceiling of `timeoutSeconds`.
     pub max_timeout_seconds: Option<i32>,
+    /// Ceiling of `ttlSecondsAfterFinished`.
+    pub max_ttl_seconds: Option<i32>,
+    /// Ceiling of the runs of a namespace that have a pod.
+    pub max_running: Option<i32>,
+    /// On trying again before the agent's start.
+    pub retry: Option<Retry>,
+    /// On saying who asks.
+    pub requester: Option<RequesterMode>,
+}
+
+/// On images.
+#[derive(Clone, Debug)]
+pub struct ImageOpinion {
+    /// Which ones.
+    pub allowed: Vec<ImagePattern>,
+    /// On digests.
+    pub digest: Option<DigestMode>,
+    /// On pulling.
+    pub pull_policy: Option<PullPolicy>,
 }
 
 /// A rule for repositories.
@@ -55,7 +75,7 @@ pub struct RepositoryGrant {
 #[derive(Clone, Debug)]
 pub struct Layers {
     /// What each says.
-    pub opinions: Vec<Opinions>,
+    pub opinions: Vec<Arc<Opinions>>,
     /// For the run's status.
     pub resolved: Vec<ResolvedPolicy>,
 }
@@ -70,32 +90,71 @@ impl Layers {
         cluster_policies: &[ClusterSandboxPolicy],
         policy: &SandboxPolicy,
     ) -> Result<Self, Refusal> {
-        let mut matching = Vec::new();
-        for candidate in cluster_policies {
-            if selects(candidate, namespace_labels)? {
-                matching.push(candidate);
-            }
-        }
-        matching.sort_by_key(|candidate| candidate.name_any());
-        // A policy that is listed twice is one policy.
-        matching.dedup_by_key(|candidate| candidate.name_any());
-        let mut opinions = Vec::new();
-        let mut resolved = Vec::new();
-        for cluster_policy in matching {
-            let layer = Layer {
-                kind: LayerKind::ClusterSandboxPolicy,
-                name: cluster_policy.name_any(),
-            };
-            resolved.push(resolve(&layer, cluster_policy));
-            opinions.push(Opinions::read(layer, &cluster_policy.spec.limits)?);
+        let mut layers = Self {
+            opinions: Vec::new(),
+            resolved: Vec::new(),
+        };
+        for cluster_policy in matching(namespace_labels, cluster_policies)? {
+            let layer = cluster_layer(cluster_policy);
+            layers.add(layer, cluster_policy, &cluster_policy.spec.limits)?;
         }
         let layer = Layer {
             kind: LayerKind::SandboxPolicy,
             name: policy.name_any(),
         };
-        resolved.push(resolve(&layer, policy));
-        opinions.push(Opinions::read(layer, &policy.spec.limits)?);
-        Ok(Self { opinions, resolved })
+        layers.add(layer, policy, &policy.spec.limits)?;
+        Ok(layers)
+    }
+
+    fn add(
+        &mut self,
+        layer: Layer,
+        object: &impl kube::ResourceExt,
+        limits: &PolicyLimits,
+    ) -> Result<(), Refusal> {
+        self.resolved.push(resolve(&layer, object));
+        self.opinions.push(Arc::new(Opinions::read(layer, limits)?));
+        Ok(())
+    }
+}
+
+/// What the cluster policies over a namespace say of egress now, for runs that are under way.
+///
+/// # Errors
+/// A refusal if any of them cannot be read: what it forbids is not known then.
+pub fn cluster_egress(
+    namespace_labels: &BTreeMap<String, String>,
+    cluster_policies: &[ClusterSandboxPolicy],
+) -> Result<Vec<EgressLayer>, Refusal> {
+    let matching = matching(namespace_labels, cluster_policies)?;
+    let opinionated = matching.into_iter().filter_map(|policy| {
+        let limits = policy.spec.limits.egress.as_ref()?;
+        Some(read_egress(&cluster_layer(policy), limits))
+    });
+    opinionated.collect()
+}
+
+/// The cluster policies over a namespace, by name.
+fn matching<'a>(
+    namespace_labels: &BTreeMap<String, String>,
+    cluster_policies: &'a [ClusterSandboxPolicy],
+) -> Result<Vec<&'a ClusterSandboxPolicy>, Refusal> {
+    let mut matching = Vec::new();
+    for candidate in cluster_policies {
+        if selects(candidate, namespace_labels)? {
+            matching.push(candidate);
+        }
+    }
+    matching.sort_by_key(|candidate| candidate.name_any());
+    // A policy that is listed twice is one policy.
+    matching.dedup_by_key(|candidate| candidate.name_any());
+    Ok(matching)
+}
+
+fn cluster_layer(policy: &ClusterSandboxPolicy) -> Layer {
+    Layer {
+        kind: LayerKind::ClusterSandboxPolicy,
+        name: policy.name_any(),
     }
 }
 
@@ -114,13 +173,7 @@ fn selects(policy: &ClusterSandboxPolicy, labels: &BTreeMap<String, String>) -> 
         .namespace_selector
         .clone()
         .try_into()
-        .map_err(|error| {
-            let layer = Layer {
-                kind: LayerKind::ClusterSandboxPolicy,
-                name: policy.name_any(),
-            };
-            unreadable(&layer, "namespaceSelector", "", &error)
-        })?;
+        .map_err(|error| unreadable(&cluster_layer(policy), "namespaceSelector", "", &error))?;
     Ok(selector.matches(labels))
 }
 
@@ -188,25 +241,33 @@ impl Opinions {
             egress: limits
                 .egress
                 .as_ref()
-                .map(|l| read_egress(&layer, l))
+                .map(|l| read_egress(&layer, l).map(Arc::new))
                 .transpose()?,
             max_resources: read_resources(&layer, limits)?,
             runtime: limits.runtime.clone(),
             max_start_timeout_seconds: limits.max_start_timeout_seconds,
             max_timeout_seconds: limits.max_timeout_seconds,
+            max_ttl_seconds: limits.max_ttl_seconds,
+            max_running: limits.max_running,
+            retry: limits.retry,
+            requester: limits.requester,
             layer,
         })
     }
 }
 
-fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<Vec<ImagePattern>, Refusal> {
+fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ImageOpinion, Refusal> {
     let patterns = read_all(
         layer,
         "limits.images.allowed",
         &limits.allowed,
         ImagePattern::parse,
     )?;
-    Ok(granted(limits.mode, patterns))
+    Ok(ImageOpinion {
+        allowed: granted(limits.mode, patterns),
+        digest: limits.digest,
+        pull_policy: limits.pull_policy,
+    })
 }
 
 fn read_repositories(layer: &Layer, limits: &RepositoryLimits) -> Result<Vec<RepositoryGrant>, Refusal> {
@@ -253,12 +314,14 @@ fn read_egress(layer: &Layer, limits: &EgressLimits) -> Result<EgressLayer, Refu
 
 fn read_ports(layer: &Layer, field: &str, ports: &[i32]) -> Result<Vec<u16>, Refusal> {
     let read = |port: &i32| {
-        u16::try_from(*port)
-            .ok()
-            .filter(|port| *port > 0)
+        read_port(*port)
             .ok_or_else(|| unreadable(layer, field, &port.to_string(), &"ports go from 1 to 65535"))
     };
     ports.iter().map(read).collect()
+}
+
+pub(super) fn read_port(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port > 0)
 }
 
 fn read_resources(layer: &Layer, limits: &PolicyLimits) -> Result<BTreeMap<Kind, Amount>, Refusal> {

@@ -2,6 +2,14 @@
 //!
 //! Every governed dimension is asked of every layer. A layer that says nothing of the dimension has no opinion. The
 //! value is granted if at least one layer has an opinion and every layer that has one grants it.
+//!
+//! Modes that are more or less strict ([`strictest`]) and quantities are met by the same rule: the strictest word of
+//! any layer holds, and where no layer speaks a built-in value does, which is the strictest that is of use.
+
+use std::sync::Arc;
+
+use super::layers::Opinions;
+use super::source::Met;
 
 /// Why nothing was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +41,25 @@ pub fn meet<L, G, O>(
     } else {
         Ok(granted)
     }
+}
+
+/// The strictest word that any layer says, with the first layer, in canonical order, that says it; otherwise `silent`.
+pub fn strictest<T: Copy, S: Ord>(
+    layers: &[Arc<Opinions>],
+    rule: &str,
+    word: impl Fn(&Opinions) -> Option<T>,
+    strictness: impl Fn(T) -> S,
+    silent: T,
+) -> Met<T> {
+    let words = layers.iter().filter_map(|layer| Some((&layer.layer, word(layer)?)));
+    let met = words.reduce(|best, next| {
+        if strictness(next.1) > strictness(best.1) {
+            next
+        } else {
+            best
+        }
+    });
+    met.map_or(Met::built_in(silent), |(layer, value)| Met::by(value, layer, rule))
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 //! answer that the gateway enforces while the run lasts. Both rest on one rule, [`meet::meet`].
 
 pub mod address;
+pub mod asks;
 pub mod decide;
 pub mod egress;
+pub mod findings;
 pub mod frozen;
 pub mod host;
 pub mod image;
+pub mod images;
 pub mod layers;
 pub mod meet;
 pub mod quantity;
@@ -18,4 +21,5 @@ pub mod repository;
 pub mod resources;
 pub mod runtime;
 pub mod segments;
+pub mod source;
 pub mod times;

@@ -26,7 +26,7 @@ impl LayerKind {
 }
 
 /// One policy that takes part in a decision. The order is canonical: cluster policies by name, then the namespace's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Layer {
     /// Its kind.
     pub kind: LayerKind,
@@ -48,7 +48,7 @@ const VALUE_LIMIT: usize = 120;
 const LISTED: usize = 6;
 
 /// Why a run may not start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// What ends up in the run's status.
     pub reason: Reason,

@@ -1,5 +1,7 @@
 //! Which repositories a run may clone, and which hosts that opens to `prepare`.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use super::decide::{ask_owner, nothing_matches, silence};
@@ -8,6 +10,7 @@ use super::layers::{Opinions, sorted};
 use super::meet::{Denial, meet};
 use super::refusal::{Layer, Refusal};
 use super::repository::RepositoryUrl;
+use super::source::Source;
 use crate::api::{Access, Reason, Repository};
 
 /// A repository that may be cloned.
@@ -26,14 +29,17 @@ pub struct AdmittedRepository {
 }
 
 /// A repository with what every layer grants its host.
-pub(super) struct Granted {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
     /// The repository.
-    pub(super) repository: AdmittedRepository,
+    pub repository: AdmittedRepository,
+    /// The last layer's rule; the others grant it too.
+    pub source: Source,
     addresses: Vec<IpNet>,
 }
 
 /// Decides about one repository of a run.
-pub(super) fn decide(repository: &Repository, layers: &[Opinions]) -> Result<Granted, Refusal> {
+pub fn decide(repository: &Repository, layers: &[Arc<Opinions>]) -> Result<Granted, Refusal> {
     const RULE: &str = "limits.repositories";
     let field = format!("spec.repositories[{}].url", repository.name);
     let refusal = |layer: Option<&Layer>, allowed, why: String, help: String| Refusal {
@@ -57,10 +63,13 @@ pub(super) fn decide(repository: &Repository, layers: &[Opinions]) -> Result<Gra
     let met = meet(layers, |layer| {
         let rules = layer.repositories.as_ref()?;
         let mut matching = rules.iter().filter(|rule| rule.url.matches(&url)).peekable();
-        Some(if matching.peek().is_some() {
-            Ok(sorted(
-                matching.flat_map(|rule| rule.addresses.iter().copied()).collect(),
-            ))
+        Some(if let Some(first) = matching.peek() {
+            let source = Source::Layer {
+                layer: layer.layer.clone(),
+                rule: format!("{RULE}.read[{}]", first.name),
+            };
+            let addresses = matching.flat_map(|rule| rule.addresses.iter().copied());
+            Ok((source, sorted(addresses.collect())))
         } else {
             let allowed = rules.iter().map(|rule| rule.url.to_string()).collect();
             Err(refusal(
@@ -71,15 +80,17 @@ pub(super) fn decide(repository: &Repository, layers: &[Opinions]) -> Result<Gra
             ))
         })
     });
-    let addresses = met.map_err(|denial| match denial {
+    let grants = met.map_err(|denial| match denial {
         Denial::Objection(refusal) => refusal,
         Denial::Silence => silence(Reason::PolicyDenied, &field, RULE, &repository.url),
     })?;
+    let met = grants
+        .into_iter()
+        .reduce(|(_, a), (source, b)| (source, intersect(&a, &b)));
+    let (source, addresses) = met.unwrap_or((Source::BuiltIn, Vec::new()));
     Ok(Granted {
-        addresses: addresses
-            .into_iter()
-            .reduce(|a, b| intersect(&a, &b))
-            .unwrap_or_default(),
+        addresses,
+        source,
         repository: AdmittedRepository {
             name: repository.name.clone(),
             url,
@@ -107,11 +118,12 @@ fn intersect(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
 
 /// One entry for each host and port. The gateway sees no path, so repositories that share a host get only the
 /// networks that are granted for all of them.
-pub(super) fn git_hosts(granted: &[Granted]) -> Vec<GitHost> {
+pub(super) fn git_hosts<'a>(granted: impl IntoIterator<Item = &'a Granted>) -> Vec<GitHost> {
     let mut hosts: Vec<GitHost> = Vec::new();
     for Granted {
         repository,
         addresses,
+        ..
     } in granted
     {
         let (host, port) = (repository.url.host(), repository.url.port());

@@ -1,12 +1,15 @@
 //! Resources of the agent's container: defaults first, then ceilings. The answer is always complete.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::layers::Opinions;
 use super::quantity::Amount;
 use super::refusal::{Layer, Refusal};
+use super::source::Source;
 use crate::api::{Reason, Resources, SandboxPolicy};
 
 /// A resource that an agent can ask for.
@@ -96,6 +99,15 @@ struct Ask {
     limit: Option<Amount>,
 }
 
+/// Requests and limits, complete, and who decided each resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// For [`Kind::ALL`].
+    pub resources: Resources,
+    /// Who decided.
+    pub sources: BTreeMap<Kind, Source>,
+}
+
 /// Resolves requests and limits for all of [`Kind::ALL`].
 ///
 /// # Errors
@@ -103,9 +115,9 @@ struct Ask {
 pub fn decide(
     ask: Option<&Resources>,
     policy: &SandboxPolicy,
-    layers: &[Opinions],
-) -> Result<Resources, Refusal> {
-    let source = Source {
+    layers: &[Arc<Opinions>],
+) -> Result<Decided, Refusal> {
+    let source = Origin {
         path: "spec.resources",
         layer: None,
     };
@@ -115,14 +127,17 @@ pub fn decide(
         .defaults
         .as_ref()
         .and_then(|defaults| defaults.resources.as_ref());
-    let default_source = Source {
+    let default_source = Origin {
         path: "spec.defaults.resources",
         layer: policy_layer,
     };
     for (resources, source) in [(ask, &source), (defaults, &default_source)] {
         resources.map_or(Ok(()), |resources| source.check_names(resources))?;
     }
-    let mut decided = Resources::default();
+    let mut decided = Decided {
+        resources: Resources::default(),
+        sources: BTreeMap::new(),
+    };
     for kind in Kind::ALL {
         let built_in = Pair {
             request: source.read(kind, "requests", kind.default_request())?,
@@ -130,16 +145,47 @@ pub fn decide(
         };
         let default = default_source.overlay(kind, default_source.ask(kind, defaults)?, built_in)?;
         let ceilings = ceilings(kind, layers, &source)?;
+        let is_cut = default.limit > ceilings.amount;
         let default = clamp(default, &ceilings);
         let asked = source.ask(kind, ask)?;
         for (part, amount) in [("requests", &asked.request), ("limits", &asked.limit)] {
             check_ceiling(kind, part, amount.as_ref(), &ceilings)?;
         }
+        let by = if asked.request.is_some() || asked.limit.is_some() {
+            Source::Run
+        } else {
+            default_by(kind, defaults, is_cut, &ceilings, policy_layer)
+        };
+        decided.sources.insert(kind, by);
         let Pair { request, limit } = source.overlay(kind, asked, default)?;
-        decided.requests.insert(kind.to_string(), request.to_quantity());
-        decided.limits.insert(kind.to_string(), limit.to_quantity());
+        let resources = &mut decided.resources;
+        resources.requests.insert(kind.to_string(), request.to_quantity());
+        resources.limits.insert(kind.to_string(), limit.to_quantity());
     }
     Ok(decided)
+}
+
+/// Who decided about a resource that the run does not ask for.
+fn default_by(
+    kind: Kind,
+    defaults: Option<&Resources>,
+    is_cut: bool,
+    ceiling: &Ceiling<'_>,
+    policy_layer: Option<&Layer>,
+) -> Source {
+    let named = |resources: &Resources| {
+        resources.limits.contains_key(kind.as_str()) || resources.requests.contains_key(kind.as_str())
+    };
+    match (ceiling.layer, policy_layer) {
+        (Some(layer), _) if is_cut => Source::Layer {
+            layer: layer.clone(),
+            rule: format!("limits.maxResources.{kind}"),
+        },
+        (_, Some(layer)) if defaults.is_some_and(named) => Source::Default {
+            layer: layer.clone(),
+        },
+        _ => Source::BuiltIn,
+    }
 }
 
 /// The strictest ceiling and who set it; `None`: it is built in.
@@ -148,12 +194,12 @@ struct Ceiling<'a> {
     layer: Option<&'a Layer>,
 }
 
-fn ceilings<'a>(kind: Kind, layers: &'a [Opinions], source: &Source<'_>) -> Result<Ceiling<'a>, Refusal> {
+fn ceilings<'a>(kind: Kind, layers: &'a [Arc<Opinions>], source: &Origin<'_>) -> Result<Ceiling<'a>, Refusal> {
     let built_in = Ceiling {
         amount: source.read(kind, "limits", kind.built_in_ceiling())?,
         layer: None,
     };
-    let of_layer = |opinions: &'a Opinions| {
+    let of_layer = |opinions: &'a Arc<Opinions>| {
         let amount = opinions.max_resources.get(&kind)?.clone();
         Some(Ceiling {
             amount,
@@ -197,12 +243,12 @@ fn check_ceiling(kind: Kind, part: &str, ask: Option<&Amount>, ceiling: &Ceiling
 }
 
 /// Where requests and limits were read, for refusals.
-struct Source<'a> {
+struct Origin<'a> {
     path: &'static str,
     layer: Option<&'a Layer>,
 }
 
-impl Source<'_> {
+impl Origin<'_> {
     fn refuse(&self, field: String, offered: &str, why: &dyn fmt::Display) -> Refusal {
         Refusal {
             reason: Reason::PolicyDenied,

@@ -1,29 +1,93 @@
-//! Which `RuntimeClass` isolates a run.
+//! Which `RuntimeClass` isolates a run, and how.
+
+use std::sync::Arc;
 
 use super::decide::silence;
 use super::layers::Opinions;
-use super::meet::{Denial, meet};
-use super::refusal::{LayerKind, Refusal};
-use crate::api::{NodeReachability, Reason, RuntimeLimits};
+use super::meet::{Denial, meet, strictest};
+use super::refusal::{LayerKind, Refusal, listed};
+use super::source::Met;
+use crate::api::{NodeReachability, Reason, RuntimeLimits, SandboxedKernel, UserMode, UserNamespaces};
 
 const FIELD: &str = "runtimeClassName";
 const RULE: &str = "limits.runtime";
+
+/// A `RuntimeClass` that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeClassFact {
+    /// Its name.
+    pub name: String,
+    /// Whether nodes advertise user namespaces for its handler.
+    pub user_namespaces: UserNamespaceSupport,
+}
+
+/// Which of the nodes that have a runtime's handler advertise user namespaces for it
+/// (`Node.status.runtimeHandlers[].features.userNamespaces`, KEP-127).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserNamespaceSupport {
+    /// None.
+    #[default]
+    Nowhere,
+    /// Some: whether a pod gets one depends on its node.
+    Somewhere,
+    /// All of them.
+    Everywhere,
+}
 
 /// What isolates a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
     /// Name of the `RuntimeClass`.
-    pub class: String,
+    pub class: Met<String>,
     /// Whether the run goes on where the sandbox reaches its own node.
-    pub node_reachability: NodeReachability,
+    pub node_reachability: Met<NodeReachability>,
+    /// Who chooses the uid.
+    pub user: Met<UserMode>,
+    /// Whether the pod has a user namespace of its own.
+    pub user_namespace: Met<bool>,
+    /// Whether `prepare` looks for gVisor's signature.
+    pub sandboxed_kernel: Met<SandboxedKernel>,
 }
 
 /// The first class, in the namespace's order and then in the cluster policies', that every layer allows. There is
 /// no falling back to the next one if that class does not exist: a weaker sandbox must never come as a surprise.
 ///
 /// # Errors
-/// `PolicyDenied` if no class is allowed by all, `RuntimeUnavailable` if the one that is does not exist.
-pub fn decide(layers: &[Opinions], existing: &[String]) -> Result<Runtime, Refusal> {
+/// `PolicyDenied` if no class is allowed by all, or if layers contradict each other; `RuntimeUnavailable` if the one
+/// that is does not exist, or no node can give it the user namespace that policy demands.
+pub fn decide(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) -> Result<Runtime, Refusal> {
+    let class = class(layers)?;
+    let Some(fact) = existing.iter().find(|fact| fact.name == class.value) else {
+        return Err(unavailable(&class.value, existing));
+    };
+    Ok(Runtime {
+        node_reachability: strictest(
+            layers,
+            "limits.runtime.nodeReachability",
+            |layer| Some(layer.runtime.as_ref()?.node_reachability),
+            |word| word == NodeReachability::Denied,
+            NodeReachability::Denied,
+        ),
+        user: strictest(
+            layers,
+            "limits.runtime.user",
+            |layer| layer.runtime.as_ref()?.user,
+            |word| word == UserMode::Fixed,
+            UserMode::Fixed,
+        ),
+        user_namespace: user_namespace(layers, fact)?,
+        sandboxed_kernel: strictest(
+            layers,
+            "limits.runtime.sandboxedKernel",
+            |layer| layer.runtime.as_ref()?.sandboxed_kernel,
+            |word| word == SandboxedKernel::Required,
+            SandboxedKernel::Unchecked,
+        ),
+        class,
+    })
+}
+
+fn class(layers: &[Arc<Opinions>]) -> Result<Met<String>, Refusal> {
     let opinionated = || {
         layers
             .iter()
@@ -32,39 +96,88 @@ pub fn decide(layers: &[Opinions], existing: &[String]) -> Result<Runtime, Refus
     let own = opinionated().filter(|(layer, _)| layer.layer.kind == LayerKind::SandboxPolicy);
     let cluster = opinionated().filter(|(layer, _)| layer.layer.kind != LayerKind::SandboxPolicy);
     let mut first_refusal = None;
-    for class in own.chain(cluster).flat_map(|(_, limits)| &limits.classes) {
+    let preferred = own
+        .chain(cluster)
+        .flat_map(|(layer, limits)| limits.classes.iter().map(move |class| (layer, class)));
+    for (layer, class) in preferred {
         match allowed(class, layers) {
-            Ok(node_reachability) if existing.contains(class) => {
-                return Ok(Runtime {
-                    class: class.clone(),
-                    node_reachability,
-                });
-            }
-            Ok(_) => return Err(unavailable(class, existing)),
+            Ok(()) => return Ok(Met::by(class.clone(), &layer.layer, "limits.runtime.classes")),
             Err(refusal) => first_refusal = first_refusal.or(Some(refusal)),
         }
     }
     Err(first_refusal.unwrap_or_else(|| silence(Reason::PolicyDenied, FIELD, RULE, "")))
 }
 
-/// Whether every layer allows `class`, and whether all of them tolerate a reachable node.
-fn allowed(class: &str, layers: &[Opinions]) -> Result<NodeReachability, Refusal> {
+/// Whether every layer allows `class`.
+fn allowed(class: &str, layers: &[Arc<Opinions>]) -> Result<(), Refusal> {
     let met = meet(layers, |layer| {
         let limits = layer.runtime.as_ref()?;
         Some(if limits.classes.iter().any(|known| known == class) {
-            Ok(limits.node_reachability)
+            Ok(())
         } else {
             Err(refuse(class, layer, limits))
         })
     });
-    match met {
-        Ok(words) if words.iter().all(|word| *word == NodeReachability::Tolerated) => {
-            Ok(NodeReachability::Tolerated)
+    met.map(drop).map_err(|denial| match denial {
+        Denial::Objection(refusal) => refusal,
+        Denial::Silence => silence(Reason::PolicyDenied, FIELD, RULE, class),
+    })
+}
+
+/// Whether the pod gets a user namespace: `Required` of one layer and `Disabled` of another leave nothing to run.
+fn user_namespace(layers: &[Arc<Opinions>], class: &RuntimeClassFact) -> Result<Met<bool>, Refusal> {
+    const RULE: &str = "limits.runtime.userNamespaces";
+    let strictest_of = |strictness: fn(UserNamespaces) -> u8| {
+        strictest(
+            layers,
+            RULE,
+            |layer| layer.runtime.as_ref()?.user_namespaces,
+            strictness,
+            UserNamespaces::Disabled,
+        )
+    };
+    let required_first = strictest_of(|word| match word {
+        UserNamespaces::Required => 2,
+        UserNamespaces::Disabled => 1,
+        UserNamespaces::Preferred => 0,
+    });
+    let disabled_first = strictest_of(|word| u8::from(word == UserNamespaces::Disabled));
+    let refusal = |reason, why: String, help: &str| Refusal {
+        reason,
+        layer: match &required_first.source {
+            super::source::Source::Layer { layer, .. } => Some(layer.clone()),
+            _ => None,
+        },
+        field: "hostUsers".to_owned(),
+        rule: Some(RULE.to_owned()),
+        offered: class.name.clone(),
+        allowed: Vec::new(),
+        why,
+        help: help.to_owned(),
+    };
+    let is_own = match (required_first.value, class.user_namespaces) {
+        (UserNamespaces::Required, _) if disabled_first.value == UserNamespaces::Disabled => {
+            return Err(refusal(
+                Reason::PolicyDenied,
+                format!("it is Required here and Disabled by {}", disabled_first.source),
+                "have the policies agree on userNamespaces",
+            ));
         }
-        Ok(_) => Ok(NodeReachability::Denied),
-        Err(Denial::Objection(refusal)) => Err(refusal),
-        Err(Denial::Silence) => Err(silence(Reason::PolicyDenied, FIELD, RULE, class)),
-    }
+        (UserNamespaces::Required, UserNamespaceSupport::Nowhere) => {
+            return Err(refusal(
+                Reason::RuntimeUnavailable,
+                "no node advertises user namespaces for this class's handler".to_owned(),
+                "use a runtime that supports them, or relax userNamespaces",
+            ));
+        }
+        (UserNamespaces::Required, _) => true,
+        (UserNamespaces::Preferred, support) => support == UserNamespaceSupport::Everywhere,
+        (UserNamespaces::Disabled, _) => false,
+    };
+    Ok(Met {
+        value: is_own,
+        source: required_first.source,
+    })
 }
 
 fn refuse(class: &str, layer: &Opinions, limits: &RuntimeLimits) -> Refusal {
@@ -81,7 +194,8 @@ fn refuse(class: &str, layer: &Opinions, limits: &RuntimeLimits) -> Refusal {
     }
 }
 
-fn unavailable(class: &str, existing: &[String]) -> Refusal {
+fn unavailable(class: &str, existing: &[RuntimeClassFact]) -> Refusal {
+    let existing: Vec<String> = existing.iter().map(|fact| fact.name.clone()).collect();
     Refusal {
         reason: Reason::RuntimeUnavailable,
         layer: None,
@@ -94,7 +208,7 @@ fn unavailable(class: &str, existing: &[String]) -> Refusal {
             if existing.is_empty() {
                 "none".to_owned()
             } else {
-                super::refusal::listed(existing)
+                listed(&existing)
             }
         ),
         help: "install the runtime and its RuntimeClass, or change the order in limits.runtime.classes; \

@@ -1,7 +1,10 @@
 //! Seconds that a run may take: defaults first, then ceilings.
 
+use std::sync::Arc;
+
 use super::layers::Opinions;
 use super::refusal::{Layer, Refusal};
+use super::source::{Met, Source};
 use crate::api::{AgentRunSpec, Reason, SandboxPolicyDefaults};
 
 /// `startTimeoutSeconds` where neither run nor policy says anything: 10 minutes.
@@ -15,15 +18,15 @@ pub const MAX_TIMEOUT_SECONDS: i32 = 24 * 3600;
 /// Ceiling of `ttlSecondsAfterFinished`: 365 days.
 pub const MAX_TTL_SECONDS: i32 = 365 * 24 * 3600;
 
-/// What a run gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a run gets, or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Times {
     /// From admission to the agent's start.
-    pub start_timeout_seconds: i32,
+    pub start_timeout_seconds: Result<Met<i32>, Refusal>,
     /// From the agent's start to its end.
-    pub timeout_seconds: i32,
+    pub timeout_seconds: Result<Met<i32>, Refusal>,
     /// From the run's end to its deletion.
-    pub ttl_seconds_after_finished: i32,
+    pub ttl_seconds_after_finished: Result<Met<i32>, Refusal>,
 }
 
 /// One field with everything that bears on it.
@@ -31,27 +34,25 @@ struct Field {
     name: &'static str,
     ceiling_name: &'static str,
     ask: Option<i32>,
-    default: i32,
+    /// What the namespace's policy gives where the run is silent.
+    default: Option<i32>,
+    built_in_default: i32,
     least: i32,
     built_in_ceiling: i32,
 }
 
-/// Resolves the three times of a run.
-///
-/// # Errors
-/// A refusal if the run asks for more than a ceiling.
+/// Resolves the three times of a run; each is refused where the run asks for more than its ceiling.
 pub fn decide(
     spec: &AgentRunSpec,
     defaults: Option<&SandboxPolicyDefaults>,
-    layers: &[Opinions],
-) -> Result<Times, Refusal> {
+    layers: &[Arc<Opinions>],
+) -> Times {
     let start = Field {
         name: "spec.startTimeoutSeconds",
         ceiling_name: "limits.maxStartTimeoutSeconds",
         ask: spec.start_timeout_seconds,
-        default: defaults
-            .and_then(|d| d.start_timeout_seconds)
-            .unwrap_or(DEFAULT_START_TIMEOUT_SECONDS),
+        default: defaults.and_then(|d| d.start_timeout_seconds),
+        built_in_default: DEFAULT_START_TIMEOUT_SECONDS,
         least: 1,
         built_in_ceiling: MAX_TIMEOUT_SECONDS,
     };
@@ -59,56 +60,63 @@ pub fn decide(
         name: "spec.timeoutSeconds",
         ceiling_name: "limits.maxTimeoutSeconds",
         ask: spec.timeout_seconds,
-        default: defaults
-            .and_then(|d| d.timeout_seconds)
-            .unwrap_or(DEFAULT_TIMEOUT_SECONDS),
+        default: defaults.and_then(|d| d.timeout_seconds),
+        built_in_default: DEFAULT_TIMEOUT_SECONDS,
         least: 1,
         built_in_ceiling: MAX_TIMEOUT_SECONDS,
     };
     let ttl = Field {
         name: "spec.ttlSecondsAfterFinished",
-        ceiling_name: "built-in ceiling",
+        ceiling_name: "limits.maxTTLSeconds",
         ask: spec.ttl_seconds_after_finished,
-        default: defaults
-            .and_then(|d| d.ttl_seconds_after_finished)
-            .unwrap_or(DEFAULT_TTL_SECONDS),
+        default: defaults.and_then(|d| d.ttl_seconds_after_finished),
+        built_in_default: DEFAULT_TTL_SECONDS,
         least: 0,
         built_in_ceiling: MAX_TTL_SECONDS,
     };
-    Ok(Times {
-        start_timeout_seconds: start.decide(layers, |layer| layer.max_start_timeout_seconds)?,
-        timeout_seconds: timeout.decide(layers, |layer| layer.max_timeout_seconds)?,
-        ttl_seconds_after_finished: ttl.decide(layers, |_| None)?,
-    })
+    Times {
+        start_timeout_seconds: start.decide(layers, |layer| layer.max_start_timeout_seconds),
+        timeout_seconds: timeout.decide(layers, |layer| layer.max_timeout_seconds),
+        ttl_seconds_after_finished: ttl.decide(layers, |layer| layer.max_ttl_seconds),
+    }
 }
 
 impl Field {
     /// An ask within the strictest ceiling, or the default cut down to it.
     fn decide(
         &self,
-        layers: &[Opinions],
+        layers: &[Arc<Opinions>],
         ceiling: impl Fn(&Opinions) -> Option<i32>,
-    ) -> Result<i32, Refusal> {
+    ) -> Result<Met<i32>, Refusal> {
         let strictest = layers
             .iter()
             .filter_map(|layer| ceiling(layer).map(|seconds| (seconds, Some(&layer.layer))))
             .chain([(self.built_in_ceiling, None)])
             .min_by_key(|(seconds, _)| *seconds);
         let (most, layer) = strictest.unwrap_or((self.built_in_ceiling, None));
-        let Some(ask) = self.ask else {
-            // A ceiling below the least value would be a policy that allows nothing; it is refused as an ask would be.
-            let seconds = self.default.clamp(self.least, most.max(self.least));
-            return if most < self.least {
-                Err(self.refuse(seconds, most, layer))
-            } else {
-                Ok(seconds)
-            };
-        };
-        if (self.least..=most).contains(&ask) {
-            Ok(ask)
-        } else {
-            Err(self.refuse(ask, most, layer))
+        // A ceiling below the least value would be a policy that allows nothing; it is refused as an ask would be.
+        let wanted = self.ask.or(self.default).unwrap_or(self.built_in_default);
+        let within = (self.least..=most).contains(&wanted);
+        if most < self.least || (self.ask.is_some() && !within) {
+            return Err(self.refuse(wanted, most, layer));
         }
+        let source = match (self.ask, within, layer) {
+            (Some(_), ..) => Source::Run,
+            (None, false, Some(layer)) if wanted > most => Source::Layer {
+                layer: layer.clone(),
+                rule: self.ceiling_name.to_owned(),
+            },
+            (None, ..) => match (self.default, layers.last()) {
+                (Some(_), Some(own)) => Source::Default {
+                    layer: own.layer.clone(),
+                },
+                _ => Source::BuiltIn,
+            },
+        };
+        Ok(Met {
+            value: wanted.clamp(self.least, most),
+            source,
+        })
     }
 
     fn refuse(&self, ask: i32, most: i32, layer: Option<&Layer>) -> Refusal {

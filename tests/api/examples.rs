@@ -7,6 +7,7 @@ use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam::policy::decide::{Request, decide};
 use cofferdam::policy::egress::Egress;
 use cofferdam::policy::host::Host;
+use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use serde_json::Value;
 
 use crate::schema::problems;
@@ -14,6 +15,13 @@ use crate::schema::problems;
 fn example(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
     serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn gvisor() -> RuntimeClassFact {
+    RuntimeClassFact {
+        name: "gvisor".to_owned(),
+        user_namespaces: UserNamespaceSupport::Nowhere,
+    }
 }
 
 #[test]
@@ -41,7 +49,8 @@ fn the_example_run_is_admitted_under_the_example_policies() {
         run: &run,
         policy: Some(&policy),
         cluster_policies: &[cluster_policy],
-        runtime_classes: &["gvisor".to_owned()],
+        runtime_classes: &[gvisor()],
+        runner_image: "registry.example.com/cofferdam/cofferdam-runner:0.1.0",
     })
     .unwrap();
     assert_eq!(
@@ -62,7 +71,8 @@ fn the_demo_reaches_its_model_and_nothing_else() {
         run: &run,
         policy: Some(&policy),
         cluster_policies: &[],
-        runtime_classes: &["gvisor".to_owned()],
+        runtime_classes: &[gvisor()],
+        runner_image: "cofferdam.test/cofferdam-runner:dev",
     })
     .unwrap();
     for (host, port, allowed) in [

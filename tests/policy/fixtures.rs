@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam::policy::decide::{Admitted, Refusal, Request, decide};
+use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use serde_json::{Value, json};
+
+/// Allowed wherever the agent's image is.
+const RUNNER_IMAGE: &str = "ghcr.io/team-a/runner:2";
 
 /// Everything that a decision rests on, as manifests.
 #[derive(Clone, Debug)]
@@ -14,6 +18,8 @@ pub struct World {
     pub policy: Option<Value>,
     pub cluster: Vec<Value>,
     pub classes: Vec<String>,
+    pub user_namespaces: UserNamespaceSupport,
+    pub runner_image: String,
 }
 
 impl World {
@@ -28,6 +34,8 @@ impl World {
             policy: Some(policy()),
             cluster: vec![cluster_policy("baseline", &cluster_limits())],
             classes: vec!["runc".into(), "gvisor".into(), "kata".into()],
+            user_namespaces: UserNamespaceSupport::Everywhere,
+            runner_image: RUNNER_IMAGE.into(),
         }
     }
 
@@ -42,12 +50,21 @@ impl World {
             .iter()
             .map(|policy| serde_json::from_value(policy.clone()).unwrap())
             .collect();
+        let classes: Vec<RuntimeClassFact> = self
+            .classes
+            .iter()
+            .map(|name| RuntimeClassFact {
+                name: name.clone(),
+                user_namespaces: self.user_namespaces,
+            })
+            .collect();
         decide(&Request {
             namespace_labels: &self.labels,
             run: &run,
             policy: policy.as_ref(),
             cluster_policies: &cluster,
-            runtime_classes: &self.classes,
+            runtime_classes: &classes,
+            runner_image: &self.runner_image,
         })
     }
 

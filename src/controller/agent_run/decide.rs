@@ -9,6 +9,7 @@ use super::observe::Verdict;
 use crate::api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
 use crate::conditions::seconds_since;
 use crate::policy::decide::{Admitted, Refusal, Request};
+use crate::policy::runtime::RuntimeClassFact;
 
 /// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
 const ORDER_PATIENCE_SECONDS: i64 = 30;
@@ -25,7 +26,9 @@ pub struct Facts {
     /// Every cluster policy, or which one cannot be read: what cannot be read might forbid anything.
     pub cluster_policies: Result<Vec<ClusterSandboxPolicy>, String>,
     /// `RuntimeClass`es that exist.
-    pub runtime_classes: Vec<String>,
+    pub runtime_classes: Vec<RuntimeClassFact>,
+    /// Image of Cofferdam's own containers in the pod.
+    pub runner_image: String,
     /// The gateway's data port, once its Service has an address.
     pub gateway: Option<SocketAddr>,
     /// Why the admission guard is not proven live; `None` if it is.
@@ -112,6 +115,7 @@ fn admit(run: &AgentRun, facts: &Facts) -> Result<Admitted, Verdict> {
         policy: facts.policy.as_ref(),
         cluster_policies,
         runtime_classes: &facts.runtime_classes,
+        runner_image: &facts.runner_image,
     })
     .map_err(|refusal: Refusal| Verdict::new(refusal.reason, refusal.message()))
 }

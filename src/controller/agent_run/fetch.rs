@@ -91,6 +91,7 @@ pub fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
         policy: stores.policy(&namespace, policy_name(run)),
         cluster_policies: stores.cluster_policies(),
         runtime_classes: stores.runtime_classes(),
+        runner_image: context.config.runner_image.clone(),
         gateway: stores.gateway(),
         guard_gap: context.guard.gap(),
         fence_gap: fence::gap(stores, &namespace, &context.operator_namespace),

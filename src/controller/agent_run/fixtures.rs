@@ -16,6 +16,7 @@ use super::status;
 use crate::api::{AgentRun, Reason, SandboxPolicy};
 use crate::controller::config::{PullPolicy, SandboxConfig};
 use crate::policy::decide::{Admitted, Request, decide};
+use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
 
 pub const RUN_UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 
@@ -64,12 +65,20 @@ fn namespace_labels() -> BTreeMap<String, String> {
     BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())])
 }
 
+fn class(name: &str) -> RuntimeClassFact {
+    RuntimeClassFact {
+        name: name.to_owned(),
+        user_namespaces: UserNamespaceSupport::Nowhere,
+    }
+}
+
 pub fn facts() -> Facts {
     Facts {
         namespace_labels: namespace_labels(),
         policy: Some(policy()),
         cluster_policies: Ok(Vec::new()),
-        runtime_classes: vec!["gvisor".to_owned(), "runc".to_owned()],
+        runtime_classes: ["gvisor", "runc"].map(class).into(),
+        runner_image: config().runner_image,
         gateway: Some("10.96.7.7:3128".parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
@@ -83,7 +92,8 @@ pub fn admitted(run: &AgentRun) -> Admitted {
         run,
         policy: Some(&policy()),
         cluster_policies: &[],
-        runtime_classes: &["gvisor".to_owned()],
+        runtime_classes: &["gvisor"].map(class),
+        runner_image: &config().runner_image,
     })
     .unwrap()
 }

@@ -86,6 +86,7 @@ impl Plan {
     pub fn resolved(&self) -> ResolvedRun {
         ResolvedRun {
             image: self.image.clone(),
+            images: Vec::new(),
             runtime_class_name: self.runtime_class_name.clone(),
             repositories: Vec::new(),
             policies: self.policies.clone(),

@@ -1,0 +1,119 @@
+//! Which images the containers of a run's pod may have, and how they are pulled.
+
+use std::sync::Arc;
+
+use super::decide::{ask_owner, nothing_matches, silence};
+use super::image::{ImagePattern, ImageReference};
+use super::layers::Opinions;
+use super::meet::{Denial, meet, strictest};
+use super::refusal::{Layer, Refusal};
+use super::source::{Met, Source};
+use crate::api::{DigestMode, PullPolicy, Reason};
+
+const RULE: &str = "limits.images";
+
+/// Whose image is judged: refusals name the place where it can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// The agent's.
+    Agent,
+    /// Cofferdam's own, `prepare` and `sidecar`.
+    Runner,
+}
+
+impl Container {
+    /// Where the image is named.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Agent => "spec.agent.image",
+            Self::Runner => "runner image (value `runner.image` of the chart)",
+        }
+    }
+}
+
+/// Decides about the image of one container.
+///
+/// # Errors
+/// `ImageDenied`.
+pub fn decide(
+    container: Container,
+    offered: &str,
+    layers: &[Arc<Opinions>],
+) -> Result<Met<ImageReference>, Refusal> {
+    let refusal = |layer: Option<&Layer>, part: &str, allowed, why: String, help: String| Refusal {
+        reason: Reason::ImageDenied,
+        layer: layer.cloned(),
+        field: container.field().to_owned(),
+        rule: layer.map(|_| format!("{RULE}.{part}")),
+        offered: offered.to_owned(),
+        allowed,
+        why,
+        help,
+    };
+    let image = ImageReference::parse(offered).map_err(|error| {
+        let help = "write registry/repository:tag or registry/repository@sha256:…".to_owned();
+        refusal(None, "allowed", Vec::new(), error.to_string(), help)
+    })?;
+    let met = meet(layers, |layer| {
+        let opinion = layer.images.as_ref()?;
+        Some(
+            if opinion.allowed.iter().any(|pattern| pattern.matches(&image)) {
+                Ok(&layer.layer)
+            } else {
+                let allowed = opinion.allowed.iter().map(ImagePattern::to_string).collect();
+                Err(refusal(
+                    Some(&layer.layer),
+                    "allowed",
+                    allowed,
+                    nothing_matches(opinion.allowed.len(), &image),
+                    ask_owner(&layer.layer),
+                ))
+            },
+        )
+    });
+    let granting = met.map_err(|denial| match denial {
+        Denial::Objection(refusal) => refusal,
+        Denial::Silence => silence(Reason::ImageDenied, container.field(), RULE, offered),
+    })?;
+    let digest = digest_mode(layers);
+    if digest.value == DigestMode::Required
+        && image.digest().is_none()
+        && let Source::Layer { layer, .. } = &digest.source
+    {
+        return Err(refusal(
+            Some(layer),
+            "digest",
+            Vec::new(),
+            "the image must be named by its digest".to_owned(),
+            "write registry/repository@sha256:… (docker buildx imagetools inspect, or crane digest, shows it)"
+                .to_owned(),
+        ));
+    }
+    let last = granting.last().copied().cloned();
+    Ok(last.map_or_else(
+        || Met::built_in(image.clone()),
+        |layer| Met::by(image.clone(), &layer, "limits.images.allowed"),
+    ))
+}
+
+/// Whether images must be named by digest.
+pub fn digest_mode(layers: &[Arc<Opinions>]) -> Met<DigestMode> {
+    strictest(
+        layers,
+        "limits.images.digest",
+        |layer| layer.images.as_ref()?.digest,
+        |word| word == DigestMode::Required,
+        DigestMode::Record,
+    )
+}
+
+/// When images are pulled; `None`: Kubernetes' own rule.
+pub fn pull_policy(layers: &[Arc<Opinions>]) -> Met<Option<PullPolicy>> {
+    strictest(
+        layers,
+        "limits.images.pullPolicy",
+        |layer| layer.images.as_ref()?.pull_policy.map(Some),
+        |word| word == Some(PullPolicy::Always),
+        None,
+    )
+}
