@@ -62,7 +62,7 @@ fn document(crd: &CustomResourceDefinition) -> Result<Value, Error> {
     if let Some(status) = document.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status")
         && let Some(status) = status.as_object_mut()
     {
-        status.insert("default".to_owned(), initial_status());
+        status.insert("default".to_owned(), initial_status(&crd.spec.names.kind));
     }
     Ok(document)
 }
@@ -93,11 +93,10 @@ fn tidy(value: &mut Value) {
     }
 }
 
-/// What a run's status says before anyone looked at it: without conditions, tools that wait for readiness take an
-/// object for finished. Costs no write, and carries no time because nothing has happened yet.
-fn initial_status() -> Value {
-    json!({
-        "phase": "Pending",
+/// What a status says before anyone looked at the object: without conditions, tools that wait for readiness take it
+/// for finished. Costs no write, and carries no time because nothing has happened yet.
+fn initial_status(kind: &str) -> Value {
+    let mut status = json!({
         "conditions": [{
             "type": "Ready",
             "status": "Unknown",
@@ -105,5 +104,9 @@ fn initial_status() -> Value {
             "message": "Waiting for the controller.",
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }],
-    })
+    });
+    if kind == "AgentRun" {
+        status["phase"] = json!("Pending");
+    }
+    status
 }

@@ -14,21 +14,22 @@ pub mod scheduling;
 pub mod status;
 
 pub use agent_run::{
-    Access, Agent, AgentRun, AgentRunSpec, Cancel, ConfigMapKeyRef, EgressAsk, EgressAskRule, EnvVar, PolicyRef,
-    PromptSource, Repository, Requester, Resources, Task,
+    Access, Agent, AgentRun, AgentRunSpec, Cancel, ConfigMapKeyRef, EgressAsk, EgressAskRule, EnvVar,
+    PolicyRef, PromptSource, Repository, Requester, Resources, Task,
 };
 pub use limits::{
     DigestMode, EgressLimits, EgressRule, ImageLimits, Mode, NodeReachability, PolicyLimits, PullPolicy,
-    RepositoryLimits, RepositoryRule, RequesterMode, Retry, RuntimeLimits, SandboxedKernel, TlsMode, UserMode,
-    UserNamespaces,
+    RepositoryLimits, RepositoryRule, RequesterMode, Retry, RuntimeLimits, SandboxedKernel, TlsMode,
+    UserMode, UserNamespaces,
 };
 pub use policies::{
-    ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec, SecretName,
+    ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,
+    SecretName,
 };
 pub use policy_status::SandboxPolicyStatus;
 pub use reason::{FailureClass, Reason};
 pub use scheduling::{Disruption, SchedulingProfile};
 pub use status::{
-    AgentRunStatus, DeniedRequest, Isolation, NodeIsolation, Outputs, PatchOutput, ResolvedImage, ResolvedPolicy,
-    ResolvedRepository, ResolvedRun, Snapshot, Usage, WorkloadRef,
+    AgentRunStatus, DeniedRequest, Isolation, NodeIsolation, Outputs, PatchOutput, ResolvedImage,
+    ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot, Usage, WorkloadRef,
 };

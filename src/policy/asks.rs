@@ -8,9 +8,7 @@ use super::layers::{Opinions, read_port, sorted};
 use super::meet::strictest;
 use super::refusal::Refusal;
 use super::source::{Met, Source};
-use crate::api::{
-    AgentRunSpec, Disruption, Mode, Reason, RequesterMode, SandboxPolicy, SchedulingProfile,
-};
+use crate::api::{AgentRunSpec, Disruption, Mode, Reason, RequesterMode, SandboxPolicy, SchedulingProfile};
 
 /// Profile of runs that name none.
 pub const DEFAULT_PROFILE: &str = "default";
@@ -25,8 +23,7 @@ pub fn egress(spec: &AgentRunSpec) -> Result<Option<EgressAsk>, Refusal> {
     };
     let rules = ask.rules.iter().map(|rule| {
         let hosts = rule.hosts.iter().map(|host| {
-            HostPattern::parse(host)
-                .map_err(|error| unreadable(&rule.name, "hosts", host, error.to_string()))
+            HostPattern::parse(host).map_err(|error| unreadable(&rule.name, "hosts", host, error.to_string()))
         });
         let ports = rule.ports.iter().map(|port| {
             let why = || "ports go from 1 to 65535".to_owned();
@@ -112,10 +109,7 @@ pub fn disruption(profile: Option<&SchedulingProfile>) -> Disruption {
 ///
 /// # Errors
 /// `PolicyDenied` if a layer requires what the run lacks.
-pub fn requester(
-    spec: &AgentRunSpec,
-    layers: &[Arc<Opinions>],
-) -> Result<Met<RequesterMode>, Refusal> {
+pub fn requester(spec: &AgentRunSpec, layers: &[Arc<Opinions>]) -> Result<Met<RequesterMode>, Refusal> {
     let mode = strictest(
         layers,
         "limits.requester",
@@ -137,8 +131,9 @@ pub fn requester(
         offered: String::new(),
         allowed: Vec::new(),
         why: "the run does not say who asked for it".to_owned(),
-        help: "set spec.requestedBy.username to your own user name (kubectl auth whoami); clusters that serve \
+        help:
+            "set spec.requestedBy.username to your own user name (kubectl auth whoami); clusters that serve \
                MutatingAdmissionPolicy v1 fill it in"
-            .to_owned(),
+                .to_owned(),
     })
 }

@@ -21,8 +21,8 @@ use super::times::Times;
 use super::{asks, images, repositories, resources, runtime, times};
 use crate::api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use crate::api::{
-    AgentRun, ClusterSandboxPolicy, NodeReachability, PullPolicy, Reason, RequesterMode, ResolvedPolicy, Resources,
-    Retry, SandboxPolicy, SandboxedKernel, SchedulingProfile, UserMode,
+    AgentRun, ClusterSandboxPolicy, NodeReachability, PullPolicy, Reason, RequesterMode, ResolvedPolicy,
+    Resources, Retry, SandboxPolicy, SandboxedKernel, SchedulingProfile, UserMode,
 };
 
 pub use super::refusal::{Layer, LayerKind, Refusal};

@@ -83,7 +83,11 @@ impl Weighed {
         }
         if let Some(policy) = self.pull_policy.value {
             let value = format!("{policy:?}");
-            findings.push(Finding::allowed("imagePullPolicy", value, &self.pull_policy.source));
+            findings.push(Finding::allowed(
+                "imagePullPolicy",
+                value,
+                &self.pull_policy.source,
+            ));
         }
         for (name, granted) in &self.repositories {
             findings.push(match granted {
@@ -145,5 +149,7 @@ fn amount(
     list: &std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
     kind: &str,
 ) -> String {
-    list.get(kind).map(|quantity| quantity.0.clone()).unwrap_or_default()
+    list.get(kind)
+        .map(|quantity| quantity.0.clone())
+        .unwrap_or_default()
 }

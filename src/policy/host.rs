@@ -49,6 +49,11 @@ pub enum HostError {
     /// The rest of a wildcard is a single label, such as `*.com`.
     #[error("the wildcard covers a whole top-level domain: name at least two labels after '*.'")]
     WildcardTooWide,
+    /// The rest of a wildcard is a public suffix, such as `*.co.uk` or `*.github.io`: anyone can have a name there.
+    #[error(
+        "the wildcard covers a public suffix (publicsuffix.org), under which anyone can rent a name: name the hosts"
+    )]
+    WildcardOverPublicSuffix,
 }
 
 impl Host {
@@ -143,6 +148,7 @@ impl HostPattern {
         }
         match Host::parse(rest) {
             Err(HostError::SingleLabel) => Err(HostError::WildcardTooWide),
+            Ok(rest) if is_public_suffix(&rest) => Err(HostError::WildcardOverPublicSuffix),
             other => other.map(Self::Wildcard),
         }
     }
@@ -157,6 +163,13 @@ impl HostPattern {
                 .is_some_and(|(_, parent)| parent == rest.as_str()),
         }
     }
+}
+
+/// Whether names right below this one belong to whoever asks for them: the public suffix list, its private section
+/// (`github.io`, `s3.amazonaws.com`) too. A name that the list does not know is nobody's suffix.
+fn is_public_suffix(host: &Host) -> bool {
+    psl::suffix(host.as_str().as_bytes())
+        .is_some_and(|suffix| suffix.is_known() && suffix.as_bytes() == host.as_str().as_bytes())
 }
 
 impl fmt::Display for HostPattern {
@@ -262,6 +275,11 @@ mod tests {
     #[case("*.example.com", "a.b.example.com", false)]
     #[case("*.example.com", "evilexample.com", false)]
     #[case("*.example.com", "a.example.com.evil.org", false)]
+    // Below a name that someone has under a public suffix, the labels are that one's own.
+    #[case("*.team.github.io", "a.team.github.io", true)]
+    // `!www.ck` is an exception of the list.
+    #[case("*.www.ck", "a.www.ck", true)]
+    #[case("*.internet.test", "a.internet.test", true)]
     #[case("example.com", "example.com", true)]
     #[case("example.com", "a.example.com", false)]
     #[case("example.com", "example.com.evil.org", false)]
@@ -277,6 +295,13 @@ mod tests {
     #[case("a*.example.com", HostError::Wildcard)]
     #[case("a.*.example.com", HostError::Wildcard)]
     #[case("*.com", HostError::WildcardTooWide)]
+    #[case("*.co.uk", HostError::WildcardOverPublicSuffix)]
+    #[case("*.github.io", HostError::WildcardOverPublicSuffix)]
+    #[case("*.s3.amazonaws.com", HostError::WildcardOverPublicSuffix)]
+    #[case("*.blob.core.windows.net", HostError::WildcardOverPublicSuffix)]
+    #[case("*.pages.dev", HostError::WildcardOverPublicSuffix)]
+    // A rule of the list that is itself a wildcard, `*.ck`: every name of two labels is a suffix.
+    #[case("*.com.ck", HostError::WildcardOverPublicSuffix)]
     #[case("*.127.0.0.1", HostError::Address)]
     #[case("*.", HostError::Empty)]
     fn stars_elsewhere_are_refused(#[case] text: &str, #[case] error: HostError) {

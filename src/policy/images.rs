@@ -56,20 +56,18 @@ pub fn decide(
     })?;
     let met = meet(layers, |layer| {
         let opinion = layer.images.as_ref()?;
-        Some(
-            if opinion.allowed.iter().any(|pattern| pattern.matches(&image)) {
-                Ok(&layer.layer)
-            } else {
-                let allowed = opinion.allowed.iter().map(ImagePattern::to_string).collect();
-                Err(refusal(
-                    Some(&layer.layer),
-                    "allowed",
-                    allowed,
-                    nothing_matches(opinion.allowed.len(), &image),
-                    ask_owner(&layer.layer),
-                ))
-            },
-        )
+        Some(if opinion.allowed.iter().any(|pattern| pattern.matches(&image)) {
+            Ok(&layer.layer)
+        } else {
+            let allowed = opinion.allowed.iter().map(ImagePattern::to_string).collect();
+            Err(refusal(
+                Some(&layer.layer),
+                "allowed",
+                allowed,
+                nothing_matches(opinion.allowed.len(), &image),
+                ask_owner(&layer.layer),
+            ))
+        })
     });
     let granting = met.map_err(|denial| match denial {
         Denial::Objection(refusal) => refusal,

@@ -16,8 +16,8 @@ use super::refusal::{Layer, LayerKind, Refusal};
 use super::repository::RepositoryPattern;
 use super::resources::Kind;
 use crate::api::{
-    ClusterSandboxPolicy, DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
-    RequesterMode, ResolvedPolicy, Retry, RuntimeLimits, SandboxPolicy,
+    ClusterSandboxPolicy, DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason,
+    RepositoryLimits, RequesterMode, ResolvedPolicy, Retry, RuntimeLimits, SandboxPolicy,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.

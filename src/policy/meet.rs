@@ -51,7 +51,9 @@ pub fn strictest<T: Copy, S: Ord>(
     strictness: impl Fn(T) -> S,
     silent: T,
 ) -> Met<T> {
-    let words = layers.iter().filter_map(|layer| Some((&layer.layer, word(layer)?)));
+    let words = layers
+        .iter()
+        .filter_map(|layer| Some((&layer.layer, word(layer)?)));
     let met = words.reduce(|best, next| {
         if strictness(next.1) > strictness(best.1) {
             next
@@ -59,7 +61,9 @@ pub fn strictest<T: Copy, S: Ord>(
             best
         }
     });
-    met.map_or(Met::built_in(silent), |(layer, value)| Met::by(value, layer, rule))
+    met.map_or(Met::built_in(silent), |(layer, value)| {
+        Met::by(value, layer, rule)
+    })
 }
 
 #[cfg(test)]

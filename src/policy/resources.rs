@@ -181,9 +181,7 @@ fn default_by(
             layer: layer.clone(),
             rule: format!("limits.maxResources.{kind}"),
         },
-        (_, Some(layer)) if defaults.is_some_and(named) => Source::Default {
-            layer: layer.clone(),
-        },
+        (_, Some(layer)) if defaults.is_some_and(named) => Source::Default { layer: layer.clone() },
         _ => Source::BuiltIn,
     }
 }
@@ -194,7 +192,11 @@ struct Ceiling<'a> {
     layer: Option<&'a Layer>,
 }
 
-fn ceilings<'a>(kind: Kind, layers: &'a [Arc<Opinions>], source: &Origin<'_>) -> Result<Ceiling<'a>, Refusal> {
+fn ceilings<'a>(
+    kind: Kind,
+    layers: &'a [Arc<Opinions>],
+    source: &Origin<'_>,
+) -> Result<Ceiling<'a>, Refusal> {
     let built_in = Ceiling {
         amount: source.read(kind, "limits", kind.built_in_ceiling())?,
         layer: None,

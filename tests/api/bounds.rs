@@ -22,7 +22,7 @@ use crate::schema::problems;
 #[case("/spec/cancel", json!(true), "must be of type string")]
 #[case("/spec/cancel", json!("Now"), "not supported")]
 #[case("/spec/budget", json!({}), "unknown field")]
-#[case("/spec/egress", json!({"mode": "DenyAll"}), "unknown field")]
+#[case("/spec/publish", json!({"mode": "Branch"}), "unknown field")]
 fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
     let problems = problems(&with(&run(), pointer, value), None).join("\n");
     assert!(problems.contains(message), "{problems}");

@@ -35,7 +35,7 @@ fn an_admitted_run_gets_what_both_layers_grant() {
 fn the_frozen_policy_is_fixed_and_reads_back() {
     let frozen = World::admitting().decide().unwrap().frozen;
     insta::assert_snapshot!(frozen.to_json());
-    insta::assert_snapshot!(frozen.hash(), @"cpamvpo6swezg63y3nj5wzwuidoyez3p3s4ri4orxgivbiul3g2q");
+    insta::assert_snapshot!(frozen.hash(), @"5ohxwj6auty6qqck75mspqp5kj7qyh4iubfyfcxyviyloqynq4bq");
     assert_eq!(FrozenPolicy::parse(&frozen.to_json()).unwrap(), frozen);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam::policy::decide::{Admitted, Refusal, Request, decide};
+use cofferdam::policy::decide::{Admitted, Refusal, Request, Weighed, weigh};
 use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use serde_json::{Value, json};
 
@@ -40,6 +40,10 @@ impl World {
     }
 
     pub fn decide(&self) -> Result<Admitted, Refusal> {
+        self.weigh().and_then(Weighed::admit)
+    }
+
+    pub fn weigh(&self) -> Result<Weighed, Refusal> {
         let run: AgentRun = serde_json::from_value(self.run.clone()).unwrap();
         let policy: Option<SandboxPolicy> = self
             .policy
@@ -58,7 +62,7 @@ impl World {
                 user_namespaces: self.user_namespaces,
             })
             .collect();
-        decide(&Request {
+        weigh(&Request {
             namespace_labels: &self.labels,
             run: &run,
             policy: policy.as_ref(),

@@ -8,7 +8,11 @@ use serde_json::{Map, Value, json};
 
 use crate::fixtures::{World, cluster_policy};
 
-pub const IMAGES: [&str; 5] = [
+/// An image by its digest.
+const PINNED: &str = "ghcr.io/a/x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+pub const IMAGES: [&str; 6] = [
+    PINNED,
     "ghcr.io/a/x:1",
     "ghcr.io/a-evil/x:1",
     "ghcr.io/a/b/x:1",
@@ -68,6 +72,8 @@ const NETWORKS: [&str; 5] = [
 ];
 const CLASSES: [&str; 3] = ["gvisor", "kata", "runc"];
 
+// Strategies are boxed where they meet: nested in one another by value they outgrow a test's stack.
+
 /// Some of these, in their order, at least one.
 fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
     subsequence(of, 1..=of.len())
@@ -84,7 +90,30 @@ fn listed(field: &'static str, list: impl Strategy<Value = Value>) -> impl Strat
 }
 
 fn images() -> impl Strategy<Value = Value> {
-    listed("allowed", some(&IMAGE_PATTERNS).prop_map(|list| json!(list)))
+    let list = listed("allowed", some(&IMAGE_PATTERNS).prop_map(|list| json!(list)));
+    (
+        list,
+        word(&["Record", "Record", "Required"]),
+        word(&["Always", "IfNotPresent"]),
+    )
+        .prop_map(|(mut images, digest, pull)| {
+            add(&mut images, [("digest", digest), ("pullPolicy", pull)]);
+            images
+        })
+}
+
+/// One of these words, or none.
+fn word(of: &'static [&'static str]) -> impl Strategy<Value = Option<Value>> {
+    option::of(select(of).prop_map(|word| json!(word)))
+}
+
+/// Sets what is there.
+fn add(object: &mut Value, fields: impl IntoIterator<Item = Field>) {
+    for (name, value) in fields {
+        if let Some(value) = value {
+            object[name] = value;
+        }
+    }
 }
 
 fn repositories() -> impl Strategy<Value = Value> {
@@ -131,8 +160,22 @@ fn runtime() -> impl Strategy<Value = Value> {
     (
         some(&CLASSES).prop_shuffle(),
         select(&["Denied", "Tolerated"][..]),
+        word(&["Fixed", "Platform"]),
+        word(&["Disabled", "Preferred", "Required"]),
+        word(&["Unchecked", "Required"]),
     )
-        .prop_map(|(classes, word)| json!({"classes": classes, "nodeReachability": word}))
+        .prop_map(|(classes, reachability, user, namespaces, kernel)| {
+            let mut runtime = json!({"classes": classes, "nodeReachability": reachability});
+            add(
+                &mut runtime,
+                [
+                    ("user", user),
+                    ("userNamespaces", namespaces),
+                    ("sandboxedKernel", kernel),
+                ],
+            );
+            runtime
+        })
 }
 
 fn amounts() -> impl Strategy<Value = Value> {
@@ -162,46 +205,84 @@ fn object(fields: impl IntoIterator<Item = Field>) -> Value {
         .into()
 }
 
-/// Limits in which each field is absent as often as not.
-pub fn limits() -> impl Strategy<Value = Value> {
-    (
-        option::of(runtime()),
-        option::of(images()),
-        option::of(repositories()),
-        option::of(egress()),
-        option::of(amounts()),
-        option::of(1..5000),
-        option::of(1..5000),
-    )
-        .prop_map(
-            |(runtime, images, repositories, egress, resources, start, timeout)| {
-                object([
-                    ("runtime", runtime),
-                    ("images", images),
-                    ("repositories", repositories),
-                    ("egress", egress),
-                    ("maxResources", resources),
-                    ("maxStartTimeoutSeconds", start.map(|s: i32| json!(s))),
-                    ("maxTimeoutSeconds", timeout.map(|s: i32| json!(s))),
-                ])
-            },
-        )
+fn seconds() -> impl Strategy<Value = Option<Value>> {
+    option::of((1..5000_i32).prop_map(|seconds| json!(seconds)))
 }
 
-/// Limits with an opinion on every dimension that must be granted.
-pub fn full_limits() -> impl Strategy<Value = Value> {
-    (limits(), runtime(), images(), repositories(), egress()).prop_map(
-        |(mut limits, runtime, images, repositories, egress)| {
-            for (field, value) in [
+/// Limits in which each field is absent as often as not.
+pub fn limits() -> impl Strategy<Value = Value> {
+    let granted = (
+        option::of(runtime().boxed()),
+        option::of(images().boxed()),
+        option::of(repositories().boxed()),
+        option::of(egress().boxed()),
+        option::of(amounts().boxed()),
+    );
+    let others = (
+        seconds(),
+        seconds(),
+        seconds(),
+        option::of((1..4_i32).prop_map(|runs| json!(runs))),
+        word(&["Never", "BeforeAgentStart"]),
+        word(&["Optional", "Optional", "Required"]),
+    );
+    (granted.boxed(), others.boxed()).prop_map(
+        |(
+            (runtime, images, repositories, egress, resources),
+            (start, timeout, ttl, running, retry, requester),
+        )| {
+            object([
                 ("runtime", runtime),
                 ("images", images),
                 ("repositories", repositories),
                 ("egress", egress),
-            ] {
-                limits[field] = value;
-            }
-            limits
+                ("maxResources", resources),
+                ("maxStartTimeoutSeconds", start),
+                ("maxTimeoutSeconds", timeout),
+                ("maxTTLSeconds", ttl),
+                ("maxRunning", running),
+                ("retry", retry),
+                ("requester", requester),
+            ])
         },
+    )
+}
+
+/// Limits with an opinion on every dimension that must be granted.
+pub fn full_limits() -> impl Strategy<Value = Value> {
+    (
+        limits().boxed(),
+        runtime().boxed(),
+        images().boxed(),
+        repositories().boxed(),
+        egress().boxed(),
+        select(&["Fixed", "Platform"][..]),
+        select(&["Never", "BeforeAgentStart"][..]),
+    )
+        .prop_map(
+            |(mut limits, mut runtime, images, repositories, egress, user, retry)| {
+                runtime["user"] = json!(user);
+                for (field, value) in [
+                    ("runtime", runtime),
+                    ("images", images),
+                    ("repositories", repositories),
+                    ("egress", egress),
+                    ("retry", json!(retry)),
+                ] {
+                    limits[field] = value;
+                }
+                limits
+            },
+        )
+}
+
+/// What a run asks to reach; it may name what no policy grants.
+pub fn egress_ask() -> impl Strategy<Value = Value> {
+    let rule = (some(&HOST_PATTERNS), subsequence(&PORTS[..], 1..=3))
+        .prop_map(|(hosts, ports)| json!({"hosts": hosts, "ports": ports}));
+    listed(
+        "rules",
+        vec(rule, 1..3).prop_map(|rules| named(rules.into_iter())),
     )
 }
 
@@ -211,26 +292,34 @@ fn run_spec() -> impl Strategy<Value = Value> {
         select(&IMAGES[..]),
         btree_set(select(&REPOSITORIES[..]), 0..3),
         resources,
-        option::of(1..5000),
-        option::of(1..5000),
+        (seconds(), seconds(), seconds()),
+        option::weighted(0.3, egress_ask().boxed()),
+        option::of(Just(json!({"username": "ada", "groups": ["makers"]}))),
     )
-        .prop_map(|(image, urls, resources, start, timeout)| {
-            let repositories: Value = named(urls.into_iter().map(|url| json!({"url": url})));
-            object([
-                ("task", Some(json!({"prompt": "x"}))),
-                ("agent", Some(json!({"image": image}))),
-                ("repositories", Some(repositories)),
-                ("resources", resources),
-                ("startTimeoutSeconds", start.map(|s: i32| json!(s))),
-                ("timeoutSeconds", timeout.map(|s: i32| json!(s))),
-            ])
-        })
+        .prop_map(
+            |(image, urls, resources, (start, timeout, ttl), egress, requester)| {
+                let repositories: Value = named(urls.into_iter().map(|url| json!({"url": url})));
+                object([
+                    ("task", Some(json!({"prompt": "x"}))),
+                    ("agent", Some(json!({"image": image}))),
+                    ("repositories", Some(repositories)),
+                    ("resources", resources),
+                    ("egress", egress),
+                    ("requestedBy", requester),
+                    ("startTimeoutSeconds", start),
+                    ("timeoutSeconds", timeout),
+                    ("ttlSecondsAfterFinished", ttl),
+                ])
+            },
+        )
 }
 
 /// Up to three cluster policies over a namespace's policy with `own` limits.
-pub fn worlds(own: impl Strategy<Value = Value>) -> impl Strategy<Value = World> {
-    (run_spec(), own, vec(limits(), 0..4)).prop_map(|(spec, own, cluster)| {
+pub fn worlds(own: impl Strategy<Value = Value> + 'static) -> impl Strategy<Value = World> {
+    (run_spec().boxed(), own.boxed(), vec(limits().boxed(), 0..4)).prop_map(|(spec, own, cluster)| {
         let mut world = World::admitting();
+        // The laws about the agent's image are not to be drowned by refusals of the runner's, which is judged alike.
+        world.runner_image = spec["agent"]["image"].as_str().unwrap().to_owned();
         world.run["spec"] = spec;
         world.policy.as_mut().unwrap()["spec"]["limits"] = own;
         world.cluster = cluster

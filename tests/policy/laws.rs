@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use cofferdam::api::NodeReachability;
+use cofferdam::api::{NodeReachability, PullPolicy, Retry, SandboxedKernel, UserMode};
 use cofferdam::policy::decide::Admitted;
 use cofferdam::policy::egress::Egress;
+use cofferdam::policy::findings::Verdict;
 use cofferdam::policy::host::Host;
 use cofferdam::policy::quantity::Amount;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fixtures::{World, cluster_policy};
-use crate::generated::{ADDRESSES, HOSTS, PORTS, full_limits, limits, worlds};
+use crate::generated::{ADDRESSES, HOSTS, PORTS, egress_ask, full_limits, limits, worlds};
 
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -61,6 +62,22 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
             "{ask:?}: an address is new"
         );
     }
+    let strictness = |admitted: &Admitted| {
+        [
+            admitted.user == UserMode::Fixed,
+            admitted.sandboxed_kernel == SandboxedKernel::Required,
+            admitted.pull_policy == Some(PullPolicy::Always),
+            admitted.retry == Retry::Never,
+        ]
+    };
+    let stricter = strictness(less).into_iter().zip(strictness(more));
+    prop_assert!(
+        stricter.clone().all(|(less, more)| less || !more),
+        "a mode was loosened: {:?}",
+        stricter.collect::<Vec<_>>()
+    );
+    prop_assert!(less.max_running <= more.max_running);
+    prop_assert!(less.ttl_seconds_after_finished <= more.ttl_seconds_after_finished);
     prop_assert!(less.timeout_seconds <= more.timeout_seconds);
     prop_assert!(less.start_timeout_seconds <= more.start_timeout_seconds);
     prop_assert!(
@@ -124,7 +141,7 @@ proptest! {
     #[test]
     fn asks_only_remove(
         world in worlds(limits()),
-        field in proptest::sample::select(&["repositories", "resources", "startTimeoutSeconds", "timeoutSeconds"][..]),
+        field in proptest::sample::select(&["repositories", "resources", "startTimeoutSeconds", "timeoutSeconds", "ttlSecondsAfterFinished"][..]),
     ) {
         let silent = world.clone().run(field, Value::Null);
         if let Ok(asking) = world.decide() {
@@ -132,6 +149,56 @@ proptest! {
             prop_assert!(silent.is_ok(), "refused without the ask: {silent:?}");
             prop_assert_eq!(reach(&asking), reach(&silent.unwrap()));
         }
+    }
+
+    /// What a run asks to reach never adds to what its policies grant, and takes nothing else away.
+    #[test]
+    fn an_egress_ask_only_narrows(world in worlds(limits()), ask in egress_ask()) {
+        let silent = world.clone().run("egress", Value::Null).decide();
+        let asking = world.run("egress", ask.clone()).decide();
+        prop_assert_eq!(silent.is_ok(), asking.is_ok());
+        if let (Ok(silent), Ok(asking)) = (silent, asking) {
+            let (all, narrowed) = (reach(&silent), reach(&asking));
+            for (target, addresses) in &all {
+                let named = list(&json!({"ask": ask}), "ask", "rules").iter().any(|rule| rule_names(rule, &target.0, target.1));
+                prop_assert_eq!(narrowed.get(target), named.then_some(addresses), "{:?}", target);
+            }
+            prop_assert!(narrowed.keys().all(|target| all.contains_key(target)));
+            prop_assert_eq!(silent.frozen.git, asking.frozen.git);
+        }
+    }
+
+    /// What one layer requires, no other layer takes back.
+    #[test]
+    fn what_one_layer_requires_holds(world in worlds(limits())) {
+        if let Ok(admitted) = world.decide() {
+            let layers = layers(&world);
+            let says = |dimension: &str, field: &str, word: &str| layers.iter().any(|layer| layer[dimension][field] == word);
+            let requires = |field: &str, word: &str| layers.iter().any(|layer| layer[field] == word);
+            prop_assert!(!says("runtime", "sandboxedKernel", "Required") || admitted.sandboxed_kernel == SandboxedKernel::Required);
+            prop_assert!(!says("runtime", "userNamespaces", "Required") || admitted.user_namespace);
+            prop_assert!(!says("runtime", "userNamespaces", "Disabled") || !admitted.user_namespace);
+            prop_assert!(!says("runtime", "user", "Fixed") || admitted.user == UserMode::Fixed);
+            prop_assert!(admitted.user == UserMode::Fixed || says("runtime", "user", "Platform"));
+            prop_assert!(!says("images", "digest", "Required") || world.run["spec"]["agent"]["image"].as_str().unwrap().contains("@sha256:"));
+            prop_assert!(!says("images", "pullPolicy", "Always") || admitted.pull_policy == Some(PullPolicy::Always));
+            prop_assert!(!requires("requester", "Required") || world.run["spec"].get("requestedBy").is_some());
+            prop_assert!(!requires("retry", "Never") || admitted.retry == Retry::Never);
+            prop_assert!(admitted.retry == Retry::Never || requires("retry", "BeforeAgentStart"));
+            let ceiling = |field: &str| layers.iter().filter_map(|layer| layer[field].as_i64()).min();
+            prop_assert_eq!(i64::from(admitted.max_running), ceiling("maxRunning").unwrap_or(1000));
+            prop_assert!(ceiling("maxTTLSeconds").is_none_or(|most| i64::from(admitted.ttl_seconds_after_finished) <= most));
+        }
+    }
+
+    /// Judging everything and taking the first refusal are one decision.
+    #[test]
+    fn what_is_judged_is_what_is_decided(world in worlds(limits())) {
+        let refused = world.weigh().unwrap().findings().into_iter().find_map(|finding| match finding.verdict {
+            Verdict::Refused { refusal } => Some(refusal),
+            Verdict::Allowed { .. } => None,
+        });
+        prop_assert_eq!(world.decide().err(), refused);
     }
 
     /// Whatever is allowed, some policy says so in so many words. Judged here from the manifests, by other code.
@@ -205,7 +272,7 @@ fn rule_names(rule: &Value, host: &str, port: u16) -> bool {
 /// The few patterns of the generator, spelt out.
 fn image_named(pattern: &str, image: &str) -> bool {
     match pattern {
-        "ghcr.io/a/*" => ["ghcr.io/a/x:1", "ghcr.io/a/x:2"].contains(&image),
+        "ghcr.io/a/*" => ["ghcr.io/a/x:1", "ghcr.io/a/x:2"].contains(&image) || image.contains('@'),
         "ghcr.io/**" => image.starts_with("ghcr.io/"),
         "ghcr.io/a/x:1" => image == "ghcr.io/a/x:1",
         "docker.io/*" => image == "x",
