@@ -163,6 +163,14 @@ impl HostPattern {
                 .is_some_and(|(_, parent)| parent == rest.as_str()),
         }
     }
+
+    /// Whether some name is meant by both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(name), pattern) | (pattern, Self::Exact(name)) => pattern.matches(name),
+            (Self::Wildcard(one), Self::Wildcard(two)) => one == two,
+        }
+    }
 }
 
 /// Whether names right below this one belong to whoever asks for them: the public suffix list, its private section
@@ -306,5 +314,17 @@ mod tests {
     #[case("*.", HostError::Empty)]
     fn stars_elsewhere_are_refused(#[case] text: &str, #[case] error: HostError) {
         assert_eq!(HostPattern::parse(text), Err(error));
+    }
+
+    #[rstest]
+    #[case("a.example.com", "a.example.com", true)]
+    #[case("a.example.com", "b.example.com", false)]
+    #[case("a.example.com", "*.example.com", true)]
+    #[case("*.example.com", "example.com", false)]
+    #[case("*.example.com", "*.example.com", true)]
+    #[case("*.example.com", "*.a.example.com", false)]
+    fn patterns_that_share_a_name(#[case] one: &str, #[case] two: &str, #[case] overlap: bool) {
+        let [one, two] = [one, two].map(|text| HostPattern::parse(text).unwrap());
+        assert_eq!((one.overlaps(&two), two.overlaps(&one)), (overlap, overlap));
     }
 }

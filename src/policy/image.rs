@@ -263,6 +263,20 @@ impl ImagePattern {
                 .as_ref()
                 .is_none_or(|version| *version == image.version)
     }
+
+    /// Whether some reference is meant by both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let versions_meet = match (&self.version, &other.version) {
+            (Some(one), Some(two)) => one == two,
+            _ => true,
+        };
+        self.registry == other.registry && self.repository.overlaps(&other.repository) && versions_meet
+    }
+
+    /// Whether it means references by tag only, which name no digest.
+    pub fn is_by_tag(&self) -> bool {
+        matches!(self.version, Some(Version::Tag(_)))
+    }
 }
 
 impl fmt::Display for ImagePattern {
@@ -373,5 +387,18 @@ mod tests {
     #[case("ghcr.io/team/*:*", ImageError::Tag)]
     fn patterns_that_could_be_misread_are_refused(#[case] text: &str, #[case] error: ImageError) {
         assert_eq!(ImagePattern::parse(text), Err(error));
+    }
+
+    #[rstest]
+    #[case("ghcr.io/team/**", "ghcr.io/team/app:1", true)]
+    #[case("ghcr.io/team/**", "quay.io/team/**", false)]
+    #[case("ghcr.io/team/app:1", "ghcr.io/team/app:2", false)]
+    #[case("ghcr.io/team/app:1", "ghcr.io/*/app", true)]
+    fn patterns_that_share_an_image(#[case] one: &str, #[case] two: &str, #[case] overlap: bool) {
+        let [one, two] = [one, two].map(|text| ImagePattern::parse(text).unwrap());
+        assert_eq!((one.overlaps(&two), two.overlaps(&one)), (overlap, overlap));
+        let by_digest = ImagePattern::parse(&format!("ghcr.io/team/app@{DIGEST}")).unwrap();
+        assert_eq!(by_digest.overlaps(&one), one.to_string() == "ghcr.io/team/**");
+        assert!(!by_digest.is_by_tag());
     }
 }

@@ -187,6 +187,11 @@ impl RepositoryPattern {
     pub fn matches(&self, url: &RepositoryUrl) -> bool {
         self.host == url.host && self.port == url.port && self.path.matches(&url.path)
     }
+
+    /// Whether some repository is meant by both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port && self.path.overlaps(&other.path)
+    }
 }
 
 impl fmt::Display for RepositoryPattern {
@@ -298,5 +303,14 @@ mod tests {
     #[case("**")]
     fn patterns_that_could_be_misread_are_refused(#[case] text: &str) {
         assert!(RepositoryPattern::parse(text).is_err());
+    }
+
+    #[rstest]
+    #[case("https://a.example/team/**", "https://a.example/team/app.git", true)]
+    #[case("https://a.example/team/**", "https://b.example/team/**", false)]
+    #[case("https://a.example/team/**", "https://a.example:8443/team/**", false)]
+    fn patterns_that_share_a_repository(#[case] one: &str, #[case] two: &str, #[case] overlap: bool) {
+        let [one, two] = [one, two].map(|text| RepositoryPattern::parse(text).unwrap());
+        assert_eq!((one.overlaps(&two), two.overlaps(&one)), (overlap, overlap));
     }
 }

@@ -61,6 +61,22 @@ impl SegmentPattern {
         });
         fixed_match && rest.next().is_some() == self.any_rest
     }
+
+    /// Whether some path is meant by both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let agree = self.fixed.iter().zip(&other.fixed).all(|pair| match pair {
+            (Segment::Literal(one), Segment::Literal(two)) => one == two,
+            _ => true,
+        });
+        // `**` is at least one segment more.
+        let lengths_meet = match (self.any_rest, other.any_rest) {
+            (false, false) => self.fixed.len() == other.fixed.len(),
+            (true, false) => other.fixed.len() > self.fixed.len(),
+            (false, true) => self.fixed.len() > other.fixed.len(),
+            (true, true) => true,
+        };
+        agree && lengths_meet
+    }
 }
 
 fn segment(text: &str) -> Result<Segment, SegmentError> {
@@ -117,5 +133,21 @@ mod tests {
     #[case("***", SegmentError::Star)]
     fn other_patterns_are_refused(#[case] pattern: &str, #[case] error: SegmentError) {
         assert_eq!(SegmentPattern::parse(pattern), Err(error));
+    }
+
+    #[rstest]
+    #[case("team/app", "team/app", true)]
+    #[case("team/app", "team/other", false)]
+    #[case("team/*", "team/app", true)]
+    #[case("team/*", "*/app", true)]
+    #[case("team/*", "team/app/x", false)]
+    #[case("team/**", "team", false)]
+    #[case("team/**", "team/app/x", true)]
+    #[case("team/**", "team-evil/**", false)]
+    #[case("team/**", "team/app/**", true)]
+    #[case("**", "team/app", true)]
+    fn patterns_that_share_a_path(#[case] one: &str, #[case] two: &str, #[case] overlap: bool) {
+        let [one, two] = [one, two].map(|text| SegmentPattern::parse(text).unwrap());
+        assert_eq!((one.overlaps(&two), two.overlaps(&one)), (overlap, overlap));
     }
 }
