@@ -71,7 +71,7 @@ async fn tunnel(
     };
     let opened = tokio::select! {
         opened = opening => opened,
-        cause = admission.cut() => Err(Denial::proven(cause.as_str(), "the run's right to the exit ended")),
+        cause = admission.cut() => Err(cause.denial()),
     };
     let already_sent = match opened {
         Ok(length) => length,

@@ -11,7 +11,7 @@ use super::dial::dial;
 use super::limits::Place;
 use super::pods::Kind;
 use super::view::Admission;
-use crate::policy::frozen::Egress;
+use crate::policy::frozen::{Egress, FrozenPolicy};
 use crate::policy::host::Host;
 use crate::wire::record::RecordEvent;
 
@@ -50,7 +50,7 @@ pub async fn open(
 ) -> Result<Exit, Denial> {
     tokio::select! {
         result = find(gateway, admission, place, host, port) => result,
-        cause = admission.cut() => Err(Denial::proven(cause.as_str(), "the run's right to the exit ended")),
+        cause = admission.cut() => Err(cause.denial()),
     }
 }
 
@@ -68,7 +68,7 @@ async fn find(
     let policy = gateway.policies.get(&admission.policy_hash).await?;
     let egress = match admission.kind {
         Kind::Prepare => policy.prepare_egress(host, port),
-        Kind::Egress => policy.agent_egress(host, port),
+        Kind::Egress => agent_egress(&policy, admission, host, port)?,
         // Its own calls are the control routes; it never goes outside.
         Kind::Collect => {
             return Err(Denial::proven(
@@ -82,12 +82,32 @@ async fn find(
         Egress::Denied { code, message } => return Err(Denial::proven(code, message.clone())),
     };
     let (stream, address) = dial(gateway.outside.as_ref(), &denied, &egress, host, port).await?;
+    if admission.kind == Kind::Egress {
+        admission.dialled(host, address)?;
+    }
     Ok(Exit {
         stream,
         address,
         rules,
         place,
     })
+}
+
+/// What the frozen policy grants, met with what cluster policies say now: they only take away, so whatever one of
+/// them grants since the run was admitted is no use to it.
+fn agent_egress(
+    policy: &FrozenPolicy,
+    admission: &Admission,
+    host: &Host,
+    port: u16,
+) -> Result<Egress, Denial> {
+    match policy.agent_egress(host, port) {
+        Egress::Allowed { rules, mut addresses } => {
+            addresses.extend(admission.meet_ceilings(host, port)?);
+            Ok(Egress::Allowed { rules, addresses })
+        }
+        denied @ Egress::Denied { .. } => Ok(denied),
+    }
 }
 
 /// What a request asked for, for its records.

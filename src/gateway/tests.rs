@@ -11,6 +11,7 @@ use super::pods::SandboxPod;
 use super::pods::testing::{RUN_UID, live_pod, preparing};
 use super::records::testing::Memory;
 use super::view::Source;
+use super::view::ceilings::Labels;
 use super::*;
 use crate::api::names::{
     AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE, LABEL_POLICY_HASH, SANDBOX_SERVICE_ACCOUNT, digest,
@@ -24,6 +25,7 @@ use crate::wire::record::{Record, RecordEvent};
 use crate::wire::runner::RunIdentity;
 
 mod absolute;
+mod denials;
 mod routes;
 mod tunnels;
 
@@ -125,8 +127,14 @@ impl Fixture {
         };
         fixture.put(live_pod("pod-1", "127.0.0.1"));
         fixture.gateway.view.set_run(run(), true);
-        fixture.gateway.view.set_open(Source::Pods, true);
-        fixture.gateway.view.set_open(Source::Runs, true);
+        fixture.gateway.view.replace_cluster_policies(Vec::new());
+        fixture
+            .gateway
+            .view
+            .replace_namespaces([("team-a".to_owned(), Labels::new())]);
+        for source in Source::ALL {
+            fixture.gateway.view.set_open(source, true);
+        }
         fixture.gateway.view.confirm(Instant::now());
         fixture
     }

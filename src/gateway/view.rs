@@ -3,20 +3,23 @@
 //! Filled by the watches ([`super::watch`]); everything that decides is in [`super::pods`].
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use self::table::{Admitted, Cut, Table};
+use self::ceilings::{Guarded, Labels, Networks};
+use self::table::{Admitted, Cut, Table, Way};
 pub use self::table::{CutCause, Mutated, Source};
 use super::denial::Denial;
 use super::pods::{Kind, SandboxPod, identify, permit};
+use crate::policy::host::Host;
 use crate::token::Identity;
 use crate::wire::control::RunState;
 use crate::wire::runner::RunIdentity;
 
+pub mod ceilings;
 mod table;
 
 /// Existing connections are cut when the view was confirmed longer ago.
@@ -45,6 +48,42 @@ impl Admission {
     pub async fn cut(&self) -> CutCause {
         self.cut.token.cancelled().await;
         self.cut.cause.get().copied().unwrap_or(CutCause::RunEnded)
+    }
+
+    /// Notes where the connection is to go and meets it with the cluster policies of now; from here on it is cut when
+    /// one of them comes to deny it. Gives the networks of each layer that has an opinion.
+    ///
+    /// # Errors
+    /// A cluster policy denies it since the run was admitted.
+    pub fn meet_ceilings(&self, host: &Host, port: u16) -> Result<Networks, Denial> {
+        self.take(Way {
+            host: host.clone(),
+            port,
+            address: None,
+        })
+    }
+
+    /// Notes the address that was dialled: cluster policies may have changed meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::meet_ceilings`].
+    pub fn dialled(&self, host: &Host, address: SocketAddr) -> Result<(), Denial> {
+        self.take(Way {
+            host: host.clone(),
+            port: address.port(),
+            address: Some(address.ip()),
+        })
+        .map(drop)
+    }
+
+    /// Under one lock: a change that comes after it finds the way noted and cuts it.
+    fn take(&self, way: Way) -> Result<Networks, Denial> {
+        let mut table = self.view.table();
+        let judged = way.judge(&self.run.namespace, &mut table.ceilings);
+        if let Some(admitted) = table.admissions.get_mut(&self.id) {
+            admitted.way = Some(way);
+        }
+        judged
     }
 }
 
@@ -108,6 +147,47 @@ impl View {
             table.runs.remove(&run);
             table.cut_the_unentitled();
         }
+    }
+
+    /// Replaces all cluster policies by a consistent list of them.
+    pub fn replace_cluster_policies(&self, policies: Vec<Guarded>) {
+        let mut table = self.table();
+        table.ceilings.replace_policies(policies);
+        table.cut_the_denied(None);
+    }
+
+    /// A cluster policy was made or changed.
+    pub fn put_cluster_policy(&self, policy: Guarded) {
+        let mut table = self.table();
+        table.ceilings.put_policy(policy);
+        table.cut_the_denied(None);
+    }
+
+    /// A cluster policy is gone: nothing is denied by that.
+    pub fn remove_cluster_policy(&self, name: &str) {
+        self.table().ceilings.remove_policy(name);
+    }
+
+    /// Replaces all namespaces by a consistent list of them.
+    pub fn replace_namespaces(&self, namespaces: impl IntoIterator<Item = (String, Labels)>) {
+        let mut table = self.table();
+        table.ceilings.replace_namespaces(namespaces);
+        table.cut_the_denied(None);
+    }
+
+    /// A namespace was made or changed.
+    pub fn put_namespace(&self, name: &str, labels: Labels) {
+        let mut table = self.table();
+        if table.ceilings.put_namespace(name, labels) {
+            table.cut_the_denied(Some(name));
+        }
+    }
+
+    /// A namespace is gone.
+    pub fn remove_namespace(&self, name: &str) {
+        let mut table = self.table();
+        table.ceilings.remove_namespace(name);
+        table.cut_the_denied(Some(name));
     }
 
     /// Whether a watch is open.
@@ -200,6 +280,8 @@ impl View {
         let id = table.next_id;
         let admitted = Admitted {
             pod_uid: pod.uid.clone(),
+            namespace: pod.run.namespace.clone(),
+            way: None,
             kind,
             peer,
             cut: Arc::clone(&cut),

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
 
 use super::pods::SandboxPod;
 use super::ranges::Ranges;
 use super::records::Recorder;
+use super::view::ceilings::{Guarded, Labels};
 use super::view::{Mutated, Source, View};
 use super::watch::{Follower, Selection, follow};
-use crate::api::AgentRun;
+use crate::api::{AgentRun, ClusterSandboxPolicy};
 use crate::wire::record::RecordEvent;
 use crate::wire::runner::RunIdentity;
 
@@ -107,6 +108,56 @@ impl Follower<RunMetadata> for RunFollower {
     }
 }
 
+/// Cluster policies: what they come to deny reaches runs that are under way.
+struct ClusterPolicyFollower(Arc<View>);
+
+impl Follower<Guarded> for ClusterPolicyFollower {
+    fn replace(&self, all: Vec<Guarded>) {
+        self.0.replace_cluster_policies(all);
+    }
+
+    fn put(&self, policy: Guarded) {
+        self.0.put_cluster_policy(policy);
+    }
+
+    fn remove(&self, policy: Guarded) {
+        self.0.remove_cluster_policy(&policy.name_any());
+    }
+
+    fn open(&self, open: bool) {
+        self.0.set_open(Source::ClusterPolicies, open);
+    }
+}
+
+/// All namespaces, by metadata: which of them a policy selects may change with a label.
+struct NamespaceFollower(Arc<View>);
+
+type NamespaceMetadata = PartialObjectMeta<Namespace>;
+
+fn labelled(namespace: NamespaceMetadata) -> (String, Labels) {
+    let name = namespace.name_any();
+    (name, namespace.metadata.labels.unwrap_or_default())
+}
+
+impl Follower<NamespaceMetadata> for NamespaceFollower {
+    fn replace(&self, all: Vec<NamespaceMetadata>) {
+        self.0.replace_namespaces(all.into_iter().map(labelled));
+    }
+
+    fn put(&self, namespace: NamespaceMetadata) {
+        let (name, labels) = labelled(namespace);
+        self.0.put_namespace(&name, labels);
+    }
+
+    fn remove(&self, namespace: NamespaceMetadata) {
+        self.0.remove_namespace(&namespace.name_any());
+    }
+
+    fn open(&self, open: bool) {
+        self.0.set_open(Source::Namespaces, open);
+    }
+}
+
 struct NodeFollower(Arc<Ranges>);
 
 impl Follower<Node> for NodeFollower {
@@ -129,6 +180,8 @@ pub async fn run(client: Client, view: Arc<View>, ranges: Arc<Ranges>, recorder:
     let pods: Api<Pod> = Api::all(client.clone());
     let runs: Api<RunMetadata> = Api::all(client.clone());
     let nodes: Api<Node> = Api::all(client.clone());
+    let policies: Api<Guarded> = Api::all(client.clone());
+    let namespaces: Api<NamespaceMetadata> = Api::all(client.clone());
     let pod_follower = PodFollower {
         view: Arc::clone(&view),
         recorder,
@@ -136,20 +189,30 @@ pub async fn run(client: Client, view: Arc<View>, ranges: Arc<Ranges>, recorder:
     tokio::join!(
         follow(pods, LIVE_SANDBOX_PODS, pod_follower),
         follow(runs, Selection::default(), RunFollower(Arc::clone(&view))),
+        follow(
+            policies,
+            Selection::default(),
+            ClusterPolicyFollower(Arc::clone(&view))
+        ),
+        follow(
+            namespaces,
+            Selection::default(),
+            NamespaceFollower(Arc::clone(&view))
+        ),
         follow(nodes, Selection::default(), NodeFollower(Arc::clone(&ranges))),
-        confirm(Api::all(client.clone()), Arc::clone(&view)),
+        confirm(&client, Arc::clone(&view)),
         cut_when_stale(view),
-        super::ranges::refresh(client, ranges),
+        super::ranges::refresh(client.clone(), ranges),
     );
 }
 
 /// A list without a resource version is answered from the newest state: its success says that the API server lives
 /// and that we may still read.
-async fn confirm(pods: Api<PartialObjectMeta<Pod>>, view: Arc<View>) {
+async fn confirm(client: &Client, view: Arc<View>) {
     loop {
         let asked_at = Instant::now();
-        match tokio::time::timeout(CONFIRM_EVERY, pods.list(&LIVE_SANDBOX_PODS.list(1))).await {
-            Ok(Ok(_)) => view.confirm(asked_at),
+        match tokio::time::timeout(CONFIRM_EVERY, may_read(client)).await {
+            Ok(Ok(())) => view.confirm(asked_at),
             Ok(Err(error)) => tracing::warn!(%error, "the view cannot be confirmed"),
             Err(_) => tracing::warn!("the view cannot be confirmed: no answer in 5 s"),
         }
@@ -161,6 +224,15 @@ async fn confirm(pods: Api<PartialObjectMeta<Pod>>, view: Arc<View>) {
         };
         tokio::time::sleep_until((asked_at + pause).into()).await;
     }
+}
+
+async fn may_read(client: &Client) -> kube::Result<()> {
+    let pods: Api<PartialObjectMeta<Pod>> = Api::all(client.clone());
+    let policies: Api<PartialObjectMeta<ClusterSandboxPolicy>> = Api::all(client.clone());
+    let namespaces: Api<NamespaceMetadata> = Api::all(client.clone());
+    let all = Selection::default().list(1);
+    let pod = LIVE_SANDBOX_PODS.list(1);
+    tokio::try_join!(pods.list(&pod), policies.list(&all), namespaces.list(&all)).map(drop)
 }
 
 async fn cut_when_stale(view: Arc<View>) {

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::ceilings::{Ceilings, Networks, permits};
 use crate::api::Reason;
+use crate::gateway::denial::Denial;
 use crate::gateway::pods::{Kind, SandboxPod, Surroundings, permit};
+use crate::policy::host::Host;
 use crate::wire::control::RunState;
 use crate::wire::runner::RunIdentity;
 
@@ -22,6 +25,15 @@ pub enum Source {
     Pods,
     /// `AgentRun`s.
     Runs,
+    /// Cluster policies.
+    ClusterPolicies,
+    /// Namespaces, by whose labels cluster policies select.
+    Namespaces,
+}
+
+impl Source {
+    /// Every watch.
+    pub const ALL: [Self; 4] = [Self::Pods, Self::Runs, Self::ClusterPolicies, Self::Namespaces];
 }
 
 /// Why a connection that was admitted is cut.
@@ -33,6 +45,8 @@ pub enum CutCause {
     Stale,
     /// The sidecar saw a hole in the fence.
     IsolationLost,
+    /// A cluster policy has come to deny where the connection goes.
+    DeniedSinceAdmission,
 }
 
 impl CutCause {
@@ -42,7 +56,17 @@ impl CutCause {
             Self::RunEnded => "RunEnded",
             Self::Stale => "Stale",
             Self::IsolationLost => "IsolationLost",
+            Self::DeniedSinceAdmission => "DeniedSinceAdmission",
         }
+    }
+
+    /// What a request that was under way is told.
+    pub fn denial(self) -> Denial {
+        let message = match self {
+            Self::DeniedSinceAdmission => "a cluster policy denies this host since the run was admitted",
+            _ => "the run's right to the exit ended",
+        };
+        Denial::proven(self.as_str(), message)
     }
 }
 
@@ -60,9 +84,22 @@ impl Cut {
     }
 }
 
+/// Where an agent's connection goes.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) host: Host,
+    pub(super) port: u16,
+    /// The address that was dialled, once it is known.
+    pub(super) address: Option<IpAddr>,
+}
+
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) pod_uid: String,
+    pub(super) namespace: String,
+    /// `None` until the agent's request was judged, and for our own containers, whose repositories were judged when
+    /// the run started.
+    pub(super) way: Option<Way>,
     pub(super) kind: Kind,
     pub(super) peer: IpAddr,
     pub(super) cut: Arc<Cut>,
@@ -83,6 +120,7 @@ pub(super) struct Table {
     pub(super) runs: HashSet<RunIdentity>,
     pub(super) admissions: HashMap<u64, Admitted>,
     pub(super) next_id: u64,
+    pub(super) ceilings: Ceilings,
     pub(super) open: HashSet<Source>,
     pub(super) confirmed_at: Option<Instant>,
 }
@@ -169,7 +207,7 @@ impl Table {
     }
 
     pub(super) fn all_open(&self) -> bool {
-        self.open.contains(&Source::Pods) && self.open.contains(&Source::Runs)
+        Source::ALL.iter().all(|source| self.open.contains(source))
     }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
@@ -193,6 +231,36 @@ impl Table {
             }
         }
     }
+
+    /// Judges anew where the connections of `namespace`, or of all, go.
+    pub(super) fn cut_the_denied(&mut self, namespace: Option<&str>) {
+        for admitted in self.admissions.values() {
+            let concerned = namespace.is_none_or(|namespace| admitted.namespace == namespace);
+            if let (true, Some(way)) = (concerned, &admitted.way)
+                && way.judge(&admitted.namespace, &mut self.ceilings).is_err()
+            {
+                admitted.cut.now(CutCause::DeniedSinceAdmission);
+            }
+        }
+    }
+}
+
+impl Way {
+    /// Whether it is open now; gives the networks of the layers that say so.
+    pub(super) fn judge(&self, namespace: &str, ceilings: &mut Ceilings) -> Result<Networks, Denial> {
+        let networks = ceilings.judge(namespace, &self.host, self.port)?;
+        match self.address {
+            Some(address) if !permits(&networks, address) => Err(address_denied(&self.host, address)),
+            _ => Ok(networks),
+        }
+    }
+}
+
+fn address_denied(host: &Host, address: IpAddr) -> Denial {
+    let message = format!(
+        "{host} is at {address}, which the cluster policies over the namespace do not allow for it since the run was admitted"
+    );
+    Denial::proven(CutCause::DeniedSinceAdmission.as_str(), message)
 }
 
 impl Entry {

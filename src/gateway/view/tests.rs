@@ -1,8 +1,11 @@
 use super::super::pods::testing::{RUN_UID, identity, live_pod, preparing};
+use super::ceilings::testing::{allow, cluster_policy, deny_all};
 use super::*;
 use crate::api::Reason;
 use crate::api::names::ANNOTATION_STOP;
 use kube::ResourceExt;
+use proptest::prelude::*;
+use serde_json::json;
 
 const ADDRESS: &str = "10.244.0.7";
 
@@ -22,10 +25,27 @@ fn view(now: Instant) -> Arc<View> {
     let view = Arc::new(View::default());
     view.replace_pods(vec![pod("pod-1", ADDRESS)]);
     view.replace_runs([run()]);
-    view.set_open(Source::Pods, true);
-    view.set_open(Source::Runs, true);
+    view.replace_cluster_policies(Vec::new());
+    view.replace_namespaces([("team-a".to_owned(), red())]);
+    for source in Source::ALL {
+        view.set_open(source, true);
+    }
     view.confirm(now);
     view
+}
+
+fn red() -> Labels {
+    Labels::from([("team".to_owned(), "red".to_owned())])
+}
+
+/// An open connection of the agent to `one.example:443`, which is at `address`.
+fn on_its_way(view: &Arc<View>, address: &str, now: Instant) -> Result<Admission, &'static str> {
+    let agent = admit(view, Kind::Egress, now)?;
+    let host = Host::parse("one.example").unwrap();
+    agent.meet_ceilings(&host, 443).map_err(|denial| denial.code)?;
+    let address = SocketAddr::new(address.parse().unwrap(), 443);
+    agent.dialled(&host, address).map_err(|denial| denial.code)?;
+    Ok(agent)
 }
 
 fn admit(view: &Arc<View>, kind: Kind, now: Instant) -> Result<Admission, &'static str> {
@@ -175,7 +195,7 @@ fn a_view_that_is_not_current_admits_nobody_and_then_cuts() {
 
 #[test]
 fn a_closed_watch_is_not_made_current_by_lists() {
-    for source in [Source::Pods, Source::Runs] {
+    for source in Source::ALL {
         let now = Instant::now();
         let view = view(now);
         view.set_open(source, false);
@@ -254,4 +274,119 @@ fn a_right_that_is_given_back_leaves_nothing() {
     let view = view(now);
     drop(admit(&view, Kind::Egress, now).unwrap());
     assert!(view.table().admissions.is_empty());
+}
+
+#[test]
+fn what_a_cluster_policy_comes_to_deny_is_cut_and_nothing_else() {
+    type Change = fn(&View);
+    const PRIVATE: &str = "203.0.113.30";
+    let changes: [(&str, Change, bool); 9] = [
+        (
+            "denies all",
+            |view| view.put_cluster_policy(cluster_policy("new", &json!({}), &deny_all())),
+            true,
+        ),
+        (
+            "allows another host",
+            |view| view.put_cluster_policy(cluster_policy("new", &json!({}), &allow(&["two.example"]))),
+            true,
+        ),
+        (
+            "relisted",
+            |view| view.replace_cluster_policies(vec![cluster_policy("new", &json!({}), &deny_all())]),
+            true,
+        ),
+        (
+            "no network for the address",
+            |view| {
+                let mut egress = allow(&["one.example"]);
+                egress["rules"][0]["addresses"] = json!(["203.0.113.0/28"]);
+                view.put_cluster_policy(cluster_policy("new", &json!({}), &egress));
+            },
+            true,
+        ),
+        (
+            "a label brings it under one",
+            |view| {
+                view.put_cluster_policy(cluster_policy("new", &json!({"team": "blue"}), &deny_all()));
+                view.put_namespace("team-a",
+                    Labels::from([("team".to_owned(), "blue".to_owned())]),
+                );
+            },
+            true,
+        ),
+        (
+            "its namespace is gone",
+            |view| view.remove_namespace("team-a"),
+            true,
+        ),
+        (
+            "allows this host too",
+            |view| view.put_cluster_policy(cluster_policy("new", &json!({}), &allow(&["one.example"]))),
+            false,
+        ),
+        (
+            "over another namespace",
+            |view| view.put_cluster_policy(cluster_policy("new", &json!({"team": "blue"}), &deny_all())),
+            false,
+        ),
+        (
+            "another namespace comes",
+            |view| view.put_namespace("team-b", Labels::new()),
+            false,
+        ),
+    ];
+    for (name, change, is_cut_now) in changes {
+        let now = Instant::now();
+        let view = view(now);
+        let agent = on_its_way(&view, PRIVATE, now).unwrap();
+        let asking = admit(&view, Kind::Egress, now).unwrap();
+        let sidecar = admit(&view, Kind::Collect, now).unwrap();
+        change(&view);
+        let cause = is_cut_now.then_some(CutCause::DeniedSinceAdmission);
+        assert_eq!(is_cut(&agent), cause, "{name}");
+        for other in [asking, sidecar] {
+            assert_eq!(is_cut(&other), None, "{name}");
+        }
+        assert_eq!(on_its_way(&view, PRIVATE, now).is_err(), is_cut_now, "{name}");
+    }
+}
+
+#[test]
+fn a_policy_that_changes_while_an_address_is_dialled_is_met_again() {
+    let now = Instant::now();
+    let view = view(now);
+    let agent = admit(&view, Kind::Egress, now).unwrap();
+    let host = Host::parse("one.example").unwrap();
+    assert!(agent.meet_ceilings(&host, 443).is_ok());
+    view.put_cluster_policy(cluster_policy("new", &json!({}), &deny_all()));
+    assert_eq!(is_cut(&agent), Some(CutCause::DeniedSinceAdmission));
+    let dialled = agent.dialled(&host, "203.0.113.30:443".parse().unwrap());
+    assert_eq!(dialled.unwrap_err().code, "DeniedSinceAdmission");
+}
+
+proptest! {
+    /// Whatever cluster policies come: what one more of them leaves was left before.
+    #[test]
+    fn no_cluster_policy_widens(
+        before in proptest::collection::vec((0..3_usize, any::<bool>()), 0..4),
+        more in (0..3_usize, any::<bool>()),
+        host in 0..3_usize,
+    ) {
+        const HOSTS: [&str; 3] = ["one.example", "two.example", "three.example"];
+        let policy = |name: &str, (host, selects): (usize, bool)| {
+            let egress = if host == 0 { deny_all() } else { allow(&HOSTS[..host]) };
+            cluster_policy(name, &json!({"team": if selects { "red" } else { "blue" }}), &egress)
+        };
+        let now = Instant::now();
+        let view = view(now);
+        let agent = admit(&view, Kind::Egress, now).unwrap();
+        let host = Host::parse(HOSTS[host]).unwrap();
+        for (index, drawn) in before.into_iter().enumerate() {
+            view.put_cluster_policy(policy(&format!("p{index}"), drawn));
+        }
+        let passed_before = agent.meet_ceilings(&host, 443).is_ok();
+        view.put_cluster_policy(policy("q", more));
+        prop_assert!(passed_before || agent.meet_ceilings(&host, 443).is_err());
+    }
 }
