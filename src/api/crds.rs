@@ -62,7 +62,10 @@ fn document(crd: &CustomResourceDefinition) -> Result<Value, Error> {
     if let Some(status) = document.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status")
         && let Some(status) = status.as_object_mut()
     {
-        status.insert("default".to_owned(), initial_status(&crd.spec.names.kind));
+        let has_phase = status
+            .get("properties")
+            .is_some_and(|properties| properties.get("phase").is_some());
+        status.insert("default".to_owned(), initial_status(has_phase));
     }
     Ok(document)
 }
@@ -93,9 +96,10 @@ fn tidy(value: &mut Value) {
     }
 }
 
-/// What a status says before anyone looked at the object: without conditions, tools that wait for readiness take it
-/// for finished. Costs no write, and carries no time because nothing has happened yet.
-fn initial_status(kind: &str) -> Value {
+/// What a status says before anyone looked at it: without conditions, tools that wait for readiness take an object
+/// for finished. Costs no write, and carries no time because nothing has happened yet. Only a run has a phase, and the
+/// API server takes no default of a field that does not exist.
+fn initial_status(has_phase: bool) -> Value {
     let mut status = json!({
         "conditions": [{
             "type": "Ready",
@@ -105,8 +109,8 @@ fn initial_status(kind: &str) -> Value {
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }],
     });
-    if kind == "AgentRun" {
-        status["phase"] = json!("Pending");
+    if has_phase && let Some(fields) = status.as_object_mut() {
+        fields.insert("phase".to_owned(), json!("Pending"));
     }
     status
 }

@@ -26,7 +26,7 @@ pub use policies::{
     ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,
     SecretName,
 };
-pub use policy_status::SandboxPolicyStatus;
+pub use policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
 pub use reason::{FailureClass, Reason};
 pub use scheduling::{Disruption, SchedulingProfile};
 pub use status::{

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent_run::Resources;
 use super::limits::PolicyLimits;
-use super::policy_status::SandboxPolicyStatus;
+use super::policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
 use super::scheduling::SchedulingProfile;
 use super::{bounds, rules};
 
@@ -102,6 +102,7 @@ pub struct SandboxPolicyDefaults {
     plural = "clustersandboxpolicies",
     shortname = "csbp",
     category = "cofferdam",
+    status = "ClusterSandboxPolicyStatus",
     derive = "PartialEq",
     validation = rules::named_by_label("runs and records refer to it: choose another name"),
     printcolumn(
@@ -116,6 +117,11 @@ pub struct SandboxPolicyDefaults {
         json_path = ".spec.limits.repositories.mode"
     ),
     printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

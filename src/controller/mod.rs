@@ -2,18 +2,22 @@
 
 pub mod agent_run;
 mod archive;
+mod cluster_policy;
 mod config;
 mod events;
 pub mod fence;
 mod guard;
+mod queues;
+pub mod sandbox_policy;
 mod stores;
+mod sweep;
 mod watches;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt};
 use http::HeaderValue;
 use http::header::USER_AGENT;
@@ -27,9 +31,10 @@ use self::archive::Archive;
 pub use self::config::Args;
 use self::config::SandboxConfig;
 use self::events::Publisher;
+use self::queues::{Queue, Queues};
 use self::stores::{Guarded, NotFilled, Stores};
 use self::watches::Trigger;
-use crate::api::AgentRun;
+use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use crate::backoff::{Backoff, Failures};
 use crate::serve::{Readiness, health, shutdown_on_signal};
 
@@ -42,6 +47,8 @@ const BACKOFF: Backoff = Backoff {
 const AGENT: &str = concat!("cofferdam-controller/", env!("CARGO_PKG_VERSION"));
 /// Namespaces that are fenced at a time.
 const FENCE_CONCURRENCY: u16 = 4;
+/// Policies whose status is written at a time.
+const POLICY_CONCURRENCY: u16 = 4;
 
 /// The controller could not start.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +88,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         // Nobody listens only when the process ends.
         drop(guard_changed.unbounded_send(Trigger::AllRuns));
     });
-    let (runs, namespaces) = queues(triggered, Arc::clone(&stores));
+    let queues = Queues::sort(triggered, Arc::clone(&stores));
     let run_context = Arc::new(agent_run::Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
@@ -93,8 +100,15 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         made: Mutex::new(HashMap::new()),
         failures: Failures::new(BACKOFF),
     });
+    let policy_context = Arc::new(sandbox_policy::Context {
+        client: client.clone(),
+        stores: Arc::clone(&stores),
+        events: Publisher::new(client.clone(), &args.instance),
+        runner_image: args.runner_image.clone(),
+        failures: Failures::new(BACKOFF),
+    });
     let fence_context = Arc::new(fence::Context {
-        client,
+        client: client.clone(),
         stores: Arc::clone(&stores),
         operator_namespace: args.namespace.clone(),
         failures: Failures::new(BACKOFF),
@@ -102,8 +116,16 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
     readiness.set(true);
     tracing::info!(runs = stores.runs.len(), namespace = args.namespace, "watching");
     tokio::join!(
-        work_runs(runs, run_context, &stores, args.concurrency, stop.clone()),
-        work_fences(namespaces, fence_context, &stores, stop.clone()),
+        work_runs(queues.runs, run_context, &stores, args.concurrency, stop.clone()),
+        work_fences(queues.namespaces, fence_context, &stores, stop.clone()),
+        work_policies(
+            queues.policies,
+            Arc::clone(&policy_context),
+            &stores,
+            stop.clone()
+        ),
+        work_cluster_policies(queues.cluster_policies, policy_context, &stores, stop.clone()),
+        sweep::run(&client, &args.namespace, &stores, stop.clone()),
     );
     drop(health.await);
     Ok(())
@@ -116,47 +138,8 @@ async fn client() -> Result<Client, ControllerError> {
     Ok(Client::try_from(config)?)
 }
 
-type RunRef = ObjectRef<Guarded<AgentRun>>;
-type NamespaceRef = ObjectRef<Namespace>;
-
-/// Sorts triggers into the two queues; a trigger for many becomes one for each.
-fn queues(
-    mut triggered: UnboundedReceiver<Trigger>,
-    stores: Arc<Stores>,
-) -> (UnboundedReceiver<RunRef>, UnboundedReceiver<NamespaceRef>) {
-    let (runs, runs_out) = unbounded();
-    let (namespaces, namespaces_out) = unbounded();
-    tokio::spawn(async move {
-        while let Some(trigger) = triggered.next().await {
-            sort(trigger, &stores, &runs, &namespaces);
-        }
-    });
-    (runs_out, namespaces_out)
-}
-
-fn sort(
-    trigger: Trigger,
-    stores: &Stores,
-    runs: &UnboundedSender<RunRef>,
-    namespaces: &UnboundedSender<NamespaceRef>,
-) {
-    let wanted = match trigger {
-        Trigger::Run(run) => vec![run],
-        Trigger::RunsOf(namespace) => stores.open_runs(Some(&namespace)),
-        Trigger::AllRuns => stores.open_runs(None),
-        Trigger::Fence(namespace) => {
-            // Sending fails only when the process ends.
-            drop(namespaces.unbounded_send(ObjectRef::new(&namespace)));
-            return;
-        }
-    };
-    for run in wanted {
-        drop(runs.unbounded_send(run));
-    }
-}
-
 async fn work_runs(
-    queue: UnboundedReceiver<RunRef>,
+    queue: Queue<Guarded<AgentRun>>,
     context: Arc<agent_run::Context>,
     stores: &Stores,
     concurrency: u16,
@@ -176,7 +159,7 @@ async fn work_runs(
 }
 
 async fn work_fences(
-    queue: UnboundedReceiver<NamespaceRef>,
+    queue: Queue<Namespace>,
     context: Arc<fence::Context>,
     stores: &Stores,
     stop: CancellationToken,
@@ -191,6 +174,44 @@ async fn work_fences(
     );
     worked
         .for_each(|result| async { log("fence", result.map(drop)) })
+        .await;
+}
+
+async fn work_policies(
+    queue: Queue<Guarded<SandboxPolicy>>,
+    context: Arc<sandbox_policy::Context>,
+    stores: &Stores,
+    stop: CancellationToken,
+) {
+    let worked = applier(
+        |policy, context| Box::pin(sandbox_policy::reconcile(policy, context)),
+        sandbox_policy::on_error,
+        context,
+        stores.policies.clone(),
+        requests(queue, stop),
+        ApplierConfig::default().concurrency(POLICY_CONCURRENCY),
+    );
+    worked
+        .for_each(|result| async { log("policy", result.map(drop)) })
+        .await;
+}
+
+async fn work_cluster_policies(
+    queue: Queue<Guarded<ClusterSandboxPolicy>>,
+    context: Arc<sandbox_policy::Context>,
+    stores: &Stores,
+    stop: CancellationToken,
+) {
+    let worked = applier(
+        |policy, context| Box::pin(cluster_policy::reconcile(policy, context)),
+        cluster_policy::on_error,
+        context,
+        stores.cluster_policies.clone(),
+        requests(queue, stop),
+        ApplierConfig::default().concurrency(POLICY_CONCURRENCY),
+    );
+    worked
+        .for_each(|result| async { log("cluster policy", result.map(drop)) })
         .await;
 }
 

@@ -166,6 +166,24 @@ impl Stores {
         Some(SocketAddr::new(address, GATEWAY_PORT))
     }
 
+    /// References to the policies of one namespace or of all.
+    pub fn policy_references(&self, namespace: Option<&str>) -> Vec<ObjectRef<Guarded<SandboxPolicy>>> {
+        let policies = self.policies.state();
+        let wanted = policies.iter().filter(|policy| {
+            namespace.is_none_or(|namespace| policy.namespace().as_deref() == Some(namespace))
+        });
+        wanted.map(|policy| ObjectRef::from_obj(&**policy)).collect()
+    }
+
+    /// References to all cluster policies.
+    pub fn cluster_policy_references(&self) -> Vec<ObjectRef<Guarded<ClusterSandboxPolicy>>> {
+        let policies = self.cluster_policies.state();
+        policies
+            .iter()
+            .map(|policy| ObjectRef::from_obj(&**policy))
+            .collect()
+    }
+
     /// References to all runs that are not over, of one namespace or of all.
     pub fn open_runs(&self, namespace: Option<&str>) -> Vec<ObjectRef<Guarded<AgentRun>>> {
         self.runs

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
@@ -14,8 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::stores::{Guarded, Stores, run_of};
-use crate::api::AgentRun;
 use crate::api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
+use crate::api::{AgentRun, SandboxPolicy};
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
@@ -31,6 +32,14 @@ pub enum Trigger {
     AllRuns,
     /// The fence of a namespace.
     Fence(String),
+    /// The status of a policy.
+    Policy(ObjectRef<Guarded<SandboxPolicy>>),
+    /// The status of every policy of a namespace.
+    PoliciesOf(String),
+    /// The status of every policy.
+    AllPolicies,
+    /// The status of every cluster policy.
+    ClusterPolicies,
 }
 
 /// Sends triggers to whoever looks.
@@ -63,28 +72,36 @@ pub fn start(
             let fence = pod.meta().namespace.clone().map(Trigger::Fence);
             run_of(pod).map(Trigger::Run).into_iter().chain(fence).collect()
         }),
-        policies: watch.all(watcher::Config::default(), runs_of_its_namespace),
-        cluster_policies: watch.all(watcher::Config::default(), |_| vec![Trigger::AllRuns]),
-        runtime_classes: watch.all(watcher::Config::default(), |_| vec![Trigger::AllRuns]),
+        policies: watch.all(watcher::Config::default(), runs_of_its_namespace_and_itself),
+        cluster_policies: watch.all(watcher::Config::default(), |_| {
+            vec![Trigger::AllRuns, Trigger::AllPolicies, Trigger::ClusterPolicies]
+        }),
+        runtime_classes: watch.all(watcher::Config::default(), |_| {
+            vec![Trigger::AllRuns, Trigger::AllPolicies]
+        }),
         namespaces: watch.all(watcher::Config::default(), |namespace: &Namespace| {
             let name = namespace.name_any();
-            vec![Trigger::RunsOf(name.clone()), Trigger::Fence(name)]
+            vec![
+                Trigger::RunsOf(name.clone()),
+                Trigger::PoliciesOf(name.clone()),
+                Trigger::Fence(name),
+                Trigger::ClusterPolicies,
+            ]
         }),
-        network_policies: watch.all(watcher::Config::default(), runs_and_fence),
+        network_policies: watch.all(watcher::Config::default(), |policy: &NetworkPolicy| {
+            let policies = policy.meta().namespace.clone().map(Trigger::PoliciesOf);
+            runs_and_fence(policy).into_iter().chain(policies).collect()
+        }),
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
         services: watch.one(gateway, named(gateway_service), |_| vec![Trigger::AllRuns]),
     };
     (stores, triggers, receiver)
 }
 
-fn runs_of_its_namespace<K: Resource>(object: &K) -> Vec<Trigger> {
-    object
-        .meta()
-        .namespace
-        .clone()
-        .map(Trigger::RunsOf)
-        .into_iter()
-        .collect()
+fn runs_of_its_namespace_and_itself(policy: &Guarded<SandboxPolicy>) -> Vec<Trigger> {
+    let runs = policy.meta().namespace.clone().map(Trigger::RunsOf);
+    let itself = Trigger::Policy(ObjectRef::from_obj(policy));
+    runs.into_iter().chain([itself]).collect()
 }
 
 fn runs_and_fence<K: Resource>(object: &K) -> Vec<Trigger> {

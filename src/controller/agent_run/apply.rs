@@ -66,11 +66,18 @@ fn post() -> PostParams {
 /// Creates the run's objects in the order in which they need each other; gives the Job as it is stored.
 pub async fn create(client: &Client, run: &AgentRun, workload: Workload) -> Result<Job, ApplyError> {
     let Workload { frozen_policy, job } = workload;
-    create_frozen_policy(client, &frozen_policy).await?;
-    create_job(client, run, &job).await
+    let found = create_frozen_policy(client, &frozen_policy).await?;
+    let job = create_job(client, run, &job).await?;
+    if found {
+        // Before the Job was there to hold it, a sweep may have taken it (controller/sweep.rs). One that was made just
+        // now is too young for that.
+        create_frozen_policy(client, &frozen_policy).await?;
+    }
+    Ok(job)
 }
 
-async fn create_frozen_policy(client: &Client, policy: &ConfigMap) -> Result<(), ApplyError> {
+/// Gives whether it was there already.
+async fn create_frozen_policy(client: &Client, policy: &ConfigMap) -> Result<bool, ApplyError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &policy.namespace().unwrap_or_default());
     // Immutable and named by its content: if there is one, it is this one, and reading is cheaper than writing.
     if api
@@ -79,11 +86,11 @@ async fn create_frozen_policy(client: &Client, policy: &ConfigMap) -> Result<(),
         .map_err(failed("read the frozen policy"))?
         .is_some()
     {
-        return Ok(());
+        return Ok(true);
     }
     match api.create(&post(), policy).await {
-        Err(error) if is_code(&error, 409) => Ok(()),
-        result => result.map(drop).map_err(failed("create the frozen policy")),
+        Err(error) if is_code(&error, 409) => Ok(true),
+        result => result.map(|_| false).map_err(failed("create the frozen policy")),
     }
 }
 
@@ -189,3 +196,6 @@ where
         result => result.map(drop).map_err(failed(step)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,11 @@ pub const GUARDS: &[Guard] = &[
     Guard {
         name: "cofferdam-guard-status",
         operation: "UPDATE",
-        resources: &["agentruns/status"],
+        resources: &[
+            "agentruns/status",
+            "sandboxpolicies/status",
+            "clustersandboxpolicies/status",
+        ],
         expression: None,
     },
 ];
@@ -221,5 +225,13 @@ mod tests {
     fn the_chart_demands_what_is_compared() {
         let chart = include_str!("../../../charts/cofferdam/templates/guard-connect.yaml");
         assert!(chart.contains(&format!("expression: \"{CONNECT}\"")));
+    }
+
+    #[test]
+    fn the_chart_guards_every_status() {
+        let chart = include_str!("../../../charts/cofferdam/templates/guard-status.yaml");
+        for resource in GUARDS[1].resources {
+            assert!(chart.contains(resource), "{resource}");
+        }
     }
 }

@@ -1,0 +1,198 @@
+//! The status of each `ClusterSandboxPolicy`: whether it can be read, and whether it stands over anything at all.
+//!
+//! It does not count its namespaces: the number would change with every namespace of the cluster, and be a write for
+//! each cluster policy every time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{ParseExpressionError, Selector, SelectorExt};
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
+
+use super::sandbox_policy::{Context, READY, StatusError, post, superseded_is_fine, told};
+use super::stores::Guarded;
+use crate::api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
+use crate::conditions::{self, Desired};
+use crate::policy::layers::Layers;
+
+/// Brings a cluster policy's status up to date.
+///
+/// # Errors
+/// The API server did not take it; it is tried again.
+pub async fn reconcile(
+    policy: Arc<Guarded<ClusterSandboxPolicy>>,
+    context: Arc<Context>,
+) -> Result<Action, StatusError> {
+    let policy = match &policy.0 {
+        Ok(policy) if policy.metadata.deletion_timestamp.is_none() => policy,
+        Ok(_) => return Ok(Action::await_change()),
+        Err(error) => {
+            // Its status cannot be written either; every SandboxPolicy says so.
+            tracing::warn!(%error, "a cluster policy cannot be read: no run starts");
+            return Ok(Action::await_change());
+        }
+    };
+    let now = Timestamp::now();
+    let new = judge(policy, &context.stores.namespaces.state(), now);
+    if policy.status.as_ref() != Some(&new) {
+        write(policy, &new, &context).await?;
+        let before = policy
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.first());
+        if let Some(notice) = new.conditions.first().and_then(|ready| told(before, ready)) {
+            context.events.publish_change(policy, &notice, now).await;
+        }
+    }
+    context.failures.succeeded(&policy.uid().unwrap_or_default());
+    Ok(Action::await_change())
+}
+
+/// What to do after a failure.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
+pub fn on_error(
+    policy: Arc<Guarded<ClusterSandboxPolicy>>,
+    error: &StatusError,
+    context: Arc<Context>,
+) -> Action {
+    let delay = context.failures.failed(&policy.uid().unwrap_or_default());
+    tracing::warn!(%error, retry_ms = delay.as_millis(), "will try again");
+    Action::requeue(delay)
+}
+
+async fn write(
+    policy: &ClusterSandboxPolicy,
+    status: &ClusterSandboxPolicyStatus,
+    context: &Context,
+) -> Result<(), StatusError> {
+    let api: Api<ClusterSandboxPolicy> = Api::all(context.client.clone());
+    let mut changed = policy.clone();
+    changed.status = Some(status.clone());
+    let written = api.replace_status(&policy.name_any(), &post(), &changed).await;
+    superseded_is_fine(written.map(drop)).map_err(|source| StatusError {
+        kind: "ClusterSandboxPolicy",
+        name: policy.name_any(),
+        source,
+    })
+}
+
+/// The status of a cluster policy. Pure.
+fn judge(
+    policy: &ClusterSandboxPolicy,
+    namespaces: &[Arc<Namespace>],
+    now: Timestamp,
+) -> ClusterSandboxPolicyStatus {
+    let (holds, reason, message) = match selected(policy, namespaces) {
+        Err(message) => (false, "PolicyUnreadable", message),
+        Ok(false) => (
+            false,
+            "SelectsNoNamespace",
+            "spec.namespaceSelector matches no namespace, so this policy limits nothing. Compare it with \
+             kubectl get namespaces --show-labels."
+                .to_owned(),
+        ),
+        Ok(true) => (
+            true,
+            "Ready",
+            "It limits every run of the namespaces that it selects.".to_owned(),
+        ),
+    };
+    let mut conditions = policy
+        .status
+        .as_ref()
+        .map(|status| status.conditions.clone())
+        .unwrap_or_default();
+    let desired = Desired {
+        type_: READY,
+        holds: Some(holds),
+        reason: reason.to_owned(),
+        message,
+    };
+    conditions::set(&mut conditions, desired, policy.metadata.generation, now);
+    ClusterSandboxPolicyStatus {
+        observed_generation: policy.metadata.generation,
+        conditions,
+    }
+}
+
+/// Whether it stands over a namespace.
+///
+/// # Errors
+/// Its selector or one of its patterns cannot be read; for people.
+fn selected(policy: &ClusterSandboxPolicy, namespaces: &[Arc<Namespace>]) -> Result<bool, String> {
+    // Over everything, so that its patterns are read whatever it selects.
+    let mut everywhere = policy.clone();
+    everywhere.spec.namespace_selector = LabelSelector::default();
+    let none = SandboxPolicy::new("none", SandboxPolicySpec::default());
+    Layers::read(&BTreeMap::new(), &[everywhere], &none).map_err(|refusal| refusal.message())?;
+    let selector: Selector = policy
+        .spec
+        .namespace_selector
+        .clone()
+        .try_into()
+        .map_err(|error: ParseExpressionError| format!("spec.namespaceSelector: {error}"))?;
+    Ok(namespaces
+        .iter()
+        .any(|namespace| selector.matches(namespace.labels())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::agent_run::fixtures::at;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    fn policy(selector: &Value, limits: &Value) -> ClusterSandboxPolicy {
+        serde_json::from_value(json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy",
+            "metadata": {"name": "base", "generation": 4},
+            "spec": {"namespaceSelector": selector, "limits": limits},
+        }))
+        .unwrap()
+    }
+
+    fn namespaces() -> Vec<Arc<Namespace>> {
+        let namespace = json!({"metadata": {"name": "tenant-a", "labels": {"team": "red"}}});
+        vec![Arc::new(serde_json::from_value(namespace).unwrap())]
+    }
+
+    #[rstest]
+    #[case::everything(json!({}), json!({}), "True", "Ready")]
+    #[case::one(json!({"matchLabels": {"team": "red"}}), json!({}), "True", "Ready")]
+    #[case::none(json!({"matchLabels": {"team": "rde"}}), json!({}), "False", "SelectsNoNamespace")]
+    #[case::odd_operator(
+        json!({"matchExpressions": [{"key": "team", "operator": "Near", "values": ["red"]}]}), json!({}),
+        "False", "PolicyUnreadable")]
+    #[case::odd_pattern_over_nobody(
+        json!({"matchLabels": {"team": "rde"}}),
+        json!({"images": {"mode": "AllowList", "allowed": ["ghcr.io/te*m/**"]}}), "False", "PolicyUnreadable")]
+    fn a_cluster_policy_says_whether_it_stands_over_anything(
+        #[case] selector: Value,
+        #[case] limits: Value,
+        #[case] status: &str,
+        #[case] reason: &str,
+    ) {
+        let judged = judge(&policy(&selector, &limits), &namespaces(), at(0));
+        let ready = &judged.conditions[0];
+        assert_eq!(
+            (ready.status.as_str(), ready.reason.as_str()),
+            (status, reason),
+            "{}",
+            ready.message
+        );
+        assert_eq!(judged.observed_generation, Some(4));
+    }
+
+    #[test]
+    fn the_same_again_is_no_change() {
+        let mut policy = policy(&json!({}), &json!({}));
+        let first = judge(&policy, &namespaces(), at(0));
+        policy.status = Some(first.clone());
+        assert_eq!(judge(&policy, &namespaces(), at(60)), first);
+    }
+}

@@ -1,0 +1,239 @@
+//! What a policy's status says: whether runs can start under it, and if not, what is to be done. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::mistakes::dead_rules;
+use crate::api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
+use crate::api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
+use crate::conditions::{self, Desired};
+use crate::policy::frozen::FrozenPolicy;
+use crate::policy::images::{self, Container};
+use crate::policy::layers::{Layers, Opinions};
+use crate::policy::runtime::{self, RuntimeClassFact};
+use crate::policy::{refusal::Refusal, resources};
+
+/// Sums the others up.
+pub const READY: &str = "Ready";
+/// Whether the fence of the policy's namespace would hold.
+const NAMESPACE_FENCEABLE: &str = "NamespaceFenceable";
+/// Whether the runtime that policy settles on exists.
+const RUNTIME_AVAILABLE: &str = "RuntimeAvailable";
+
+/// What a status rests on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Labels of the policy's namespace.
+    pub namespace_labels: BTreeMap<String, String>,
+    /// All cluster policies, or which of them cannot be read.
+    pub cluster_policies: Result<Vec<ClusterSandboxPolicy>, String>,
+    /// Runtime classes that exist.
+    pub runtime_classes: Vec<RuntimeClassFact>,
+    /// A NetworkPolicy of the namespace that may widen the fence.
+    pub widening: Option<String>,
+    /// Image of Cofferdam's own containers, which policy must allow too.
+    pub runner_image: String,
+}
+
+/// What is found about one thing.
+struct Finding {
+    holds: Option<bool>,
+    reason: &'static str,
+    message: String,
+}
+
+impl Finding {
+    fn new(holds: impl Into<Option<bool>>, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            holds: holds.into(),
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// What this adds to a reason why the policy is not ready.
+    fn objection(&self) -> Option<(&'static str, &str)> {
+        (self.holds == Some(false)).then_some((self.reason, self.message.as_str()))
+    }
+}
+
+/// The status of a policy.
+pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPolicyStatus {
+    let fence = fenceable(policy, facts);
+    let (hash, runtime, ready) = match read(policy, facts) {
+        Ok(layers) => {
+            let runtime = runtime_available(&layers, &facts.runtime_classes);
+            let ready = ready(policy, &layers, facts, &fence, &runtime);
+            (Some(hash(&layers)), runtime, ready)
+        }
+        Err(message) => {
+            let runtime = Finding::new(
+                None,
+                "PolicyUnreadable",
+                "It is not known which runtime policy demands.",
+            );
+            (None, runtime, Finding::new(false, "PolicyUnreadable", message))
+        }
+    };
+    let mut conditions = policy
+        .status
+        .as_ref()
+        .map(|status| status.conditions.clone())
+        .unwrap_or_default();
+    let generation = policy.metadata.generation;
+    for (type_, found) in [
+        (READY, ready),
+        (NAMESPACE_FENCEABLE, fence),
+        (RUNTIME_AVAILABLE, runtime),
+    ] {
+        let desired = Desired {
+            type_,
+            holds: found.holds,
+            reason: found.reason.to_owned(),
+            message: found.message,
+        };
+        conditions::set(&mut conditions, desired, generation, now);
+    }
+    SandboxPolicyStatus {
+        observed_generation: generation,
+        policy_hash: hash,
+        conditions,
+    }
+}
+
+fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Vec<Arc<Opinions>>, String> {
+    let cluster_policies = facts.cluster_policies.as_ref().map_err(Clone::clone)?;
+    let layers = Layers::read(&facts.namespace_labels, cluster_policies, policy);
+    layers
+        .map(|layers| layers.opinions)
+        .map_err(|refusal| refusal.message())
+}
+
+/// Name of what the gateway would enforce for a run that asks for nothing.
+fn hash(layers: &[Arc<Opinions>]) -> String {
+    FrozenPolicy::of_layers(layers.iter().filter_map(|layer| layer.egress.clone()).collect()).hash()
+}
+
+fn fenceable(policy: &SandboxPolicy, facts: &Facts) -> Finding {
+    let namespace = policy.namespace().unwrap_or_default();
+    let widening = facts.widening.as_ref().map(|name| {
+        format!(
+            "NetworkPolicy {name} opens the sandboxes of namespace {namespace}. Make its podSelector leave them out: \
+             matchExpressions: [{{key: {LABEL_RUN}, operator: DoesNotExist}}]."
+        )
+    });
+    let opted_in = facts.namespace_labels.get(LABEL_SANDBOX).map(String::as_str) == Some(SANDBOX_ENABLED);
+    match (opted_in, widening) {
+        (true, None) => Finding::new(
+            true,
+            "Fenceable",
+            format!("Nothing widens the fence of namespace {namespace}."),
+        ),
+        (true, Some(widening)) => Finding::new(false, "ForeignNetworkPolicy", widening),
+        (false, widening) => Finding::new(
+            false,
+            "NamespaceNotOptedIn",
+            format!(
+                "Namespace {namespace} does not hold sandboxes: kubectl label namespace {namespace} \
+                 {LABEL_SANDBOX}={SANDBOX_ENABLED}.{}",
+                widening
+                    .map(|text| format!(" Before that: {text}"))
+                    .unwrap_or_default()
+            ),
+        ),
+    }
+}
+
+fn runtime_available(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) -> Finding {
+    if layers.iter().all(|layer| layer.runtime.is_none()) {
+        return Finding::new(None, "NotGranted", "No policy in force sets limits.runtime.");
+    }
+    match runtime::decide(layers, existing) {
+        Ok(runtime) => Finding::new(
+            true,
+            "Available",
+            format!(
+                "Runs get RuntimeClass {} ({}).",
+                runtime.class.value, runtime.class.source
+            ),
+        ),
+        Err(refusal) => Finding::new(false, refusal.reason.as_str(), refusal.message()),
+    }
+}
+
+/// Everything that is wrong, the worst first: its reason, and all messages one after the other.
+fn ready(
+    policy: &SandboxPolicy,
+    layers: &[Arc<Opinions>],
+    facts: &Facts,
+    fence: &Finding,
+    runtime: &Finding,
+) -> Finding {
+    let impossible = impossible(policy, layers, facts);
+    let dead = dead_rules(layers);
+    let objections: Vec<(&'static str, &str)> = impossible
+        .iter()
+        .map(|message| ("NoRunCanStart", message.as_str()))
+        .chain(runtime.objection())
+        .chain(fence.objection())
+        .chain(
+            dead.iter()
+                .map(|message| ("RuleMatchesNothing", message.as_str())),
+        )
+        .collect();
+    match objections.first() {
+        None => Finding::new(true, "Ready", unsaid(layers)),
+        Some((reason, _)) => {
+            let messages: Vec<&str> = objections.iter().map(|(_, message)| *message).collect();
+            Finding::new(false, reason, messages.join(" "))
+        }
+    }
+}
+
+/// Why no run at all can start, whatever it asks. What concerns the runtime stands in a condition of its own.
+fn impossible(policy: &SandboxPolicy, layers: &[Arc<Opinions>], facts: &Facts) -> Vec<String> {
+    let speaks_of_images = layers.iter().any(|layer| layer.images.is_some());
+    let runner = images::decide(Container::Runner, &facts.runner_image, layers).err();
+    let resources = resources::decide(None, policy, layers).err();
+    let refused = runner.filter(|_| speaks_of_images).into_iter().chain(resources);
+    refused.map(|refusal: Refusal| refusal.message()).collect()
+}
+
+/// Dimensions on which no policy in force says anything. Nothing is allowed there, which may be just what is meant.
+fn unsaid(layers: &[Arc<Opinions>]) -> String {
+    let silent = |said: fn(&Opinions) -> bool| !layers.iter().any(|layer| said(layer));
+    let sentences = [
+        (
+            silent(|layer| layer.runtime.is_some()),
+            "No policy in force sets limits.runtime: no run can start until one does.",
+        ),
+        (
+            silent(|layer| layer.images.is_some()),
+            "No policy in force sets limits.images: no run can start until one does.",
+        ),
+        (
+            silent(|layer| layer.repositories.is_some()),
+            "No policy in force sets limits.repositories: no repository can be cloned.",
+        ),
+        (
+            silent(|layer| layer.egress.is_some()),
+            "No policy in force sets limits.egress: agents reach nothing.",
+        ),
+    ];
+    let said: Vec<&str> = sentences
+        .into_iter()
+        .filter_map(|(applies, sentence)| applies.then_some(sentence))
+        .collect();
+    if said.is_empty() {
+        "Runs can name this policy.".to_owned()
+    } else {
+        said.join(" ")
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

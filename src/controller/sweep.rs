@@ -1,0 +1,184 @@
+//! Takes away frozen policies to which no run refers any more.
+//!
+//! A run may be about to refer to one just now. It looks for its policy, makes its Job, and then looks again
+//! (`agent_run/apply.rs`); the sweep deletes the policy, and then looks for Jobs again. Whichever of the two looks
+//! last sees what the other one did: if the Job came first, the sweep finds it and puts the policy back; if it came
+//! later, the run finds the policy gone and makes it anew. Should either of them die in between, the gateway finds no
+//! policy and lets that run reach nothing.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+
+use super::stores::Stores;
+use crate::api::names::{FIELD_MANAGER, LABEL_FROZEN_POLICY, LABEL_POLICY_HASH, frozen_policy_name};
+
+/// How often is swept.
+const PERIOD: Duration = Duration::from_mins(10);
+/// Younger policies are left alone: their run may not have its Job yet.
+const KEPT: SignedDuration = SignedDuration::from_mins(10);
+/// Policies that one pass takes away at most; the rest waits for the next.
+const BATCH: usize = 100;
+
+/// Sweeps now and then until `stop`.
+pub async fn run(client: &Client, namespace: &str, stores: &Stores, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = stop.cancelled() => return,
+        }
+        match sweep(client, namespace, stores).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "frozen policies without a run were deleted"),
+            Err(error) => {
+                tracing::warn!(%error, "frozen policies could not be swept; tried again in 10 minutes");
+            }
+        }
+    }
+}
+
+async fn sweep(client: &Client, namespace: &str, stores: &Stores) -> kube::Result<usize> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let labelled = ListParams::default().labels(&format!("{LABEL_FROZEN_POLICY}=true"));
+    let policies = api.list_metadata(&labelled).await?.items;
+    let mut count = 0;
+    for name in unused(&policies, &in_use(stores), Timestamp::now()) {
+        count += usize::from(remove(client, namespace, &name).await?);
+    }
+    Ok(count)
+}
+
+/// Names of the policies that Jobs and pods refer to, ended ones too.
+fn in_use(stores: &Stores) -> HashSet<String> {
+    let jobs = stores.jobs.state();
+    let pods = stores.pods.state();
+    let hashes = jobs
+        .iter()
+        .filter_map(|job| job.labels().get(LABEL_POLICY_HASH))
+        .chain(pods.iter().filter_map(|pod| pod.labels().get(LABEL_POLICY_HASH)));
+    hashes.map(|hash| frozen_policy_name(hash)).collect()
+}
+
+/// The oldest policies that nothing refers to. Pure.
+fn unused(
+    policies: &[PartialObjectMeta<ConfigMap>],
+    in_use: &HashSet<String>,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut unused: Vec<(Timestamp, String)> = policies
+        .iter()
+        .filter_map(|policy| Some((policy.metadata.creation_timestamp.as_ref()?.0, policy.name_any())))
+        .filter(|(made, name)| now.duration_since(*made) >= KEPT && !in_use.contains(name))
+        .collect();
+    unused.sort();
+    unused.truncate(BATCH);
+    unused.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Deletes a policy if no Job refers to it; gives whether it is gone.
+pub(super) async fn remove(client: &Client, namespace: &str, name: &str) -> kube::Result<bool> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    if is_referred_to(client, name).await? {
+        return Ok(false);
+    }
+    let Some(policy) = api.get_opt(name).await? else {
+        return Ok(false);
+    };
+    let just_this = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: policy.uid(),
+            resource_version: policy.resource_version(),
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &just_this).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(false),
+        deleted => drop(deleted?),
+    }
+    match is_referred_to(client, name).await {
+        Ok(false) => Ok(true),
+        // In doubt it is put back.
+        doubt => {
+            put_back(&api, policy).await?;
+            doubt.map(|_| false)
+        }
+    }
+}
+
+/// Asks the API server and not the cache, which may not show the newest Job.
+async fn is_referred_to(client: &Client, name: &str) -> kube::Result<bool> {
+    let Some(hash) = name.strip_prefix(&frozen_policy_name("")) else {
+        return Ok(true);
+    };
+    let jobs: Api<Job> = Api::all(client.clone());
+    let of_it = ListParams::default()
+        .labels(&format!("{LABEL_POLICY_HASH}={hash}"))
+        .limit(1);
+    Ok(!jobs.list_metadata(&of_it).await?.items.is_empty())
+}
+
+async fn put_back(api: &Api<ConfigMap>, policy: ConfigMap) -> kube::Result<()> {
+    let again = ConfigMap {
+        metadata: ObjectMeta {
+            name: policy.metadata.name,
+            namespace: policy.metadata.namespace,
+            labels: policy.metadata.labels,
+            ..ObjectMeta::default()
+        },
+        ..policy
+    };
+    let post = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match api.create(&post, &again).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        created => created.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::agent_run::fixtures::at;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn policy(hash: &str, made: i64) -> PartialObjectMeta<ConfigMap> {
+        PartialObjectMeta {
+            metadata: ObjectMeta {
+                name: Some(frozen_policy_name(hash)),
+                creation_timestamp: Some(Time(at(made))),
+                ..ObjectMeta::default()
+            },
+            ..PartialObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_old_and_unused_goes_the_oldest_first() {
+        let policies = vec![
+            policy("young", 1),
+            policy("used", -90),
+            policy("old", 0),
+            policy("older", -60),
+        ];
+        let used = HashSet::from([frozen_policy_name("used")]);
+        let gone = |now| unused(&policies, &used, at(now));
+        assert_eq!(gone(600), ["policy-older", "policy-old"]);
+        assert_eq!(gone(599), ["policy-older"]);
+        assert_eq!(gone(601), ["policy-older", "policy-old", "policy-young"]);
+    }
+
+    #[test]
+    fn one_pass_is_bounded() {
+        let many: Vec<_> = (0..250).map(|number| policy(&format!("p{number}"), 0)).collect();
+        assert_eq!(unused(&many, &HashSet::new(), at(600)).len(), BATCH);
+    }
+}
