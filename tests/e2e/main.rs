@@ -14,6 +14,7 @@
 mod api;
 mod attacks;
 mod ends;
+mod governance;
 mod guard;
 mod harness;
 mod hostile;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::objects::sandbox_account;
 use super::{Call, Case, Meets, Who, World, check};
-use crate::harness::OPERATOR_NAMESPACE;
+use crate::harness::{OPERATOR_NAMESPACE, client};
 
 use Meets::{Guard, NoGuard, Nothing};
 use Who::{Admin, Controller, Edit, Kubernetes, Node};
@@ -159,4 +159,86 @@ async fn the_status_of_a_run_is_the_controllers() {
         Case("its status", Controller, Call::patch(&status, done), Nothing),
     ];
     world.check(cases).await;
+}
+
+#[tokio::test]
+async fn the_status_of_a_policy_is_the_controllers() {
+    let world = World::open("policy-status", false).await;
+    let group = "/apis/cofferdam.dev/v1alpha1";
+    let namespaced = format!("{group}/namespaces/{}/sandboxpolicies", world.namespace);
+    let cluster = format!("{group}/clustersandboxpolicies");
+    let name = "guard-policy-status";
+    let policy = |kind: &str, spec: &serde_json::Value| json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let limits = json!({"maxTimeoutSeconds": 60});
+    let own = policy("SandboxPolicy", &json!({"limits": limits}));
+    let nowhere = json!({"matchLabels": {"cofferdam.test/no-such-label": "here"}});
+    let over = policy(
+        "ClusterSandboxPolicy",
+        &json!({"namespaceSelector": nowhere, "limits": limits}),
+    );
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Forged",
+        "message": "", "lastTransitionTime": "2026-11-24T00:00:00Z"}]}});
+    let mut cases = vec![
+        Case("a policy", Admin, Call::post(&namespaced, own), Nothing),
+        Case("a cluster policy", Admin, Call::post(&cluster, over), Nothing),
+    ];
+    for path in [&namespaced, &cluster] {
+        let status = Call::patch(&format!("{path}/{name}/status"), ready.clone());
+        cases.push(Case("its status", Admin, status.clone(), Guard("status")));
+        cases.push(Case("its status", Edit, status.clone(), NoGuard));
+        // RBAC gives the controller updates only; that it makes them is seen in governance.rs.
+        cases.push(Case("its status by patch", Controller, status, NoGuard));
+        let limits = json!({"spec": {"limits": {"maxTimeoutSeconds": 61}}});
+        let object = format!("{path}/{name}");
+        cases.push(Case(
+            "the policy",
+            Admin,
+            Call::patch(&object, limits.clone()),
+            Nothing,
+        ));
+        cases.push(Case(
+            "the policy",
+            Controller,
+            Call::patch(&object, limits),
+            NoGuard,
+        ));
+    }
+    world.check(cases).await;
+    let policies: kube::Api<cofferdam::api::ClusterSandboxPolicy> = kube::Api::all(client().await);
+    policies
+        .delete(name, &kube::api::DeleteParams::default())
+        .await
+        .expect("the cluster policy is ours");
+}
+
+#[tokio::test]
+async fn frozen_policies_are_swept_by_the_controller_alone() {
+    let maps = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps");
+    let (frozen, other) = ("policy-guard-swept", "guard-swept");
+    let map =
+        |name: &str| json!({"metadata": {"name": name}, "immutable": true, "data": {"policy.json": "{}"}});
+    let by = |who, name: &str, meets| Case("deleted", who, Call::delete(&format!("{maps}/{name}")), meets);
+    check(vec![
+        Case(
+            "a frozen policy",
+            Controller,
+            Call::post(&maps, map(frozen)),
+            Nothing,
+        ),
+        Case("another ConfigMap", Admin, Call::post(&maps, map(other)), Nothing),
+        by(Admin, frozen, Guard("policies")),
+        by(Edit, frozen, NoGuard),
+        by(Controller, frozen, Nothing),
+        by(Controller, other, Guard("controller-names")),
+        by(Admin, other, Nothing),
+        by(Kubernetes("namespace-controller"), frozen, Nothing),
+    ])
+    .await;
+    for (who, name) in [(Controller, frozen), (Admin, other)] {
+        let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
+            kube::Api::namespaced(who.client().await, OPERATOR_NAMESPACE);
+        maps.delete(name, &kube::api::DeleteParams::default())
+            .await
+            .expect("it is the test's own");
+    }
 }

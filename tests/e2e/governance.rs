@@ -1,0 +1,300 @@
+//! What a platform team sees of its policies, and what its later words do to runs that are under way.
+
+use std::time::Duration;
+
+use cofferdam::api::{ClusterSandboxPolicy, SandboxPolicy, names};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::harness::{ATTACKER, Internet, Run, Space, client, default_limits, eventually, until};
+
+const GOVERNED: &str = include_str!("scripts/governed.py");
+/// A changed status is expected within this time.
+const STATUS: Duration = Duration::from_secs(15);
+/// By when a denial must have reached every gateway.
+const DENIAL: Duration = Duration::from_secs(5);
+
+fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Waits until a condition of `SandboxPolicy/default` says `status/reason`, and gives its message.
+async fn says(space: &Space, type_: &str, word: &str) -> String {
+    let policies: Api<SandboxPolicy> = space.api();
+    let policies = &policies;
+    until(&format!("{type_} says {word}"), STATUS, move || async move {
+        let policy = policies.get("default").await.unwrap();
+        let generation = policy.metadata.generation;
+        let status = policy.status.unwrap_or_default();
+        let found = condition(&status.conditions, type_).cloned();
+        match &found {
+            Some(said)
+                if format!("{}/{}", said.status, said.reason) == word
+                    && status.observed_generation == generation =>
+            {
+                Ok(said.message.clone())
+            }
+            _ => Err(found),
+        }
+    })
+    .await
+}
+
+/// A cluster policy over the namespace of `space` alone, or over `selected` where given.
+async fn cluster_policy(space: &Space, name: &str, selected: Option<Value>, limits: Value) -> String {
+    let name = format!("{}-{name}", space.name);
+    let selected =
+        selected.unwrap_or_else(|| json!({"matchLabels": {"kubernetes.io/metadata.name": space.name}}));
+    let policy = json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy", "metadata": {"name": name},
+        "spec": {"namespaceSelector": selected, "limits": limits},
+    });
+    Api::<ClusterSandboxPolicy>::all(space.client.clone())
+        .patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
+        .await
+        .expect("the cluster policy is valid");
+    name
+}
+
+async fn forget(client: &Client, name: &str) {
+    Api::<ClusterSandboxPolicy>::all(client.clone())
+        .delete(name, &DeleteParams::default())
+        .await
+        .expect("the cluster policy is ours");
+}
+
+/// A namespace that has not opted in, with a NetworkPolicy that lets everybody ask DNS.
+async fn widened(name: &str) -> Space {
+    let space = Space {
+        client: client().await,
+        name: format!("e2e-{name}"),
+    };
+    let namespace = json!({"metadata": {"name": space.name}});
+    Api::<Namespace>::all(space.client.clone())
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(namespace).unwrap(),
+        )
+        .await
+        .expect("a fresh namespace");
+    let allow = json!({"metadata": {"name": "allow-dns"}, "spec": {
+        "podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"protocol": "UDP", "port": 53}]}]}});
+    space
+        .api::<NetworkPolicy>()
+        .create(&PostParams::default(), &serde_json::from_value(allow).unwrap())
+        .await
+        .expect("no guard before the opt-in");
+    space
+}
+
+#[tokio::test]
+async fn a_policy_says_what_is_in_the_way_of_its_runs() {
+    let space = widened("status").await;
+    space.policy("default", default_limits()).await;
+    let message = says(&space, "NamespaceFenceable", "False/NamespaceNotOptedIn").await;
+    assert!(
+        message.contains("kubectl label namespace e2e-status") && message.contains("allow-dns"),
+        "{message}"
+    );
+
+    let label = json!({"metadata": {"labels": {names::LABEL_SANDBOX: names::SANDBOX_ENABLED}}});
+    Api::<Namespace>::all(space.client.clone())
+        .patch(&space.name, &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .expect("the namespace is ours");
+    let message = says(&space, "NamespaceFenceable", "False/ForeignNetworkPolicy").await;
+    assert!(
+        message.contains("allow-dns") && message.contains("{key: cofferdam.dev/run, operator: DoesNotExist}"),
+        "{message}"
+    );
+    says(&space, "Ready", "False/ForeignNetworkPolicy").await;
+
+    // What the message says is the cure.
+    let cured = json!({"spec": {"podSelector": {
+        "matchExpressions": [{"key": "cofferdam.dev/run", "operator": "DoesNotExist"}]}}});
+    space
+        .api::<NetworkPolicy>()
+        .patch("allow-dns", &PatchParams::default(), &Patch::Merge(cured))
+        .await
+        .expect("the guard takes what leaves sandboxes out");
+    says(&space, "NamespaceFenceable", "True/Fenceable").await;
+    says(&space, "RuntimeAvailable", "True/Available").await;
+    says(&space, "Ready", "True/Ready").await;
+
+    let mut limits = default_limits();
+    limits["runtime"]["classes"] = json!(["no-such-runtime"]);
+    space.policy("default", limits).await;
+    says(&space, "RuntimeAvailable", "False/RuntimeUnavailable").await;
+    space.policy("default", default_limits()).await;
+    says(&space, "Ready", "True/Ready").await;
+
+    let about = ListParams::default().fields("regarding.name=default,regarding.kind=SandboxPolicy");
+    let events = space.api::<Event>().list(&about).await.unwrap().items;
+    let told = |word: &str| {
+        events
+            .iter()
+            .filter(|event| event.reason.as_deref() == Some(word))
+            .count()
+    };
+    assert!(
+        told("ForeignNetworkPolicy") == 1 && told("Ready") >= 2,
+        "{events:#?}"
+    );
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_policy_says_when_a_cluster_policy_contradicts_it_and_writes_no_more_than_that() {
+    let space = Space::open("contradiction").await;
+    says(&space, "Ready", "True/Ready").await;
+    let hash = policy_hash(&space).await;
+    let only = json!({"images": {"mode": "AllowList", "allowed": ["cofferdam.test/none-of-ours"]}});
+    let name = cluster_policy(&space, "images", None, only).await;
+    let message = says(&space, "Ready", "False/NoRunCanStart").await;
+    assert!(
+        message.contains(&name) && message.contains("runner image"),
+        "{message}"
+    );
+    forget(&space.client, &name).await;
+    says(&space, "Ready", "True/Ready").await;
+
+    let closed = cluster_policy(&space, "closed", None, json!({"egress": {"mode": "DenyAll"}})).await;
+    let message = says(&space, "Ready", "False/RuleMatchesNothing").await;
+    assert!(
+        message.contains("limits.egress.rules (allowed)") && message.contains(&closed),
+        "{message}"
+    );
+    assert_ne!(policy_hash(&space).await, hash);
+    forget(&space.client, &closed).await;
+    says(&space, "Ready", "True/Ready").await;
+    assert_eq!(policy_hash(&space).await, hash);
+
+    // No hot loop: a status that says it all is not written again.
+    let version = || async {
+        space
+            .api::<SandboxPolicy>()
+            .get("default")
+            .await
+            .unwrap()
+            .metadata
+            .resource_version
+    };
+    let before = version().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(version().await, before);
+    space.close().await;
+}
+
+async fn policy_hash(space: &Space) -> Option<String> {
+    let policy = space.api::<SandboxPolicy>().get("default").await.unwrap();
+    policy.status.unwrap_or_default().policy_hash
+}
+
+#[tokio::test]
+async fn a_cluster_policy_that_stands_over_nothing_says_so() {
+    let space = Space::open_bare("selected").await;
+    let nowhere = Some(json!({"matchLabels": {"cofferdam.test/no-such-label": "here"}}));
+    let nowhere = cluster_policy(&space, "nowhere", nowhere, json!({"maxTimeoutSeconds": 60})).await;
+    let somewhere = cluster_policy(&space, "somewhere", None, json!({"maxTimeoutSeconds": 60})).await;
+    let policies: Api<ClusterSandboxPolicy> = Api::all(space.client.clone());
+    for (name, word) in [(&nowhere, "False/SelectsNoNamespace"), (&somewhere, "True/Ready")] {
+        let policies = &policies;
+        until(&format!("{name} says {word}"), STATUS, move || async move {
+            let status = policies.get(name).await.unwrap().status.unwrap_or_default();
+            let said = condition(&status.conditions, "Ready").cloned();
+            let right = said
+                .as_ref()
+                .is_some_and(|said| format!("{}/{}", said.status, said.reason) == word);
+            if right { Ok(()) } else { Err(said) }
+        })
+        .await;
+        forget(&space.client, name).await;
+    }
+    space.close().await;
+}
+
+/// Starts the agent that asks both hosts, and waits until the allowed one has been reached: the control.
+async fn governed(space: &Space, name: &str) -> Run {
+    let script = GOVERNED.replace("@@RUN@@", name);
+    let run = space.script(name, ATTACKER, "python3", &script, json!({})).await;
+    run.in_phase("Running").await;
+    eventually("requests arrive", Duration::from_secs(30), || async {
+        arrived(name, "allowed").len() > 3
+    })
+    .await;
+    run
+}
+
+/// When requests of the run arrived at a host.
+fn arrived(name: &str, host: &str) -> Vec<jiff::Timestamp> {
+    let path = format!("/{name}-{host}");
+    let seen = Internet::requests().into_iter().filter(|seen| seen.path == path);
+    seen.map(|seen| seen.time).collect()
+}
+
+fn after(times: &[jiff::Timestamp], start: jiff::Timestamp, seconds: f64) -> usize {
+    let late = |time: &&jiff::Timestamp| time.duration_since(start).as_secs_f64() > seconds;
+    times.iter().filter(late).count()
+}
+
+#[tokio::test]
+async fn a_later_denial_reaches_a_running_agent_within_five_seconds_and_can_be_taken_back() {
+    let space = Space::open("later-denial").await;
+    let name = "later-denial";
+    governed(&space, name).await;
+
+    let closed = cluster_policy(&space, "closed", None, json!({"egress": {"mode": "DenyAll"}})).await;
+    let denied_at = jiff::Timestamp::now();
+    tokio::time::sleep(DENIAL * 2).await;
+    let late = after(&arrived(name, "allowed"), denied_at, DENIAL.as_secs_f64());
+    assert_eq!(late, 0, "requests arrived later than 5 s after the denial");
+
+    forget(&space.client, &closed).await;
+    let lifted_at = jiff::Timestamp::now();
+    eventually("requests arrive again", Duration::from_secs(20), || async {
+        after(&arrived(name, "allowed"), lifted_at, 0.0) > 3
+    })
+    .await;
+    assert!(
+        arrived(name, "denied").is_empty(),
+        "what the frozen policy does not grant"
+    );
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_later_grant_never_reaches_a_running_agent() {
+    let space = Space::open("later-grant").await;
+    let name = "later-grant";
+    governed(&space, name).await;
+
+    let rule = json!({"name": "both", "hosts": ["allowed.internet.test", "denied.internet.test"],
+        "addresses": ["203.0.113.0/24"], "ports": [80, 443], "tls": "Tunnel"});
+    let wide = json!({"egress": {"mode": "AllowList", "rules": [rule]}});
+    let above = cluster_policy(&space, "wide", None, wide.clone()).await;
+    let mut limits = default_limits();
+    limits["egress"] = wide["egress"].clone();
+    space.policy("default", limits).await;
+    let granted_at = jiff::Timestamp::now();
+    tokio::time::sleep(DENIAL * 2).await;
+    assert!(
+        arrived(name, "denied").is_empty(),
+        "a grant reached a run that was admitted before it"
+    );
+    // The control: the agent lived on and asked.
+    assert!(after(&arrived(name, "allowed"), granted_at, DENIAL.as_secs_f64()) > 3);
+
+    // The control of the grant itself: a run that starts under it reaches the host.
+    governed(&space, "later-grant-new").await;
+    eventually("the new run reaches it", Duration::from_secs(30), || async {
+        !arrived("later-grant-new", "denied").is_empty()
+    })
+    .await;
+    forget(&space.client, &above).await;
+    space.close().await;
+}
