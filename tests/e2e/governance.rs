@@ -133,18 +133,21 @@ async fn a_policy_says_what_is_in_the_way_of_its_runs() {
     space.policy("default", default_limits()).await;
     says(&space, "Ready", "True/Ready").await;
 
+    // The event follows the status that it tells of.
     let about = ListParams::default().fields("regarding.name=default,regarding.kind=SandboxPolicy");
-    let events = space.api::<Event>().list(&about).await.unwrap().items;
-    let told = |word: &str| {
-        events
-            .iter()
-            .filter(|event| event.reason.as_deref() == Some(word))
-            .count()
-    };
-    assert!(
-        told("ForeignNetworkPolicy") == 1 && told("Ready") >= 2,
-        "{events:#?}"
-    );
+    let (events, about) = (space.api::<Event>(), &about);
+    let events = &events;
+    until("each change is told", STATUS, move || async move {
+        let events = events.list(about).await.unwrap().items;
+        let told: Vec<String> = events.into_iter().filter_map(|event| event.reason).collect();
+        let count = |word: &str| told.iter().filter(|reason| *reason == word).count();
+        if count("ForeignNetworkPolicy") == 1 && count("Ready") == 2 {
+            Ok(())
+        } else {
+            Err(told)
+        }
+    })
+    .await;
     space.close().await;
 }
 
