@@ -49,6 +49,20 @@ const KUBERNETES: [&str; 3] = [
     "spec.scheduling[].topologySpreadConstraints",
 ];
 
+/// The API server refuses a definition whose default has a field that its schema does not know.
+#[test]
+fn what_a_new_status_says_is_in_its_schema() {
+    for document in crds::documents().unwrap() {
+        let status = document
+            .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status")
+            .unwrap();
+        for field in status["default"].as_object().unwrap().keys() {
+            let known = status["properties"].get(field).is_some();
+            assert!(known, "{}: {field}", document["spec"]["names"]["kind"]);
+        }
+    }
+}
+
 /// Paths below `schema` whose size nothing bounds: rules over them would have no cost.
 fn unbounded(schema: &serde_json::Value, path: &str, problems: &mut Vec<String>) {
     if KUBERNETES.contains(&path) {
