@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn events_of_cluster_objects_stand_where_kubernetes_keeps_them() {
-        let mut policy = crate::api::ClusterSandboxPolicy::new("base", crate::api::ClusterSandboxPolicySpec::default());
+        let mut policy =
+            crate::api::ClusterSandboxPolicy::new("base", crate::api::ClusterSandboxPolicySpec::default());
         policy.metadata.uid = Some("base-uid".to_owned());
         let notice = Notice {
             kind: Kind::Warning,

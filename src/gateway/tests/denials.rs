@@ -145,9 +145,6 @@ async fn a_namespace_that_is_not_known_is_closed() {
         fixture.reason(AUDIENCE_EGRESS, ALLOWED).await,
         "403 NamespaceUnknown"
     );
-    fixture
-        .gateway
-        .view
-        .put_namespace("team-a", Labels::new());
+    fixture.gateway.view.put_namespace("team-a", Labels::new());
     assert_eq!(fixture.reason(AUDIENCE_EGRESS, ALLOWED).await, OPEN);
 }

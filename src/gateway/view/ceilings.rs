@@ -250,10 +250,7 @@ mod tests {
         let team = |team: &str| Labels::from([("team".to_owned(), team.to_owned())]);
         assert_eq!(now(&|_| ()), "");
         assert_eq!(now(&|c| c.put_policy(closed())), "DeniedSinceAdmission");
-        assert_eq!(
-            now(&|c| assert!(c.put_namespace("tenant-a", team("green")))),
-            ""
-        );
+        assert_eq!(now(&|c| assert!(c.put_namespace("tenant-a", team("green")))), "");
         assert_eq!(
             now(&|c| assert!(c.put_namespace("tenant-a", team("red")))),
             "DeniedSinceAdmission"

@@ -309,9 +309,7 @@ fn what_a_cluster_policy_comes_to_deny_is_cut_and_nothing_else() {
             "a label brings it under one",
             |view| {
                 view.put_cluster_policy(cluster_policy("new", &json!({"team": "blue"}), &deny_all()));
-                view.put_namespace("team-a",
-                    Labels::from([("team".to_owned(), "blue".to_owned())]),
-                );
+                view.put_namespace("team-a", Labels::from([("team".to_owned(), "blue".to_owned())]));
             },
             true,
         ),
