@@ -29,6 +29,12 @@ same() { diff -u tests/chart/rendered.yaml <(render --set crds.enabled=false); }
 # Helm exits 0 for objects that are no objects; every document must have a kind.
 only_objects() { [ "$(render | grep -c '^kind: ')" -eq "$(render | grep -c '^apiVersion: ')" ]; }
 
+# stamped TIMES FLAGS…: the stamp of requesters is rendered so many times.
+stamped() { local times=$1; shift; [ "$(render "$@" | grep -c '^kind: MutatingAdmissionPolicy$')" -eq "$times" ]; }
+
+# aggregated TIMES FLAGS…: so many roles are added to the cluster's `edit`.
+aggregated() { local times=$1; shift; [ "$(render "$@" | grep -c 'aggregate-to-edit: "true"')" -eq "$times" ]; }
+
 if [ "${1:-}" = --update ]; then render --set crds.enabled=false > tests/chart/rendered.yaml; exit; fi
 
 check "lint" helm lint --strict "$chart" --values "$values"
@@ -46,6 +52,14 @@ check "no gateway" refused "/gateway/replicas" --set gateway.replicas=0
 check "a name for a probe" refused "/publicProbes/0" --set 'publicProbes={example.com:443}'
 check "a key for a certificate" refused "/trustedCA" --set trustedCA=secret
 check "a user that is CEL" refused "/guard/podStatusWriters/0" --set "guard.podStatusWriters={x' || true || 'y}"
+served=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy
+check "requesters are stamped where the cluster can" stamped 1 --set requester.stamp=Auto --api-versions "$served"
+check "and not where it cannot" stamped 0 --set requester.stamp=Auto
+check "and not where they must not be" stamped 0 --set requester.stamp=Never --api-versions "$served"
+check "a stamp that is none" refused "/requester/stamp" --set requester.stamp=Sometimes
+check "who may edit may not use every policy" aggregated 1
+check "unless it is so wanted" aggregated 2 --set access.use=Editors
+check "an access that is none" refused "/access/use" --set access.use=Everybody
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
