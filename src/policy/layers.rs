@@ -134,6 +134,21 @@ pub fn cluster_egress(
     opinionated.collect()
 }
 
+/// The lowest `maxTTLSeconds` that a policy sets now, for runs that are over. A policy that cannot be read counts as
+/// silent: on the word of such a one nothing is deleted.
+pub fn ttl_ceiling(
+    namespace_labels: &BTreeMap<String, String>,
+    cluster_policies: &[ClusterSandboxPolicy],
+    policy: Option<&SandboxPolicy>,
+) -> Option<i32> {
+    let over = matching(namespace_labels, cluster_policies).unwrap_or_default();
+    let limits = over.into_iter().map(|policy| &policy.spec.limits);
+    limits
+        .chain(policy.map(|policy| &policy.spec.limits))
+        .filter_map(|limits| limits.max_ttl_seconds)
+        .min()
+}
+
 /// The cluster policies over a namespace, by name.
 fn matching<'a>(
     namespace_labels: &BTreeMap<String, String>,
@@ -334,4 +349,35 @@ fn read_resources(layer: &Layer, limits: &PolicyLimits) -> Result<BTreeMap<Kind,
         ceilings.insert(kind, amount);
     }
     Ok(ceilings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_lowest_time_to_live_of_the_policies_in_force_counts() {
+        let over = |name: &str, team: &str, ttl: i32| -> ClusterSandboxPolicy {
+            let spec = json!({
+                "namespaceSelector": {"matchLabels": {"team": team}}, "limits": {"maxTTLSeconds": ttl},
+            });
+            ClusterSandboxPolicy::new(name, serde_json::from_value(spec).unwrap())
+        };
+        let own = |ttl: Option<i32>| -> SandboxPolicy {
+            let spec = json!({"limits": {"maxTTLSeconds": ttl}});
+            SandboxPolicy::new("default", serde_json::from_value(spec).unwrap())
+        };
+        let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
+        let policies = [over("red", "red", 300), over("blue", "blue", 10)];
+        let (strict, silent) = (own(Some(200)), own(None));
+        for (over, policy, ceiling) in [
+            (&policies[..], Some(&strict), Some(200)),
+            (&policies[..], Some(&silent), Some(300)),
+            (&policies[..], None, Some(300)),
+            (&policies[1..], Some(&silent), None),
+        ] {
+            assert_eq!(ttl_ceiling(&labels, over, policy), ceiling);
+        }
+    }
 }

@@ -10,11 +10,13 @@ use kube::ResourceExt;
 use super::Context;
 use super::apply::{self, ApplyError};
 use super::decide::Facts;
+use super::housekeeping::PolicyTtl;
 use super::status;
 use crate::api::AgentRun;
 use crate::api::names::{DEFAULT_POLICY, workload_name};
 use crate::controller::fence;
 use crate::controller::stores::is_over;
+use crate::policy::layers::ttl_ceiling;
 
 /// The Job of a run.
 pub enum Workload {
@@ -68,11 +70,19 @@ pub fn live_pod(run: &AgentRun, uid: &str, context: &Context) -> bool {
         .any(|pod| !is_over(pod))
 }
 
-/// The time to live that the run's policy gives to runs that say nothing.
-pub fn policy_ttl(run: &AgentRun, context: &Context) -> Option<i32> {
+/// What the policies in force say of how long the run is kept after its end.
+pub fn policy_ttl(run: &AgentRun, context: &Context) -> PolicyTtl {
     let namespace = run.namespace().unwrap_or_default();
-    let policy = context.stores.policy(&namespace, policy_name(run))?;
-    policy.spec.defaults?.ttl_seconds_after_finished
+    let stores = &context.stores;
+    let policy = stores.policy(&namespace, policy_name(run));
+    let cluster_policies = stores.cluster_policies().unwrap_or_default();
+    let labels = stores.namespace_labels(&namespace);
+    PolicyTtl {
+        ceiling: ttl_ceiling(&labels, &cluster_policies, policy.as_ref()),
+        default: policy
+            .and_then(|policy| policy.spec.defaults)
+            .and_then(|defaults| defaults.ttl_seconds_after_finished),
+    }
 }
 
 fn policy_name(run: &AgentRun) -> &str {

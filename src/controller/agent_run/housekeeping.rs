@@ -10,6 +10,15 @@ const JOB_KEPT: SignedDuration = SignedDuration::from_mins(10);
 /// Seconds after its end when a run is deleted that neither says so itself nor has a policy that does: 7 days.
 const DEFAULT_TTL_SECONDS: i32 = 7 * 24 * 3600;
 
+/// What policies say, in seconds, of how long a run is kept after its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PolicyTtl {
+    /// For runs that say nothing.
+    pub default: Option<i32>,
+    /// The most that any run has.
+    pub ceiling: Option<i32>,
+}
+
 /// How long a pod that outlived its run is left alone.
 const LIVE_POD_KEPT: SignedDuration = SignedDuration::from_mins(1);
 /// Looking again sooner than this is of no use.
@@ -29,13 +38,7 @@ pub enum Chore {
 /// The next chore of a finished run.
 ///
 /// `live_pod`: whether a pod of the run still runs. After the run's end that is a pod that outlived it.
-pub fn next(
-    run: &AgentRun,
-    job: Option<&Job>,
-    live_pod: bool,
-    policy_ttl_seconds: Option<i32>,
-    now: Timestamp,
-) -> Chore {
+pub fn next(run: &AgentRun, job: Option<&Job>, live_pod: bool, policy: PolicyTtl, now: Timestamp) -> Chore {
     let completed = run
         .status
         .as_ref()
@@ -44,12 +47,7 @@ pub fn next(
         return Chore::Sleep(JOB_KEPT);
     };
     let age = now.duration_since(completed);
-    let ttl = run
-        .spec
-        .ttl_seconds_after_finished
-        .or(policy_ttl_seconds)
-        .unwrap_or(DEFAULT_TTL_SECONDS);
-    let ttl = SignedDuration::from_secs(i64::from(ttl));
+    let ttl = SignedDuration::from_secs(i64::from(time_to_live(run, policy)));
     if age >= ttl {
         return Chore::DeleteRun;
     }
@@ -58,6 +56,16 @@ pub fn next(
         Some(_) => Chore::Sleep((kept(live_pod) - age).max(SHORTEST_SLEEP).min(ttl - age)),
         None => Chore::Sleep(ttl - age),
     }
+}
+
+/// Seconds that a run is kept. It can be raised after the run was admitted, so the ceiling is met here again.
+fn time_to_live(run: &AgentRun, policy: PolicyTtl) -> i32 {
+    let wanted = run
+        .spec
+        .ttl_seconds_after_finished
+        .or(policy.default)
+        .unwrap_or(DEFAULT_TTL_SECONDS);
+    policy.ceiling.map_or(wanted, |ceiling| wanted.min(ceiling))
 }
 
 const fn kept(live_pod: bool) -> SignedDuration {
@@ -72,7 +80,13 @@ mod tests {
     #[test]
     fn a_finished_run_keeps_its_job_for_ten_minutes_and_itself_for_its_time_to_live() {
         let mut run = finished_run(at(0));
-        let next = |run: &AgentRun, job: Option<&Job>, ttl, now| super::next(run, job, false, ttl, at(now));
+        let next = |run: &AgentRun, job: Option<&Job>, default, now| {
+            let policy = PolicyTtl {
+                default,
+                ceiling: None,
+            };
+            super::next(run, job, false, policy, at(now))
+        };
         assert_eq!(next(&run, Some(&job()), None, 599), Chore::Sleep(SHORTEST_SLEEP));
         assert_eq!(next(&run, Some(&job()), None, 600), Chore::DeleteJob);
         assert!(matches!(next(&run, None, None, 600), Chore::Sleep(_)));
@@ -83,9 +97,35 @@ mod tests {
     }
 
     #[test]
+    fn no_run_outlives_the_ceiling_whatever_it_says_later() {
+        let mut run = finished_run(at(0));
+        let policy = PolicyTtl {
+            default: Some(500),
+            ceiling: Some(300),
+        };
+        let is_deleted = |run: &AgentRun, policy, second| {
+            super::next(run, None, false, policy, at(second)) == Chore::DeleteRun
+        };
+        for ttl in [None, Some(1000), Some(31_536_000)] {
+            run.spec.ttl_seconds_after_finished = ttl;
+            assert!(!is_deleted(&run, policy, 299), "{ttl:?}");
+            assert!(is_deleted(&run, policy, 300), "{ttl:?}");
+            assert!(!is_deleted(&run, PolicyTtl::default(), 500), "{ttl:?}");
+        }
+        run.spec.ttl_seconds_after_finished = Some(30);
+        assert!(is_deleted(&run, policy, 30));
+    }
+
+    #[test]
     fn a_pod_that_outlived_its_run_goes_soon() {
         assert_eq!(
-            next(&finished_run(at(0)), Some(&job()), true, None, at(60)),
+            next(
+                &finished_run(at(0)),
+                Some(&job()),
+                true,
+                PolicyTtl::default(),
+                at(60)
+            ),
             Chore::DeleteJob
         );
     }
