@@ -11,6 +11,7 @@
     reason = "tests document themselves by their names, and a panic is how they fail"
 )]
 
+mod access;
 mod api;
 mod attacks;
 mod ends;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::objects::sandbox_account;
+use super::objects::{sandbox_account, use_binding};
 use super::{Call, Case, Meets, Who, World, check};
 use crate::harness::{OPERATOR_NAMESPACE, client};
 
@@ -145,9 +145,25 @@ async fn the_status_of_a_run_is_the_controllers() {
         "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": "held"},
         "spec": {"suspend": true, "task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
     });
+    let bindings = format!(
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+        world.namespace
+    );
     let status = format!("{runs}/held/status");
     let done = json!({"status": {"phase": "Succeeded", "reason": "Completed"}});
     let cases = vec![
+        Case(
+            "a run without the use of its policy",
+            Edit,
+            Call::create(&runs, run.clone()),
+            Guard("requester"),
+        ),
+        Case(
+            "the use of the namespace's policies",
+            Admin,
+            Call::post(&bindings, use_binding()),
+            Nothing,
+        ),
         Case("a run", Edit, Call::post(&runs, run), Nothing),
         Case(
             "its status",

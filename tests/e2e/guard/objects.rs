@@ -159,3 +159,11 @@ pub fn edit_binding() -> Value {
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "guard-edit"}],
     })
 }
+
+/// Lets the user of these tests run agents under every policy of the namespace.
+pub fn use_binding() -> Value {
+    let mut binding = edit_binding();
+    binding["metadata"]["name"] = json!("guard-use");
+    binding["roleRef"]["name"] = json!("cofferdam-user");
+    binding
+}
