@@ -66,6 +66,10 @@ e2e: install ## End-to-end tests on the embedded cluster
 e2e-network-policy: cluster ## Upstream's NetworkPolicy cases against the cluster's enforcer (cached by its hash)
 	@tests/cluster/enforcer/conformance.sh
 
+.PHONY: bench
+bench: ## What a decision costs, as ratios within one run
+	cargo bench --locked --bench policy
+
 .PHONY: demo
 demo: install ## From a fresh checkout to a patch, with a report
 	@examples/demo/demo.sh
