@@ -7,6 +7,7 @@ mod config;
 mod events;
 pub mod fence;
 mod guard;
+mod nodes;
 mod queues;
 pub mod sandbox_policy;
 mod stores;

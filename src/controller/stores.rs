@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::ResourceExt;
@@ -13,9 +13,10 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::fence::foreign;
+use super::nodes;
 use crate::api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use crate::policy::runtime::RuntimeClassFact;
 
 /// A resource that may be malformed: one broken object must not stop the watch of all.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -34,6 +35,8 @@ pub struct Stores {
     pub cluster_policies: Store<Guarded<ClusterSandboxPolicy>>,
     /// Runtime classes.
     pub runtime_classes: Store<RuntimeClass>,
+    /// Nodes, of which little is kept ([`nodes::trim`]).
+    pub nodes: Store<Node>,
     /// Namespaces.
     pub namespaces: Store<Namespace>,
     /// Every NetworkPolicy.
@@ -55,13 +58,14 @@ impl Stores {
     /// # Errors
     /// A watch ended first.
     pub async fn wait_until_filled(&self) -> Result<(), NotFilled> {
-        let filled: [Result<(), _>; 10] = tokio::join!(
+        let filled: [Result<(), _>; 11] = tokio::join!(
             self.runs.wait_until_ready(),
             self.jobs.wait_until_ready(),
             self.pods.wait_until_ready(),
             self.policies.wait_until_ready(),
             self.cluster_policies.wait_until_ready(),
             self.runtime_classes.wait_until_ready(),
+            self.nodes.wait_until_ready(),
             self.namespaces.wait_until_ready(),
             self.network_policies.wait_until_ready(),
             self.accounts.wait_until_ready(),
@@ -147,14 +151,15 @@ impl Stores {
             .collect()
     }
 
-    /// The runtime classes that exist.
+    /// The runtime classes that exist, and what nodes advertise of their handlers.
     pub fn runtime_classes(&self) -> Vec<RuntimeClassFact> {
+        let nodes = self.nodes.state();
         self.runtime_classes
             .state()
             .iter()
             .map(|class| RuntimeClassFact {
                 name: class.name_any(),
-                user_namespaces: UserNamespaceSupport::Nowhere,
+                user_namespaces: nodes::support(nodes.iter().map(|node| &**node), &class.handler),
             })
             .collect()
     }

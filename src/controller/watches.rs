@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
@@ -14,6 +14,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::nodes;
 use super::stores::{Guarded, Stores, run_of};
 use crate::api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
 use crate::api::{AgentRun, SandboxPolicy};
@@ -79,6 +80,7 @@ pub fn start(
         runtime_classes: watch.all(watcher::Config::default(), |_| {
             vec![Trigger::AllRuns, Trigger::AllPolicies]
         }),
+        nodes: watch.nodes(),
         namespaces: watch.all(watcher::Config::default(), |namespace: &Namespace| {
             let name = namespace.name_any();
             vec![
@@ -111,6 +113,35 @@ fn runs_and_fence<K: Resource>(object: &K) -> Vec<Trigger> {
         .unwrap_or_default()
 }
 
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// It is new, or it differs.
+    Applied,
+    /// It is gone.
+    Deleted,
+}
+
+/// `triggers` with at most one of each that means all objects of a kind: a list of a thousand nodes asks for it a
+/// thousand times.
+fn all_at_once(triggers: impl Iterator<Item = Trigger>) -> Vec<Trigger> {
+    let mut asked = Vec::new();
+    triggers
+        .filter(|trigger| {
+            let kind = std::mem::discriminant(trigger);
+            let is_for_all = matches!(
+                trigger,
+                Trigger::AllRuns | Trigger::AllPolicies | Trigger::ClusterPolicies
+            );
+            let is_new = !asked.contains(&kind);
+            if is_for_all && is_new {
+                asked.push(kind);
+            }
+            !is_for_all || is_new
+        })
+        .collect()
+}
+
 struct Watch<'a> {
     client: &'a Client,
     triggers: &'a Triggers,
@@ -130,7 +161,6 @@ impl Watch<'_> {
         self.one(Api::all(self.client.clone()), config, triggered)
     }
 
-    /// Runs one watch in a task of its own.
     fn one<K>(
         &self,
         api: Api<K>,
@@ -141,11 +171,49 @@ impl Watch<'_> {
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
     {
+        let trim = |object: &mut K| object.managed_fields_mut().clear();
+        self.run(api, config, trim, move |object, _| triggered(object))
+    }
+
+    /// Every run that waits may wait for a node, but not for one that only says again what it said before.
+    fn nodes(&self) -> Store<Node> {
+        let mut seen = nodes::Seen::default();
+        let api = Api::all(self.client.clone());
+        self.run(
+            api,
+            watcher::Config::default(),
+            nodes::trim,
+            move |node, change| {
+                let matters = match change {
+                    Change::Applied => seen.is_news(node),
+                    Change::Deleted => seen.is_missed(node),
+                };
+                if matters {
+                    vec![Trigger::AllRuns, Trigger::AllPolicies]
+                } else {
+                    Vec::new()
+                }
+            },
+        )
+    }
+
+    /// Runs one watch in a task of its own; what is kept of an object is what `trim` leaves of it.
+    fn run<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        trim: impl Fn(&mut K) + Send + 'static,
+        mut triggered: impl FnMut(&K, Change) -> Vec<Trigger> + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
+    {
         let (store, writer) = reflector::store::<K>();
         let (triggers, filled) = (self.triggers.clone(), store.clone());
         let stop = self.stop.clone().cancelled_owned();
         let stream = watcher::watcher(api, config.page_size(PAGE))
-            .modify(|object| object.managed_fields_mut().clear())
+            .modify(trim)
             .default_backoff()
             .reflect(writer)
             .take_until(Box::pin(stop));
@@ -153,13 +221,15 @@ impl Watch<'_> {
             let mut stream = std::pin::pin!(stream);
             while let Some(event) = stream.next().await {
                 let changed = match event {
-                    Ok(Event::Apply(object) | Event::Delete(object)) => triggered(&object),
+                    Ok(Event::Apply(object)) => triggered(&object, Change::Applied),
+                    Ok(Event::Delete(object)) => triggered(&object, Change::Deleted),
                     // The cache changes all at once at the end of a list, so only then there is something to look at.
-                    Ok(Event::InitDone) => filled
-                        .state()
-                        .iter()
-                        .flat_map(|object| triggered(object))
-                        .collect(),
+                    Ok(Event::InitDone) => all_at_once(
+                        filled
+                            .state()
+                            .iter()
+                            .flat_map(|object| triggered(object, Change::Applied)),
+                    ),
                     Ok(Event::Init | Event::InitApply(_)) => Vec::new(),
                     Err(error) => {
                         tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch interrupted");
@@ -175,5 +245,26 @@ impl Watch<'_> {
             }
         });
         store
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_triggers_for_all_runs_become_one_and_others_stay() {
+        let triggers = [
+            Trigger::AllRuns,
+            Trigger::Fence("a".to_owned()),
+            Trigger::AllRuns,
+            Trigger::Fence("b".to_owned()),
+            Trigger::AllRuns,
+        ];
+        let kept = all_at_once(triggers.into_iter());
+        assert!(
+            matches!(kept.as_slice(), [Trigger::AllRuns, Trigger::Fence(a), Trigger::Fence(b)] if a == "a" && b == "b"),
+            "{kept:?}"
+        );
     }
 }

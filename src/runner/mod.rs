@@ -7,6 +7,7 @@ pub mod control;
 pub mod deadline;
 pub mod forward;
 pub mod git;
+pub mod kernel;
 pub mod paths;
 pub mod prepare;
 pub mod probe;

@@ -49,6 +49,11 @@ impl Paths {
         self.root.join("etc/ssl/certs/ca-certificates.crt")
     }
 
+    /// What the kernel says of itself.
+    pub fn proc(&self) -> PathBuf {
+        self.root.join("proc")
+    }
+
     /// Where the kubelet reads the termination message.
     pub fn termination_log(&self) -> PathBuf {
         self.root.join("dev/termination-log")

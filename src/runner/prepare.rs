@@ -1,4 +1,4 @@
-//! The init container `prepare`: proves the fence, writes the agent's files, clones its repositories.
+//! The init container `prepare`: looks at the kernel where policy says so, proves the fence, writes the agent's files, clones its repositories.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::contract::{ContractError, write_prompt, write_trust};
 use super::control::{Control, ControlError};
 use super::deadline::Deadline;
 use super::forward::Forwarder;
+use super::kernel::Kernel;
 use super::paths::Paths;
 use super::probe::{self, NotProven, ProbeError, Proof};
 use super::report::failure;
@@ -34,6 +35,13 @@ pub enum PrepareError {
     /// The order makes no sense.
     #[error("the order to prepare cannot be used: {0}")]
     Order(String),
+    /// The kernel is not gVisor's, and policy demands that.
+    #[error(
+        "the kernel of this pod is not gVisor's, so its RuntimeClass is not gVisor's whatever its name: {0}. Have the \
+         class's handler run runsc, or name another class; limits.runtime.sandboxedKernel Required lets no other \
+         kernel pass, not Kata's either"
+    )]
+    NotSandboxed(String),
     /// The gateway does not know the pod or does not answer.
     #[error(transparent)]
     Gateway(#[from] ControlError),
@@ -74,6 +82,7 @@ impl PrepareError {
     /// The run's reason.
     pub fn reason(&self) -> Reason {
         match self {
+            Self::NotSandboxed(_) => Reason::RuntimeUnavailable,
             Self::Rewritten { .. } => Reason::PeerAddressRewritten,
             Self::NotProven(_) => Reason::EgressNotEnforced,
             Self::Clone { .. } => Reason::CloneFailed,
@@ -105,6 +114,7 @@ async fn steps(
     paths: &Paths,
     report: &mut PrepareReport,
 ) -> Result<(), PrepareError> {
+    check_kernel(spec, paths)?;
     let targets = probe::targets(&spec.probes, node)?;
     let control = Control::new(&spec.gateway, paths.token("prepare"));
     identify(spec, &control).await?;
@@ -134,6 +144,19 @@ async fn steps(
     report.proven_at = Some(at.to_string());
     report.commits = commits;
     Ok(())
+}
+
+/// Nothing is fetched, and the gateway is not even asked, under a kernel that policy does not trust.
+fn check_kernel(spec: &PrepareSpec, paths: &Paths) -> Result<(), PrepareError> {
+    if !spec.sandboxed_kernel_required {
+        return Ok(());
+    }
+    let kernel = Kernel::of(&paths.proc());
+    if kernel.is_gvisor() {
+        Ok(())
+    } else {
+        Err(PrepareError::NotSandboxed(kernel.found()))
+    }
 }
 
 /// Waits until the gateway knows this pod, and sees that it knows it rightly.

@@ -1,38 +1,59 @@
 //! Digest of a pod's security-relevant projection: what was built must be what runs (design: seam 12).
 //!
-//! An allow-list: everything in a pod spec that is not known to be harmless is part of the digest, because it is
-//! the whole spec minus a short list of fields that the API server, the scheduler or the platform may set. The
-//! builder sets every defaulted field itself, so that defaulting changes nothing.
+//! Everything in a pod spec that is not known to be harmless is part of the digest, because it is the whole spec minus
+//! a short list of fields that the API server, the scheduler or the platform may set. The builder sets every
+//! defaulted field itself, so that defaulting changes nothing.
+//!
+//! | left out | who may set it | why that is harmless |
+//! |---|---|---|
+//! | `nodeName` | scheduler | the proof is about what runs, not where |
+//! | `nodeSelector`, `tolerations` | `RuntimeClass` and `PodNodeSelector` admission, `DefaultTolerationSeconds`, Kueue | as above |
+//! | `affinity`, `topologySpreadConstraints` | the API server, which merges `matchLabelKeys` into their selectors | as above |
+//! | `priority`, `priorityClassName`, `preemptionPolicy` | `Priority` admission | who runs first |
+//! | `overhead` | `RuntimeClass` admission | accounting |
+//! | `imagePullSecrets` | `ServiceAccount` admission | none reaches a container |
+//! | `resources` of containers | `LimitRange`, autopilots | quotas are the platform's |
+//! | `imagePullPolicy` | `AlwaysPullImages` | only makes it stricter |
+//!
+//! `hostUsers`, on the other hand, is part of it: nothing but the builder sets it.
+//!
+//! **A uid that the platform assigns.** A pod that was built without our uid leaves it to the platform (OpenShift's
+//! `restricted-v2`, for one) to assign uid, gid, fsGroup and the SELinux level at admission. In such a pod, and in no
+//! other, those fields count as unsaid as long as they are not root's. It is known by its own spec: its pod-level
+//! `runAsUser` is not [`SANDBOX_UID`]. A pod that was built with our uid and lost it counts as such a pod too, and
+//! its digest is another one, since the built one has our uid in it.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec};
 
-use crate::api::names::digest;
+use crate::api::names::{SANDBOX_UID, digest};
 
 /// `sha256:…` of the projection of `spec`.
-///
-/// Left out, because others set them lawfully: `nodeName` (scheduler), `tolerations`, `priority`,
-/// `priorityClassName`, `preemptionPolicy` (admission), `overhead` and `nodeSelector` (`RuntimeClass` admission),
-/// `imagePullSecrets` (none reach a container), container `resources` (`LimitRange`, autopilots), and
-/// `imagePullPolicy` (`AlwaysPullImages` only makes it stricter).
 ///
 /// # Errors
 /// Serialisation of a Kubernetes type, which does not fail in practice.
 pub fn pod_digest(spec: &PodSpec) -> Result<String, serde_json::Error> {
     let mut projected = spec.clone();
     projected.node_name = None;
+    projected.node_selector = None;
     projected.tolerations = None;
+    projected.affinity = None;
+    projected.topology_spread_constraints = None;
     projected.priority = None;
     projected.priority_class_name = None;
     projected.preemption_policy = None;
     projected.overhead = None;
-    projected.node_selector = None;
     projected.image_pull_secrets = None;
-    projected.containers.iter_mut().for_each(project_container);
-    projected
-        .init_containers
-        .iter_mut()
-        .flatten()
-        .for_each(project_container);
+    let is_assigned = leaves_user_to_platform(spec);
+    if is_assigned {
+        projected.security_context.iter_mut().for_each(forget_assigned);
+    }
+    let containers = projected.containers.iter_mut();
+    for container in containers.chain(projected.init_containers.iter_mut().flatten()) {
+        project_container(container);
+        if is_assigned {
+            forget_assigned_in(container);
+        }
+    }
     // Value's maps are sorted by key, so equal specs give equal bytes.
     Ok(digest(&serde_json::to_vec(&serde_json::to_value(&projected)?)?))
 }
@@ -42,45 +63,38 @@ fn project_container(container: &mut Container) {
     container.image_pull_policy = None;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
+fn leaves_user_to_platform(spec: &PodSpec) -> bool {
+    let own = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.run_as_user);
+    own != Some(SANDBOX_UID)
+}
 
-    fn spec() -> PodSpec {
-        serde_json::from_value(json!({
-            "containers": [{"name": "agent", "image": "one", "env": [{"name": "A", "value": "1"}]}],
-            "initContainers": [{"name": "prepare", "image": "two"}],
-            "runtimeClassName": "gvisor",
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn what_scheduler_and_admission_set_lawfully_changes_nothing() {
-        let mut live = spec();
-        live.node_name = Some("node-a".into());
-        live.priority = Some(0);
-        live.overhead = Some([("memory".to_owned(), serde_json::from_value(json!("1Mi")).unwrap())].into());
-        live.containers[0].image_pull_policy = Some("Always".into());
-        assert_eq!(pod_digest(&spec()).unwrap(), pod_digest(&live).unwrap());
-    }
-
-    #[test]
-    fn everything_else_changes_the_digest() {
-        let built = pod_digest(&spec()).unwrap();
-        let mutations: [fn(&mut PodSpec); 6] = [
-            |s| s.containers[0].image = Some("other".into()),
-            |s| s.containers[0].env = None,
-            |s| s.init_containers = None,
-            |s| s.runtime_class_name = Some("runc".into()),
-            |s| s.host_network = Some(true),
-            |s| s.service_account_name = Some("other".into()),
-        ];
-        for mutate in mutations {
-            let mut live = spec();
-            mutate(&mut live);
-            assert_ne!(built, pod_digest(&live).unwrap());
-        }
+fn forget_assigned(context: &mut PodSecurityContext) {
+    forget_unless_root(&mut context.run_as_user);
+    forget_unless_root(&mut context.run_as_group);
+    forget_unless_root(&mut context.fs_group);
+    // A level separates this pod from others; a type or a role would be another confinement than the runtime's.
+    if context
+        .se_linux_options
+        .as_ref()
+        .is_some_and(|options| options.type_.is_none() && options.role.is_none() && options.user.is_none())
+    {
+        context.se_linux_options = None;
     }
 }
+
+fn forget_assigned_in(container: &mut Container) {
+    if let Some(context) = &mut container.security_context {
+        forget_unless_root(&mut context.run_as_user);
+        forget_unless_root(&mut context.run_as_group);
+    }
+}
+
+fn forget_unless_root(id: &mut Option<i64>) {
+    *id = id.filter(|id| *id <= 0);
+}
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,8 @@ pub struct PrepareSpec {
     pub node_reachability_tolerated: bool,
     /// What to clone.
     pub repositories: Vec<RepositorySpec>,
+    /// Whether a kernel that is not gVisor's ends the run before anything is cloned.
+    pub sandboxed_kernel_required: bool,
     /// The prompt; absent: it stands in the file `/cofferdam/input/prompt`.
     pub prompt: Option<String>,
 }

@@ -12,7 +12,8 @@ use crate::conditions::bounded;
 
 /// Warnings of a pod that are looked at.
 const WARNINGS: u32 = 50;
-const WARNING_LIMIT: usize = 300;
+/// Longest of them in bytes: what a runtime wraps around its own cause is long.
+const WARNING_LIMIT: usize = 500;
 
 /// Whether the API server would take the Job's pod: a Job itself never says why it would not. Nothing is stored.
 pub async fn admission(client: &Client, run: &AgentRun, job: &Job) -> Result<Result<(), String>, ApplyError> {

@@ -109,9 +109,13 @@ pub fn config() -> SandboxConfig {
 }
 
 pub fn workload(run: &AgentRun) -> Workload {
+    workload_of(run, &admitted(run))
+}
+
+pub fn workload_of(run: &AgentRun, admitted: &Admitted) -> Workload {
     let input = Input {
         run,
-        admitted: &admitted(run),
+        admitted,
         config: &config(),
         gateway: "10.96.7.7:3128".parse().unwrap(),
     };

@@ -78,6 +78,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> PrepareSpec {
         }],
         node_reachability_tolerated: false,
         repositories: Vec::new(),
+        sandboxed_kernel_required: false,
         prompt: Some("do it".to_owned()),
     }
 }
@@ -131,6 +132,44 @@ async fn a_run_without_repositories_is_prepared_once_the_gateway_knows_it() {
         std::fs::read_to_string(paths.contract().join("ca.pem")).unwrap(),
         "roots\nours\n"
     );
+}
+
+#[tokio::test]
+async fn under_a_kernel_that_is_not_gvisors_nothing_is_asked_where_policy_demands_it() {
+    for (sentry, required, ends) in [
+        (false, true, Some(Reason::RuntimeUnavailable)),
+        (true, true, None),
+        (false, false, None),
+    ] {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        let gateway = gateway(Arc::new(move |path| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            match path {
+                "/v1/whoami" => (200, whoami("10.0.0.7")),
+                _ => (200, "ours\n".to_owned()),
+            }
+        }))
+        .await;
+        let (directory, paths) = root();
+        let proc = directory.path().join("proc");
+        std::fs::create_dir(&proc).unwrap();
+        let version = if sentry {
+            std::fs::write(proc.join("sentry-meminfo"), "").unwrap();
+            "Linux version 4.19.0-gvisor #1 SMP Sun Jan 10 15:06:54 PST 2016\n"
+        } else {
+            "Linux version 6.1.0-28-amd64 (debian-kernel@lists.debian.org) (gcc-12) #1 SMP\n"
+        };
+        std::fs::write(proc.join("version"), version).unwrap();
+        let mut spec = spec(gateway, shut().await);
+        spec.sandboxed_kernel_required = required;
+        let report = run(&spec, None, &paths).await;
+        assert_eq!(report.failure.as_ref().map(|failure| failure.reason), ends);
+        assert_eq!(asked.load(Ordering::Relaxed) == 0, ends.is_some());
+        if let Some(failure) = report.failure {
+            assert!(failure.message.contains("6.1.0-28-amd64"), "{failure:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
-use super::pod::runtime_default;
-use super::{BuildError, Identity, Input, agent_env, resources, specs, volumes};
-use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT, SANDBOX_UID};
+use super::pod::{runtime_default, user};
+use super::{BuildError, Identity, Input, agent_env, pulling, resources, specs, volumes};
+use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT};
 use crate::api::{Access, AgentRun};
 use crate::wire::runner::{NODE_IP_ENV, PREPARE_ENV, SIDECAR_ENV};
 
@@ -57,7 +57,7 @@ pub fn agent(input: &Input<'_>) -> Container {
     let agent = &input.run.spec.agent;
     Container {
         image: Some(agent.image.clone()),
-        image_pull_policy: Some(default_pull_policy(&agent.image).to_owned()),
+        image_pull_policy: Some(pulling::agent(&agent.image, input.admitted.pull_policy).to_owned()),
         command: non_empty(&agent.command),
         args: non_empty(&agent.args),
         env: Some(agent_env::variables(&agent.env)),
@@ -72,19 +72,21 @@ pub fn agent(input: &Input<'_>) -> Container {
             termination_grace_period_seconds: Some(5),
             ..probe(AGENT_PATH)
         }),
-        ..common(CONTAINER_AGENT)
+        ..common(CONTAINER_AGENT, input)
     }
 }
 
 fn ours(name: &str, input: &Input<'_>) -> Container {
     Container {
         image: Some(input.config.runner_image.clone()),
-        image_pull_policy: Some(input.config.image_pull_policy.as_str().to_owned()),
-        ..common(name)
+        image_pull_policy: Some(
+            pulling::ours(input.config.image_pull_policy, input.admitted.pull_policy).to_owned(),
+        ),
+        ..common(name, input)
     }
 }
 
-fn common(name: &str) -> Container {
+fn common(name: &str, input: &Input<'_>) -> Container {
     Container {
         name: name.to_owned(),
         termination_message_path: Some("/dev/termination-log".to_owned()),
@@ -98,8 +100,8 @@ fn common(name: &str) -> Container {
             privileged: Some(false),
             read_only_root_filesystem: Some(true),
             run_as_non_root: Some(true),
-            run_as_user: Some(SANDBOX_UID),
-            run_as_group: Some(SANDBOX_UID),
+            run_as_user: user(input.admitted),
+            run_as_group: user(input.admitted),
             seccomp_profile: Some(runtime_default()),
             ..SecurityContext::default()
         }),
@@ -156,17 +158,6 @@ fn node_address() -> EnvVar {
     }
 }
 
-/// Kubernetes' rule where no policy is given: `Always` for `:latest` or no tag, `IfNotPresent` for a tag or digest.
-fn default_pull_policy(image: &str) -> &'static str {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    let tag = last.rsplit_once(':').map(|(_, tag)| tag);
-    match tag {
-        _ if image.contains('@') => "IfNotPresent",
-        None | Some("latest") => "Always",
-        Some(_) => "IfNotPresent",
-    }
-}
-
 /// The first repository that the agent may change; without one, the first; without any, the empty workspace.
 fn working_directory(run: &AgentRun) -> String {
     let repositories = &run.spec.repositories;
@@ -186,8 +177,6 @@ fn non_empty(list: &[String]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::default_pull_policy;
-
     #[test]
     fn dollar_signs_reach_the_container_as_they_are() {
         let json = super::document(&"costs $$5 in $(HOME)").unwrap();
@@ -196,19 +185,5 @@ mod tests {
             serde_json::from_str::<String>(&json).unwrap(),
             "costs $$5 in $(HOME)"
         );
-    }
-
-    #[test]
-    fn the_pull_policy_follows_kubernetes_own_rule() {
-        for (image, policy) in [
-            ("busybox", "Always"),
-            ("busybox:latest", "Always"),
-            ("registry:5000/team/agent", "Always"),
-            ("registry:5000/team/agent:v1", "IfNotPresent"),
-            ("agent@sha256:0000", "IfNotPresent"),
-            ("agent:latest@sha256:0000", "IfNotPresent"),
-        ] {
-            assert_eq!(default_pull_policy(image), policy, "{image}");
-        }
     }
 }

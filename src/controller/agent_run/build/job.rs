@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::api::ObjectMeta;
 
-use super::{BuildError, Identity, Input};
+use super::{BuildError, Identity, Input, scheduling};
 use crate::api::AgentRun;
 use crate::api::names::{
     ANNOTATION_PLAN, ANNOTATION_POD_DIGEST, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID, workload_name,
@@ -23,6 +23,11 @@ const BACKSTOP_SECONDS: i64 = 120;
 /// The Job. Its deadline is a backstop only: it deletes the pod, and with it what could have been collected.
 pub fn job(input: &Input<'_>, identity: &Identity, plan: &Plan, spec: PodSpec) -> Result<Job, BuildError> {
     let labels = labels(identity, &plan.policy_hash);
+    let profile = input.admitted.scheduling.as_ref();
+    let mut job_labels = labels.clone();
+    job_labels.extend(scheduling::job_labels(profile));
+    let mut annotations = template_annotations(&plan.pod_digest);
+    annotations.extend(scheduling::annotations(profile));
     let deadline = i64::from(input.admitted.start_timeout_seconds)
         + i64::from(input.admitted.timeout_seconds)
         + GRACE_SECONDS
@@ -31,7 +36,7 @@ pub fn job(input: &Input<'_>, identity: &Identity, plan: &Plan, spec: PodSpec) -
         metadata: ObjectMeta {
             name: Some(workload_name(&identity.name, &identity.uid)),
             namespace: Some(identity.namespace.clone()),
-            labels: Some(labels.clone()),
+            labels: Some(job_labels),
             annotations: Some([(ANNOTATION_PLAN.to_owned(), plan.to_json()?)].into()),
             owner_references: Some(vec![owner(identity)]),
             ..ObjectMeta::default()
@@ -46,7 +51,7 @@ pub fn job(input: &Input<'_>, identity: &Identity, plan: &Plan, spec: PodSpec) -
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(template_labels(labels)),
-                    annotations: Some(template_annotations(&plan.pod_digest)),
+                    annotations: Some(annotations),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(spec),

@@ -6,7 +6,9 @@ mod frozen_policy;
 mod job;
 mod pod;
 mod probes;
+mod pulling;
 mod resources;
+mod scheduling;
 mod specs;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The orders to `prepare` and `sidecar`.
 
 use super::{Identity, Input, probes};
-use crate::api::{Access, NodeReachability};
+use crate::api::{Access, NodeReachability, SandboxedKernel};
 use crate::wire::runner::{PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
 
 /// Order to `prepare`.
@@ -13,6 +13,7 @@ pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
         probes: probes::all(input),
         node_reachability_tolerated: tolerated(input),
         repositories: repositories(input, |_| true),
+        sandboxed_kernel_required: input.admitted.sandboxed_kernel == SandboxedKernel::Required,
         prompt: input.run.spec.task.prompt.clone(),
     }
 }

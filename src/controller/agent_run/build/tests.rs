@@ -4,8 +4,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::json;
 
-use crate::api::AgentRun;
+use crate::api::{AgentRun, Disruption, PullPolicy, SandboxedKernel, SchedulingProfile, UserMode};
 use crate::controller::agent_run::fixtures;
+use crate::policy::decide::Admitted;
+use crate::wire::pod::pod_digest;
 use crate::wire::runner::{PREPARE_ENV, PrepareSpec};
 
 fn spec(job: &Job) -> &PodSpec {
@@ -118,4 +120,162 @@ fn the_agent_mounts_no_token_and_nothing_pristine() {
         .map(|mount| mount.name.as_str())
         .collect();
     assert_eq!(read_only, ["repo-docs", "contract", "ca", "ca"]);
+}
+
+/// The Job of the usual run where policy made something else of it.
+fn job_where(change: impl Fn(&mut Admitted)) -> Job {
+    let run = fixtures::run();
+    let mut admitted = fixtures::admitted(&run);
+    change(&mut admitted);
+    fixtures::workload_of(&run, &admitted).job
+}
+
+fn profile() -> SchedulingProfile {
+    serde_json::from_value(json!({
+        "name": "batch",
+        "nodeSelector": {"pool": "sandboxes"},
+        "tolerations": [{"key": "sandboxes", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+        "priorityClassName": "low",
+        "disruption": "Allow",
+        "queueName": "agents",
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_profile_says_where_the_pod_goes_and_changes_nothing_else_of_it() {
+    let plain = fixtures::workload(&fixtures::run()).job;
+    let placed = job_where(|admitted| admitted.scheduling = Some(profile()));
+    let pod = spec(&placed);
+    let said = json!({
+        "nodeSelector": pod.node_selector, "tolerations": pod.tolerations, "affinity": pod.affinity,
+        "topologySpreadConstraints": pod.topology_spread_constraints, "priorityClassName": pod.priority_class_name,
+    });
+    let mut wanted = serde_json::to_value(profile()).unwrap();
+    for own in ["name", "disruption", "queueName"] {
+        wanted.as_object_mut().unwrap().remove(own);
+    }
+    assert_eq!(said, wanted);
+    assert_eq!(pod_digest(pod).unwrap(), pod_digest(spec(&plain)).unwrap());
+    assert_eq!(spec(&plain).node_selector, None);
+}
+
+#[test]
+fn a_queue_is_named_on_the_job_alone() {
+    const QUEUE: &str = "kueue.x-k8s.io/queue-name";
+    let queued = job_where(|admitted| admitted.scheduling = Some(profile()));
+    assert_eq!(queued.metadata.labels.as_ref().unwrap()[QUEUE], "agents");
+    let template = queued.spec.unwrap().template.metadata.unwrap();
+    assert!(!template.labels.unwrap().contains_key(QUEUE));
+    let plain = fixtures::workload(&fixtures::run()).job;
+    assert!(!plain.metadata.labels.unwrap().contains_key(QUEUE));
+}
+
+#[test]
+fn autoscalers_leave_the_pod_alone_unless_policy_says_otherwise() {
+    let kept = |job: Job| {
+        let annotations = job.spec.unwrap().template.metadata.unwrap().annotations.unwrap();
+        let value = |key: &str| annotations.get(key).cloned();
+        (
+            value("cluster-autoscaler.kubernetes.io/safe-to-evict"),
+            value("karpenter.sh/do-not-disrupt"),
+        )
+    };
+    let avoided = (Some("false".to_owned()), Some("true".to_owned()));
+    assert_eq!(kept(job_where(|admitted| admitted.scheduling = None)), avoided);
+    assert_eq!(
+        kept(job_where(|admitted| {
+            admitted.scheduling = Some(SchedulingProfile {
+                disruption: Disruption::Avoid,
+                ..profile()
+            });
+        })),
+        avoided
+    );
+    assert_eq!(
+        kept(job_where(|admitted| admitted.scheduling = Some(profile()))),
+        (None, None)
+    );
+}
+
+#[test]
+fn images_are_pulled_as_policy_says_with_its_secrets() {
+    let pulled = |policy| {
+        let job = job_where(|admitted| admitted.pull_policy = policy);
+        containers(spec(&job))
+            .into_iter()
+            .map(|container| container.image_pull_policy.clone().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(pulled(None), ["Never", "Never", "IfNotPresent"]);
+    assert_eq!(
+        pulled(Some(PullPolicy::IfNotPresent)),
+        ["Never", "Never", "IfNotPresent"]
+    );
+    assert_eq!(pulled(Some(PullPolicy::Always)), ["Always", "Always", "Always"]);
+    let job =
+        job_where(|admitted| admitted.image_pull_secrets = vec!["registry".to_owned(), "mirror".to_owned()]);
+    let names: Vec<&str> = spec(&job)
+        .image_pull_secrets
+        .iter()
+        .flatten()
+        .map(|secret| secret.name.as_str())
+        .collect();
+    assert_eq!(names, ["registry", "mirror"]);
+}
+
+#[test]
+fn a_platform_that_assigns_uids_finds_none_and_root_stays_ruled_out() {
+    let users = |job: &Job| {
+        let pod = spec(job).security_context.clone().unwrap();
+        let mut users = vec![(
+            pod.run_as_user,
+            pod.run_as_group,
+            pod.fs_group,
+            pod.run_as_non_root,
+        )];
+        users.extend(containers(spec(job)).into_iter().map(|container| {
+            let own = container.security_context.clone().unwrap();
+            (own.run_as_user, own.run_as_group, None, own.run_as_non_root)
+        }));
+        users
+    };
+    let (own, root) = (Some(65_532), Some(true));
+    let fixed = fixtures::workload(&fixtures::run()).job;
+    assert_eq!(users(&fixed)[0], (own, own, own, root));
+    assert_eq!(users(&fixed)[1..], [(own, own, None, root); 3]);
+    let left = job_where(|admitted| admitted.user = UserMode::Platform);
+    assert_eq!(users(&left), [(None, None, None, root); 4]);
+    assert_ne!(
+        pod_digest(spec(&left)).unwrap(),
+        pod_digest(spec(&fixed)).unwrap()
+    );
+}
+
+#[test]
+fn a_user_namespace_is_asked_for_only_where_policy_decided_so() {
+    let users = |own| spec(&job_where(|admitted| admitted.user_namespace = own)).host_users;
+    assert_eq!(users(true), Some(false));
+    assert_eq!(users(false), None);
+}
+
+#[test]
+fn prepare_is_told_to_look_at_the_kernel() {
+    let told = |mode| {
+        let job = job_where(|admitted| admitted.sandboxed_kernel = mode);
+        let env = spec(&job).init_containers.as_ref().unwrap()[0]
+            .env
+            .clone()
+            .unwrap();
+        let order = env
+            .into_iter()
+            .find(|variable| variable.name == PREPARE_ENV)
+            .unwrap();
+        let order: PrepareSpec = serde_json::from_str(&order.value.unwrap()).unwrap();
+        order.sandboxed_kernel_required
+    };
+    assert!(told(SandboxedKernel::Required));
+    assert!(!told(SandboxedKernel::Unchecked));
 }

@@ -3,7 +3,8 @@
 use super::Verdict;
 use super::pod_view::PodView;
 use crate::api::Reason;
-use crate::api::names::CONTAINER_AGENT;
+use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
+use crate::conditions::bounded;
 
 /// Why `prepare` failed.
 pub fn prepare_failed(view: &PodView<'_>) -> Option<Verdict> {
@@ -21,6 +22,10 @@ pub fn prepare_failed(view: &PodView<'_>) -> Option<Verdict> {
             "Container prepare used more memory than its limit; a repository is too large.",
         ));
     }
+    if ended.reason.as_deref() == Some("StartError") {
+        let message = ended.message.as_deref().unwrap_or_default();
+        return Some(not_started(CONTAINER_PREPARE, message));
+    }
     // An eviction ends prepare too and says more.
     evicted(view).or_else(|| {
         Some(Verdict::new(
@@ -28,6 +33,18 @@ pub fn prepare_failed(view: &PodView<'_>) -> Option<Verdict> {
             format!("Container prepare ended with code {code} and reported nothing; look at its log."),
         ))
     })
+}
+
+/// Longest message of a container runtime that is shown, in bytes.
+const RUNTIME_MESSAGE_LIMIT: usize = 300;
+
+/// The node's container runtime made a container of ours and could not start it.
+pub fn not_started(container: &str, message: &str) -> Verdict {
+    let message = bounded(message, RUNTIME_MESSAGE_LIMIT);
+    Verdict::new(
+        Reason::RuntimeUnavailable,
+        format!("The node's runtime cannot start container {container}: {message}"),
+    )
 }
 
 /// The kubelet, the scheduler or the API took the pod away.

@@ -193,6 +193,11 @@ fn without_pod(seen: &Observation<'_>) -> Progress {
     if seen.job.metadata.deletion_timestamp.is_some() || job_failed(seen.job).is_some() {
         return ended::without_pod(seen);
     }
+    if is_suspended(seen.job) {
+        return Progress::Starting {
+            detail: "The Job is suspended until its queue admits it.".to_owned(),
+        };
+    }
     if age >= i64::from(seen.plan.start_timeout_seconds) {
         return Progress::Kill(Verdict::new(
             Reason::StartTimeout,
@@ -233,13 +238,22 @@ fn refused_pod(message: &str) -> Verdict {
     }
 }
 
-/// Seconds since the Job was created.
+/// A queue (Kueue) holds the Job: it has no pod, and its time does not run. The guard lets nobody suspend it again.
+fn is_suspended(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
+}
+
+/// Seconds since the Job was started by the job-controller, which it is at once where no queue holds it; else since it
+/// was created.
 fn job_age(seen: &Observation<'_>) -> i64 {
-    seen.job
-        .metadata
-        .creation_timestamp
+    let started = seen
+        .job
+        .status
         .as_ref()
-        .map_or(0, |created| seconds_since(created.0, seen.now))
+        .and_then(|status| status.start_time.as_ref());
+    started
+        .or(seen.job.metadata.creation_timestamp.as_ref())
+        .map_or(0, |since| seconds_since(since.0, seen.now))
 }
 
 /// Reason and message with which the Job failed.

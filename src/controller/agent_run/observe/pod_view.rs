@@ -38,6 +38,11 @@ impl<'a> PodView<'a> {
             .unwrap_or_default()
     }
 
+    /// Whether it was built with a user namespace of its own.
+    pub fn has_user_namespace(&self) -> bool {
+        self.pod.spec.as_ref().and_then(|spec| spec.host_users) == Some(false)
+    }
+
     /// The pod's own reason and message, such as `Evicted`.
     pub fn reason(&self) -> (&'a str, &'a str) {
         self.status.map_or(("", ""), |status| {

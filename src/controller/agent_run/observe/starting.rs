@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::ContainerStateWaiting;
 
 use super::pod_view::PodView;
-use super::{Observation, Progress, Question, Verdict, job_age};
+use super::{Observation, Progress, Question, Verdict, causes, job_age};
 use crate::api::Reason;
+use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 use crate::conditions::seconds_since;
 
 /// Seconds for which a failing pull may be a passing one.
@@ -23,7 +24,7 @@ pub fn observe(seen: &Observation<'_>, view: &PodView<'_>) -> Progress {
         return Progress::Ask(Question::Warnings);
     }
     let warnings = seen.warnings.unwrap_or_default();
-    if let Some(verdict) = runtime_failure(seen, warnings) {
+    if let Some(verdict) = runtime_failure(seen, view, warnings) {
         return Progress::Kill(verdict);
     }
     let detail = detail(view, warnings);
@@ -60,6 +61,10 @@ fn stuck_container(seen: &Observation<'_>, view: &PodView<'_>) -> Option<Verdict
                     format!("Container {name} cannot be created: {message}"),
                 ))
             }
+            // What our own containers run is known to be there; the agent's command need not be.
+            "RunContainerError" if name != CONTAINER_AGENT && waited >= CREATE_PATIENCE_SECONDS => {
+                Some(causes::not_started(name, message))
+            }
             _ => None,
         }
     })
@@ -89,16 +94,22 @@ fn sandbox_stuck(seen: &Observation<'_>, view: &PodView<'_>) -> bool {
 }
 
 /// The kubelet cannot make a sandbox with the handler of the pod's `RuntimeClass`.
-fn runtime_failure(seen: &Observation<'_>, warnings: &[String]) -> Option<Verdict> {
+fn runtime_failure(seen: &Observation<'_>, view: &PodView<'_>, warnings: &[String]) -> Option<Verdict> {
     let message = warnings.iter().rev().find(|message| {
         message.contains("create pod sandbox")
             || message.contains("runtime handler")
             || message.contains("RuntimeHandler")
     })?;
     let class = &seen.plan.runtime_class_name;
+    // A node that advertises user namespaces for a handler need not be able to make one.
+    let with = if view.has_user_namespace() {
+        " with a user namespace of its own (limits.runtime.userNamespaces)"
+    } else {
+        ""
+    };
     Some(Verdict::new(
         Reason::RuntimeUnavailable,
-        format!("The node cannot start a sandbox of RuntimeClass {class}: {message}"),
+        format!("The node cannot start a sandbox of RuntimeClass {class}{with}: {message}"),
     ))
 }
 
@@ -117,7 +128,7 @@ fn detail(view: &PodView<'_>, warnings: &[String]) -> String {
     view.containers()
         .find_map(|container| {
             let state = container.state.as_ref()?;
-            if state.running.is_some() && container.name == crate::api::names::CONTAINER_PREPARE {
+            if state.running.is_some() && container.name == CONTAINER_PREPARE {
                 return Some("The repositories are being prepared.".to_owned());
             }
             state

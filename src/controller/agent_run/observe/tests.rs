@@ -13,6 +13,7 @@ struct Seen {
     admission: Option<Result<(), String>>,
     warnings: Option<Vec<String>>,
     record: Option<Result<RunRecord, String>>,
+    digest: Option<String>,
     now: i64,
 }
 
@@ -24,6 +25,7 @@ impl Seen {
             admission: None,
             warnings: None,
             record: None,
+            digest: None,
             now: 30,
         }
     }
@@ -39,9 +41,13 @@ impl Seen {
     }
 
     fn observe(&self) -> Progress {
+        let mut plan = plan();
+        if let Some(digest) = &self.digest {
+            plan.pod_digest.clone_from(digest);
+        }
         observe(&Observation {
             run_uid: RUN_UID,
-            plan: &plan(),
+            plan: &plan,
             job: &self.job,
             pod: self.pod.as_ref(),
             admission: self.admission.as_ref(),
@@ -342,6 +348,82 @@ fn a_runtime_that_cannot_make_a_sandbox() {
     assert!(
         matches!(seen(Some(mount)).at(22).observe(), Progress::Starting { detail } if detail.contains("tasks"))
     );
+}
+
+#[test]
+fn a_node_that_cannot_make_a_user_namespace_says_so() {
+    let mut status = waiting("ContainerCreating");
+    status["conditions"] = json!([{"type": "PodScheduled", "status": "True"}, {"type": "PodReadyToStartContainers", "status": "False"}]);
+    let warning = "Failed to create pod sandbox: OCI runtime create failed: error setting namespace of type user: invalid argument";
+    let mut seen = Seen::pod(status).at(22);
+    seen.warnings = Some(vec![warning.to_owned()]);
+    let message = |seen: &Seen| match seen.observe() {
+        Progress::Kill(verdict) if verdict.reason == Reason::RuntimeUnavailable => verdict.message,
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        !message(&seen).contains("userNamespaces"),
+        "the control: it asked for none"
+    );
+    let mut spec = seen.pod.take().unwrap();
+    spec.spec.as_mut().unwrap().host_users = Some(false);
+    let built = spec.spec.as_ref().map(pod_digest).unwrap().unwrap();
+    seen.digest = Some(built);
+    seen.pod = Some(spec);
+    let message = message(&seen);
+    assert!(
+        message.contains("namespace of type user") && message.contains("limits.runtime.userNamespaces"),
+        "{message}"
+    );
+}
+
+#[rstest]
+#[case::created("CreateContainerError", "prepare", true)]
+#[case::run("RunContainerError", "prepare", true)]
+#[case::the_agents_command("RunContainerError", "agent", false)]
+fn a_container_that_the_runtime_cannot_start(#[case] why: &str, #[case] container: &str, #[case] ends: bool) {
+    let mut pod = waiting("PodInitializing");
+    let wait = json!({"waiting": {"reason": why, "message": "error setting namespace of type user"}});
+    let list = if container == "agent" {
+        "containerStatuses"
+    } else {
+        "initContainerStatuses"
+    };
+    pod[list][0]["state"] = wait;
+    assert!(matches!(
+        Seen::pod(pod.clone()).at(21).observe(),
+        Progress::Starting { .. }
+    ));
+    match Seen::pod(pod).at(22).observe() {
+        Progress::Kill(verdict) => {
+            assert!(
+                ends && verdict.message.contains("namespace of type user"),
+                "{verdict:?}"
+            );
+            assert_eq!(verdict.reason, Reason::RuntimeUnavailable);
+        }
+        other => assert!(!ends, "{other:?}"),
+    }
+}
+
+#[test]
+fn a_prepare_that_the_runtime_could_not_start() {
+    let state = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "error setting namespace of type user",
+        "startedAt": "1970-01-01T00:00:00Z", "finishedAt": at(20).to_string()}});
+    let seen = Seen::pod(status("Failed", &state, &json!({}), &json!({}))).record(RunRecord::default());
+    assert_eq!(seen.reason(), Reason::RuntimeUnavailable);
+}
+
+#[test]
+fn a_job_that_its_queue_holds_is_waited_for_and_its_time_runs_from_its_start() {
+    let mut held = without_pod(5000);
+    held.job.spec.as_mut().unwrap().suspend = Some(true);
+    assert!(matches!(held.observe(), Progress::Starting { detail } if detail.contains("queue")));
+    let mut admitted = without_pod(5000);
+    admitted.job.spec.as_mut().unwrap().suspend = Some(false);
+    admitted.job.status = serde_json::from_value(json!({"startTime": at(4401).to_string()})).unwrap();
+    assert!(!matches!(admitted.observe(), Progress::Kill(_)), "599 s");
+    assert_eq!(admitted.at(5001).reason(), Reason::StartTimeout);
 }
 
 #[test]
