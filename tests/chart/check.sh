@@ -60,6 +60,7 @@ check "a stamp that is none" refused "/requester/stamp" --set requester.stamp=So
 check "who may edit may not use every policy" aggregated 1
 check "unless it is so wanted" aggregated 2 --set access.use=Editors
 check "an access that is none" refused "/access/use" --set access.use=Everybody
+check "a queue that is CEL" refused "/guard/queueControllers/0" --set "guard.queueControllers={x' || true || 'y}"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

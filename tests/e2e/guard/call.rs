@@ -17,6 +17,8 @@ pub enum Who {
     Controller,
     /// One of Kubernetes' controllers, by the name of its ServiceAccount.
     Kubernetes(&'static str),
+    /// The queue that `make install` names in `guard.queueControllers`.
+    Queue,
     /// The scheduler.
     Scheduler,
     /// The kubelet of another node.
@@ -38,6 +40,11 @@ impl Who {
             Self::Edit => Some(("guard-edit".to_owned(), vec!["system:authenticated".to_owned()])),
             Self::Controller => Some(account(OPERATOR_NAMESPACE, "controller")),
             Self::Kubernetes(name) => Some(account("kube-system", name)),
+            Self::Queue => Some((
+                "system:serviceaccount:kueue-system:kueue-controller-manager".to_owned(),
+                // Its own rights are not what is tried.
+                vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+            )),
             Self::Scheduler => Some((
                 "system:kube-scheduler".to_owned(),
                 vec!["system:authenticated".to_owned()],

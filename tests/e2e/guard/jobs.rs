@@ -13,7 +13,7 @@ use super::{Call, Case, Meets, Who, World, check};
 use crate::harness::{client, until};
 
 use Meets::{Guard, Nothing};
-use Who::{Admin, Edit, Kubernetes};
+use Who::{Admin, Controller, Edit, Kubernetes, Queue};
 
 #[tokio::test]
 async fn nobody_forges_or_changes_a_sandbox_job() {
@@ -86,6 +86,77 @@ async fn nobody_forges_or_changes_a_sandbox_job() {
     let ended = json!({"status": {"terminating": 1}});
     let status = Call::patch(&format!("{ours}/status"), ended);
     cases.push(Case("its status", Admin, status, Guard("jobs")));
+    world.check(cases).await;
+}
+
+#[tokio::test]
+async fn a_queue_lets_a_held_job_begin_and_does_nothing_else_to_it() {
+    let world = World::open("queue", true).await;
+    let jobs = world.jobs();
+    let name = "agr-queued-0b7c9f3e";
+    let held = with(&sandbox_job(name), "/spec/suspend", json!(true));
+    let made = Call::post(&jobs, held).send(&Controller.client().await).await;
+    assert_eq!(
+        made,
+        Ok(()),
+        "the controller makes Jobs, and a queue's webhook holds them"
+    );
+    let (held, running) = (format!("{jobs}/{name}"), format!("{jobs}/{}", world.job));
+    let begin = |template: Value| json!({"spec": {"suspend": false, "template": template}});
+    let placed = json!({"metadata": {"labels": {"kueue.x-k8s.io/podset": "main"}}, "spec": {"nodeSelector": {"pool": "a"}}});
+    let mut cases = vec![
+        Case("begun", Queue, Call::patch(&held, begin(json!({}))), Nothing),
+        Case(
+            "begun and placed",
+            Queue,
+            Call::patch(&held, begin(placed)),
+            Nothing,
+        ),
+        Case(
+            "held again",
+            Queue,
+            Call::patch(&running, json!({"spec": {"suspend": true}})),
+            Guard("jobs"),
+        ),
+        Case(
+            "placed without beginning",
+            Queue,
+            Call::patch(
+                &held,
+                json!({"spec": {"template": {"spec": {"nodeSelector": {"pool": "a"}}}}}),
+            ),
+            Guard("jobs"),
+        ),
+        Case(
+            "tried more than once",
+            Queue,
+            Call::patch(&held, json!({"spec": {"suspend": false, "backoffLimit": 3}})),
+            Guard("jobs"),
+        ),
+    ];
+    for (what, metadata) in [
+        ("another run's", json!({"labels": {"cofferdam.dev/run": "other"}})),
+        ("without its run", json!({"labels": {"cofferdam.dev/run": null}})),
+        (
+            "another pod's",
+            json!({"annotations": {"cofferdam.dev/pod-digest": "sha256:1"}}),
+        ),
+        (
+            "in a mesh",
+            json!({"labels": {"sidecar.istio.io/inject": "true"}}),
+        ),
+    ] {
+        let call = Call::patch(&held, begin(json!({"metadata": metadata})));
+        cases.push(Case(what, Queue, call, Guard("jobs")));
+    }
+    for who in [Admin, Edit] {
+        cases.push(Case(
+            "begun by another",
+            who,
+            Call::patch(&held, begin(json!({}))),
+            Guard("jobs"),
+        ));
+    }
     world.check(cases).await;
 }
 
