@@ -85,6 +85,9 @@ async fn good_manifests_are_accepted() {
         assert_accepted(&client, &with(&policy(), pointer, value.clone())).await;
         assert_accepted(&client, &with(&cluster_policy(), pointer, value)).await;
     }
+    for (pointer, value) in cases::accepted_own_fields() {
+        assert_accepted(&client, &with(&policy(), pointer, value)).await;
+    }
 }
 
 #[tokio::test]
@@ -96,6 +99,9 @@ async fn malformed_manifests_are_refused_in_the_words_of_the_rules() {
     for (pointer, value, message) in cases::refused_policies() {
         assert_refused(&client, &with(&policy(), pointer, value.clone()), message).await;
         assert_refused(&client, &with(&cluster_policy(), pointer, value), message).await;
+    }
+    for (pointer, value, message) in cases::refused_own_fields() {
+        assert_refused(&client, &with(&policy(), pointer, value), message).await;
     }
 }
 

@@ -19,6 +19,7 @@ mod governance;
 mod guard;
 mod harness;
 mod hostile;
+mod placement;
 mod refusals;
 mod runs;
 mod unenforced;

@@ -1,0 +1,159 @@
+//! What policy makes of a run's pod: where it goes, how its images are pulled, under which kernel and which users.
+
+use cofferdam::api::{Reason, SandboxPolicy};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::harness::{BUSYBOX, Run, Space, default_limits, merge};
+
+/// Where containerd's runc stands behind a name that promises more.
+const IMPOSTOR: &str = "cofferdam-test-gvisor";
+
+/// A class of the cluster whose handler is runc. Every test applies the same one, and it stays.
+async fn impostor(space: &Space) {
+    let class = json!({
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": IMPOSTOR}, "handler": "runc",
+    });
+    Api::<RuntimeClass>::all(space.client.clone())
+        .patch(IMPOSTOR, &PatchParams::apply("e2e").force(), &Patch::Apply(class))
+        .await
+        .expect("an admin makes RuntimeClasses");
+}
+
+/// Applies a policy with these limits and these scheduling profiles.
+async fn policy(space: &Space, name: &str, limits: &Value, scheduling: &Value) {
+    let policy = json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy",
+        "metadata": {"name": name}, "spec": {"limits": limits, "scheduling": scheduling},
+    });
+    space
+        .api::<SandboxPolicy>()
+        .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
+        .await
+        .expect("the policy is valid");
+}
+
+/// The usual limits with these of `runtime`.
+fn under(runtime: &Value) -> Value {
+    let mut limits = default_limits();
+    merge(&mut limits, &json!({"runtime": runtime}));
+    limits
+}
+
+async fn start(space: &Space, name: &str, policy: &str, more: &Value) -> Run {
+    let mut spec = json!({"policyRef": {"name": policy}});
+    merge(&mut spec, more);
+    space.script(name, BUSYBOX, "sh", "true\n", spec).await
+}
+
+async fn ends(run: &Run, reason: Reason) -> String {
+    run.ends(reason).await.status.unwrap().message.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_profile_decides_on_which_nodes_a_run_may_start() {
+    let space = Space::open_bare("profiles").await;
+    let profiles = json!([
+        {"name": "nowhere", "nodeSelector": {"cofferdam.test/nowhere": "true"}},
+        {
+            "name": "anywhere",
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "cofferdam.test/any", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "Exists"}]}]}}},
+            "topologySpreadConstraints": [{
+                "maxSkew": 5, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "Exists"}]},
+                "matchLabelKeys": ["cofferdam.dev/policy-hash"],
+            }],
+        },
+    ]);
+    policy(&space, "placed", &default_limits(), &profiles).await;
+    let ask = |profile: &str| json!({"schedulingProfile": profile, "startTimeoutSeconds": 20});
+    let lost = start(&space, "lost", "placed", &ask("nowhere")).await;
+    let message = ends(&lost, Reason::StartTimeout).await;
+    assert!(message.contains("node affinity/selector"), "{message}");
+    let mut fits = ask("anywhere");
+    merge(&mut fits, &json!({"startTimeoutSeconds": null}));
+    let found = start(&space, "found", "placed", &fits).await;
+    ends(&found, Reason::Completed).await;
+    let unknown = start(&space, "unknown", "placed", &ask("fast-lane")).await;
+    let message = ends(&unknown, Reason::PolicyDenied).await;
+    assert!(
+        message.contains("nowhere") && message.contains("anywhere"),
+        "{message}"
+    );
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_policy_decides_when_images_are_pulled() {
+    let space = Space::open_bare("pulls").await;
+    let pull = |word: &str| {
+        let mut limits = default_limits();
+        merge(&mut limits, &json!({"images": {"pullPolicy": word}}));
+        limits
+    };
+    space.policy("always", pull("Always")).await;
+    space.policy("if-absent", pull("IfNotPresent")).await;
+    let present = start(&space, "present", "if-absent", &json!({})).await;
+    ends(&present, Reason::Completed).await;
+    // The images of these tests are in no registry: asking one for them fails.
+    let asked = start(&space, "asked", "always", &json!({})).await;
+    let message = ends(&asked, Reason::ImagePullFailed).await;
+    assert!(message.contains("cofferdam.test/"), "{message}");
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_runtime_class_that_only_says_gvisor_is_found_out() {
+    let space = Space::open_bare("impostor").await;
+    impostor(&space).await;
+    // Under runc a sandbox reaches its own node here, which is not what is tried.
+    let kernel = |class: &str, word: &str| {
+        under(&json!({"classes": [class], "sandboxedKernel": word, "nodeReachability": "Tolerated"}))
+    };
+    space.policy("required", kernel(IMPOSTOR, "Required")).await;
+    space.policy("unchecked", kernel(IMPOSTOR, "Unchecked")).await;
+    space.policy("genuine", kernel("gvisor", "Required")).await;
+    let caught = start(&space, "caught", "required", &json!({})).await;
+    let message = ends(&caught, Reason::RuntimeUnavailable).await;
+    assert!(
+        message.contains("not gVisor's") && message.contains("Linux version"),
+        "{message}"
+    );
+    let unseen = start(&space, "unseen", "unchecked", &json!({})).await;
+    ends(&unseen, Reason::Completed).await;
+    let genuine = start(&space, "genuine", "genuine", &json!({})).await;
+    ends(&genuine, Reason::Completed).await;
+    space.close().await;
+}
+
+/// This cluster's node advertises user namespaces for runsc and cannot make them, and does not advertise them for runc.
+#[tokio::test]
+async fn a_user_namespace_that_cannot_be_had_is_said() {
+    let space = Space::open_bare("userns").await;
+    impostor(&space).await;
+    let users = |class: &str, word: &str| {
+        under(&json!({"classes": [class], "userNamespaces": word, "nodeReachability": "Tolerated"}))
+    };
+    space.policy("promised", users("gvisor", "Required")).await;
+    space.policy("not-even", users(IMPOSTOR, "Required")).await;
+    space.policy("if-any", users(IMPOSTOR, "Preferred")).await;
+    let broken = start(&space, "broken", "promised", &json!({})).await;
+    let message = ends(&broken, Reason::RuntimeUnavailable).await;
+    assert!(message.contains("user"), "{message}");
+    assert!(!broken.jobs().await.is_empty(), "it was tried");
+    let refused = start(&space, "refused", "not-even", &json!({})).await;
+    let message = ends(&refused, Reason::RuntimeUnavailable).await;
+    assert!(
+        message.contains("no node advertises user namespaces"),
+        "{message}"
+    );
+    assert!(refused.jobs().await.is_empty());
+    let without = start(&space, "without", "if-any", &json!({})).await;
+    ends(&without, Reason::Completed).await;
+    space.close().await;
+}
