@@ -11,15 +11,6 @@ pub(super) fn amounts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Labels that a node must have.
-pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": 16,
-        "additionalProperties": {"type": "string", "maxLength": 63},
-    })
-}
-
 /// A label selector, bounded so that rules over it have a cost.
 pub(super) fn selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

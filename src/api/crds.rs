@@ -64,7 +64,7 @@ fn document(crd: &CustomResourceDefinition) -> Result<Value, Error> {
     {
         let has_phase = status
             .get("properties")
-            .is_some_and(|properties| properties.get("phase").is_some());
+            .is_some_and(|fields| fields.get("phase").is_some());
         status.insert("default".to_owned(), initial_status(has_phase));
     }
     Ok(document)
@@ -96,9 +96,9 @@ fn tidy(value: &mut Value) {
     }
 }
 
-/// What a status says before anyone looked at it: without conditions, tools that wait for readiness take an object
-/// for finished. Costs no write, and carries no time because nothing has happened yet. Only a run has a phase, and the
-/// API server takes no default of a field that does not exist.
+/// What a status says before anyone looked at the object: without conditions, tools that wait for readiness take it for
+/// finished. Costs no write, and carries no time because nothing has happened yet. Only a run has a phase, and the API
+/// server takes no default with a field that the schema does not know.
 fn initial_status(has_phase: bool) -> Value {
     let mut status = json!({
         "conditions": [{
@@ -109,8 +109,8 @@ fn initial_status(has_phase: bool) -> Value {
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }],
     });
-    if has_phase && let Some(fields) = status.as_object_mut() {
-        fields.insert("phase".to_owned(), json!("Pending"));
+    if has_phase {
+        status["phase"] = json!("Pending");
     }
     status
 }

@@ -6,6 +6,7 @@ pub mod crds;
 pub mod env;
 pub mod limits;
 pub mod names;
+mod placement;
 pub mod policies;
 pub mod policy_status;
 pub mod reason;

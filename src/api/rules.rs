@@ -47,11 +47,12 @@ pub(super) fn label(field: &str) -> Rule {
     )
 }
 
-/// A text for people, on one line.
+/// A text for people, on one line: no control characters, no separators of lines or paragraphs, and none of the invisible
+/// format characters (bidirectional overrides, zero-width ones) that make a name look like another.
 pub(super) fn printable(field: &str) -> Rule {
     rule(
-        "!self.matches('[[:cntrl:]]')",
-        format!("{field} must be one line without control characters"),
+        r"!self.matches('[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]')",
+        format!("{field} must be one line without control characters or invisible ones: remove them"),
     )
 }
 

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{bounds, rules};
+use super::{placement, rules};
 
 /// One way of scheduling a pod. The fields are those of a pod's spec.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -19,18 +19,19 @@ pub struct SchedulingProfile {
     pub name: String,
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "bounds::labels")]
+    #[schemars(schema_with = "placement::node_selector")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pod tolerates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "placement::tolerations")]
     pub tolerations: Vec<Toleration>,
     /// Nodes and pods that attract or repel the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "placement::affinity")]
     pub affinity: Option<Affinity>,
-    /// How pods spread over zones and nodes.
+    /// How pods spread over zones and nodes. A selector of `cofferdam.dev/run` with `Exists` counts the pods of runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(schema_with = "placement::topology_spread")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Its `PriorityClass`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

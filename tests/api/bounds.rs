@@ -23,6 +23,19 @@ use crate::schema::problems;
 #[case("/spec/cancel", json!("Now"), "not supported")]
 #[case("/spec/budget", json!({}), "unknown field")]
 #[case("/spec/publish", json!({"mode": "Branch"}), "unknown field")]
+#[case("/spec/egress", json!({"mode": "AllowAll"}), "not supported")]
+#[case("/spec/egress/rules/0/hosts", json!([]), "Items 0")]
+#[case("/spec/egress/rules/0/ports", json!([65_536]), "out of range")]
+#[case("/spec/egress/rules/0/addresses", json!(["10.0.0.0/8"]), "unknown field")]
+#[case("/spec/egress/rules/0/tls", json!("Tunnel"), "unknown field")]
+#[case("/spec/schedulingProfile", json!(""), "Length 0")]
+#[case("/spec/onBehalfOf", json!(""), "Length 0")]
+#[case("/spec/onBehalfOf", json!("x".repeat(254)), "Length 254")]
+#[case("/spec/requestedBy", json!({}), "username: is required")]
+#[case("/spec/requestedBy", json!({"username": ""}), "Length 0")]
+#[case("/spec/requestedBy", json!({"username": "x".repeat(513)}), "Length 513")]
+#[case("/spec/requestedBy", json!({"username": "x", "groups": vec!["g"; 65]}), "Items 65")]
+#[case("/spec/requestedBy", json!({"username": "x", "extra": {}}), "unknown field")]
 fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
     let problems = problems(&with(&run(), pointer, value), None).join("\n");
     assert!(problems.contains(message), "{problems}");
@@ -32,6 +45,18 @@ fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message
 #[case("/spec/limits/runtime/classes", json!([]), "Items 0")]
 #[case("/spec/limits/runtime/classes", json!(["a", "a"]), "Duplicate value")]
 #[case("/spec/limits/runtime/nodeReachability", json!("Open"), "not supported")]
+#[case("/spec/limits/runtime/user", json!("Root"), "not supported")]
+#[case("/spec/limits/runtime/userNamespaces", json!(true), "must be of type string")]
+#[case("/spec/limits/runtime/userNamespaces", json!("Always"), "not supported")]
+#[case("/spec/limits/runtime/sandboxedKernel", json!("gVisor"), "not supported")]
+#[case("/spec/limits/images/digest", json!("Optional"), "not supported")]
+#[case("/spec/limits/images/pullPolicy", json!("Never"), "not supported")]
+#[case("/spec/limits/maxTTLSeconds", json!(-1), "out of range")]
+#[case("/spec/limits/maxTTLSeconds", json!(31_536_001), "out of range")]
+#[case("/spec/limits/maxRunning", json!(0), "out of range")]
+#[case("/spec/limits/maxRunning", json!(1001), "out of range")]
+#[case("/spec/limits/retry", json!("Always"), "not supported")]
+#[case("/spec/limits/requester", json!(true), "must be of type string")]
 #[case("/spec/limits/images/mode", json!("AllowAll"), "not supported")]
 #[case("/spec/limits/egress/rules/0/ports", json!([0]), "out of range")]
 #[case("/spec/limits/egress/rules/0/ports", json!([65_536]), "out of range")]
@@ -49,6 +74,31 @@ fn a_policy_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] mess
         let problems = problems(&with(&manifest, pointer, value.clone()), None).join("\n");
         assert!(problems.contains(message), "{problems}");
     }
+}
+
+#[rstest]
+#[case("/spec/scheduling/1/name", json!("batch"), "Duplicate value")]
+#[case("/spec/scheduling/0/disruption", json!("Never"), "not supported")]
+#[case("/spec/scheduling/0/nodeName", json!("node-1"), "unknown field")]
+#[case("/spec/scheduling/0/nodeSelector/pool", json!("x".repeat(64)), "Length 64")]
+#[case("/spec/scheduling/0/tolerations/0/effect", json!("NoEntry"), "not supported")]
+#[case("/spec/scheduling/0/tolerations/0/tolerationSeconds", json!(-1), "out of range")]
+#[case("/spec/scheduling/0/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/weight", json!(0), "out of range")]
+#[case("/spec/scheduling/0/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution", json!([{}]), "topologyKey: is required")]
+#[case("/spec/scheduling/0/affinity/podAffnity", json!({}), "unknown field")]
+#[case("/spec/scheduling/0/topologySpreadConstraints/0/maxSkew", json!("1"), "must be of type integer")]
+#[case("/spec/scheduling/0/topologySpreadConstraints/0/whenUnsatisfiable", json!("Maybe"), "not supported")]
+#[case("/spec/imagePullSecrets/1/name", json!("registry.pull"), "Duplicate value")]
+fn a_profile_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
+    let problems = problems(&with(&policy(), pointer, value), None).join("\n");
+    assert!(problems.contains(message), "{problems}");
+}
+
+#[test]
+fn what_a_profile_may_say_is_what_kubernetes_types_read() {
+    let read: cofferdam::api::SandboxPolicy = serde_json::from_value(policy()).unwrap();
+    let written = serde_json::to_value(&read.spec.scheduling[0]).unwrap();
+    assert_eq!(written, policy()["spec"]["scheduling"][0]);
 }
 
 #[test]

@@ -237,6 +237,81 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
             json!({"cpu": "3"}),
             "requests must not be above limits",
         ),
+        (
+            "/spec/egress",
+            json!({"mode": "AllowList"}),
+            "mode AllowList needs at least one item in rules",
+        ),
+        (
+            "/spec/egress",
+            json!({"mode": "AllowList", "rules": []}),
+            "mode AllowList needs at least one item in rules",
+        ),
+        (
+            "/spec/egress",
+            json!({"mode": "DenyAll", "rules": [{"name": "a", "hosts": ["a.b"]}]}),
+            "mode DenyAll allows nothing, so rules must be left out",
+        ),
+        (
+            "/spec/egress/rules/0/name",
+            json!("A"),
+            "name of a rule must be a DNS label",
+        ),
+        (
+            "/spec/egress/rules/0/hosts/0",
+            json!("API.example.com"),
+            "every item of hosts must be a full host name in lower case",
+        ),
+        (
+            "/spec/egress/rules/0/hosts/0",
+            json!("203.0.113.7"),
+            "hosts must not be IP addresses",
+        ),
+        (
+            "/spec/egress/rules/0/hosts/0",
+            json!("*.com"),
+            "nor cover a whole top-level domain",
+        ),
+        (
+            "/spec/schedulingProfile",
+            json!("Batch"),
+            "schedulingProfile must be a DNS label",
+        ),
+        (
+            "/spec/onBehalfOf",
+            json!("zoe\nroot"),
+            "onBehalfOf must be one line without control characters or invisible ones",
+        ),
+        (
+            "/spec/onBehalfOf",
+            json!("zoe\u{1b}[31m"),
+            "onBehalfOf must be one line",
+        ),
+        (
+            "/spec/onBehalfOf",
+            json!("zoe\u{85}root"),
+            "onBehalfOf must be one line",
+        ),
+        (
+            "/spec/onBehalfOf",
+            json!("\u{202e}eoz"),
+            "onBehalfOf must be one line",
+        ),
+        (
+            "/spec/onBehalfOf",
+            json!("zo\u{2067}e"),
+            "onBehalfOf must be one line",
+        ),
+        (
+            "/spec/onBehalfOf",
+            json!("zo\u{200b}e"),
+            "onBehalfOf must be one line",
+        ),
+        (
+            "/spec/onBehalfOf",
+            json!("zoe\u{2028}root"),
+            "onBehalfOf must be one line",
+        ),
     ]
 }
 
@@ -267,6 +342,13 @@ pub fn accepted_runs() -> Vec<(&'static str, Value)> {
         (
             "/spec/resources/limits",
             json!({"cpu": "500m", "memory": "1.5Gi", "ephemeral-storage": "1e9"}),
+        ),
+        ("/spec/egress", json!({"mode": "DenyAll"})),
+        ("/spec/egress/rules/0/hosts", json!(["*.a.example"])),
+        ("/spec/schedulingProfile", json!("default")),
+        (
+            "/spec/onBehalfOf",
+            json!("Zoë Ng <zoe@example.com>, 佐藤 / नीना 👩"),
         ),
         ("/spec/suspend", json!(true)),
         ("/spec/cancel", json!("Immediate")),
@@ -471,5 +553,46 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
             "/spec/limits/egress/rules/0/hosts/0",
             json!("xn--bcher-kva.example"),
         ),
+    ]
+}
+
+/// A field that only a `SandboxPolicy` has, a value that it must not have, and what the refusal says.
+pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "/spec/scheduling/0/name",
+            json!("Batch"),
+            "scheduling[].name must be a DNS label",
+        ),
+        (
+            "/spec/scheduling/0/priorityClassName",
+            json!("Low"),
+            "priorityClassName must be a DNS name",
+        ),
+        (
+            "/spec/scheduling/0/queueName",
+            json!("a.b"),
+            "queueName must be a DNS label",
+        ),
+        (
+            "/spec/imagePullSecrets/0/name",
+            json!("a/b"),
+            "imagePullSecrets[].name must be a DNS name",
+        ),
+    ]
+}
+
+/// A field that only a `SandboxPolicy` has, and a value that it may have.
+pub fn accepted_own_fields() -> Vec<(&'static str, Value)> {
+    vec![
+        ("/spec/scheduling", json!([])),
+        ("/spec/scheduling", json!([{"name": "a"}])),
+        ("/spec/scheduling/0/tolerations", json!([{"operator": "Exists"}])),
+        ("/spec/scheduling/0/affinity", json!({})),
+        (
+            "/spec/scheduling/0/topologySpreadConstraints/0",
+            json!({"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}),
+        ),
+        ("/spec/imagePullSecrets", json!([])),
     ]
 }

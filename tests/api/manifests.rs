@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A run that uses every field.
+/// A run that uses every field but `requestedBy`, which a cluster holds to whoever creates the run.
 pub fn run() -> Value {
     json!({
         "apiVersion": "cofferdam.dev/v1alpha1",
@@ -21,7 +21,12 @@ pub fn run() -> Value {
                 {"name": "app", "url": "https://github.com/team-a/app", "ref": "main", "access": "ReadWrite"},
                 {"name": "docs", "url": "https://git.example.com:8443/docs.git", "path": "manual"},
             ],
+            "egress": {"mode": "AllowList", "rules": [
+                {"name": "model", "hosts": ["api.example.com", "*.cdn.example.com"], "ports": [443, 8443]},
+            ]},
             "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "2", "memory": "4Gi"}},
+            "schedulingProfile": "batch",
+            "onBehalfOf": "Zoë (issue #7)",
             "startTimeoutSeconds": 300,
             "timeoutSeconds": 1800,
             "ttlSecondsAfterFinished": 0,
@@ -59,14 +64,48 @@ pub fn policy() -> Value {
                 "timeoutSeconds": 1000,
                 "ttlSecondsAfterFinished": 3600,
             },
+            "scheduling": [scheduling_profile(), {"name": "default", "disruption": "Allow"}],
+            "imagePullSecrets": [{"name": "registry.pull"}, {"name": "mirror"}],
         },
+    })
+}
+
+fn scheduling_profile() -> Value {
+    let runs = json!({"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "Exists"}]});
+    let near = json!({
+        "topologyKey": "kubernetes.io/hostname", "labelSelector": runs, "namespaceSelector": {}, "namespaces": ["team-b"],
+        "matchLabelKeys": ["cofferdam.dev/policy-hash"], "mismatchLabelKeys": ["cofferdam.dev/run"],
+    });
+    let term = json!({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["8"]}]});
+    json!({
+        "name": "batch",
+        "nodeSelector": {"pool": "sandboxes"},
+        "tolerations": [{"key": "sandboxes", "operator": "Equal", "value": "only", "effect": "NoExecute", "tolerationSeconds": 60}],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                    term, {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["node-1.example"]}]},
+                ]},
+                "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}],
+            },
+            "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [near]},
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": near}]},
+        },
+        "topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": runs,
+            "matchLabelKeys": ["cofferdam.dev/policy-hash"], "nodeAffinityPolicy": "Honor", "nodeTaintsPolicy": "Ignore",
+        }],
+        "priorityClassName": "low.priority",
+        "disruption": "Avoid",
+        "queueName": "agents",
     })
 }
 
 fn limits() -> Value {
     json!({
-        "runtime": {"classes": ["gvisor", "kata.v2"], "nodeReachability": "Tolerated"},
-        "images": {"mode": "AllowList", "allowed": ["ghcr.io/team-a/*", "docker.io/library/alpine:3.20", "registry.example.com:5000/**"]},
+        "runtime": {"classes": ["gvisor", "kata.v2"], "nodeReachability": "Tolerated", "user": "Platform",
+            "userNamespaces": "Preferred", "sandboxedKernel": "Required"},
+        "images": {"mode": "AllowList", "digest": "Record", "pullPolicy": "IfNotPresent", "allowed": ["ghcr.io/team-a/*", "docker.io/library/alpine:3.20", "registry.example.com:5000/**"]},
         "repositories": {"mode": "AllowList", "read": [
             {"name": "team", "url": "https://github.com/team-a/*"},
             {"name": "docs", "url": "https://git.example.com:8443/**", "addresses": ["10.20.0.0/16", "fd12::/32"]},
@@ -78,6 +117,10 @@ fn limits() -> Value {
         "maxResources": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "50Gi"},
         "maxStartTimeoutSeconds": 1800,
         "maxTimeoutSeconds": 14400,
+        "maxTTLSeconds": 0,
+        "maxRunning": 4,
+        "retry": "BeforeAgentStart",
+        "requester": "Required",
     })
 }
 

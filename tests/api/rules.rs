@@ -67,6 +67,10 @@ fn what_is_well_formed_is_accepted() {
 #[case("/spec/agent/env/0/value", json!("false"), "spec.agent is immutable")]
 #[case("/spec/repositories/0/ref", json!("other"), "spec.repositories is immutable")]
 #[case("/spec/resources/limits/cpu", json!("1"), "spec.resources is immutable")]
+#[case("/spec/egress", json!({"mode": "DenyAll"}), "spec.egress is immutable")]
+#[case("/spec/schedulingProfile", json!("other"), "spec.schedulingProfile is immutable")]
+#[case("/spec/onBehalfOf", json!("someone"), "spec.onBehalfOf is immutable")]
+#[case("/spec/requestedBy", json!({"username": "zoe"}), "spec.requestedBy is immutable")]
 #[case("/spec/startTimeoutSeconds", json!(301), "spec.startTimeoutSeconds is immutable")]
 #[case("/spec/timeoutSeconds", json!(1801), "spec.timeoutSeconds is immutable")]
 fn what_a_run_asked_for_never_changes(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
@@ -76,7 +80,10 @@ fn what_a_run_asked_for_never_changes(#[case] pointer: &str, #[case] value: Valu
 #[rstest]
 #[case("/spec/policyRef")]
 #[case("/spec/repositories")]
+#[case("/spec/egress")]
 #[case("/spec/resources")]
+#[case("/spec/schedulingProfile")]
+#[case("/spec/onBehalfOf")]
 #[case("/spec/startTimeoutSeconds")]
 #[case("/spec/timeoutSeconds")]
 fn what_a_run_asked_for_is_neither_added_nor_removed(#[case] pointer: &str) {
@@ -150,6 +157,25 @@ fn well_formed_limits_are_accepted() {
         assert_accepted(&with(&policy(), pointer, value.clone()), None);
         assert_accepted(&with(&cluster_policy(), pointer, value), None);
     }
+}
+
+#[test]
+fn what_only_a_namespaces_policy_has_is_judged_too() {
+    for (pointer, value, message) in cases::refused_own_fields() {
+        assert_refused(&with(&policy(), pointer, value), None, message);
+    }
+    for (pointer, value) in cases::accepted_own_fields() {
+        assert_accepted(&with(&policy(), pointer, value), None);
+    }
+}
+
+#[test]
+fn a_requester_may_have_any_name_that_an_authenticator_gives() {
+    let requester = json!({"username": "system:serviceaccount:a:b", "uid": "7", "groups": ["A group, odd: √"], "credentialID": "JTI=1"});
+    let known = with(&run(), "/spec/requestedBy", requester);
+    assert_accepted(&known, None);
+    assert_accepted(&known, Some(&known));
+    assert_refused(&run(), Some(&known), "spec.requestedBy is immutable");
 }
 
 #[rstest]
