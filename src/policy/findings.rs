@@ -1,11 +1,18 @@
 //! Everything that was judged about a run, for people and for `-o json`: each field, its value, who decided.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use super::decide::Weighed;
 use super::refusal::Refusal;
+use super::resources;
 use super::runtime::Runtime;
 use super::source::{Met, Source};
+use super::times::Times;
+use crate::api::RequesterMode;
 
 /// One governed field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,12 +26,15 @@ pub struct Finding {
 
 /// What was found about a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "verdict", rename_all = "camelCase")]
+#[serde(tag = "verdict")]
 pub enum Verdict {
     /// It is granted.
     Allowed {
         /// The value that will apply.
         value: String,
+        /// The same for people, where that helps.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
         /// Who decided it.
         by: Source,
     },
@@ -41,9 +51,17 @@ impl Finding {
             field: field.into(),
             verdict: Verdict::Allowed {
                 value: value.into(),
+                note: None,
                 by: by.clone(),
             },
         }
+    }
+
+    fn noted(mut self, text: impl Into<String>) -> Self {
+        if let Verdict::Allowed { note, .. } = &mut self.verdict {
+            *note = Some(text.into());
+        }
+        self
     }
 
     fn refused(refusal: &Refusal) -> Self {
@@ -62,7 +80,8 @@ impl Finding {
         }
     }
 
-    fn debug<T: std::fmt::Debug>(field: &str, met: &Met<T>) -> Self {
+    /// A word of the API, spelt as there.
+    fn word<T: fmt::Debug>(field: &str, met: &Met<T>) -> Self {
         Self::allowed(field, format!("{:?}", met.value), &met.source)
     }
 }
@@ -70,10 +89,7 @@ impl Finding {
 impl Weighed {
     /// Every finding but those about egress, in the order in which [`Weighed::admit`] takes refusals.
     pub fn findings(&self) -> Vec<Finding> {
-        let mut findings = vec![match &self.requester {
-            Ok(met) => Finding::debug("spec.requestedBy", met),
-            Err(refusal) => Finding::refused(refusal),
-        }];
+        let mut findings = vec![of_requester(&self.requester)];
         match &self.runtime {
             Ok(runtime) => findings.extend(of_runtime(runtime)),
             Err(refusal) => findings.push(Finding::refused(refusal)),
@@ -81,14 +97,15 @@ impl Weighed {
         for (container, image) in &self.images {
             findings.push(Finding::of(container.field(), image));
         }
-        if let Some(policy) = self.pull_policy.value {
-            let value = format!("{policy:?}");
-            findings.push(Finding::allowed(
+        let pull_policy = &self.pull_policy;
+        findings.push(match pull_policy.value {
+            Some(policy) => Finding::allowed("imagePullPolicy", format!("{policy:?}"), &pull_policy.source),
+            None => Finding::allowed(
                 "imagePullPolicy",
-                value,
-                &self.pull_policy.source,
-            ));
-        }
+                "as Kubernetes does by default",
+                &pull_policy.source,
+            ),
+        });
         for (name, granted) in &self.repositories {
             findings.push(match granted {
                 Ok(granted) => Finding::allowed(
@@ -102,24 +119,9 @@ impl Weighed {
         if let Err(refusal) = &self.ask {
             findings.push(Finding::refused(refusal));
         }
-        let times = &self.times;
-        for (field, met) in [
-            ("spec.startTimeoutSeconds", &times.start_timeout_seconds),
-            ("spec.timeoutSeconds", &times.timeout_seconds),
-            ("spec.ttlSecondsAfterFinished", &times.ttl_seconds_after_finished),
-        ] {
-            findings.push(Finding::of(field, met));
-        }
+        findings.extend(of_times(&self.times));
         match &self.resources {
-            Ok(decided) => findings.extend(decided.sources.iter().map(|(kind, source)| {
-                let of = |list: &std::collections::BTreeMap<String, _>| amount(list, kind.as_str());
-                let value = format!(
-                    "request {}, limit {}",
-                    of(&decided.resources.requests),
-                    of(&decided.resources.limits)
-                );
-                Finding::allowed(format!("spec.resources[{kind}]"), value, source)
-            })),
+            Ok(decided) => findings.extend(of_resources(decided)),
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
         match &self.scheduling {
@@ -129,27 +131,107 @@ impl Weighed {
             }
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
-        findings.push(Finding::debug("maxRunning", &self.max_running));
-        findings.push(Finding::debug("retry", &self.retry));
+        findings.push(Finding::word("limits.maxRunning", &self.max_running));
+        findings.push(Finding::word("limits.retry", &self.retry));
         findings
     }
 }
 
+fn of_requester(requester: &Result<Met<RequesterMode>, Refusal>) -> Finding {
+    match requester {
+        Ok(met) => {
+            let note = match met.value {
+                RequesterMode::Optional => "the run need not say who asks",
+                RequesterMode::Required => "and the run says who asks",
+            };
+            Finding::word("spec.requestedBy", met).noted(note)
+        }
+        Err(refusal) => Finding::refused(refusal),
+    }
+}
+
 fn of_runtime(runtime: &Runtime) -> Vec<Finding> {
+    let own = runtime.user_namespace.value;
+    let note = if own {
+        "the pod has a user namespace of its own"
+    } else {
+        "the pod has the node's user namespace"
+    };
     vec![
         Finding::allowed("runtimeClassName", &runtime.class.value, &runtime.class.source),
-        Finding::debug("nodeReachability", &runtime.node_reachability),
-        Finding::debug("user", &runtime.user),
-        Finding::debug("userNamespace", &runtime.user_namespace),
-        Finding::debug("sandboxedKernel", &runtime.sandboxed_kernel),
+        Finding::word("limits.runtime.nodeReachability", &runtime.node_reachability),
+        Finding::word("limits.runtime.user", &runtime.user),
+        Finding::allowed("hostUsers", (!own).to_string(), &runtime.user_namespace.source).noted(note),
+        Finding::word("limits.runtime.sandboxedKernel", &runtime.sandboxed_kernel),
     ]
 }
 
-fn amount(
-    list: &std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
-    kind: &str,
-) -> String {
-    list.get(kind)
-        .map(|quantity| quantity.0.clone())
-        .unwrap_or_default()
+fn of_times(times: &Times) -> Vec<Finding> {
+    let fields = [
+        ("spec.startTimeoutSeconds", &times.start_timeout_seconds),
+        ("spec.timeoutSeconds", &times.timeout_seconds),
+        ("spec.ttlSecondsAfterFinished", &times.ttl_seconds_after_finished),
+    ];
+    let findings = fields.map(|(field, met)| match met {
+        Ok(met) => {
+            let finding = Finding::allowed(field, met.value.to_string(), &met.source);
+            match in_units(met.value) {
+                Some(note) => finding.noted(note),
+                None => finding,
+            }
+        }
+        Err(refusal) => Finding::refused(refusal),
+    });
+    findings.into()
+}
+
+fn of_resources(decided: &resources::Decided) -> Vec<Finding> {
+    let amount = |list: &BTreeMap<String, Quantity>, kind: &str| {
+        list.get(kind)
+            .map(|quantity| quantity.0.clone())
+            .unwrap_or_default()
+    };
+    let findings = decided.sources.iter().map(|(kind, source)| {
+        let request = amount(&decided.resources.requests, kind.as_str());
+        let limit = amount(&decided.resources.limits, kind.as_str());
+        let value = format!("request {request}, limit {limit}");
+        Finding::allowed(format!("spec.resources[{kind}]"), value, source)
+    });
+    findings.collect()
+}
+
+/// Seconds in the largest units that they are made of, such as `1 h 30 min`; nothing below a minute.
+fn in_units(seconds: i32) -> Option<String> {
+    const UNITS: [(i32, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    if seconds < 60 {
+        return None;
+    }
+    let mut rest = seconds;
+    let mut parts = Vec::new();
+    for (size, unit) in UNITS {
+        if rest >= size {
+            parts.push(format!("{} {unit}", rest / size));
+            rest %= size;
+        }
+    }
+    Some(parts.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_units;
+
+    #[test]
+    fn times_are_shown_in_the_units_that_people_read() {
+        for (seconds, shown) in [
+            (0, None),
+            (59, None),
+            (60, Some("1 min")),
+            (5400, Some("1 h 30 min")),
+            (604_800, Some("7 d")),
+            (90_061, Some("1 d 1 h 1 min 1 s")),
+        ] {
+            assert_eq!(in_units(seconds).as_deref(), shown, "{seconds}");
+        }
+    }
 }

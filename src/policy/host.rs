@@ -100,6 +100,12 @@ impl Host {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name without its left-most label, if a wildcard over it would be a [`HostPattern`].
+    pub fn parent(&self) -> Option<Self> {
+        let (_, parent) = self.0.split_once('.')?;
+        parent.contains('.').then(|| Self(parent.to_owned()))
+    }
 }
 
 /// Whether a URL parser would read a host with this last label as an IPv4 address (URL standard, "ends in a number").

@@ -124,14 +124,20 @@ pub(super) fn listed(values: &[String]) -> String {
     }
 }
 
-/// A value as it may reach a terminal: control and bidirectional characters escaped, cut to length.
+/// A value as it may reach a terminal, cut to length.
 fn shown(value: &str) -> String {
+    let mut rest = value.chars();
+    let mut text = printable(&rest.by_ref().take(VALUE_LIMIT).collect::<String>());
+    if rest.next().is_some() {
+        text.push('…');
+    }
+    text
+}
+
+/// A text as it may reach a terminal: control and bidirectional characters escaped, line breaks too.
+pub fn printable(value: &str) -> String {
     let mut text = String::new();
-    for (count, c) in value.chars().enumerate() {
-        if count == VALUE_LIMIT {
-            text.push('…');
-            break;
-        }
+    for c in value.chars() {
         if c.is_control() || is_invisible(c) {
             text.extend(c.escape_unicode());
         } else {

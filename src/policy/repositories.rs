@@ -102,7 +102,7 @@ pub fn decide(repository: &Repository, layers: &[Arc<Opinions>]) -> Result<Grant
 }
 
 /// Networks that lie in both lists. Of two networks that overlap, one contains the other.
-fn intersect(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
+pub(super) fn intersect(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
     let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y)));
     let narrower = pairs.filter_map(|(x, y)| {
         if x.contains(&y) {

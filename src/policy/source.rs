@@ -8,7 +8,7 @@ use super::refusal::Layer;
 
 /// Who decided a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase")]
+#[serde(tag = "kind")]
 pub enum Source {
     /// A policy layer, by one of its fields or rules.
     Layer {

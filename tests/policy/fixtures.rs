@@ -54,22 +54,23 @@ impl World {
             .iter()
             .map(|policy| serde_json::from_value(policy.clone()).unwrap())
             .collect();
-        let classes: Vec<RuntimeClassFact> = self
-            .classes
-            .iter()
-            .map(|name| RuntimeClassFact {
-                name: name.clone(),
-                user_namespaces: self.user_namespaces,
-            })
-            .collect();
         weigh(&Request {
             namespace_labels: &self.labels,
             run: &run,
             policy: policy.as_ref(),
             cluster_policies: &cluster,
-            runtime_classes: &classes,
+            runtime_classes: &self.class_facts(),
             runner_image: &self.runner_image,
         })
+    }
+
+    /// The classes that exist, as the engine takes them.
+    pub fn class_facts(&self) -> Vec<RuntimeClassFact> {
+        let fact = |name: &String| RuntimeClassFact {
+            name: name.clone(),
+            user_namespaces: self.user_namespaces,
+        };
+        self.classes.iter().map(fact).collect()
     }
 
     /// Sets a field of the run's spec; null takes it away.

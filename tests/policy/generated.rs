@@ -47,7 +47,7 @@ pub const HOSTS: [&str; 5] = [
     "a.b.example.com",
     "other.example.org",
 ];
-const HOST_PATTERNS: [&str; 5] = [
+pub const HOST_PATTERNS: [&str; 5] = [
     "*.example.com",
     "a.example.com",
     "example.com",
@@ -63,7 +63,7 @@ pub const ADDRESSES: [&str; 6] = [
     "169.254.169.254",
     "fd12::1",
 ];
-const NETWORKS: [&str; 5] = [
+pub const NETWORKS: [&str; 5] = [
     "10.0.0.0/8",
     "10.1.0.0/16",
     "192.168.0.0/16",

@@ -12,4 +12,6 @@ mod laws;
 #[cfg(test)]
 mod parsers;
 #[cfg(test)]
+mod reach;
+#[cfg(test)]
 mod refusals;

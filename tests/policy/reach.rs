@@ -1,0 +1,160 @@
+//! The list of what a run reaches agrees with the decision about each host.
+
+use cofferdam::api::Mode;
+use cofferdam::policy::egress::{Egress, EgressAsk, EgressAskRule, EgressLayer, EgressRule, decide};
+use cofferdam::policy::host::{Host, HostPattern};
+use cofferdam::policy::reach::{Reached, reach};
+use cofferdam::policy::refusal::LayerKind;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use rstest::rstest;
+
+use crate::generated::{ADDRESSES, HOST_PATTERNS, HOSTS, NETWORKS, PORTS};
+
+fn patterns() -> impl Strategy<Value = Vec<HostPattern>> {
+    subsequence(&HOST_PATTERNS[..], 1..=3)
+        .prop_map(|texts| texts.iter().map(|text| text.parse().unwrap()).collect())
+}
+
+fn ports() -> impl Strategy<Value = Vec<u16>> {
+    subsequence(&PORTS[..], 1..=3)
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![1 => Just(Mode::DenyAll), 9 => Just(Mode::AllowList)]
+}
+
+fn layers() -> impl Strategy<Value = Vec<EgressLayer>> {
+    let rule =
+        (patterns(), ports(), subsequence(&NETWORKS[..], 0..=3)).prop_map(|(hosts, ports, networks)| {
+            EgressRule {
+                name: String::new(),
+                hosts,
+                addresses: networks.iter().map(|net| net.parse().unwrap()).collect(),
+                ports,
+                tls: cofferdam::api::TlsMode::Tunnel,
+            }
+        });
+    let layer = (mode(), vec(rule, 1..5)).prop_map(|(mode, rules)| EgressLayer {
+        kind: LayerKind::ClusterSandboxPolicy,
+        name: String::new(),
+        mode,
+        rules,
+    });
+    vec(layer, 0..4).prop_map(|mut layers| {
+        for (index, layer) in layers.iter_mut().enumerate() {
+            layer.name = format!("layer-{index}");
+            for (index, rule) in layer.rules.iter_mut().enumerate() {
+                rule.name = format!("rule-{index}");
+            }
+        }
+        layers
+    })
+}
+
+fn ask() -> impl Strategy<Value = Option<EgressAsk>> {
+    let rule = (patterns(), ports()).prop_map(|(hosts, ports)| EgressAskRule {
+        name: "ask".to_owned(),
+        hosts,
+        ports,
+    });
+    option::of((mode(), vec(rule, 1..4)).prop_map(|(mode, rules)| EgressAsk { mode, rules }))
+}
+
+/// Names near the patterns: some meant by several, some by none.
+fn host() -> impl Strategy<Value = Host> {
+    let label = select(&["a", "b", "zz", "example"][..]);
+    let stem = select(&["example.com", "b.example.com", "example.org", "example.net"][..]);
+    prop_oneof![
+        select(&HOSTS[..]).prop_map(str::to_owned),
+        (label, stem).prop_map(|(label, stem)| format!("{label}.{stem}")),
+    ]
+    .prop_map(|name| Host::parse(&name).unwrap())
+}
+
+/// The entry that speaks of the host: the most specific one.
+fn entry<'a>(reached: &'a [Reached], host: &Host, port: u16) -> Option<&'a Reached> {
+    let mut meant = reached
+        .iter()
+        .filter(|entry| entry.ports.contains(&port) && entry.host.matches(host));
+    let exact = meant
+        .clone()
+        .find(|entry| matches!(entry.host, HostPattern::Exact(_)));
+    exact.or_else(|| meant.next())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_list_agrees_with_every_decision(layers in layers(), ask in ask(), host in host(), port in select(&PORTS[..])) {
+        let reached = reach(&layers, ask.as_ref());
+        let entry = entry(&reached, &host, port);
+        match decide(&layers, ask.as_ref(), &host, port) {
+            Egress::Denied { message, .. } => prop_assert!(entry.is_none(), "{message}, but listed: {entry:?}"),
+            decided @ Egress::Allowed { .. } => {
+                let Some(entry) = entry else {
+                    return Err(TestCaseError::fail(format!("{host}:{port} is allowed and not listed: {reached:?}")));
+                };
+                for address in ADDRESSES {
+                    let address = address.parse().unwrap();
+                    let listed = entry.addresses.iter().any(|net| net.contains(&address));
+                    prop_assert!(!decided.permits_address(address) || listed, "{address}: {entry:?}");
+                }
+                let Egress::Allowed { rules, .. } = decided else { unreachable!() };
+                prop_assert_eq!(&rules, &entry.rules);
+            }
+        }
+    }
+
+    /// The other way round: every entry is a host that is really reached.
+    #[test]
+    fn nothing_is_listed_that_is_denied(layers in layers(), ask in ask()) {
+        for entry in reach(&layers, ask.as_ref()) {
+            let host = match &entry.host {
+                HostPattern::Exact(host) => host.clone(),
+                HostPattern::Wildcard(rest) => Host::parse(&format!("not-named-anywhere.{rest}")).unwrap(),
+            };
+            for port in &entry.ports {
+                let decided = decide(&layers, ask.as_ref(), &host, *port);
+                prop_assert!(matches!(decided, Egress::Allowed { .. }), "{entry:?}: {decided:?}");
+            }
+        }
+    }
+}
+
+fn layer(name: &str, rules: &[(&str, &[&str], &[u16])]) -> EgressLayer {
+    EgressLayer {
+        kind: LayerKind::SandboxPolicy,
+        name: name.to_owned(),
+        mode: Mode::AllowList,
+        rules: rules
+            .iter()
+            .map(|(name, hosts, ports)| EgressRule {
+                name: (*name).to_owned(),
+                hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+                addresses: Vec::new(),
+                ports: ports.to_vec(),
+                tls: cofferdam::api::TlsMode::Tunnel,
+            })
+            .collect(),
+    }
+}
+
+#[rstest]
+#[case::no_layer(&[], &[])]
+#[case::one_layer(&[layer("one", &[("r", &["*.example.com", "a.test.org"], &[443, 80])])], &["a.test.org:80,443 SandboxPolicy/one/r", "*.example.com:80,443 SandboxPolicy/one/r"])]
+#[case::a_wildcard_meets_a_name_of_it(
+    &[layer("wide", &[("any", &["*.example.com"], &[443, 80])]), layer("narrow", &[("one", &["a.example.com", "b.c.example.com"], &[443])])],
+    &["a.example.com:443 SandboxPolicy/wide/any SandboxPolicy/narrow/one"],
+)]
+#[case::nothing_in_common(&[layer("one", &[("r", &["a.example.com"], &[443])]), layer("two", &[("r", &["a.example.com"], &[80])])], &[])]
+fn hosts_are_listed_with_their_rules(#[case] layers: &[EgressLayer], #[case] listed: &[&str]) {
+    let shown = reach(layers, None).into_iter().map(|entry| {
+        let ports: Vec<String> = entry.ports.iter().map(u16::to_string).collect();
+        format!("{}:{} {}", entry.host, ports.join(","), entry.rules.join(" "))
+    });
+    assert_eq!(shown.collect::<Vec<_>>(), listed);
+}
