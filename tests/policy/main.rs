@@ -2,6 +2,8 @@
 //! fed with anything.
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod fixtures;

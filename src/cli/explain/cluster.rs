@@ -1,0 +1,156 @@
+//! Facts from a cluster, with the rights of whoever asks. What cannot be read is said, and nothing is made up for it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Api, Client, Config, ResourceExt as _};
+
+use super::document::Unknown;
+use super::judge::{Facts, policy_name};
+use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A list of policies is small; whoever takes longer does not answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to find the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// A file; absent: `KUBECONFIG`, else `~/.kube/config`.
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// A context in it; absent: the current one.
+    pub context: Option<String>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// The client.
+    #[error(transparent)]
+    Client(#[from] kube::Error),
+}
+
+/// A client, and the namespace of its context.
+///
+/// # Errors
+/// The kubeconfig cannot be read, or says nothing of use.
+pub async fn connect(place: &Place) -> Result<(Client, String), ConnectError> {
+    let options = KubeConfigOptions {
+        context: place.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match &place.kubeconfig {
+        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+        None => Config::from_kubeconfig(&options).await?,
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    let namespace = config.default_namespace.clone();
+    Ok((Client::try_from(config)?, namespace))
+}
+
+/// Facts about `run`, which has a namespace.
+///
+/// # Errors
+/// Everything that could not be read.
+pub async fn facts(
+    client: &Client,
+    run: &AgentRun,
+    runner_image: Option<String>,
+) -> Result<Facts, Vec<Unknown>> {
+    let namespace = run.namespace().unwrap_or_default();
+    let all = ListParams::default();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = namespaces.get_opt(&namespace).await;
+    if let Err(error) = &found
+        && !matches!(error, kube::Error::Api(_))
+    {
+        // Nothing else would be answered either.
+        return Err(vec![unknown("the cluster", error)]);
+    }
+    let policies: Api<SandboxPolicy> = Api::namespaced(client.clone(), &namespace);
+    let cluster_policies: Api<ClusterSandboxPolicy> = Api::all(client.clone());
+    let classes: Api<RuntimeClass> = Api::all(client.clone());
+    let (policy, cluster_policies, classes) = tokio::join!(
+        policies.get_opt(policy_name(run)),
+        cluster_policies.list(&all),
+        classes.list(&all),
+    );
+    let mut missing = Vec::new();
+    let mut keep = |what: String, error: &kube::Error| missing.push(unknown(&what, error));
+    let found = found
+        .map_err(|error| keep(format!("the labels of namespace {namespace}"), &error))
+        .ok();
+    let policy = policy
+        .map_err(|error| keep(format!("SandboxPolicy {namespace}/{}", policy_name(run)), &error))
+        .ok();
+    let cluster_policies = cluster_policies
+        .map_err(|error| keep("the ClusterSandboxPolicies".to_owned(), &error))
+        .ok();
+    let classes = classes
+        .map_err(|error| keep("the RuntimeClasses".to_owned(), &error))
+        .ok();
+    let (Some(found), Some(policy), Some(cluster_policies), Some(classes)) =
+        (found, policy, cluster_policies, classes)
+    else {
+        return Err(missing);
+    };
+    let fact = |class: &RuntimeClass| RuntimeClassFact {
+        name: class.name_any(),
+        user_namespaces: UserNamespaceSupport::Everywhere,
+    };
+    Ok(Facts {
+        namespace_labels: found
+            .map(|namespace| namespace.labels().clone())
+            .unwrap_or_default(),
+        policy,
+        cluster_policies: cluster_policies.items,
+        runtime_classes: classes.items.iter().map(fact).collect(),
+        runner_image,
+    })
+}
+
+/// What could not be read, in the API server's words, and what to do about it.
+pub fn unknown(what: &str, error: &kube::Error) -> Unknown {
+    let (why, help) = match error {
+        kube::Error::Api(status) => {
+            let help = match status.code {
+                401 => "log in to the cluster anew",
+                403 => "ask whoever owns the cluster for the right to read it, or give --policy files",
+                404 => "install Cofferdam in this cluster, or give --policy files",
+                _ => "try again, or give --policy files",
+            };
+            (status.message.clone(), help)
+        }
+        error => (
+            in_full(error),
+            "see whether kubectl reaches the cluster, or give --policy files",
+        ),
+    };
+    Unknown {
+        what: what.to_owned(),
+        why,
+        help: help.to_owned(),
+    }
+}
+
+/// An error with its causes: a client's own message is often no more than that something went wrong.
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,225 @@
+//! The cluster as a table of answers: what may be read, what may not, and what the API server says to dry runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use kube::client::Body;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::document::{Answer, Explanation, Outcome};
+use super::*;
+
+const NAMESPACE: &str = "GET /api/v1/namespaces/team-a";
+const POLICY: &str = "GET /apis/cofferdam.dev/v1alpha1/namespaces/team-a/sandboxpolicies/default";
+const CLUSTER_POLICIES: &str = "GET /apis/cofferdam.dev/v1alpha1/clustersandboxpolicies";
+const CLASSES: &str = "GET /apis/node.k8s.io/v1/runtimeclasses";
+const RUN: &str = "POST /apis/cofferdam.dev/v1alpha1/namespaces/team-a/agentruns?dryRun=All";
+const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+const POD: &str = "POST /api/v1/namespaces/team-a/pods?dryRun=All";
+
+/// Answers by method and path; `Null` echoes what was sent.
+type Answers = BTreeMap<&'static str, (u16, Value)>;
+
+fn run() -> AgentRun {
+    files::run("run.yaml", include_str!("../../../examples/agentrun.yaml")).unwrap()
+}
+
+fn example(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+/// A cluster in which the example run is allowed.
+fn allowing() -> Answers {
+    let cluster_policy = example(include_str!("../../../examples/clustersandboxpolicy.yaml"));
+    let list = |version: &str, kind: &str, items: Value| json!({"apiVersion": version, "kind": kind, "metadata": {}, "items": items});
+    let class = json!({"metadata": {"name": "gvisor"}, "handler": "runsc"});
+    let labels = json!({"cofferdam.dev/sandbox": "enabled"});
+    BTreeMap::from([
+        (
+            NAMESPACE,
+            (
+                200,
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", "labels": labels}}),
+            ),
+        ),
+        (
+            POLICY,
+            (200, example(include_str!("../../../examples/sandboxpolicy.yaml"))),
+        ),
+        (
+            CLUSTER_POLICIES,
+            (
+                200,
+                list(
+                    "cofferdam.dev/v1alpha1",
+                    "ClusterSandboxPolicyList",
+                    json!([cluster_policy]),
+                ),
+            ),
+        ),
+        (
+            CLASSES,
+            (200, list("node.k8s.io/v1", "RuntimeClassList", json!([class]))),
+        ),
+        (RUN, (201, Value::Null)),
+        (REVIEW, (201, review(true))),
+        (POD, (201, Value::Null)),
+    ])
+}
+
+fn review(allowed: bool) -> Value {
+    json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {}, "status": {"allowed": allowed}})
+}
+
+fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    (
+        code,
+        json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}),
+    )
+}
+
+/// Asks the table, and says what it was asked.
+async fn asked(answers: Answers) -> (Explanation, Vec<String>) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let service = {
+        let log = log.clone();
+        tower::service_fn(move |request: Request<Body>| {
+            let (answers, log) = (answers.clone(), log.clone());
+            async move {
+                let key = key(&request);
+                log.lock().unwrap().push(key.clone());
+                let sent = request.into_body().collect_bytes().await.unwrap();
+                let (code, body) = answers
+                    .get(key.as_str())
+                    .cloned()
+                    .unwrap_or_else(|| failure(500, "InternalError", &format!("the table has no {key}")));
+                let body = if body.is_null() {
+                    sent.to_vec()
+                } else {
+                    body.to_string().into_bytes()
+                };
+                Ok::<_, std::convert::Infallible>(
+                    Response::builder().status(code).body(Body::from(body)).unwrap(),
+                )
+            }
+        })
+    };
+    let client = Client::new(service, "elsewhere");
+    let explanation = ask(&client, run(), None).await;
+    let log = log.lock().unwrap().clone();
+    (explanation, log)
+}
+
+fn key(request: &Request<Body>) -> String {
+    let dry = request
+        .uri()
+        .query()
+        .filter(|query| query.contains("dryRun=All"))
+        .map_or("", |_| "?dryRun=All");
+    format!("{} {}{dry}", request.method(), request.uri().path())
+}
+
+#[tokio::test]
+async fn an_allowed_run_is_tried_and_nothing_is_stored() {
+    let (explanation, log) = asked(allowing()).await;
+    assert_eq!(explanation.verdict, Answer::Allowed, "{explanation:#?}");
+    assert_eq!(explanation.dry_runs.len(), 2);
+    assert!(
+        explanation
+            .dry_runs
+            .iter()
+            .all(|tried| tried.outcome == Outcome::Accepted)
+    );
+    assert!(!explanation.findings.is_empty());
+    let writes: Vec<&String> = log.iter().filter(|key| !key.starts_with("GET ")).collect();
+    assert_eq!(writes, [RUN, REVIEW, POD], "a review is an answer, not an object");
+}
+
+#[rstest]
+#[case(NAMESPACE, "the labels of namespace team-a")]
+#[case(POLICY, "SandboxPolicy team-a/default")]
+#[case(CLUSTER_POLICIES, "the ClusterSandboxPolicies")]
+#[case(CLASSES, "the RuntimeClasses")]
+#[tokio::test]
+async fn what_may_not_be_read_is_said_and_never_an_allowance(#[case] path: &'static str, #[case] what: &str) {
+    let mut answers = allowing();
+    answers.insert(path, failure(403, "Forbidden", "you may not"));
+    let (explanation, _) = asked(answers).await;
+    assert_eq!(explanation.verdict, Answer::CannotTell);
+    let unknown: Vec<_> = explanation
+        .unknown
+        .iter()
+        .map(|unknown| (unknown.what.as_str(), unknown.why.as_str()))
+        .collect();
+    assert_eq!(unknown, [(what, "you may not")]);
+    assert!(explanation.findings.is_empty(), "nothing is made up for it");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_not_there_is_a_refusal() {
+    let mut answers = allowing();
+    answers.insert(POLICY, failure(404, "NotFound", "no such policy"));
+    let (explanation, _) = asked(answers).await;
+    assert_eq!(
+        (explanation.verdict, explanation.reason),
+        (Answer::Refused, Some(crate::api::Reason::PolicyMissing))
+    );
+}
+
+#[rstest]
+#[case(RUN, 422, "spec.task: exactly one", Answer::Refused)]
+#[case(RUN, 403, "you may not use this policy", Answer::Refused)]
+#[case(
+    POD,
+    403,
+    "pods \"explain-x\" is forbidden: exceeded quota: small",
+    Answer::Refused
+)]
+#[case(POD, 500, "etcd is away", Answer::CannotTell)]
+#[tokio::test]
+async fn refusals_of_the_api_server_are_reported_as_they_are(
+    #[case] path: &'static str,
+    #[case] code: u16,
+    #[case] message: &str,
+    #[case] verdict: Answer,
+) {
+    let mut answers = allowing();
+    answers.insert(path, failure(code, "SomeReason", message));
+    let (explanation, _) = asked(answers).await;
+    assert_eq!(explanation.verdict, verdict);
+    let said = explanation
+        .dry_runs
+        .iter()
+        .filter_map(|tried| tried.message.as_deref());
+    let said: Vec<&str> = said
+        .chain(explanation.unknown.iter().map(|unknown| unknown.why.as_str()))
+        .collect();
+    assert_eq!(said, [message]);
+}
+
+#[tokio::test]
+async fn who_may_not_create_pods_is_told_so_and_nothing_else_changes() {
+    let mut answers = allowing();
+    answers.insert(REVIEW, (201, review(false)));
+    let (explanation, log) = asked(answers).await;
+    assert_eq!(explanation.verdict, Answer::Allowed);
+    assert_eq!(explanation.dry_runs.last().unwrap().outcome, Outcome::NotAsked);
+    assert!(!log.iter().any(|key| key == POD));
+}
+
+/// Where the cluster fills in who asks, the run is judged as it would be stored.
+#[tokio::test]
+async fn the_run_is_judged_as_the_api_server_would_store_it() {
+    let mut policy = example(include_str!("../../../examples/sandboxpolicy.yaml"));
+    policy["spec"]["limits"]["requester"] = json!("Required");
+    let mut answers = allowing();
+    answers.insert(POLICY, (200, policy));
+    let (refused, _) = asked(answers.clone()).await;
+    assert_eq!(refused.verdict, Answer::Refused);
+    let mut stored = serde_json::to_value(run()).unwrap();
+    stored["spec"]["requestedBy"] = json!({"username": "jane"});
+    answers.insert(RUN, (201, stored));
+    assert_eq!(asked(answers).await.0.verdict, Answer::Allowed);
+}

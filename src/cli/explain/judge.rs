@@ -1,0 +1,169 @@
+//! The verdict about a run: the controller's own engine, asked for everything that it judges. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxPolicy, UserNamespaces};
+use crate::policy::decide::{Refusal, Request, Weighed, weigh};
+use crate::policy::egress::EgressLayer;
+use crate::policy::exfiltration::{self, Exfiltration, Judged};
+use crate::policy::findings::{Finding, Verdict};
+use crate::policy::images::Container;
+use crate::policy::reach::{Reached, reach};
+use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+
+use super::document::{Egress, EgressHost, RepositoryHost};
+
+/// What the verdict rests on.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Labels of the run's namespace.
+    pub namespace_labels: BTreeMap<String, String>,
+    /// The policy that the run names; absent: there is none of that name.
+    pub policy: Option<SandboxPolicy>,
+    /// All cluster policies.
+    pub cluster_policies: Vec<ClusterSandboxPolicy>,
+    /// The `RuntimeClass`es that exist.
+    pub runtime_classes: Vec<RuntimeClassFact>,
+    /// Image of Cofferdam's own containers; absent: it is not known, and taken to be allowed.
+    pub runner_image: Option<String>,
+}
+
+impl Facts {
+    /// The same, were no node to advertise user namespaces.
+    #[must_use]
+    pub fn without_user_namespaces(&self) -> Self {
+        let mut facts = self.clone();
+        for class in &mut facts.runtime_classes {
+            class.user_namespaces = UserNamespaceSupport::Nowhere;
+        }
+        facts
+    }
+
+    /// Every policy's word on user namespaces: whether it matters what nodes advertise.
+    pub fn asks_of_nodes(&self) -> bool {
+        let own = self.policy.iter().map(|policy| &policy.spec.limits);
+        let all = self
+            .cluster_policies
+            .iter()
+            .map(|policy| &policy.spec.limits)
+            .chain(own);
+        let mut words = all.filter_map(|limits| limits.runtime.as_ref()?.user_namespaces);
+        words.any(|word| word != UserNamespaces::Disabled)
+    }
+}
+
+/// What the engine says.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The refusal with which the run would end; absent: policy allows it.
+    pub refusal: Option<Refusal>,
+    /// Every governed field.
+    pub findings: Vec<Finding>,
+    /// What the run would reach; absent where no layer could be read.
+    pub egress: Option<Egress>,
+    /// Every dimension as judged; absent where no layer could be read.
+    pub weighed: Option<Weighed>,
+}
+
+/// Judges a run.
+pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
+    let request = Request {
+        namespace_labels: &facts.namespace_labels,
+        run,
+        policy: facts.policy.as_ref(),
+        cluster_policies: &facts.cluster_policies,
+        runtime_classes: &facts.runtime_classes,
+        runner_image: facts.runner_image.as_ref().unwrap_or(&run.spec.agent.image),
+    };
+    let mut weighed = match weigh(&request) {
+        Ok(weighed) => weighed,
+        Err(refusal) => return refused_whole(refusal),
+    };
+    if facts.runner_image.is_none() {
+        // The agent's image only stood in for it.
+        weighed
+            .images
+            .retain(|(container, _)| *container == Container::Agent);
+    }
+    Judgement {
+        refusal: weighed.clone().admit().err(),
+        findings: weighed.findings(),
+        egress: Some(egress(&weighed)),
+        weighed: Some(weighed),
+    }
+}
+
+/// No policy, or one that cannot be read: nothing else was judged.
+fn refused_whole(refusal: Refusal) -> Judgement {
+    Judgement {
+        findings: vec![Finding {
+            field: refusal.field.clone(),
+            verdict: Verdict::Refused {
+                refusal: refusal.clone(),
+            },
+        }],
+        refusal: Some(refusal),
+        egress: None,
+        weighed: None,
+    }
+}
+
+fn egress(weighed: &Weighed) -> Egress {
+    let ask = weighed.ask.as_ref().ok().and_then(Option::as_ref);
+    let hosts: Vec<EgressHost> = if weighed.ask.is_ok() {
+        reach(&weighed.egress, ask).into_iter().map(host).collect()
+    } else {
+        Vec::new()
+    };
+    let worst = hosts.iter().map(|host| host.exfiltration).max();
+    let mut repositories: Vec<RepositoryHost> = weighed
+        .repositories
+        .iter()
+        .filter_map(|(_, granted)| granted.as_ref().ok())
+        .map(|granted| RepositoryHost {
+            host: granted.repository.url.host().clone(),
+            port: granted.repository.url.port(),
+        })
+        .collect();
+    repositories.sort();
+    repositories.dedup();
+    Egress {
+        exfiltration: worst.unwrap_or(Exfiltration::Closed),
+        closed_because: worst.is_none().then(|| closed_because(weighed)),
+        hosts,
+        repositories,
+    }
+}
+
+fn host(reached: Reached) -> EgressHost {
+    let Judged { class, why } = exfiltration::judge(&reached.host);
+    EgressHost {
+        exfiltration: class,
+        why,
+        inspected: reached.is_inspected(),
+        reached,
+    }
+}
+
+/// Why a run reaches nothing.
+fn closed_because(weighed: &Weighed) -> String {
+    let denies_all = |layer: &&std::sync::Arc<EgressLayer>| layer.mode == Mode::DenyAll;
+    let granted = reach(&weighed.egress, None);
+    match (&weighed.ask, weighed.egress.iter().find(denies_all)) {
+        (Err(_), _) => "spec.egress of the run cannot be read".to_owned(),
+        _ if weighed.egress.is_empty() => {
+            "no policy in force sets limits.egress, and what no policy grants is not allowed".to_owned()
+        }
+        (_, Some(layer)) => format!("{layer} denies all egress"),
+        (Ok(Some(_)), None) if !granted.is_empty() => {
+            "the run's own spec.egress leaves nothing of what policies grant".to_owned()
+        }
+        _ => "the policies in force grant no host and port in common".to_owned(),
+    }
+}
+
+/// Name of the policy that a run is under.
+pub fn policy_name(run: &AgentRun) -> &str {
+    let named = run.spec.policy_ref.as_ref();
+    named.map_or(crate::api::names::DEFAULT_POLICY, |policy| &policy.name)
+}

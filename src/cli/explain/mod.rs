@@ -1,0 +1,339 @@
+//! `kubectl agentrun explain`: whether a run may start, with what, and who decided, before anything starts.
+//!
+//! Files and cluster give the same [`judge::Facts`] to the same engine as the controller's; the rest is reading and
+//! writing. Exit codes: 0 allowed, 1 refused, 2 cannot tell.
+
+mod cluster;
+#[cfg(test)]
+mod cluster_tests;
+pub mod document;
+mod dry_run;
+mod files;
+pub mod judge;
+mod manifests;
+mod offline;
+mod paint;
+mod pod;
+mod refusal;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tree;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use kube::{Client, ResourceExt as _};
+
+use self::cluster::Place;
+use self::document::{API_VERSION, Answer, DryRun, Explanation, FactsFrom, Outcome, RunName, Unknown};
+use self::files::{STDIN, Stop};
+use self::judge::{Facts, Judgement, judge};
+use self::offline::{Assumed, Given};
+use self::paint::Paint;
+use crate::api::AgentRun;
+
+/// What a run may do, and which policy decides it, before anything starts.
+///
+/// With --policy it works on files alone; without, it asks the cluster with your own rights and also has the API
+/// server try the run and a pod like its own, without storing either. Exit code: 0 allowed, 1 refused, 2 cannot tell.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The manifest of one AgentRun; - is standard input.
+    #[arg(short, long, value_name = "FILE")]
+    filename: String,
+    /// Policies to judge by instead of the cluster's (SandboxPolicy, ClusterSandboxPolicy; a Namespace for its labels, a RuntimeClass for that it exists). Can be given several times.
+    #[arg(long, value_name = "FILE")]
+    policy: Vec<String>,
+    /// A label of the run's namespace. With --policy only.
+    #[arg(long, value_name = "KEY=VALUE", requires = "policy", value_parser = label)]
+    namespace_label: Vec<(String, String)>,
+    /// A RuntimeClass that the cluster has; without any, those that policies name. With --policy only.
+    #[arg(long, value_name = "NAME", requires = "policy")]
+    runtime_class: Vec<String>,
+    /// The image of Cofferdam's own containers (value `runner.image` of the chart), to have it judged too.
+    #[arg(long, value_name = "IMAGE")]
+    runner_image: Option<String>,
+    /// The namespace of a run that names none.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// The context of the kubeconfig.
+    #[arg(long, conflicts_with = "policy")]
+    context: Option<String>,
+    /// The kubeconfig.
+    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
+    kubeconfig: Option<PathBuf>,
+    /// How to write the explanation.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// How an explanation is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One document, as docs/explain.md describes it.
+    Json,
+}
+
+/// The command line contradicts itself or the manifest.
+#[derive(Debug, thiserror::Error)]
+enum UsageError {
+    #[error("standard input can be read only once: give - for one file")]
+    StdinTwice,
+    #[error("the AgentRun is of namespace {of_run}, and -n says {given}: leave one of them out")]
+    Namespace { of_run: String, given: String },
+    #[error("the program cannot start: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// Explains, writes, and says how it went.
+pub fn main(args: &Args) -> ExitCode {
+    let explanation = match explain(args) {
+        Ok(explanation) => explanation,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(Answer::CannotTell.exit_code());
+        }
+    };
+    match write(&explanation, args.output) {
+        Ok(()) => ExitCode::from(explanation.verdict.exit_code()),
+        // Whoever reads the other end has gone, and with it whoever wanted to know.
+        Err(_) => ExitCode::from(Answer::CannotTell.exit_code()),
+    }
+}
+
+fn write(explanation: &Explanation, output: Output) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match output {
+        Output::Text => out.write_all(text::render(explanation, Paint::for_output(&out)).as_bytes())?,
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, explanation)?;
+            out.write_all(b"\n")?;
+        }
+    }
+    out.flush()
+}
+
+fn label(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write key=value"),
+    }
+}
+
+fn explain(args: &Args) -> Result<Explanation, UsageError> {
+    let all = args.policy.iter().chain([&args.filename]);
+    if all.filter(|file| *file == STDIN).count() > 1 {
+        return Err(UsageError::StdinTwice);
+    }
+    let from = if args.policy.is_empty() {
+        FactsFrom::Cluster
+    } else {
+        FactsFrom::Files
+    };
+    let mut run = match files::text(&args.filename).and_then(|text| files::run(&args.filename, &text)) {
+        Ok(run) => run,
+        Err(stop) => return Ok(stopped(None, from, stop)),
+    };
+    if let (Some(of_run), Some(given)) = (run.namespace(), &args.namespace)
+        && of_run != *given
+    {
+        return Err(UsageError::Namespace {
+            of_run,
+            given: given.clone(),
+        });
+    }
+    run.metadata.namespace = run.metadata.namespace.take().or_else(|| args.namespace.clone());
+    match from {
+        FactsFrom::Files => Ok(on_files(run, args)),
+        FactsFrom::Cluster => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(on_cluster(run, args)))
+        }
+    }
+}
+
+fn on_files(mut run: AgentRun, args: &Args) -> Explanation {
+    run.metadata.namespace.get_or_insert_with(|| "default".to_owned());
+    let mut manifests = Vec::new();
+    for file in &args.policy {
+        match files::text(file).and_then(|text| files::policies(file, &text)) {
+            Ok(found) => manifests.extend(found),
+            Err(stop) => return stopped(Some(&run), FactsFrom::Files, stop),
+        }
+    }
+    let given = Given {
+        namespace_labels: args.namespace_label.iter().cloned().collect(),
+        runtime_classes: args.runtime_class.clone(),
+        runner_image: args.runner_image.clone(),
+    };
+    judged_on_files(&run, &manifests, &given)
+}
+
+/// The explanation that files alone give. Pure.
+fn judged_on_files(run: &AgentRun, manifests: &[manifests::Manifest], given: &Given) -> Explanation {
+    match offline::facts(run, manifests, given) {
+        Ok(Assumed { facts, assumed }) => Explanation {
+            assumed,
+            ..judged(run, FactsFrom::Files, judge(run, &facts))
+        },
+        Err(twice) => {
+            let unknown = Unknown {
+                what: "which policy is meant".to_owned(),
+                why: twice.to_string(),
+                help: "give each object once".to_owned(),
+            };
+            stopped(Some(run), FactsFrom::Files, Stop::Unknown(vec![unknown]))
+        }
+    }
+}
+
+async fn on_cluster(mut run: AgentRun, args: &Args) -> Explanation {
+    // An error means that there is one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let place = Place {
+        kubeconfig: args.kubeconfig.clone(),
+        context: args.context.clone(),
+    };
+    let (client, namespace) = match cluster::connect(&place).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            let unknown = Unknown {
+                what: "the cluster".to_owned(),
+                why: cluster::in_full(&error),
+                help: "name a kubeconfig or a context that kubectl can use, or give --policy files"
+                    .to_owned(),
+            };
+            return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(vec![unknown]));
+        }
+    };
+    run.metadata.namespace.get_or_insert(namespace);
+    ask(&client, run, args.runner_image.clone()).await
+}
+
+/// The explanation that a cluster gives about `run`, which has a namespace.
+async fn ask(client: &Client, run: AgentRun, runner_image: Option<String>) -> Explanation {
+    let facts = match cluster::facts(client, &run, runner_image).await {
+        Ok(facts) => facts,
+        Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(unknown)),
+    };
+    let (tried, run) = match dry_run::run(client, &run).await {
+        Ok(tried) => tried,
+        Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(vec![unknown])),
+    };
+    let judgement = judge(&run, &facts);
+    let pod = judgement.weighed.clone().and_then(|weighed| weighed.admit().ok());
+    let explanation = Explanation {
+        assumed: offline::of_every_run(&facts),
+        dry_runs: vec![tried],
+        unknown: unknown_nodes(&run, &facts, &judgement),
+        ..judged(&run, FactsFrom::Cluster, judgement)
+    };
+    let explanation = match pod {
+        Some(admitted) => with_pod(explanation, client, &pod::build(&run, &admitted)).await,
+        None => explanation,
+    };
+    concluded(explanation)
+}
+
+async fn with_pod(
+    mut explanation: Explanation,
+    client: &Client,
+    pod: &k8s_openapi::api::core::v1::Pod,
+) -> Explanation {
+    match dry_run::pod(client, pod).await {
+        Ok(tried) => explanation.dry_runs.push(tried),
+        Err(unknown) => explanation.unknown.push(unknown),
+    }
+    explanation
+}
+
+/// Nodes are not read, as few users may. Where the verdict hangs on them it cannot be told.
+fn unknown_nodes(run: &AgentRun, facts: &Facts, judgement: &Judgement) -> Vec<Unknown> {
+    if !facts.asks_of_nodes() || judge(run, &facts.without_user_namespaces()).refusal == judgement.refusal {
+        return Vec::new();
+    }
+    vec![Unknown {
+        what: "whether a node advertises user namespaces".to_owned(),
+        why: "a policy requires them, and nodes are not read here".to_owned(),
+        help:
+            "kubectl get nodes -o yaml shows them in status.runtimeHandlers; the controller decides on them"
+                .to_owned(),
+    }]
+}
+
+/// The explanation of what the engine says.
+fn judged(run: &AgentRun, facts: FactsFrom, judgement: Judgement) -> Explanation {
+    Explanation {
+        verdict: if judgement.refusal.is_some() {
+            Answer::Refused
+        } else {
+            Answer::Allowed
+        },
+        reason: judgement.refusal.as_ref().map(|refusal| refusal.reason),
+        message: judgement
+            .refusal
+            .as_ref()
+            .map(crate::policy::refusal::Refusal::message),
+        findings: judgement.findings,
+        egress: judgement.egress,
+        ..nothing(Some(run), facts)
+    }
+}
+
+/// What the API server said counts as much as policy, and what could not be asked more than both.
+fn concluded(mut explanation: Explanation) -> Explanation {
+    let refused = |tried: &DryRun| tried.outcome == Outcome::Refused;
+    if explanation.dry_runs.iter().any(refused) {
+        explanation.verdict = Answer::Refused;
+    }
+    if !explanation.unknown.is_empty() && explanation.verdict == Answer::Allowed {
+        explanation.verdict = Answer::CannotTell;
+    }
+    explanation
+}
+
+fn stopped(run: Option<&AgentRun>, facts: FactsFrom, stop: Stop) -> Explanation {
+    let nothing = nothing(run, facts);
+    match stop {
+        Stop::Flawed(problems, verdict) => Explanation {
+            problems,
+            verdict,
+            ..nothing
+        },
+        Stop::Unknown(unknown) => Explanation { unknown, ..nothing },
+    }
+}
+
+fn nothing(run: Option<&AgentRun>, facts: FactsFrom) -> Explanation {
+    Explanation {
+        api_version: API_VERSION,
+        kind: "Explanation",
+        run: run.map(|run| RunName {
+            namespace: run.namespace().unwrap_or_default(),
+            name: run
+                .metadata
+                .name
+                .clone()
+                .or(run.metadata.generate_name.clone())
+                .unwrap_or_default(),
+        }),
+        facts,
+        verdict: Answer::CannotTell,
+        reason: None,
+        message: None,
+        problems: Vec::new(),
+        unknown: Vec::new(),
+        findings: Vec::new(),
+        egress: None,
+        assumed: Vec::new(),
+        dry_runs: Vec::new(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Facts from files and flags alone, and what is taken to be so where they say nothing. Pure.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt as _;
+
+use super::judge::{Facts, policy_name};
+use super::manifests::Manifest;
+use crate::api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
+use crate::api::{AgentRun, PolicyLimits};
+use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+
+/// Label that Kubernetes puts on every namespace.
+const LABEL_NAME: &str = "kubernetes.io/metadata.name";
+
+/// What flags say.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Labels of the namespace.
+    pub namespace_labels: BTreeMap<String, String>,
+    /// `RuntimeClass`es that exist.
+    pub runtime_classes: Vec<String>,
+    /// Image of Cofferdam's own containers.
+    pub runner_image: Option<String>,
+}
+
+/// Facts with what they assume.
+#[derive(Clone, Debug)]
+pub struct Assumed {
+    /// The facts.
+    pub facts: Facts,
+    /// What was taken to be so, each a sentence.
+    pub assumed: Vec<String>,
+}
+
+/// Two objects of the same kind and name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} stands in the policy files twice")]
+pub struct Twice(pub String);
+
+/// Facts about `run` from the policy files' objects and flags.
+///
+/// # Errors
+/// A policy or namespace that is given twice: which one is meant is anyone's guess.
+pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<Assumed, Twice> {
+    let namespace = run.namespace().unwrap_or_default();
+    let mut assumed = Vec::new();
+    let cluster_policies: Vec<_> = manifests
+        .iter()
+        .filter_map(|manifest| match manifest {
+            Manifest::ClusterPolicy(policy) => Some((**policy).clone()),
+            _ => None,
+        })
+        .collect();
+    let policies: Vec<_> = manifests
+        .iter()
+        .filter_map(|manifest| match manifest {
+            Manifest::Policy(policy) => Some(&**policy),
+            _ => None,
+        })
+        .filter(|policy| policy.namespace().is_none_or(|own| own == namespace))
+        .collect();
+    once(
+        "ClusterSandboxPolicy",
+        cluster_policies.iter().map(kube::ResourceExt::name_any),
+    )?;
+    once("SandboxPolicy", policies.iter().map(|policy| policy.name_any()))?;
+    assumed.push(match cluster_policies.len() {
+        0 => "no ClusterSandboxPolicy is in force".to_owned(),
+        count => format!("no other ClusterSandboxPolicy is in force than the {count} given"),
+    });
+    let namespace_labels = labels(&namespace, manifests, given, &mut assumed)?;
+    let limits = policies.iter().map(|policy| &policy.spec.limits);
+    let limits: Vec<&PolicyLimits> = cluster_policies
+        .iter()
+        .map(|policy| &policy.spec.limits)
+        .chain(limits)
+        .collect();
+    let runtime_classes = classes(&limits, manifests, given, &mut assumed);
+    let facts = Facts {
+        namespace_labels,
+        policy: policies
+            .into_iter()
+            .find(|policy| policy.name_any() == policy_name(run))
+            .cloned(),
+        cluster_policies,
+        runtime_classes,
+        runner_image: given.runner_image.clone(),
+    };
+    assumed.extend(of_every_run(&facts));
+    assumed.push(
+        "the API server takes the manifests: fields, types and bounds were checked here, the schema's rules (CEL), \
+         the right to use the policy, and quotas were not"
+            .to_owned(),
+    );
+    Ok(Assumed { facts, assumed })
+}
+
+/// What is taken to be so wherever the facts come from.
+pub fn of_every_run(facts: &Facts) -> Vec<String> {
+    let mut assumed = Vec::new();
+    if facts.runner_image.is_none() {
+        assumed.push(
+            "the policies allow the image of Cofferdam's own containers (--runner-image has it judged)"
+                .to_owned(),
+        );
+    }
+    if facts.asks_of_nodes() {
+        assumed.push("every node advertises user namespaces for the handler of the RuntimeClass".to_owned());
+    }
+    assumed
+}
+
+fn once(kind: &str, names: impl Iterator<Item = String>) -> Result<(), Twice> {
+    let mut seen = Vec::new();
+    for name in names {
+        if seen.contains(&name) {
+            return Err(Twice(format!("{kind}/{name}")));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+fn labels(
+    namespace: &str,
+    manifests: &[Manifest],
+    given: &Given,
+    assumed: &mut Vec<String>,
+) -> Result<BTreeMap<String, String>, Twice> {
+    let found: Vec<_> = manifests
+        .iter()
+        .filter_map(|manifest| match manifest {
+            Manifest::Namespace { name, labels } if name == namespace => Some(labels),
+            _ => None,
+        })
+        .collect();
+    once("Namespace", found.iter().map(|_| namespace.to_owned()))?;
+    let mut labels = BTreeMap::from([(LABEL_NAME.to_owned(), namespace.to_owned())]);
+    if let Some(own) = found.first() {
+        labels.extend((*own).clone());
+    } else {
+        let others = if given.namespace_labels.is_empty() {
+            "no label"
+        } else {
+            "no label but those given"
+        };
+        assumed.push(format!(
+            "namespace {namespace} has opted in ({LABEL_SANDBOX}={SANDBOX_ENABLED}) and has {others} that a ClusterSandboxPolicy selects by"
+        ));
+        labels.insert(LABEL_SANDBOX.to_owned(), SANDBOX_ENABLED.to_owned());
+    }
+    labels.extend(given.namespace_labels.clone());
+    Ok(labels)
+}
+
+/// The classes that are given; where none are, all that policies name.
+fn classes(
+    limits: &[&PolicyLimits],
+    manifests: &[Manifest],
+    given: &Given,
+    assumed: &mut Vec<String>,
+) -> Vec<RuntimeClassFact> {
+    let in_files = manifests.iter().filter_map(|manifest| match manifest {
+        Manifest::RuntimeClass { name } => Some(name.clone()),
+        _ => None,
+    });
+    let mut names: Vec<String> = in_files.chain(given.runtime_classes.iter().cloned()).collect();
+    if names.is_empty() {
+        let named = limits.iter().filter_map(|limits| limits.runtime.as_ref());
+        names = named
+            .flat_map(|runtime| runtime.classes.iter().cloned())
+            .collect();
+        assumed.push("the cluster has every RuntimeClass that a policy names".to_owned());
+    }
+    names.sort();
+    names.dedup();
+    let fact = |name| RuntimeClassFact {
+        name,
+        user_namespaces: UserNamespaceSupport::Everywhere,
+    };
+    names.into_iter().map(fact).collect()
+}

@@ -1,0 +1,261 @@
+//! Explanations of the examples, as people and as programs get them.
+
+use super::document::{Answer, DryRun, Explanation, Outcome};
+use super::manifests::{Manifest, read};
+use super::offline::Given;
+use super::paint::Paint;
+use super::*;
+use crate::api::AgentRun;
+use rstest::rstest;
+
+const RUN: &str = include_str!("../../../examples/agentrun.yaml");
+const POLICY: &str = include_str!("../../../examples/sandboxpolicy.yaml");
+const CLUSTER: &str = include_str!("../../../examples/clustersandboxpolicy.yaml");
+const RUNNER: &str = "registry.example.com/cofferdam/cofferdam-runner:0.1.0";
+
+fn changed(text: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "the example must contain {from}");
+        text.replacen(from, to, 1)
+    })
+}
+
+fn run(changes: &[(&str, &str)]) -> AgentRun {
+    files::run("run.yaml", &changed(RUN, changes)).unwrap()
+}
+
+fn policies(changes: &[(&str, &str)]) -> Vec<Manifest> {
+    read(
+        "policy.yaml",
+        &changed(&format!("{POLICY}---\n{CLUSTER}"), changes),
+    )
+    .unwrap()
+}
+
+fn given() -> Given {
+    Given {
+        runner_image: Some(RUNNER.to_owned()),
+        ..Given::default()
+    }
+}
+
+fn text(explanation: &Explanation) -> String {
+    text::render(explanation, Paint::Plain)
+}
+
+#[test]
+fn an_allowed_run_shows_every_field_its_value_and_who_decided() {
+    let explanation = judged_on_files(&run(&[]), &policies(&[]), &given());
+    assert_eq!(explanation.verdict.exit_code(), 0);
+    insta::assert_snapshot!(text(&explanation));
+}
+
+#[test]
+fn every_refusal_is_shown_and_the_first_is_the_controllers() {
+    let changes = [
+        ("ghcr.io/team-a/mini", "ghcr.io/team-evil/mini"),
+        (
+            "https://github.com/team-a/style-guide",
+            "https://github.com/team-b/style-guide",
+        ),
+        ("memory: 4Gi", "memory: 40Gi"),
+        ("timeoutSeconds: 1800", "timeoutSeconds: 9000"),
+    ];
+    let explanation = judged_on_files(&run(&changes), &policies(&[]), &given());
+    assert_eq!(explanation.verdict.exit_code(), 1);
+    assert_eq!(explanation.reason, Some(crate::api::Reason::ImageDenied));
+    insta::assert_snapshot!(text(&explanation));
+}
+
+#[test]
+fn the_document_is_stable() {
+    let explanation = judged_on_files(
+        &run(&[("timeoutSeconds: 1800", "timeoutSeconds: 9000")]),
+        &policies(&[]),
+        &given(),
+    );
+    insta::assert_json_snapshot!(explanation);
+}
+
+#[rstest]
+#[case::nobody_opted_in("metadata: {name: team-a}", false)]
+#[case::opted_in("metadata: {name: team-a, labels: {cofferdam.dev/sandbox: enabled}}", true)]
+fn a_namespace_that_is_given_is_taken_as_it_is(#[case] metadata: &str, #[case] allowed: bool) {
+    let namespace = read(
+        "ns.yaml",
+        &format!("apiVersion: v1\nkind: Namespace\n{metadata}\n"),
+    )
+    .unwrap();
+    let manifests = [policies(&[]), namespace].concat();
+    let explanation = judged_on_files(&run(&[]), &manifests, &given());
+    assert_eq!(
+        explanation.verdict == Answer::Allowed,
+        allowed,
+        "{}",
+        text(&explanation)
+    );
+    assert!(!text(&explanation).contains("has opted in"));
+}
+
+#[test]
+fn what_is_assumed_is_said_and_what_is_given_is_not() {
+    let nothing_given = judged_on_files(&run(&[]), &policies(&[]), &Given::default());
+    let all_given = Given {
+        runtime_classes: vec!["gvisor".to_owned()],
+        ..given()
+    };
+    let all_given = judged_on_files(&run(&[]), &policies(&[]), &all_given);
+    for sentence in ["every RuntimeClass", "the image of Cofferdam's own containers"] {
+        assert!(
+            text(&nothing_given).contains(sentence),
+            "{}",
+            text(&nothing_given)
+        );
+        assert!(!text(&all_given).contains(sentence), "{}", text(&all_given));
+    }
+    let elsewhere = Given {
+        runtime_classes: vec!["kata".to_owned()],
+        ..given()
+    };
+    let refused = judged_on_files(&run(&[]), &policies(&[]), &elsewhere);
+    assert_eq!(refused.reason, Some(crate::api::Reason::RuntimeUnavailable));
+    let foreign = Given {
+        runner_image: Some("docker.io/someone/runner:1".to_owned()),
+        ..Given::default()
+    };
+    assert_eq!(
+        judged_on_files(&run(&[]), &policies(&[]), &foreign).reason,
+        Some(crate::api::Reason::ImageDenied)
+    );
+}
+
+#[rstest]
+#[case::silence(&[], &[("    egress:\n      mode: AllowList\n      rules:\n        - name: model\n          hosts: [api.anthropic.com]\n          tls: Tunnel\n", "    egress: {mode: DenyAll}\n")], "SandboxPolicy/default denies all egress")]
+#[case::nothing_in_common(&[], &[("hosts: [api.anthropic.com]\n", "hosts: [other.example.net]\n")], "no host and port in common")]
+#[case::own_denial(&[("  resources:", "  egress: {mode: DenyAll}\n  resources:")], &[], "the run's own spec.egress")]
+fn a_closed_run_says_why(
+    #[case] of_run: &[(&str, &str)],
+    #[case] of_policy: &[(&str, &str)],
+    #[case] why: &str,
+) {
+    let explanation = judged_on_files(&run(of_run), &policies(of_policy), &given());
+    assert_eq!(explanation.verdict, Answer::Allowed);
+    let egress = explanation.egress.as_ref().unwrap();
+    assert_eq!(
+        egress.exfiltration,
+        crate::policy::exfiltration::Exfiltration::Closed
+    );
+    assert!(text(&explanation).contains(why), "{}", text(&explanation));
+}
+
+#[test]
+fn a_policy_given_twice_cannot_be_judged_by() {
+    let twice = [policies(&[]), policies(&[])].concat();
+    let explanation = judged_on_files(&run(&[]), &twice, &given());
+    assert_eq!(explanation.verdict, Answer::CannotTell);
+    assert!(text(&explanation).contains("ClusterSandboxPolicy/baseline stands in the policy files twice"));
+}
+
+#[test]
+fn of_another_namespace_a_policy_is_none() {
+    let elsewhere = policies(&[("namespace: team-a", "namespace: team-b")]);
+    let explanation = judged_on_files(&run(&[]), &elsewhere, &given());
+    assert_eq!(explanation.reason, Some(crate::api::Reason::PolicyMissing));
+}
+
+#[test]
+fn a_flawed_run_is_refused_and_under_a_flawed_policy_nothing_can_be_told() {
+    let Err(Stop::Flawed(problems, answer)) =
+        files::run("run.yaml", &changed(RUN, &[("  task:", "  tusk:")]))
+    else {
+        panic!("taken")
+    };
+    assert_eq!((problems.len(), answer), (2, Answer::Refused));
+    let Err(Stop::Flawed(_, answer)) =
+        files::policies("p.yaml", &changed(POLICY, &[("  limits:", "  limit:")]))
+    else {
+        panic!("taken")
+    };
+    assert_eq!(answer, Answer::CannotTell);
+    for text in ["{", "just text", POLICY, &format!("{RUN}---\n{RUN}")] {
+        let Err(Stop::Flawed(_, answer)) = files::run("run.yaml", text) else {
+            panic!("taken: {text}")
+        };
+        assert_eq!(answer, Answer::CannotTell, "{text}");
+    }
+}
+
+fn tried(kind: &'static str, outcome: Outcome) -> DryRun {
+    DryRun {
+        kind,
+        outcome,
+        message: Some("exceeded quota: small".to_owned()),
+    }
+}
+
+#[rstest]
+#[case(&[], 0)]
+#[case(&[tried("AgentRun", Outcome::Accepted), tried("Pod", Outcome::Accepted)], 0)]
+#[case(&[tried("AgentRun", Outcome::Accepted), tried("Pod", Outcome::NotAsked)], 0)]
+#[case(&[tried("AgentRun", Outcome::Accepted), tried("Pod", Outcome::Refused)], 1)]
+#[case(&[tried("AgentRun", Outcome::Refused)], 1)]
+fn what_the_api_server_refuses_is_refused(#[case] dry_runs: &[DryRun], #[case] code: u8) {
+    let explanation = judged_on_files(&run(&[]), &policies(&[]), &given());
+    let with_answers = |unknown: Vec<Unknown>| {
+        concluded(Explanation {
+            dry_runs: dry_runs.to_vec(),
+            unknown,
+            ..explanation.clone()
+        })
+    };
+    let answered = with_answers(Vec::new());
+    assert_eq!(answered.verdict.exit_code(), code, "{}", text(&answered));
+    assert_eq!(
+        text(&answered).contains("exceeded quota: small"),
+        !dry_runs.is_empty()
+    );
+    // What could not be asked is never an allowance.
+    let unanswered = with_answers(vec![Unknown {
+        what: "x".to_owned(),
+        why: "y".to_owned(),
+        help: "z".to_owned(),
+    }]);
+    assert_ne!(unanswered.verdict, Answer::Allowed);
+}
+
+#[test]
+fn where_the_verdict_hangs_on_nodes_it_cannot_be_told_from_the_cluster() {
+    let verdict = |word: &str| {
+        let classes = "classes: [gvisor]";
+        let manifests = policies(&[(classes, &format!("{classes}\n      userNamespaces: {word}"))]);
+        let facts = offline::facts(&run(&[]), &manifests, &given()).unwrap().facts;
+        let judgement = judge(&run(&[]), &facts);
+        assert_eq!(judgement.refusal, None);
+        unknown_nodes(&run(&[]), &facts, &judgement).len()
+    };
+    assert_eq!(
+        [verdict("Disabled"), verdict("Preferred"), verdict("Required")],
+        [0, 0, 1]
+    );
+}
+
+#[test]
+fn the_pod_that_is_tried_is_confined_like_the_runs() {
+    let manifests = policies(&[(
+        "    maxResources:\n      memory: 8Gi",
+        "    maxResources:\n      memory: 8Gi\n    retry: Never",
+    )]);
+    let facts = offline::facts(&run(&[]), &manifests, &given()).unwrap().facts;
+    let admitted = judge(&run(&[]), &facts).weighed.unwrap().admit().unwrap();
+    let pod = pod::build(&run(&[]), &admitted);
+    // The guard would refuse any pod that looks like one of Cofferdam's own.
+    assert!(pod.metadata.labels.is_none() && pod.metadata.annotations.is_none());
+    assert!(
+        !pod.metadata
+            .generate_name
+            .as_ref()
+            .unwrap()
+            .starts_with(crate::api::names::RUN_PREFIX)
+    );
+    insta::assert_json_snapshot!(pod);
+}

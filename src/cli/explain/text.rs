@@ -1,0 +1,222 @@
+//! An explanation for a terminal.
+
+use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome};
+use super::paint::Paint;
+use super::refusal;
+use crate::policy::exfiltration::Exfiltration;
+use crate::policy::findings::{Finding, Verdict};
+use crate::policy::refusal::printable;
+
+/// The whole text.
+pub fn render(explanation: &Explanation, paint: Paint) -> String {
+    let sections = [
+        problems(explanation),
+        unknown(explanation, paint),
+        refusals(&explanation.findings, paint),
+        fields(&explanation.findings, paint),
+        explanation
+            .egress
+            .as_ref()
+            .map_or_else(String::new, |egress| of_egress(egress, paint)),
+        list("assumed", &explanation.assumed, paint),
+        dry_runs(&explanation.dry_runs, paint),
+        verdict(explanation, paint),
+    ];
+    let sections: Vec<String> = sections
+        .into_iter()
+        .filter(|section| !section.is_empty())
+        .collect();
+    sections.join("\n")
+}
+
+fn problems(explanation: &Explanation) -> String {
+    let lines = explanation
+        .problems
+        .iter()
+        .map(|problem| format!("{}\n", printable(&problem.to_string())));
+    lines.collect()
+}
+
+fn unknown(explanation: &Explanation, paint: Paint) -> String {
+    let blocks = explanation.unknown.iter().map(|unknown| {
+        format!(
+            "{}\n   {} {}{}\n   {} {}{}\n",
+            paint.odd("unknown") + &paint.bold(&format!(": {}", printable(&unknown.what))),
+            paint.dim("="),
+            paint.bold("why:     "),
+            printable(&unknown.why),
+            paint.dim("="),
+            paint.bold("help:    "),
+            printable(&unknown.help),
+        )
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+fn refusals(findings: &[Finding], paint: Paint) -> String {
+    let blocks = findings.iter().filter_map(|finding| match &finding.verdict {
+        Verdict::Refused { refusal } => Some(refusal::render(refusal, paint)),
+        Verdict::Allowed { .. } => None,
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+/// A line a field: its name, the value that applies, who decided.
+fn fields(findings: &[Finding], paint: Paint) -> String {
+    if findings.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<(String, String, String, bool)> = findings
+        .iter()
+        .map(|finding| match &finding.verdict {
+            Verdict::Allowed { value, note, by } => {
+                let note = note
+                    .as_ref()
+                    .map_or_else(String::new, |note| format!(" ({note})"));
+                let value = printable(&format!("{value}{note}"));
+                (printable(&finding.field), value, printable(&by.to_string()), true)
+            }
+            Verdict::Refused { refusal } => {
+                let by = refusal
+                    .layer
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string);
+                (
+                    printable(&finding.field),
+                    "refused".to_owned(),
+                    printable(&by),
+                    false,
+                )
+            }
+        })
+        .collect();
+    let width = |column: fn(&(String, String, String, bool)) -> &String| {
+        rows.iter()
+            .map(|row| column(row).chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let (first, second) = (width(|row| &row.0), width(|row| &row.1));
+    let lines = rows.iter().map(|(field, value, by, is_allowed)| {
+        let padding = " ".repeat(second.saturating_sub(value.chars().count()));
+        let value = if *is_allowed {
+            value.clone()
+        } else {
+            paint.bad(value)
+        };
+        let line = format!("  {field:<first$}  {value}{padding}  {}", paint.dim(by));
+        format!("{}\n", line.trim_end())
+    });
+    format!("{}\n{}", paint.bold("fields"), lines.collect::<String>())
+}
+
+fn of_egress(egress: &Egress, paint: Paint) -> String {
+    let mut text = format!(
+        "{} {}\n",
+        paint.bold("egress of the agent:"),
+        class(egress.exfiltration, paint)
+    );
+    if let Some(why) = &egress.closed_because {
+        text += &format!("  nothing goes out: {}\n", printable(why));
+    }
+    text.extend(egress.hosts.iter().map(|host| of_host(host, paint)));
+    if !egress.repositories.is_empty() {
+        let hosts = egress
+            .repositories
+            .iter()
+            .map(|host| format!("{}:{}", host.host, host.port));
+        text += &format!(
+            "  cloned before the agent starts, from {}; the agent does not reach these unless listed above\n",
+            hosts.collect::<Vec<_>>().join(", ")
+        );
+    }
+    text
+}
+
+fn of_host(host: &EgressHost, paint: Paint) -> String {
+    let ports = host
+        .reached
+        .ports
+        .iter()
+        .map(u16::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
+    let inspected = if host.inspected {
+        "inspected"
+    } else {
+        "not inspected"
+    };
+    let mut text = format!(
+        "  {}  {}, {inspected}: {}\n      {} {}\n",
+        paint.bold(&format!("{}:{ports}", host.reached.host)),
+        class(host.exfiltration, paint),
+        printable(&host.why),
+        paint.dim("by"),
+        paint.dim(&printable(&host.reached.rules.join(", "))),
+    );
+    if !host.reached.addresses.is_empty() {
+        let nets = host
+            .reached
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        text += &format!("      may be inside, at {nets}\n");
+    }
+    text
+}
+
+fn class(class: Exfiltration, paint: Paint) -> String {
+    match class {
+        Exfiltration::Closed => paint.good(class.describe()),
+        Exfiltration::Unknown => class.describe().to_owned(),
+        Exfiltration::TenantShared | Exfiltration::Relay => paint.odd(class.describe()),
+    }
+}
+
+fn list(title: &str, items: &[String], paint: Paint) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    let lines = items.iter().map(|item| format!("  - {}\n", printable(item)));
+    format!("{}\n{}", paint.bold(title), lines.collect::<String>())
+}
+
+fn dry_runs(dry_runs: &[DryRun], paint: Paint) -> String {
+    let lines: Vec<String> = dry_runs
+        .iter()
+        .map(|run| {
+            let outcome = match run.outcome {
+                Outcome::Accepted => paint.good("accepted"),
+                Outcome::Refused => paint.bad("refused"),
+                Outcome::NotAsked => paint.odd("not asked"),
+            };
+            let message = run
+                .message
+                .as_ref()
+                .map_or_else(String::new, |text| format!(": {}", printable(text)));
+            format!("  {}: {outcome}{message}\n", run.kind)
+        })
+        .collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("{}\n{}", paint.bold("dry runs"), lines.concat())
+}
+
+fn verdict(explanation: &Explanation, paint: Paint) -> String {
+    let subject = explanation.run.as_ref().map_or_else(
+        || "AgentRun".to_owned(),
+        |run| format!("AgentRun {}/{}", printable(&run.namespace), printable(&run.name)),
+    );
+    let word = match explanation.verdict {
+        Answer::Allowed => paint.good("allowed"),
+        Answer::Refused => paint.bad("refused"),
+        Answer::CannotTell => paint.odd("cannot tell"),
+    };
+    let reason = explanation
+        .reason
+        .map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("{}: {word}{reason}\n", paint.bold(&subject))
+}

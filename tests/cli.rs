@@ -1,0 +1,153 @@
+//! The plugin as a process: exit codes, standard input, and what it says when nobody can be asked.
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, Output, Stdio};
+
+    const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-agentrun");
+
+    fn example(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+    }
+
+    /// Runs the plugin without any kubeconfig of whoever runs the tests.
+    fn plugin(args: &[&str], input: &str) -> Output {
+        let mut child = Command::new(PLUGIN)
+            .args(args)
+            .env_remove("KUBECONFIG")
+            .env("HOME", "/nonexistent")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Whoever does not read its input has ended already.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        child.wait_with_output().unwrap()
+    }
+
+    fn explain(args: &[&str], input: &str) -> (i32, String) {
+        let output = plugin(&[&["explain"], args].concat(), input);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_verdict() {
+        let (run, policy, cluster) = (
+            example("agentrun.yaml"),
+            example("sandboxpolicy.yaml"),
+            example("clustersandboxpolicy.yaml"),
+        );
+        let [run, policy, cluster] = [&run, &policy, &cluster].map(|path| path.to_str().unwrap());
+        let both = ["--policy", policy, "--policy", cluster];
+        let (code, said) = explain(&[&["-f", run], &both[..]].concat(), "");
+        assert_eq!(code, 0, "{said}");
+        assert!(
+            said.contains("AgentRun team-a/fix-login-timeout: allowed") && !said.contains('\u{1b}'),
+            "{said}"
+        );
+        let foreign = std::fs::read_to_string(run)
+            .unwrap()
+            .replace("ghcr.io/team-a/", "ghcr.io/team-b/");
+        let (code, said) = explain(&[&["-f", "-", "-o", "json"], &both[..]].concat(), &foreign);
+        assert_eq!(code, 1, "{said}");
+        let document: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(
+            (document["verdict"].as_str(), document["reason"].as_str()),
+            (Some("Refused"), Some("ImageDenied"))
+        );
+        for (args, input) in [
+            (&["-f", "/nonexistent/run.yaml", "--policy", policy][..], ""),
+            (&["-f", "-", "--policy", policy], "a: [\n"),
+            (&["-f", run, "--policy", "/nonexistent/policy.yaml"], ""),
+            (&["-f", "-", "--policy", "-"], ""),
+            (&["-f", run, "--policy", policy, "-n", "team-b"], ""),
+            (&["-f", run, "--policy", policy, "--namespace-label", "odd"], ""),
+            (&["-f", run, "--runtime-class", "gvisor"], ""),
+            (&[], ""),
+        ] {
+            let (code, said) = explain(args, input);
+            assert_eq!(code, 2, "{args:?}: {said}");
+            assert!(!said.contains(": allowed"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_is_no_verdict() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("config");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: here\ncontexts: [{{name: here, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: \"http://{closed}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+        );
+        std::fs::write(&kubeconfig, text).unwrap();
+        let run = example("agentrun.yaml");
+        for kubeconfig in [kubeconfig.to_str().unwrap(), "/nonexistent/config"] {
+            let (code, said) = explain(&["-f", run.to_str().unwrap(), "--kubeconfig", kubeconfig], "");
+            assert_eq!(code, 2, "{said}");
+            assert!(
+                said.contains("unknown: the cluster") && said.contains("cannot tell"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_plugin_is_packed_for_krew_with_the_digest_of_its_archive() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let directory = tempfile::tempdir().unwrap();
+        // A small file stands for the program: what is tested is how it is packed.
+        let binary = directory.path().join("built");
+        std::fs::write(&binary, "#!/bin/sh\n").unwrap();
+        let pack = |uri: &str, into: &str| {
+            let into = directory.path().join(into);
+            let output = Command::new(root.join("deploy/krew.sh"))
+                .arg(&binary)
+                .arg(&into)
+                .arg(uri)
+                .output()
+                .unwrap();
+            (output.status.success(), into)
+        };
+        let (done, packed) = pack("https://downloads.example.com/v0.1.0/agentrun.tar.gz", "one");
+        assert!(done);
+        let manifest: serde_json::Value =
+            serde_saphyr::from_str(&std::fs::read_to_string(packed.join("agentrun.yaml")).unwrap()).unwrap();
+        let platform = &manifest["spec"]["platforms"][0];
+        let archive = std::fs::read_dir(&packed)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "gz"))
+            .unwrap();
+        let digest = cofferdam::api::names::digest(&std::fs::read(&archive).unwrap());
+        assert_eq!(format!("sha256:{}", platform["sha256"].as_str().unwrap()), digest);
+        assert_eq!(
+            platform["uri"],
+            "https://downloads.example.com/v0.1.0/agentrun.tar.gz"
+        );
+        assert_eq!(
+            manifest["spec"]["version"],
+            concat!("v", env!("CARGO_PKG_VERSION"))
+        );
+        let (done, without) = pack("", "two");
+        assert!(done && !without.join("agentrun.yaml").exists());
+        assert_eq!(
+            std::fs::read(without.join(archive.file_name().unwrap())).unwrap(),
+            std::fs::read(&archive).unwrap()
+        );
+        for uri in [
+            "http://downloads.example.com/a.tar.gz",
+            "https://x.example/a\nevil: true",
+            "a b",
+        ] {
+            assert!(!pack(uri, "three").0, "{uri}");
+        }
+    }
+}
