@@ -304,8 +304,8 @@ fn stopped(run: Option<&AgentRun>, facts: FactsFrom, stop: Stop) -> Explanation 
     let nothing = nothing(run, facts);
     match stop {
         Stop::Flawed(problems, verdict) => Explanation {
-            problems,
             verdict,
+            problems,
             ..nothing
         },
         Stop::Unknown(unknown) => Explanation { unknown, ..nothing },

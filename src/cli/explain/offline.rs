@@ -167,8 +167,8 @@ fn classes(
     });
     let mut names: Vec<String> = in_files.chain(given.runtime_classes.iter().cloned()).collect();
     if names.is_empty() {
-        let named = limits.iter().filter_map(|limits| limits.runtime.as_ref());
-        names = named
+        let runtimes = limits.iter().filter_map(|limits| limits.runtime.as_ref());
+        names = runtimes
             .flat_map(|runtime| runtime.classes.iter().cloned())
             .collect();
         assumed.push("the cluster has every RuntimeClass that a policy names".to_owned());

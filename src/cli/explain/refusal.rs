@@ -20,15 +20,19 @@ pub fn render(refusal: &Refusal, paint: Paint) -> String {
     let layer = refusal.layer.as_ref().map(ToString::to_string);
     let place: Vec<String> = layer.into_iter().chain(refusal.rule.clone()).collect();
     if !place.is_empty() {
-        text += &format!("  {} {}\n", paint.dim("-->"), printable(&place.join(", ")));
+        text.extend([format!(
+            "  {} {}\n",
+            paint.dim("-->"),
+            printable(&place.join(", "))
+        )]);
     }
     let mut part = |name: &str, value: &str| {
-        text += &format!(
+        text.extend([format!(
             "   {} {}{}\n",
             paint.dim("="),
             paint.bold(&format!("{name:<9}")),
             printable(value)
-        );
+        )]);
     };
     part("why:", &refusal.why);
     for (index, allowed) in refusal.allowed.iter().take(LISTED).enumerate() {

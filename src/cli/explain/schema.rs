@@ -84,7 +84,7 @@ impl Check<'_> {
                 self.within(line, path, "", number, (bound("minimum"), bound("maximum")));
             }
             Value::String(text) => {
-                self.size(schema, "Length", "characters", text.chars().count(), line, path)
+                self.size(schema, "Length", "characters", text.chars().count(), line, path);
             }
             _ => {}
         }

@@ -117,7 +117,7 @@ fn of_egress(egress: &Egress, paint: Paint) -> String {
         class(egress.exfiltration, paint)
     );
     if let Some(why) = &egress.closed_because {
-        text += &format!("  nothing goes out: {}\n", printable(why));
+        text.extend([format!("  nothing goes out: {}\n", printable(why))]);
     }
     text.extend(egress.hosts.iter().map(|host| of_host(host, paint)));
     if !egress.repositories.is_empty() {
@@ -125,10 +125,10 @@ fn of_egress(egress: &Egress, paint: Paint) -> String {
             .repositories
             .iter()
             .map(|host| format!("{}:{}", host.host, host.port));
-        text += &format!(
+        text.extend([format!(
             "  cloned before the agent starts, from {}; the agent does not reach these unless listed above\n",
             hosts.collect::<Vec<_>>().join(", ")
-        );
+        )]);
     }
     text
 }
@@ -162,7 +162,7 @@ fn of_host(host: &EgressHost, paint: Paint) -> String {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(", ");
-        text += &format!("      may be inside, at {nets}\n");
+        text.extend([format!("      may be inside, at {nets}\n")]);
     }
     text
 }
