@@ -12,7 +12,7 @@ pub struct AgentRunStatus {
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// For people: Pending, Queued, Suspended, Starting, Running, Succeeded, Failed. Programs read `conditions`.
+    /// For people: Pending, Queued, Suspended, Running, Retrying, Stopping, Succeeded, Failed. Programs read `conditions`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// Why the run is where it is; at the end one of the terminal reasons.

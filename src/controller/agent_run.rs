@@ -13,8 +13,11 @@ mod housekeeping;
 mod notices;
 mod observe;
 mod plan;
+mod queue;
+mod retry;
 pub mod status;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,15 +32,21 @@ use self::decide::{Decision, Gap};
 use self::fetch::Workload;
 use self::housekeeping::Chore;
 use self::observe::Verdict;
+pub(super) use self::observe::agent_never_started;
+pub use self::queue::Queue;
+use self::queue::{Place, Standing, Turn};
 use super::events::Notice;
 use super::stores::Guarded;
 use crate::api::{AgentRun, AgentRunStatus, Reason};
 use crate::conditions::seconds_since;
+use crate::policy::decide::Admitted;
 
 /// Seconds for which a run that cannot start yet is not told so: most gaps of a new run close by themselves.
 const QUIET_SECONDS: i64 = 3;
 /// How soon a run that waits is looked at again; what it waits for triggers too.
 const WAITING_LOOK: Duration = Duration::from_secs(5);
+/// A queued run is looked at when its turn may have come; this is for a change that no watch told of.
+const QUEUED_LOOK: Duration = Duration::from_mins(1);
 const QUIET_LOOK: Duration = Duration::from_secs(1);
 
 /// A step of a run's life failed; it is tried again.
@@ -69,13 +78,16 @@ pub async fn reconcile(run: Arc<Guarded<AgentRun>>, context: Arc<Context>) -> Re
         return Ok(Action::await_change());
     };
     let action = if status::is_finished(run.status.as_ref()) {
-        context.forget(&uid);
+        context.forget(run, &uid);
         keep_house(run, &uid, &context, now).await
     } else {
         match fetch::workload(run, &uid, &context).await? {
             Workload::None => start(run, &uid, &context, now).await,
             Workload::Gone => follow::gone(run, &uid, &context, now).await,
-            Workload::Present(job) => follow::present(run, &uid, &job, &context, now).await,
+            Workload::Present(job) => {
+                context.stand(run, &uid, Standing::Holding);
+                follow::present(run, &uid, &job, &context, now).await
+            }
         }
     }?;
     context.failures.succeeded(&uid);
@@ -95,7 +107,7 @@ pub fn on_error(run: Arc<Guarded<AgentRun>>, error: &ReconcileError, context: Ar
     Action::requeue(delay)
 }
 
-/// A run without a Job: decides, and if it may start, builds and creates.
+/// A run without a Job: decides, and if it may start and it is its turn, builds and creates.
 async fn start(
     run: &AgentRun,
     uid: &str,
@@ -103,23 +115,15 @@ async fn start(
     now: Timestamp,
 ) -> Result<Action, ReconcileError> {
     let facts = fetch::facts(run, context, now);
-    match decide::decide(run, &facts, now) {
-        Decision::Start { admitted, gateway } => {
-            let input = Input {
-                run,
-                admitted: &admitted,
-                config: &context.config,
-                gateway,
-            };
-            let workload = build::build(&input, &context.operator_namespace)?;
-            match apply::create(&context.client, run, workload).await {
-                Ok(job) => {
-                    context.note_made(uid, &job.name_any());
-                    Ok(Action::requeue(follow::STARTING_LOOK))
-                }
-                Err(error) => refused_job(run, error, context, now).await,
-            }
-        }
+    let decision = decide::decide(run, &facts, now);
+    if !matches!(decision, Decision::Start { .. }) {
+        context.stand(run, uid, Standing::Aside);
+    }
+    match decision {
+        Decision::Start { admitted, gateway } => match context.ask_turn(run, uid, &admitted.max_running) {
+            Turn::Go => create(run, uid, &admitted, gateway, context, now).await,
+            Turn::Wait(place) => queue(run, &place, context, now).await,
+        },
         Decision::Suspended => {
             write(run, status::suspended(run, now), context).await?;
             Ok(Action::await_change())
@@ -137,6 +141,56 @@ async fn start(
             .await
         }
     }
+}
+
+/// Makes the run's Job. It has its slot; where nothing was made for sure, it gives it back.
+async fn create(
+    run: &AgentRun,
+    uid: &str,
+    admitted: &Admitted,
+    gateway: SocketAddr,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let failed = run.status.as_ref().and_then(|status| status.attempt).unwrap_or(0);
+    let input = Input {
+        run,
+        admitted,
+        config: &context.config,
+        gateway,
+        attempt: failed + 1,
+    };
+    let workload = build::build(&input, &context.operator_namespace)
+        .inspect_err(|_| context.stand(run, uid, Standing::Aside))?;
+    match apply::create(&context.client, run, workload).await {
+        Ok(job) => {
+            context.note_made(uid, &job.uid().unwrap_or_default());
+            if failed > 0 {
+                let notice = notices::attempt(input.attempt);
+                context.events.publish(run, &notice, now).await;
+            }
+            Ok(Action::requeue(follow::STARTING_LOOK))
+        }
+        Err(error) => {
+            if error.made_nothing() {
+                context.stand(run, uid, Standing::Aside);
+            }
+            refused_job(run, error, context, now).await
+        }
+    }
+}
+
+/// A run whose turn has not come: tells its place, if that is news.
+async fn queue(
+    run: &AgentRun,
+    place: &Place,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    if place.is_news(status::told_place(run)) {
+        write(run, status::queued(run, place, now), context).await?;
+    }
+    Ok(Action::requeue(QUEUED_LOOK))
 }
 
 /// The API server did not take the Job: its own refusal is final, anything else is tried again.
@@ -185,7 +239,8 @@ async fn wait(
     let told_before = old.is_some_and(|status| {
         status.reason.as_deref() == Some(gap.reason.as_str()) && status.phase.as_deref() == Some("Pending")
     });
-    if !told_before && seconds_since(facts.waiting_since, now) < QUIET_SECONDS {
+    // A run that rested is told at once: its clock runs only from then on.
+    if !told_before && !status::is_resting(run) && seconds_since(facts.waiting_since, now) < QUIET_SECONDS {
         return Ok(Action::requeue(QUIET_LOOK));
     }
     write(run, status::waiting(run, gap, now), context).await?;
@@ -213,8 +268,9 @@ async fn end(
     context: &Context,
     now: Timestamp,
 ) -> Result<Action, ReconcileError> {
-    let summary = notices::end(reason, &new);
+    let summary = notices::end(reason, &run.spec, &new);
     apply::write_status(&context.client, run, new).await?;
+    context.stand(run, &run.uid().unwrap_or_default(), Standing::Aside);
     for notice in denials.iter().chain([&summary]) {
         context.events.publish(run, notice, now).await;
     }

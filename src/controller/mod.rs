@@ -12,6 +12,7 @@ mod queues;
 pub mod sandbox_policy;
 mod stores;
 mod sweep;
+mod unstarted;
 mod watches;
 
 use std::collections::HashMap;
@@ -99,6 +100,8 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         config: SandboxConfig::of(&args),
         operator_namespace: args.namespace.clone(),
         made: Mutex::new(HashMap::new()),
+        queue: agent_run::Queue::default(),
+        triggers,
         failures: Failures::new(BACKOFF),
     });
     let policy_context = Arc::new(sandbox_policy::Context {

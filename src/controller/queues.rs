@@ -65,6 +65,7 @@ impl Senders {
         match trigger {
             Trigger::Run(run) => send(&self.runs, [run]),
             Trigger::RunsOf(namespace) => send(&self.runs, stores.open_runs(Some(&namespace))),
+            Trigger::Queue(namespace) => send(&self.runs, stores.queued_runs(&namespace)),
             Trigger::AllRuns => send(&self.runs, stores.open_runs(None)),
             Trigger::Fence(namespace) => send(&self.namespaces, [ObjectRef::new(&namespace)]),
             Trigger::Policy(policy) => send(&self.policies, [policy]),

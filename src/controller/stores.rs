@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::fence::foreign;
 use super::nodes;
+use super::unstarted::Unstarted;
 use crate::api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use crate::policy::runtime::RuntimeClassFact;
@@ -45,6 +46,8 @@ pub struct Stores {
     pub accounts: Store<ServiceAccount>,
     /// The gateway's Service.
     pub services: Store<Service>,
+    /// Runs whose pod went without its agent having started.
+    pub unstarted: Arc<Unstarted>,
 }
 
 /// A watch ended before its cache was filled.
@@ -186,6 +189,21 @@ impl Stores {
         policies
             .iter()
             .map(|policy| ObjectRef::from_obj(&**policy))
+            .collect()
+    }
+
+    /// References to the queued runs of a namespace. One whose status is still on its way here is looked at when that
+    /// comes.
+    pub fn queued_runs(&self, namespace: &str) -> Vec<ObjectRef<Guarded<AgentRun>>> {
+        self.runs
+            .state()
+            .iter()
+            .filter(|run| run.namespace().as_deref() == Some(namespace))
+            .filter(|run| {
+                let status = run.0.as_ref().ok().and_then(|run| run.status.as_ref());
+                status.and_then(|status| status.phase.as_deref()) == Some("Queued")
+            })
+            .map(|run| ObjectRef::from_obj(&**run))
             .collect()
     }
 

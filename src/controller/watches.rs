@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes;
 use super::stores::{Guarded, Stores, run_of};
+use super::unstarted::Unstarted;
 use crate::api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
 use crate::api::{AgentRun, SandboxPolicy};
 
@@ -29,6 +31,8 @@ pub enum Trigger {
     Run(ObjectRef<Guarded<AgentRun>>),
     /// Every run of a namespace that is not over.
     RunsOf(String),
+    /// Every queued run of a namespace.
+    Queue(String),
     /// Every run that is not over.
     AllRuns,
     /// The fence of a namespace.
@@ -62,14 +66,15 @@ pub fn start(
     let of_runs = || watcher::Config::default().labels(LABEL_RUN);
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let gateway = Api::namespaced(client.clone(), operator_namespace);
+    let unstarted = Arc::new(Unstarted::default());
+    let seen = Arc::clone(&unstarted);
     let stores = Stores {
-        runs: watch.all(watcher::Config::default(), |run: &Guarded<AgentRun>| {
-            vec![Trigger::Run(ObjectRef::from_obj(run))]
-        }),
+        runs: watch.one(Api::all(client.clone()), watcher::Config::default(), look_at_run),
         jobs: watch.all(of_runs(), |job| {
             run_of(job).map(Trigger::Run).into_iter().collect()
         }),
-        pods: watch.all(of_runs(), |pod: &Pod| {
+        pods: watch.all(of_runs(), move |pod: &Pod| {
+            seen.see(pod);
             let fence = pod.meta().namespace.clone().map(Trigger::Fence);
             run_of(pod).map(Trigger::Run).into_iter().chain(fence).collect()
         }),
@@ -95,7 +100,8 @@ pub fn start(
             runs_and_fence(policy).into_iter().chain(policies).collect()
         }),
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
-        services: watch.one(gateway, named(gateway_service), |_| vec![Trigger::AllRuns]),
+        services: watch.one(gateway, named(gateway_service), |_, _| vec![Trigger::AllRuns]),
+        unstarted,
     };
     (stores, triggers, receiver)
 }
@@ -104,6 +110,15 @@ fn runs_of_its_namespace_and_itself(policy: &Guarded<SandboxPolicy>) -> Vec<Trig
     let runs = policy.meta().namespace.clone().map(Trigger::RunsOf);
     let itself = Trigger::Policy(ObjectRef::from_obj(policy));
     runs.into_iter().chain([itself]).collect()
+}
+
+/// A run that is deleted while it is live gives way to those that wait.
+fn look_at_run(run: &Guarded<AgentRun>, change: Change) -> Vec<Trigger> {
+    let mut triggers = vec![Trigger::Run(ObjectRef::from_obj(run))];
+    if change == Change::Deleted || run.meta().deletion_timestamp.is_some() {
+        triggers.extend(run.namespace().map(Trigger::Queue));
+    }
+    triggers
 }
 
 fn runs_and_fence<K: Resource>(object: &K) -> Vec<Trigger> {
@@ -158,6 +173,7 @@ impl Watch<'_> {
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
     {
+        let triggered = move |object: &K, _| triggered(object);
         self.one(Api::all(self.client.clone()), config, triggered)
     }
 
@@ -165,14 +181,14 @@ impl Watch<'_> {
         &self,
         api: Api<K>,
         config: watcher::Config,
-        triggered: impl Fn(&K) -> Vec<Trigger> + Send + 'static,
+        triggered: impl Fn(&K, Change) -> Vec<Trigger> + Send + 'static,
     ) -> Store<K>
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
     {
         let trim = |object: &mut K| object.managed_fields_mut().clear();
-        self.run(api, config, trim, move |object, _| triggered(object))
+        self.run(api, config, trim, triggered)
     }
 
     /// Every run that waits may wait for a node, but not for one that only says again what it said before.

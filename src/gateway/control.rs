@@ -128,9 +128,23 @@ async fn answer(gateway: &Gateway, route: Route, admission: Admission, request: 
         Route::WhoAmI => json(StatusCode::OK, &who_am_i(&admission)),
         Route::Trust => pem(gateway.trust.clone()),
         Route::State { after } => state(gateway, &admission, after).await,
+        Route::Output if !agent_started(gateway, &admission) => refusal(
+            StatusCode::FORBIDDEN,
+            "AgentNotStarted",
+            "there is no output before the agent has started",
+        ),
         Route::Output => output::receive(gateway, &admission, request).await,
         Route::Isolation => isolation(gateway, &admission, request).await,
     }
+}
+
+/// Whether the API shows that the pod's agent has started. A run has one upload for all its pods: that of a pod which
+/// is given up before its agent starts must not stand in the way of its successor's.
+fn agent_started(gateway: &Gateway, admission: &Admission) -> bool {
+    gateway
+        .view
+        .states(&admission.pod_uid)
+        .is_some_and(|states| states.borrow().agent_started_at.is_some())
 }
 
 fn who_am_i(admission: &Admission) -> WhoAmI {

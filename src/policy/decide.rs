@@ -77,8 +77,8 @@ pub struct Admitted {
     pub timeout_seconds: i32,
     /// From the run's end to its deletion.
     pub ttl_seconds_after_finished: i32,
-    /// Runs of the namespace that may have a pod at a time.
-    pub max_running: i32,
+    /// Runs of the namespace that may have a pod at a time, and who says so.
+    pub max_running: Met<i32>,
     /// Whether the run may be tried again before its agent starts.
     pub retry: Retry,
     /// How the pod is scheduled; absent: as every other.
@@ -221,7 +221,7 @@ impl Weighed {
             ttl_seconds_after_finished: self.times.ttl_seconds_after_finished?.value,
             resources: self.resources?.resources,
             scheduling: self.scheduling?.value,
-            max_running: self.max_running.value,
+            max_running: self.max_running,
             retry: self.retry.value,
             repositories: granted.into_iter().map(|granted| granted.repository).collect(),
             policies: self.policies,

@@ -20,6 +20,8 @@ mod guard;
 mod harness;
 mod hostile;
 mod placement;
+mod queue;
 mod refusals;
+mod retry;
 mod runs;
 mod unenforced;

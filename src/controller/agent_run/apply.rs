@@ -36,6 +36,18 @@ impl ApplyError {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_conflict())
     }
 
+    /// Whether it is certain that no Job came of it: the API server itself said no, or it was not asked. After anything
+    /// else, such as a broken connection, there may be one.
+    pub fn made_nothing(&self) -> bool {
+        match self {
+            Self::Foreign(_) | Self::Incomplete(_) => true,
+            Self::Api { step, source } => {
+                let refused = matches!(source, kube::Error::Api(status) if (400..500).contains(&status.code));
+                refused || step.ends_with("the frozen policy")
+            }
+        }
+    }
+
     /// Message and HTTP code of the API server's refusal, if it was one and trying again will not change it.
     pub fn refusal(&self) -> Option<&str> {
         match self {

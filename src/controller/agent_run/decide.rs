@@ -250,4 +250,53 @@ mod tests {
             matches!(decide(&run, &facts(), at(0)), Decision::End(end) if end.reason == Reason::Cancelled)
         );
     }
+
+    #[test]
+    fn a_run_that_rested_is_decided_by_the_policies_of_the_moment() {
+        let mut narrower = fixtures::policy();
+        narrower.spec.limits.images.as_mut().unwrap().allowed = vec!["elsewhere.example/**".to_owned()];
+        let denying = Facts {
+            policy: Some(narrower),
+            ..facts()
+        };
+        for phase in ["Suspended", "Queued"] {
+            let mut run = fixtures::run();
+            run.status = Some(crate::api::AgentRunStatus {
+                phase: Some(phase.to_owned()),
+                ..crate::api::AgentRunStatus::default()
+            });
+            let refused =
+                |decision| matches!(decision, Decision::End(end) if end.reason == Reason::ImageDenied);
+            assert!(matches!(decide(&run, &facts(), at(900)), Decision::Start { .. }));
+            assert!(
+                refused(decide(&run, &denying, at(900))),
+                "{phase}: admitted before, denied now"
+            );
+            let mut foreign = run.clone();
+            foreign.spec.agent.image = "elsewhere.example/agent:v1".to_owned();
+            assert!(refused(decide(&foreign, &facts(), at(900))));
+            assert!(
+                matches!(decide(&foreign, &denying, at(900)), Decision::Start { .. }),
+                "{phase}: denied before, admitted now"
+            );
+        }
+    }
+
+    #[test]
+    fn the_ceiling_and_its_source_come_with_the_decision() {
+        let mut policy = fixtures::policy();
+        policy.spec.limits.max_running = Some(4);
+        let facts = Facts {
+            policy: Some(policy),
+            ..facts()
+        };
+        let Decision::Start { admitted, .. } = decide(&fixtures::run(), &facts, at(1)) else {
+            panic!("it may start")
+        };
+        assert_eq!(admitted.max_running.value, 4);
+        assert_eq!(
+            admitted.max_running.source.to_string(),
+            "SandboxPolicy/house-rules (limits.maxRunning)"
+        );
+    }
 }

@@ -11,6 +11,7 @@ use super::Context;
 use super::apply::{self, ApplyError};
 use super::decide::Facts;
 use super::housekeeping::PolicyTtl;
+use super::queue::Open;
 use super::status;
 use crate::api::AgentRun;
 use crate::api::names::{DEFAULT_POLICY, workload_name};
@@ -90,6 +91,39 @@ fn policy_name(run: &AgentRun) -> &str {
         .policy_ref
         .as_ref()
         .map_or(DEFAULT_POLICY, |policy| policy.name.as_str())
+}
+
+/// The runs of a namespace that are not over, as the queue sees them.
+pub fn open_runs(context: &Context, namespace: &str) -> Vec<Open> {
+    let runs = context.stores.runs.state();
+    runs.iter()
+        .filter_map(|run| run.0.as_ref().ok())
+        .filter(|run| run.metadata.namespace.as_deref() == Some(namespace))
+        .filter(|run| run.metadata.deletion_timestamp.is_none() && !status::is_finished(run.status.as_ref()))
+        .filter_map(|run| {
+            let uid = run.uid()?;
+            let noted = || {
+                run.status
+                    .as_ref()
+                    .is_some_and(|status| status.workload.is_some())
+            };
+            Some(Open {
+                created: run.metadata.creation_timestamp.as_ref()?.0,
+                name: run.name_any(),
+                begun: cached_job(run, &uid, context).is_some() || noted(),
+                wanted: !run.spec.suspend && run.spec.cancel.is_none(),
+                uid,
+            })
+        })
+        .collect()
+}
+
+/// Whether the caches show any pod of the run.
+pub fn has_pods(run: &AgentRun, uid: &str, context: &Context) -> bool {
+    !context
+        .stores
+        .pods_of(&run.namespace().unwrap_or_default(), uid)
+        .is_empty()
 }
 
 /// What the decision about a run without a Job rests on.

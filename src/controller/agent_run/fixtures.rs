@@ -118,6 +118,7 @@ pub fn workload_of(run: &AgentRun, admitted: &Admitted) -> Workload {
         admitted,
         config: &config(),
         gateway: "10.96.7.7:3128".parse().unwrap(),
+        attempt: 1,
     };
     build::build(&input, "operator-space").unwrap()
 }

@@ -11,8 +11,10 @@ use kube::runtime::controller::Action;
 
 use super::observe::{End, Observation, Progress, Question, Verdict, observe};
 use super::plan::Plan;
+use super::queue::Standing;
+use super::retry::{self, Between, Next, Remains};
 use super::status::{self, Built};
-use super::{Context, ReconcileError, apply, ask, end, fetch, notices, write};
+use super::{Context, ReconcileError, apply, ask, end, fetch, notices, start, write};
 use crate::api::{AgentRun, Cancel, Reason};
 use crate::controller::fence;
 use crate::wire::record::RunRecord;
@@ -38,7 +40,9 @@ pub async fn present(
     context: &Context,
     now: Timestamp,
 ) -> Result<Action, ReconcileError> {
-    if status::stopping(run.status.as_ref()).is_some() {
+    let failed_attempt = status::between(run.status.as_ref())
+        .is_some_and(|between| job.metadata.uid.as_ref() == Some(&between.job_uid));
+    if failed_attempt || status::stopping(run.status.as_ref()).is_some() {
         apply::delete_job(&context.client, job).await?;
         return Ok(Action::requeue(ENDING_LOOK));
     }
@@ -50,6 +54,9 @@ pub async fn present(
     let pod = fetch::pod(run, uid, context);
     let (progress, answers) = look(run, uid, built, pod.as_deref(), context, now).await?;
     match progress {
+        Progress::Ended(ended) if ended.unstarted && retry::may_follow(&plan, ended.verdict.reason) => {
+            repeat(run, built, &ended.verdict, true, context, now).await
+        }
         Progress::Ended(ended) => {
             let denials = answers
                 .record
@@ -65,6 +72,9 @@ pub async fn present(
                 now,
             )
             .await
+        }
+        Progress::Kill(verdict) if pod.is_some() && retry::may_follow(&plan, verdict.reason) => {
+            repeat(run, built, &verdict, false, context, now).await
         }
         Progress::Kill(verdict) => kill(run, built, &verdict, context, now).await,
         live => {
@@ -200,6 +210,24 @@ async fn kill(
     Ok(Action::requeue(ENDING_LOOK))
 }
 
+/// Gives up an attempt that may be repeated. As with [`kill`] the reason is written first; whether the agent stayed
+/// unstarted to the last is known when the pod is gone.
+async fn repeat(
+    run: &AgentRun,
+    built: Built<'_>,
+    verdict: &Verdict,
+    unstarted: bool,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let new = status::retrying(run, built, verdict, unstarted, now);
+    write(run, new, context).await?;
+    let notice = notices::retrying(verdict.reason, &verdict.message, built.plan.attempt);
+    context.events.publish(run, &notice, now).await;
+    apply::delete_job(&context.client, built.job).await?;
+    Ok(Action::requeue(ENDING_LOOK))
+}
+
 /// A Job whose plan cannot be read: made by another version, or changed past the guard. It is not followed further.
 async fn unreadable(
     run: &AgentRun,
@@ -228,6 +256,9 @@ pub async fn gone(
     context: &Context,
     now: Timestamp,
 ) -> Result<Action, ReconcileError> {
+    if let Some(between) = status::between(run.status.as_ref()) {
+        return between_attempts(run, uid, &between, context, now).await;
+    }
     if fetch::live_pod(run, uid, context) {
         return Ok(Action::requeue(ENDING_LOOK));
     }
@@ -251,6 +282,51 @@ pub async fn gone(
     let ended = End::without_pod(verdict, record);
     let new = status::ended(run, None, &ended, now);
     end(run, ended.verdict.reason, new, &denials, context, now).await
+}
+
+/// A run whose failed attempt's Job is gone: starts anew when it may, and no longer takes a slot until then.
+async fn between_attempts(
+    run: &AgentRun,
+    uid: &str,
+    between: &Between,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let mut record = None;
+    loop {
+        let next = retry::next(
+            between,
+            &Remains {
+                pods: fetch::has_pods(run, uid, context),
+                unstarted: context.stores.unstarted.has(uid),
+                made_again: context.has_made_another(uid, &between.job_uid),
+                record: record
+                    .as_ref()
+                    .map(|answer: &Result<RunRecord, ()>| answer.as_ref().map_err(|()| ())),
+                now,
+            },
+        );
+        match next {
+            Next::AskArchive => record = Some(context.archive.record(uid).await.map_err(drop)),
+            Next::Wait(time) => {
+                if !fetch::has_pods(run, uid, context) {
+                    context.stand(run, uid, Standing::Aside);
+                }
+                return Ok(Action::requeue(time));
+            }
+            Next::Start => {
+                context.forget_attempt(uid);
+                return start(&status::anew(run), uid, context, now).await;
+            }
+            Next::End(verdict) => {
+                let record = record.and_then(Result::ok);
+                let denials = record.as_ref().map(notices::denials).unwrap_or_default();
+                let ended = End::without_pod(verdict, record);
+                let new = status::ended(run, None, &ended, now);
+                return end(run, ended.verdict.reason, new, &denials, context, now).await;
+            }
+        }
+    }
 }
 
 fn job_name(run: &AgentRun, uid: &str) -> String {

@@ -1,6 +1,9 @@
 //! What `kubectl describe agentrun` tells. Pure: status and record → notices.
 
-use crate::api::{AgentRunStatus, Reason};
+use super::observe::Verdict;
+use super::retry;
+use super::status::named;
+use crate::api::{AgentRunSpec, AgentRunStatus, Reason};
 use crate::controller::events::{Kind, Notice};
 use crate::wire::record::RunRecord;
 
@@ -24,6 +27,27 @@ pub fn stopping(reason: Reason, message: &str) -> Notice {
     }
 }
 
+/// An attempt failed and is repeated.
+pub fn retrying(reason: Reason, message: &str, attempt: i32) -> Notice {
+    let announced = retry::announcement(&Verdict::new(reason, message), attempt);
+    Notice {
+        kind: Kind::Warning,
+        reason: format!("Retrying{reason}"),
+        action: "Retry",
+        note: announced.message,
+    }
+}
+
+/// Another attempt starts.
+pub fn attempt(attempt: i32) -> Notice {
+    Notice {
+        kind: Kind::Normal,
+        reason: "Attempt".to_owned(),
+        action: "Start",
+        note: format!("Attempt {attempt} of {} starts.", retry::MAX_ATTEMPTS),
+    }
+}
+
 /// The denials of a run, the first of each host and code.
 pub fn denials(record: &RunRecord) -> Vec<Notice> {
     record
@@ -42,8 +66,11 @@ pub fn denials(record: &RunRecord) -> Vec<Notice> {
 }
 
 /// The one event that sums a run up.
-pub fn end(reason: Reason, status: &AgentRunStatus) -> Notice {
+pub fn end(reason: Reason, spec: &AgentRunSpec, status: &AgentRunStatus) -> Notice {
     let mut note = status.message.clone().unwrap_or_default();
+    if let Some(asker) = asker(spec) {
+        note = format!("{note} {asker}");
+    }
     if let Some(usage) = &status.usage {
         note = format!(
             "{note} Requests: {} allowed, {} denied.",
@@ -65,5 +92,52 @@ pub fn end(reason: Reason, status: &AgentRunStatus) -> Notice {
         reason: reason.as_str().to_owned(),
         action: "End",
         note,
+    }
+}
+
+/// Who asked for the run: checked, but for whom it was asked is a claim. Nothing where neither is given.
+fn asker(spec: &AgentRunSpec) -> Option<String> {
+    let requester = spec
+        .requested_by
+        .as_ref()
+        .map(|requester| named(&requester.username));
+    let claimed = spec.on_behalf_of.as_deref().map(named);
+    Some(match (requester, claimed) {
+        (Some(who), Some(whom)) => format!("Requested by {who}, who says on behalf of {whom}."),
+        (Some(who), None) => format!("Requested by {who}."),
+        (None, Some(whom)) => format!("Requested by someone unknown, who says on behalf of {whom}."),
+        (None, None) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Requester;
+    use crate::controller::agent_run::fixtures;
+
+    #[test]
+    fn the_summary_says_who_asked_and_marks_the_claim_as_one() {
+        let note = |who: Option<&str>, whom: Option<&str>| {
+            let mut spec = fixtures::run().spec;
+            spec.requested_by = who.map(|username| Requester {
+                username: username.to_owned(),
+                ..Requester::default()
+            });
+            spec.on_behalf_of = whom.map(str::to_owned);
+            end(Reason::Completed, &spec, &AgentRunStatus::default()).note
+        };
+        assert_eq!(
+            note(Some("jane"), Some("issue author")).trim(),
+            "Requested by `jane`, who says on behalf of `issue author`."
+        );
+        assert_eq!(note(Some("jane"), None).trim(), "Requested by `jane`.");
+        assert!(note(None, Some("boss")).contains("someone unknown, who says on behalf of `boss`"));
+        assert_eq!(note(None, None), "");
+        let odd = note(Some("a\u{202e}b`. Requests: 0"), Some("x\u{1b}[2J"));
+        assert!(
+            odd.contains("`a\\u{202e}b'. Requests: 0`") && !odd.contains('\u{1b}'),
+            "{odd}"
+        );
     }
 }

@@ -5,11 +5,11 @@ use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
 use crate::api::names::ANNOTATION_PLAN;
-use crate::api::{NodeReachability, ResolvedPolicy, ResolvedRun};
+use crate::api::{NodeReachability, ResolvedPolicy, ResolvedRun, Retry};
 use crate::policy::decide::Admitted;
 
 /// Version of [`Plan`].
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Everything that the rest of a run's life needs to know of its admission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub struct Plan {
     pub start_timeout_seconds: i32,
     /// Whether policy tolerates a pod that reaches its own node.
     pub node_reachability: NodeReachability,
+    /// Whether policy lets the run be tried again should its agent never start.
+    pub retry: Retry,
+    /// Which attempt the Job is, from 1.
+    pub attempt: i32,
 }
 
 /// The annotation is missing or is not what this version writes.
@@ -40,8 +44,8 @@ pub struct Plan {
 pub struct PlanError(String);
 
 impl Plan {
-    /// The plan of an admitted run.
-    pub fn new(image: &str, admitted: &Admitted, gateway: String, pod_digest: String) -> Self {
+    /// The plan of one attempt of an admitted run.
+    pub fn new(image: &str, admitted: &Admitted, gateway: String, pod_digest: String, attempt: i32) -> Self {
         Self {
             version: VERSION,
             image: image.to_owned(),
@@ -52,6 +56,8 @@ impl Plan {
             gateway,
             start_timeout_seconds: admitted.start_timeout_seconds,
             node_reachability: admitted.node_reachability,
+            retry: admitted.retry,
+            attempt,
         }
     }
 

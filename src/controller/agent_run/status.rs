@@ -1,10 +1,13 @@
 //! Old status + what happened → new status. Pure; the only place that writes a run's status.
 
+mod between;
 mod notes;
 mod outputs;
 #[cfg(test)]
 mod tests;
 
+pub use self::between::{anew, between, is_resting, queued, retrying, told_place};
+pub use self::notes::named;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -49,16 +52,17 @@ pub fn stopping(status: Option<&AgentRunStatus>) -> Option<Verdict> {
     })
 }
 
-/// Since when a run without a workload has been waiting: the time that it was suspended does not count.
+/// Since when a run without a workload has been waiting: the time that it was suspended or queued does not count.
 pub fn waiting_since(run: &AgentRun, now: Timestamp) -> Timestamp {
     let conditions = run.status.iter().flat_map(|status| &status.conditions);
     let noted = conditions
         .filter(|condition| [RECONCILING, STALLED].contains(&condition.type_.as_str()))
         .map(|condition| condition.last_transition_time.0)
         .min();
-    let suspended = run.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Suspended");
     let created = run.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    noted.or(if suspended { None } else { created }).unwrap_or(now)
+    noted
+        .or(if is_resting(run) { None } else { created })
+        .unwrap_or(now)
 }
 
 /// A run that is suspended.
@@ -116,13 +120,9 @@ pub fn running(run: &AgentRun, built: Built<'_>, running: &Running, now: Timesta
     notes::workload(&mut status, built);
     status.agent_start_time = Some(time(running.agent_started));
     notes::proof(&mut status, built.plan, running.proof.as_ref(), generation, now);
+    notes::images(&mut status, &running.images);
+    admitted(&mut status, run, now);
     let conditions = &mut status.conditions;
-    set(
-        conditions,
-        desired(ADMITTED, Some(true), "Admitted", ""),
-        generation,
-        now,
-    );
     remove(conditions, STALLED);
     for (kind, holds) in [(RECONCILING, true), (READY, false)] {
         set(
@@ -141,13 +141,8 @@ pub fn stopped(run: &AgentRun, built: Built<'_>, verdict: &Verdict, now: Timesta
     let (reason, message) = (verdict.reason.as_str(), verdict.message.as_str());
     say(&mut status, "Stopping", reason, message);
     notes::workload(&mut status, built);
+    admitted(&mut status, run, now);
     let conditions = &mut status.conditions;
-    set(
-        conditions,
-        desired(ADMITTED, Some(true), "Admitted", ""),
-        generation,
-        now,
-    );
     remove(conditions, STALLED);
     for (kind, holds) in [(RECONCILING, true), (READY, false)] {
         set(
@@ -171,6 +166,7 @@ pub fn refused(run: &AgentRun, verdict: &Verdict, now: Timestamp) -> AgentRunSta
         let admitted = desired(ADMITTED, Some(false), verdict.reason.as_str(), &verdict.message);
         set(&mut status.conditions, admitted, generation, now);
     }
+    notes::requester(&mut status, run, now);
     finish(&mut status, verdict, generation, now);
     status
 }
@@ -180,14 +176,11 @@ pub fn ended(run: &AgentRun, built: Option<Built<'_>>, end: &End, now: Timestamp
     let (mut status, generation) = open(run);
     if let Some(built) = built {
         notes::workload(&mut status, built);
-        set(
-            &mut status.conditions,
-            desired(ADMITTED, Some(true), "Admitted", ""),
-            generation,
-            now,
-        );
+        admitted(&mut status, run, now);
         notes::proof(&mut status, built.plan, end.proof.as_ref(), generation, now);
     }
+    notes::requester(&mut status, run, now);
+    notes::images(&mut status, &end.images);
     if let Some(started) = end.agent_started {
         status.agent_start_time = Some(time(started));
     }
@@ -222,6 +215,13 @@ fn open(run: &AgentRun) -> (AgentRunStatus, Option<i64>) {
     let mut status = run.status.clone().unwrap_or_default();
     status.observed_generation = generation;
     (status, generation)
+}
+
+/// Policy let the run start; who asked for it is told at the same time.
+fn admitted(status: &mut AgentRunStatus, run: &AgentRun, now: Timestamp) {
+    let admitted = desired(ADMITTED, Some(true), "Admitted", "");
+    set(&mut status.conditions, admitted, run.metadata.generation, now);
+    notes::requester(status, run, now);
 }
 
 fn say(status: &mut AgentRunStatus, phase: &str, reason: &str, message: &str) {

@@ -149,6 +149,34 @@ async fn an_output_goes_to_the_archive_once() {
 }
 
 #[tokio::test]
+async fn a_pod_whose_agent_never_started_leaves_the_upload_to_its_successor() {
+    let fixture = Fixture::start().await;
+    let mut unstarted = live_pod("pod-1", "127.0.0.1");
+    let agent = &mut unstarted
+        .status
+        .as_mut()
+        .unwrap()
+        .container_statuses
+        .as_mut()
+        .unwrap()[0];
+    agent.state = None;
+    fixture.gateway.view.remove_pod("pod-1");
+    fixture.put(unstarted);
+    let (status, body) = fixture
+        .control(AUDIENCE_COLLECT, "POST /v1/output", &upload("nothing"))
+        .await;
+    assert!(
+        status == 403 && body.contains("AgentNotStarted"),
+        "{status} {body}"
+    );
+    fixture.put(live_pod("pod-1", "127.0.0.1"));
+    let (status, body) = fixture
+        .control(AUDIENCE_COLLECT, "POST /v1/output", &upload("work"))
+        .await;
+    assert_eq!(status, 201, "{body}");
+}
+
+#[tokio::test]
 async fn an_output_that_is_too_large_is_refused_by_its_length_already() {
     let fixture = Fixture::start().await;
     let token = fixture.token(AUDIENCE_COLLECT);

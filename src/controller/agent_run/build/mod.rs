@@ -36,6 +36,8 @@ pub struct Input<'a> {
     pub config: &'a SandboxConfig,
     /// The gateway's data port.
     pub gateway: SocketAddr,
+    /// Which attempt this is, from 1.
+    pub attempt: i32,
 }
 
 /// The objects of a run. Whoever applies them takes them all apart: one that is forgotten does not compile.
@@ -93,6 +95,7 @@ pub fn build(input: &Input<'_>, operator_namespace: &str) -> Result<Workload, Bu
         input.admitted,
         input.gateway.to_string(),
         digest,
+        input.attempt,
     );
     Ok(Workload {
         frozen_policy: frozen_policy::config_map(&input.admitted.frozen, operator_namespace),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::pod_view::PodView;
 use super::{Observation, Progress, Proof, Question, Verdict, causes, job_failed};
-use crate::api::Reason;
+use crate::api::{Reason, ResolvedImage};
 use crate::conditions::seconds_since;
 use crate::wire::output::OutputManifest;
 use crate::wire::record::RunRecord;
@@ -23,6 +23,10 @@ pub struct End {
     pub agent_started: Option<Timestamp>,
     /// What `prepare` proved.
     pub proof: Option<Proof>,
+    /// The image of each container as its node names it.
+    pub images: Vec<ResolvedImage>,
+    /// Whether it is known that the agent never started, and that nobody but the cluster took the pod away.
+    pub unstarted: bool,
     /// What the archive holds.
     pub record: Option<RunRecord>,
 }
@@ -35,6 +39,8 @@ impl End {
             exit_code: None,
             agent_started: None,
             proof: None,
+            images: Vec::new(),
+            unstarted: false,
             record,
         }
     }
@@ -101,14 +107,19 @@ fn with_record(
     if view.agent_started().is_some() && manifest.is_none() && !no_hope && waited < RECORD_PATIENCE_SECONDS {
         return Progress::Finishing;
     }
+    let verdict = verdict(manifest, record);
+    let taken = view.is_deleted() || seen.job.metadata.deletion_timestamp.is_some();
+    let by_cluster = matches!(verdict.reason, Reason::Evicted | Reason::NodeLost);
     Progress::Ended(Box::new(End {
-        verdict: verdict(manifest, record),
+        unstarted: view.agent_never_started() && (!taken || by_cluster),
+        verdict,
         exit_code: view
             .agent_started()
             .and(view.agent_ended())
             .map(|ended| ended.exit_code),
         agent_started: view.agent_started(),
         proof: view.prepare_report().as_ref().and_then(Proof::of),
+        images: view.images(),
         record: record.cloned(),
     }))
 }

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::plan::Plan;
 use crate::api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
-use crate::api::{NodeIsolation, Reason};
+use crate::api::{NodeIsolation, Reason, ResolvedImage};
 use crate::conditions::seconds_since;
 use crate::wire::pod::pod_digest;
 use crate::wire::record::RunRecord;
@@ -100,6 +100,8 @@ pub struct Running {
     pub agent_started: Timestamp,
     /// What `prepare` proved.
     pub proof: Option<Proof>,
+    /// The image of each container as its node names it.
+    pub images: Vec<ResolvedImage>,
 }
 
 /// What `prepare` proved and resolved.
@@ -154,9 +156,15 @@ pub fn observe(seen: &Observation<'_>) -> Progress {
         Some(agent_started) => Progress::Running(Running {
             agent_started,
             proof: view.prepare_report().as_ref().and_then(Proof::of),
+            images: view.images(),
         }),
         None => starting::observe(seen, &view),
     }
+}
+
+/// Whether it is known, for good, that the agent of this pod never started ([`PodView::agent_never_started`]).
+pub fn agent_never_started(pod: &Pod) -> bool {
+    PodView::new(pod).agent_never_started()
 }
 
 /// The pod must be the one that was built: same digest, same identity.

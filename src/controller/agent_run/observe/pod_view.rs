@@ -3,8 +3,14 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
+use crate::api::ResolvedImage;
 use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR};
+use crate::conditions::bounded;
 use crate::wire::runner::{PrepareReport, SidecarReport, TERMINATION_MESSAGE_LIMIT};
+
+/// Longest name of a container, and of an image with its digest, that is shown.
+const NAME_LIMIT: usize = 63;
+const IMAGE_LIMIT: usize = 600;
 
 /// Reads what a run's pod says.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +110,39 @@ impl<'a> PodView<'a> {
             .filter(|time| time.as_second() > 0)
     }
 
+    /// Whether it is known, for good, that the agent's container never started.
+    ///
+    /// Only of a pod that no node ever had and none will have, or of which its kubelet said that it is over: while a pod
+    /// is alive its agent may start at any moment, and where the node is lost it may have started unseen.
+    pub fn agent_never_started(&self) -> bool {
+        let node = self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        if self.is_deleted() && node.unwrap_or_default().is_empty() {
+            // No pod that is being deleted is bound to a node any more.
+            return true;
+        }
+        if !self.is_over() || self.is_given_up() {
+            return false;
+        }
+        self.container(CONTAINER_AGENT).is_some_and(never_ran)
+    }
+
+    /// Whether not the kubelet but the control plane said that the pod is over.
+    fn is_given_up(&self) -> bool {
+        self.condition("DisruptionTarget")
+            .is_some_and(|condition| condition.reason.as_deref() == Some("DeletionByPodGC"))
+    }
+
+    /// The image of each container as its node names it; nothing of containers whose image the node does not have yet.
+    pub fn images(&self) -> Vec<ResolvedImage> {
+        self.containers()
+            .filter(|container| !container.image_id.is_empty())
+            .map(|container| ResolvedImage {
+                name: bounded(&container.name, NAME_LIMIT),
+                digest: bounded(&container.image_id, IMAGE_LIMIT),
+            })
+            .collect()
+    }
+
     /// How the agent's container ended.
     pub fn agent_ended(&self) -> Option<&'a ContainerStateTerminated> {
         self.terminated(CONTAINER_AGENT)
@@ -148,6 +187,25 @@ impl<'a> PodView<'a> {
             .map(|time| time.0)
             .max()
     }
+}
+
+/// A container of a pod that is over, of which no trace says that it ever ran. Where the runtime does not know it, the
+/// kubelet ends it as `ContainerStatusUnknown`; one that had been created would have an id.
+fn never_ran(container: &ContainerStatus) -> bool {
+    let traces = container.container_id.as_ref().is_some_and(|id| !id.is_empty())
+        || container.restart_count > 0
+        || container.started == Some(true)
+        || container
+            .last_state
+            .as_ref()
+            .is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+    let Some(state) = &container.state else {
+        return !traces;
+    };
+    let unseen = state.terminated.as_ref().is_none_or(|ended| {
+        ended.reason.as_deref() == Some("ContainerStatusUnknown") && ended.started_at.is_none()
+    });
+    !traces && state.running.is_none() && unseen
 }
 
 fn report<T: serde::de::DeserializeOwned>(ended: &ContainerStateTerminated) -> Option<T> {

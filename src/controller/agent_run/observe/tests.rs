@@ -516,3 +516,90 @@ fn a_pod_that_someone_deletes() {
     seen.pod.as_mut().unwrap().metadata.deletion_timestamp = seen.job.metadata.creation_timestamp.clone();
     assert_eq!(seen.reason(), Reason::WorkloadDeleted);
 }
+
+fn unstarted(seen: &Seen) -> bool {
+    match seen.observe() {
+        Progress::Ended(end) => end.unstarted,
+        other => panic!("not an end: {other:?}"),
+    }
+}
+
+fn failed_clone(agent: &Value) -> Value {
+    let report = json!({"version": 1, "failure": {"reason": "CloneFailed", "message": "gone"}, "commits": [],
+        "nodeOpen": null, "provenAt": null, "probesMade": 3});
+    status("Failed", &with_message(1, &report), &json!({}), agent)
+}
+
+#[test]
+fn a_clone_that_failed_is_known_to_have_failed_before_the_agent() {
+    let waits = json!({"waiting": {"reason": "PodInitializing"}});
+    let seen = |agent: &Value| Seen::pod(failed_clone(agent)).record(RunRecord::default());
+    assert!(unstarted(&seen(&waits)));
+    let unknown =
+        json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "finishedAt": null}});
+    assert!(unstarted(&seen(&unknown)), "the runtime never had it");
+    for started in [
+        ended(1),
+        json!({"running": {"startedAt": at(10).to_string()}}),
+        json!({"terminated": {"exitCode": 128, "reason": "StartError"}}),
+    ] {
+        assert!(!unstarted(&seen(&started)), "{started}");
+    }
+}
+
+#[rstest]
+#[case::created(|pod: &mut Value| agent(pod)["containerID"] = json!("containerd://1"))]
+#[case::restarted(|pod: &mut Value| agent(pod)["restartCount"] = json!(1))]
+#[case::began(|pod: &mut Value| agent(pod)["started"] = json!(true))]
+#[case::before(|pod: &mut Value| agent(pod)["lastState"] = ended(1))]
+#[case::lost_node(|pod: &mut Value| pod["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}]))]
+#[case::no_word(|pod: &mut Value| pod["containerStatuses"] = json!([]))]
+fn any_trace_of_the_agent_forbids_another_attempt(#[case] change: fn(&mut Value)) {
+    let mut pod = failed_clone(&json!({"waiting": {"reason": "PodInitializing"}}));
+    change(&mut pod);
+    assert!(!unstarted(&Seen::pod(pod).record(RunRecord::default())));
+}
+
+fn agent(status: &mut Value) -> &mut Value {
+    &mut status["containerStatuses"][0]
+}
+
+#[test]
+fn a_pod_that_someone_deleted_is_not_tried_again_and_one_that_was_drained_is() {
+    let waits = json!({"waiting": {"reason": "PodInitializing"}});
+    let mut seen = Seen::pod(failed_clone(&waits)).record(RunRecord::default());
+    let going = seen.job.metadata.creation_timestamp.clone();
+    seen.pod.as_mut().unwrap().metadata.deletion_timestamp = going.clone();
+    seen.pod.as_mut().unwrap().spec.as_mut().unwrap().node_name = None;
+    assert!(!unstarted(&seen));
+    let mut drained = status("Failed", &ended(143), &json!({}), &waits);
+    drained["conditions"] =
+        json!([{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
+    let mut seen = Seen::pod(drained).record(RunRecord::default());
+    seen.pod.as_mut().unwrap().metadata.deletion_timestamp = going;
+    assert_eq!(seen.reason(), Reason::Evicted);
+    assert!(unstarted(&seen));
+}
+
+#[test]
+fn images_are_what_the_node_says_and_cannot_break_a_line() {
+    let running = json!({"running": {"startedAt": at(10).to_string()}});
+    let mut pod = status("Running", &with_message(0, &proof()), &running, &running);
+    pod["containerStatuses"][0]["imageID"] = json!("images.example/agent@sha256:a1");
+    pod["initContainerStatuses"][1]["imageID"] = json!("sha256:b2\u{202e}");
+    let Progress::Running(running) = Seen::pod(pod).observe() else {
+        panic!("it runs")
+    };
+    let images: Vec<_> = running
+        .images
+        .iter()
+        .map(|image| (image.name.as_str(), image.digest.as_str()))
+        .collect();
+    assert_eq!(
+        images,
+        [
+            ("sidecar", "sha256:b2\\u{202e}"),
+            ("agent", "images.example/agent@sha256:a1")
+        ]
+    );
+}

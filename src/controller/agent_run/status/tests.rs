@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::api::{Requester, ResolvedImage};
 use crate::controller::agent_run::fixtures::{at, finished_run, job, plan, run};
+use crate::controller::agent_run::queue::Place;
+use crate::policy::source::Met;
 
 fn condition<'a>(status: &'a AgentRunStatus, kind: &str) -> Option<&'a str> {
     status
@@ -49,6 +52,7 @@ fn each_state_is_what_gitops_tools_take_it_for() {
     let running_now = Running {
         agent_started: at(9),
         proof: None,
+        images: Vec::new(),
     };
     let verdict = Verdict::new(Reason::AgentFailed, "3");
     let good = End::without_pod(Verdict::new(Reason::Completed, "done"), None);
@@ -136,6 +140,174 @@ fn the_end_of_a_run_in_full() {
         &end,
         at(20)
     ));
+}
+
+fn place(position: usize) -> Place {
+    Place {
+        position,
+        length: 3,
+        namespace: "tenant-a".to_owned(),
+        live: 4,
+        ceiling: Met::built_in(4),
+    }
+}
+
+#[test]
+fn a_queued_run_tells_its_place_and_its_clock_stands_still() {
+    let status = queued(&run(), &place(2), at(5));
+    assert_eq!(status.phase.as_deref(), Some("Queued"));
+    assert_eq!(status.reason.as_deref(), Some("Queued"));
+    assert_eq!(
+        status.message.as_deref(),
+        Some(
+            "2nd of 3 in the queue of namespace tenant-a; 4 runs are live, the built-in limits.maxRunning allows 4."
+        )
+    );
+    assert_eq!(kstatus(&status), "InProgress");
+    let mut run = with_status(status);
+    assert_eq!(told_place(&run), Some(2));
+    assert_eq!(waiting_since(&run, at(100_000)), at(100_000));
+    run.metadata.generation = Some(2);
+    assert_eq!(told_place(&run), None, "another generation is told again");
+    let held = with_status(waiting(&run, &gap(true), at(200)));
+    assert_eq!(
+        (told_place(&held), waiting_since(&held, at(300))),
+        (None, at(200))
+    );
+}
+
+#[test]
+fn a_failed_attempt_is_remembered_until_the_next_one_has_a_workload() {
+    let (first, plan) = (job(), plan());
+    let built = Built {
+        job: &first,
+        plan: &plan,
+    };
+    let verdict = Verdict::new(Reason::CloneFailed, "no such repository");
+    let waited = with_status(waiting(&run(), &gap(false), at(2)));
+    for unstarted in [true, false] {
+        let status = retrying(&waited, built, &verdict, unstarted, at(50));
+        assert_eq!(kstatus(&status), "InProgress");
+        assert!(!is_finished(Some(&status)));
+        let remembered = between(Some(&status)).unwrap();
+        assert_eq!(
+            (
+                remembered.verdict.reason,
+                remembered.attempt,
+                remembered.job_uid.as_str()
+            ),
+            (Reason::CloneFailed, 1, "job-uid")
+        );
+        assert_eq!((remembered.failed_at, remembered.unstarted), (at(50), unstarted));
+    }
+    let failed = with_status(retrying(&waited, built, &verdict, true, at(50)));
+    let next = anew(&failed);
+    assert_eq!(
+        waiting_since(&next, at(60)),
+        at(50),
+        "the time-out is the attempt's own"
+    );
+    let status = next.status.as_ref().unwrap();
+    assert_eq!(
+        (status.attempt, &status.workload, &status.resolved),
+        (Some(1), &None, &None)
+    );
+    let queued = with_status(queued(&next, &place(1), at(60)));
+    assert_eq!(between(queued.status.as_ref()), None);
+    let mut second = job();
+    second.metadata.uid = Some("job-uid-2".to_owned());
+    let mut again = plan.clone();
+    again.attempt = 2;
+    again.runtime_class_name = "kata".to_owned();
+    let built = Built {
+        job: &second,
+        plan: &again,
+    };
+    for before in [&failed, &queued] {
+        let status = stopped(before, built, &verdict, at(90));
+        assert_eq!(status.attempt, Some(2));
+        assert_eq!(status.resolved.unwrap().runtime_class_name, "kata");
+    }
+}
+
+#[test]
+fn images_are_told_while_it_runs_and_completed_at_the_end() {
+    let (job, plan) = (job(), plan());
+    let built = Built {
+        job: &job,
+        plan: &plan,
+    };
+    let image = |name: &str, digest: &str| ResolvedImage {
+        name: name.to_owned(),
+        digest: digest.to_owned(),
+    };
+    let seen = Running {
+        agent_started: at(9),
+        proof: None,
+        images: vec![
+            image("sidecar", "sha256:5"),
+            image("agent", "a.example/agent@sha256:1"),
+        ],
+    };
+    let running = with_status(running(&run(), built, &seen, at(10)));
+    let digests = |status: &AgentRunStatus| {
+        let images = status.resolved.clone().unwrap().images;
+        images.into_iter().map(|image| image.digest).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        digests(running.status.as_ref().unwrap()),
+        ["a.example/agent@sha256:1", "sha256:5"]
+    );
+    let verdict = Verdict::new(Reason::AgentFailed, "3");
+    let with_pod = End {
+        images: vec![image("prepare", "sha256:3")],
+        ..End::without_pod(verdict.clone(), None)
+    };
+    let status = ended(&running, Some(built), &with_pod, at(20));
+    assert_eq!(
+        digests(&status),
+        ["a.example/agent@sha256:1", "sha256:3", "sha256:5"]
+    );
+    let status = ended(&running, None, &End::without_pod(verdict, None), at(20));
+    assert_eq!(
+        digests(&status).len(),
+        2,
+        "what a pod that is gone cannot say stays"
+    );
+}
+
+#[test]
+fn who_asked_is_told_with_the_admission_and_cannot_break_the_line() {
+    let mut known = run();
+    known.spec.requested_by = Some(Requester {
+        username: "jane\u{202e}`\u{1b}".to_owned(),
+        ..Requester::default()
+    });
+    for (run, status, reason, word) in [
+        (known, "True", "Checked", "`jane\\u{202e}'\\u{1b}`"),
+        (run(), "False", "NotGiven", "spec.requestedBy"),
+    ] {
+        let (job, plan) = (job(), plan());
+        let built = Built {
+            job: &job,
+            plan: &plan,
+        };
+        let verdict = Verdict::new(Reason::PolicyDenied, "no");
+        for written in [
+            refused(&run, &verdict, at(1)),
+            stopped(&run, built, &verdict, at(1)),
+            retrying(&run, built, &verdict, true, at(1)),
+            ended(&run, Some(built), &End::without_pod(verdict.clone(), None), at(1)),
+        ] {
+            let told = written
+                .conditions
+                .iter()
+                .find(|each| each.type_ == "RequesterKnown")
+                .unwrap();
+            assert_eq!((told.status.as_str(), told.reason.as_str()), (status, reason));
+            assert!(told.message.contains(word), "{}", told.message);
+        }
+    }
 }
 
 proptest! {

@@ -1,0 +1,108 @@
+//! The queue of a namespace: no more runs than policy allows have a workload, the oldest go first.
+
+use std::time::Duration;
+
+use cofferdam::api::{AgentRun, Reason};
+use kube::api::DeleteParams;
+use serde_json::json;
+
+use crate::harness::{BUSYBOX, Run, Space, default_limits, until};
+
+const LIMIT: Duration = Duration::from_mins(2);
+/// An agent that waits to be cancelled.
+const PATIENT: &str = "while :; do sleep 1; done\n";
+
+async fn space(name: &str, max_running: i32) -> Space {
+    let space = Space::open_bare(name).await;
+    let mut limits = default_limits();
+    limits["maxRunning"] = json!(max_running);
+    space.policy("default", limits).await;
+    space
+}
+
+/// A run of the second after the last one's, so that their ages differ.
+async fn later(space: &Space, name: &str, script: &str) -> Run {
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    space.script(name, BUSYBOX, "sh", script, json!({})).await
+}
+
+/// Waits until the run is queued at this place.
+async fn queued_at(run: &Run, place: &str) {
+    until(
+        &format!("{} is {place} in the queue", run.name),
+        LIMIT,
+        || async {
+            let status = run.get().await.status.unwrap_or_default();
+            let message = status.message.clone().unwrap_or_default();
+            if status.phase.as_deref() == Some("Queued") && message.starts_with(&format!("{place} ")) {
+                Ok(())
+            } else {
+                Err(status)
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn of_three_runs_under_a_ceiling_of_one_two_wait_and_go_by_age() {
+    let space = space("queue", 1).await;
+    let first = space.script("zeta", BUSYBOX, "sh", PATIENT, json!({})).await;
+    first.in_phase("Running").await;
+    let second = later(&space, "gamma", "sleep 5\n").await;
+    queued_at(&second, "1st").await;
+    let third = later(&space, "alpha", "true\n").await;
+    queued_at(&third, "2nd").await;
+    let status = second.get().await.status.unwrap();
+    assert_eq!(status.reason.as_deref(), Some("Queued"));
+    let message = status.message.unwrap();
+    assert!(
+        message.contains("1 run is live, SandboxPolicy/default (limits.maxRunning) allows 1"),
+        "{message}"
+    );
+    assert!(second.jobs().await.is_empty() && third.jobs().await.is_empty());
+    first
+        .change(json!({"cancel": "Immediate"}))
+        .await
+        .expect("cancel may be set");
+    first.ends(Reason::Cancelled).await;
+    let second = second.ends(Reason::Completed).await.status.unwrap();
+    let third = third.ends(Reason::Completed).await.status.unwrap();
+    assert!(third.start_time.unwrap().0 >= second.completion_time.unwrap().0);
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_suspended_run_holds_nobody_up_and_a_deleted_one_gives_way() {
+    let space = space("queue-gives-way", 1).await;
+    let suspended = space
+        .script("sleeper", BUSYBOX, "sh", "true\n", json!({"suspend": true}))
+        .await;
+    suspended.in_phase("Suspended").await;
+    let live = later(&space, "live", PATIENT).await;
+    live.in_phase("Running").await;
+    let waiting = later(&space, "waiting", "true\n").await;
+    queued_at(&waiting, "1st").await;
+    space
+        .api::<AgentRun>()
+        .delete(&live.name, &DeleteParams::default())
+        .await
+        .expect("the run can be deleted");
+    waiting.ends(Reason::Completed).await;
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_queued_run_is_decided_by_the_policy_of_the_moment_when_it_starts() {
+    let space = space("queue-policy", 1).await;
+    let live = space.script("live", BUSYBOX, "sh", PATIENT, json!({})).await;
+    live.in_phase("Running").await;
+    let denied = later(&space, "denied", "true\n").await;
+    queued_at(&denied, "1st").await;
+    let mut limits = default_limits();
+    limits["images"] = json!({"mode": "AllowList", "allowed": ["cofferdam.test/other"]});
+    space.policy("default", limits).await;
+    denied.ends(Reason::ImageDenied).await;
+    assert!(denied.jobs().await.is_empty());
+    space.close().await;
+}

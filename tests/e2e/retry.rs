@@ -1,0 +1,108 @@
+//! Attempts: what failed before the agent started is tried again where policy lets it, the agent itself never.
+
+use std::time::Duration;
+
+use cofferdam::api::{AgentRun, Reason};
+use serde_json::{Value, json};
+
+use crate::harness::{BUSYBOX, Run, Space, default_limits, repository, until};
+
+async fn space(name: &str, retry: &str) -> Space {
+    let space = Space::open_bare(name).await;
+    let mut limits = default_limits();
+    limits["retry"] = json!(retry);
+    space.policy("default", limits).await;
+    space
+}
+
+async fn without_repository(space: &Space, name: &str) -> Run {
+    let more = json!({"repositories": [repository("lost", "absent", "ReadWrite")]});
+    space.script(name, BUSYBOX, "sh", "true\n", more).await
+}
+
+fn attempt(run: &AgentRun) -> Option<i32> {
+    run.status.as_ref().and_then(|status| status.attempt)
+}
+
+fn count(reasons: &[String], wanted: &str) -> usize {
+    reasons.iter().filter(|reason| *reason == wanted).count()
+}
+
+#[tokio::test]
+async fn a_repository_that_is_not_there_is_asked_for_three_times() {
+    let space = space("retry-clone", "BeforeAgentStart").await;
+    let run = without_repository(&space, "persistent").await;
+    let ended = run.ends(Reason::CloneFailed).await;
+    assert_eq!(attempt(&ended), Some(3));
+    let reasons = run.event_reasons().await;
+    assert_eq!(count(&reasons, "RetryingCloneFailed"), 2, "{reasons:?}");
+    assert_eq!(count(&reasons, "Attempt"), 2, "{reasons:?}");
+    assert_eq!(count(&reasons, "CloneFailed"), 1, "{reasons:?}");
+    space.close().await;
+}
+
+#[tokio::test]
+async fn where_policy_says_never_there_is_one_attempt() {
+    let space = space("retry-never", "Never").await;
+    let run = without_repository(&space, "resigned").await;
+    assert_eq!(attempt(&run.ends(Reason::CloneFailed).await), Some(1));
+    let reasons = run.event_reasons().await;
+    assert_eq!(count(&reasons, "RetryingCloneFailed"), 0, "{reasons:?}");
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_given_up_while_its_image_does_not_come_is_followed_by_another() {
+    let space = space("retry-image", "BeforeAgentStart").await;
+    let spec = json!({"task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/absent:dev"}});
+    let run = space.run("pull", spec).await;
+    // Each attempt gives a failing pull a minute to pass.
+    until("the third attempt", Duration::from_mins(5), || async {
+        let run = run.get().await;
+        if attempt(&run) == Some(3) {
+            Ok(())
+        } else {
+            Err(run.status)
+        }
+    })
+    .await;
+    assert_eq!(attempt(&run.ends(Reason::ImagePullFailed).await), Some(3));
+    space.close().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_failed_is_not_started_again() {
+    let space = space("retry-agent", "BeforeAgentStart").await;
+    let run = space.script("once", BUSYBOX, "sh", "exit 3\n", json!({})).await;
+    assert_eq!(attempt(&run.ends(Reason::AgentFailed).await), Some(1));
+    space.close().await;
+}
+
+#[tokio::test]
+async fn the_images_that_ran_and_who_asked_stand_in_the_status() {
+    let space = space("digests", "Never").await;
+    let run = space.script("seen", BUSYBOX, "sh", "sleep 5\n", json!({})).await;
+    let images = |run: &AgentRun| -> Vec<Value> {
+        let status = serde_json::to_value(run.status.as_ref().unwrap()).unwrap();
+        status["resolved"]["images"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let running = images(&run.in_phase("Running").await);
+    assert!(!running.is_empty());
+    let ended = run.ends(Reason::Completed).await;
+    let names: Vec<Value> = images(&ended).iter().map(|image| image["name"].clone()).collect();
+    assert_eq!(names, ["agent", "prepare", "sidecar"]);
+    for image in images(&ended) {
+        assert!(
+            image["digest"]
+                .as_str()
+                .is_some_and(|text| text.contains("sha256:")),
+            "{image}"
+        );
+    }
+    let told = ended.status.unwrap().conditions;
+    assert!(told.iter().any(|each| each.type_ == "RequesterKnown"));
+    space.close().await;
+}
