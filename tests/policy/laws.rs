@@ -76,7 +76,7 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
         "a mode was loosened: {:?}",
         stricter.collect::<Vec<_>>()
     );
-    prop_assert!(less.max_running <= more.max_running);
+    prop_assert!(less.max_running.value <= more.max_running.value);
     prop_assert!(less.ttl_seconds_after_finished <= more.ttl_seconds_after_finished);
     prop_assert!(less.timeout_seconds <= more.timeout_seconds);
     prop_assert!(less.start_timeout_seconds <= more.start_timeout_seconds);
@@ -186,7 +186,7 @@ proptest! {
             prop_assert!(!requires("retry", "Never") || admitted.retry == Retry::Never);
             prop_assert!(admitted.retry == Retry::Never || requires("retry", "BeforeAgentStart"));
             let ceiling = |field: &str| layers.iter().filter_map(|layer| layer[field].as_i64()).min();
-            prop_assert_eq!(i64::from(admitted.max_running), ceiling("maxRunning").unwrap_or(1000));
+            prop_assert_eq!(i64::from(admitted.max_running.value), ceiling("maxRunning").unwrap_or(1000));
             prop_assert!(ceiling("maxTTLSeconds").is_none_or(|most| i64::from(admitted.ttl_seconds_after_finished) <= most));
         }
     }
