@@ -12,6 +12,8 @@ pub struct Seen {
     pub path: String,
     #[serde(default)]
     pub peer: String,
+    #[serde(default)]
+    pub destination: String,
 }
 
 /// The test's internet.

@@ -33,7 +33,7 @@ say('token in environment', 'yes' if any('eyJhbGciOi' in v for v in os.environ.v
 status = dict(line.split(':\t', 1) for line in open('/proc/self/status').read().splitlines() if ':\t' in line)
 say('capabilities', 'none' if all(int(status.get(k, '0'), 16) == 0 for k in ('CapEff', 'CapPrm', 'CapInh', 'CapAmb')) else 'some')
 say('uid', str(os.getuid()))
-for name, call in [('setuid root', lambda: os.setuid(0)), ('chroot', lambda: os.chroot('/tmp')),
+for name, call in [('setuid root', lambda: os.setuid(0)),
                    ('mknod', lambda: os.mknod('/tmp/null', 0o20666, os.makedev(1, 3))),
                    ('raw socket', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),
                    ('packet socket', lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3))]:
@@ -53,3 +53,9 @@ for port in (3128, 3130):
         say(f'bind {port}', 'done')
     except OSError:
         say(f'bind {port}', 'no')
+# Last: where it succeeds, no path means the same any more.
+try:
+    os.chroot('/tmp')
+    say('chroot', 'done')
+except OSError:
+    say('chroot', 'no')
