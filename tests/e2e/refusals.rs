@@ -1,11 +1,10 @@
 //! Bad input: what the API server refuses, with a message that says what and how to fix it.
 
 use cofferdam::api::{AgentRun, Reason};
-use kube::api::PostParams;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Space, default_limits, merge};
+use crate::harness::{BUSYBOX, Space, default_limits, merge, restricted};
 
 fn good() -> Value {
     json!({
@@ -160,16 +159,7 @@ async fn malformed_policies_are_refused(#[case] name: &str, #[case] limits: Valu
 
 #[tokio::test]
 async fn a_namespace_that_did_not_opt_in_runs_nothing() {
-    let client = crate::harness::client().await;
-    let space = Space {
-        client: client.clone(),
-        name: "e2e-not-opted-in".into(),
-    };
-    let namespace = serde_json::from_value(json!({"metadata": {"name": space.name}})).unwrap();
-    kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(client)
-        .create(&PostParams::default(), &namespace)
-        .await
-        .expect("a fresh namespace");
+    let space = Space::open_with("not-opted-in", &restricted()).await;
     space.policy("default", default_limits()).await;
     let run = space.run("outside", good()).await;
     let message = run

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use cofferdam::api::names;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::call::{Call, Case, Who, wrong};
 use super::objects;
-use crate::harness::{client, until};
+use crate::harness::{client, remove_namespace, until};
 
 /// A namespace with a fence, the sandbox account, an ordinary pod, and a sandbox Job and pod without a node.
 pub struct World {
@@ -33,6 +33,7 @@ impl World {
             pod: String::new(),
             namespace,
         };
+        remove_namespace(&client().await, &world.namespace).await;
         let namespaces = "/api/v1/namespaces";
         world
             .make(
@@ -124,22 +125,6 @@ impl World {
 
     /// Removes the namespace, and sees it go: a guard on DELETE can hang that for ever.
     pub async fn close(self) {
-        let admin = client().await;
-        let namespaces: Api<Namespace> = Api::all(admin);
-        namespaces
-            .delete(&self.namespace, &kube::api::DeleteParams::default())
-            .await
-            .expect("the namespace is the test's own");
-        until("the namespace is gone", Duration::from_secs(90), || async {
-            match namespaces
-                .get_opt(&self.namespace)
-                .await
-                .expect("namespaces can be read")
-            {
-                None => Ok(()),
-                Some(left) => Err(left.status),
-            }
-        })
-        .await;
+        remove_namespace(&client().await, &self.namespace).await;
     }
 }

@@ -7,7 +7,7 @@ mod wait;
 
 pub use internet::Internet;
 pub use run::{Run, is_true};
-pub use space::{Space, default_limits, merge, repository};
+pub use space::{Space, default_limits, merge, remove_namespace, repository, restricted};
 pub use wait::{eventually, until};
 
 /// Images that `make install` loads.

@@ -9,9 +9,10 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::{Run, client, eventually};
+use super::{Run, client, eventually, until};
 
-/// A namespace of a test's own. Removed by [`Space::close`]; what a failed test leaves, `make cluster-down` removes.
+/// A namespace of a test's own. Removed by [`Space::close`]; what a failed test leaves, for people to look at, the next
+/// run of that test removes.
 pub struct Space {
     pub client: Client,
     pub name: String,
@@ -27,16 +28,22 @@ impl Space {
 
     /// Opens `e2e-<name>` without any policy and waits for its fence.
     pub async fn open_bare(name: &str) -> Self {
+        let mut labels = restricted();
+        labels[names::LABEL_SANDBOX] = json!(names::SANDBOX_ENABLED);
+        let space = Self::open_with(name, &labels).await;
+        space.fenced().await;
+        space
+    }
+
+    /// Opens `e2e-<name>` with these labels, and with nothing in it.
+    pub async fn open_with(name: &str, labels: &Value) -> Self {
         let client = client().await;
         let space = Self {
             client,
             name: format!("e2e-{name}"),
         };
-        let namespace = json!({"metadata": {"name": space.name, "labels": {
-            names::LABEL_SANDBOX: names::SANDBOX_ENABLED,
-            "pod-security.kubernetes.io/enforce": "restricted",
-            "pod-security.kubernetes.io/enforce-version": "latest",
-        }}});
+        remove_namespace(&space.client, &space.name).await;
+        let namespace = json!({"metadata": {"name": space.name, "labels": labels}});
         Api::<Namespace>::all(space.client.clone())
             .create(
                 &PostParams::default(),
@@ -44,8 +51,13 @@ impl Space {
             )
             .await
             .expect("a fresh namespace");
-        let fences: Api<NetworkPolicy> = space.api();
-        let accounts: Api<ServiceAccount> = space.api();
+        space
+    }
+
+    /// Waits until the controller has fenced the namespace.
+    pub async fn fenced(&self) {
+        let fences: Api<NetworkPolicy> = self.api();
+        let accounts: Api<ServiceAccount> = self.api();
         eventually(
             "fence and ServiceAccount of an opted-in namespace",
             Duration::from_secs(30),
@@ -59,7 +71,6 @@ impl Space {
             },
         )
         .await;
-        space
     }
 
     /// A typed API of this namespace.
@@ -130,16 +141,39 @@ impl Space {
 
     /// Removes the namespace and waits until it is gone: a guard that hangs namespace deletion fails here.
     pub async fn close(self) {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        namespaces
-            .delete(&self.name, &DeleteParams::default())
-            .await
-            .expect("the namespace is ours");
-        eventually("the namespace is gone", Duration::from_mins(2), || async {
-            namespaces.get_opt(&self.name).await.unwrap().is_none()
-        })
-        .await;
+        remove_namespace(&self.client, &self.name).await;
     }
+}
+
+/// Labels of a namespace under restricted pod security.
+pub fn restricted() -> Value {
+    json!({
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/enforce-version": "latest",
+    })
+}
+
+/// Removes a namespace, if it is there, and waits until it is gone.
+pub async fn remove_namespace(client: &Client, name: &str) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    match namespaces.delete(name, &DeleteParams::default()).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => return,
+        // It is on its way out already.
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => panic!("namespace {name} cannot be removed: {error}"),
+    }
+    until(
+        &format!("namespace {name} is gone"),
+        Duration::from_mins(2),
+        || async {
+            match namespaces.get_opt(name).await.unwrap() {
+                None => Ok(()),
+                Some(left) => Err(left.status),
+            }
+        },
+    )
+    .await;
 }
 
 /// What most tests may have: gVisor, the test images, the test forge, and one host.
