@@ -1,4 +1,4 @@
-//! The sandbox account, frozen policies, and what a run's status says.
+//! The sandbox account, frozen policies, what a run's status says, and who sets the ceilings.
 
 use serde_json::json;
 
@@ -257,4 +257,63 @@ async fn frozen_policies_are_swept_by_the_controller_alone() {
             .await
             .expect("it is the test's own");
     }
+}
+
+#[tokio::test]
+async fn who_may_start_runs_sets_no_ceiling_over_them() {
+    let world = World::open("ceiling", false).await;
+    let ours = |plural: &str| {
+        format!(
+            "/apis/cofferdam.dev/v1alpha1/namespaces/{}/{plural}",
+            world.namespace
+        )
+    };
+    let cluster_policies = "/apis/cofferdam.dev/v1alpha1/clustersandboxpolicies".to_owned();
+    let policy = |kind: &str, spec: serde_json::Value| json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": kind, "metadata": {"name": "lax"}, "spec": spec});
+    let limits = json!({"runtime": {"classes": ["gvisor"]}});
+    let lax = policy("SandboxPolicy", json!({"limits": limits}));
+    let everywhere = policy(
+        "ClusterSandboxPolicy",
+        json!({"namespaceSelector": {}, "limits": limits}),
+    );
+    let run = json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": "mine"},
+        "spec": {"suspend": true, "task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
+    });
+    let admin = Who::Admin.client().await;
+    Call::post(&ours("sandboxpolicies"), lax.clone())
+        .send(&admin)
+        .await
+        .expect("an admin sets a ceiling");
+    let there = format!("{}/lax", ours("sandboxpolicies"));
+    let more = json!({"spec": {"limits": {"runtime": {"classes": ["runc"]}}}});
+    let other = |mut policy: serde_json::Value| {
+        policy["metadata"]["name"] = json!("laxer");
+        policy
+    };
+    let opted_in = json!({"metadata": {"labels": {"cofferdam.dev/sandbox": "enabled"}}});
+    let namespace = format!("/api/v1/namespaces/{}", world.namespace);
+    let mut cases = vec![Case(
+        "a run",
+        Edit,
+        Call::create(&ours("agentruns"), run),
+        Nothing,
+    )];
+    for (what, call) in [
+        ("a policy", Call::create(&ours("sandboxpolicies"), other(lax))),
+        ("a changed policy", Call::patch(&there, more)),
+        ("no policy", Call::delete(&there)),
+        (
+            "a cluster policy",
+            Call::create(&cluster_policies, other(everywhere)),
+        ),
+        ("a namespace's label", Call::patch(&namespace, opted_in)),
+    ] {
+        cases.push(Case(what, Edit, call.clone(), NoGuard));
+        cases.push(Case(what, Admin, call, Nothing));
+    }
+    let removed = Call::delete(&format!("{cluster_policies}/default"));
+    cases.push(Case("no cluster policy", Edit, removed.clone(), NoGuard));
+    cases.push(Case("no cluster policy", Admin, removed, Nothing));
+    world.check(cases).await;
 }
