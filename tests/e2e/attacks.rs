@@ -1,15 +1,22 @@
 //! A hostile agent in the sandbox. Each negative stands beside a positive control: the same attempt that succeeds
-//! where it may (through the proxy, to its own files), or, in [`crate::unenforced`], without the fence.
+//! where it may (through the proxy, to its own files), from an ordinary pod, or, in [`crate::unenforced`], without
+//! the fence.
 
 use std::time::Duration;
 
 use cofferdam::api::{AgentRun, Reason, names};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{DeleteParams, ListParams};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, ListParams, LogParams};
 use kube::{Api, Client};
+use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{ATTACKER, BUSYBOX, Internet, OPERATOR_NAMESPACE, Run, Space, eventually};
+use crate::harness::{
+    ATTACKER, BUSYBOX, Internet, OPERATOR_NAMESPACE, Ordinary, Space, default_limits, eventually, sandboxed,
+    unconfined,
+};
 
 const REACH: &str = include_str!("scripts/reach.py");
 const CONFINED: &str = include_str!("scripts/confined.py");
@@ -77,23 +84,19 @@ pub async fn targets(client: &Client, neighbour: Option<&str>) -> Value {
             "archive": "cofferdam-archive.cofferdam-system.svc.cluster.local:8080",
             "gateway itself": format!("{gateway}:3128"),
             "metadata": "169.254.169.254:80",
+            "rebind-service": "rebind-service.internet.test:443",
+            "rebind-node": "rebind-node.internet.test:443",
+            "rebind-loopback": "rebind-loopback.internet.test:443",
+            "rebind-metadata": "rebind-metadata.internet.test:80",
+            "rebind-mixed": "rebind-mixed.internet.test:443",
         },
         "gateway": format!("{gateway}:3128"),
     })
 }
 
-/// Starts the script of attempts and gives the run.
-pub async fn reach(space: &Space, name: &str, neighbour: Option<&str>) -> Run {
-    let targets = targets(&space.client, neighbour).await.to_string();
-    space
-        .script(
-            name,
-            ATTACKER,
-            "python3",
-            &REACH.replace("@@TARGETS@@", &targets),
-            json!({}),
-        )
-        .await
+/// The script of attempts.
+pub async fn script(client: &Client, neighbour: Option<&str>) -> String {
+    REACH.replace("@@TARGETS@@", &targets(client, neighbour).await.to_string())
 }
 
 fn outcome<'a>(lines: &'a [String], name: &str) -> &'a str {
@@ -104,28 +107,86 @@ fn outcome<'a>(lines: &'a [String], name: &str) -> &'a str {
         .unwrap_or_else(|| panic!("no attempt `{name}` in {lines:#?}"))
 }
 
+/// Names that resolve to the cluster's own addresses, and what policy says of them: as much as it can say.
+const REBOUND: [&str; 5] = ["service", "node", "loopback", "metadata", "mixed"];
+
+fn limits_with_rebound_names() -> Value {
+    let mut limits = default_limits();
+    let hosts: Vec<String> = REBOUND
+        .iter()
+        .map(|name| format!("rebind-{name}.internet.test"))
+        .chain(["allowed.internet.test".to_owned()])
+        .collect();
+    limits["egress"]["rules"] = json!([{
+        "name": "rebound", "hosts": hosts, "ports": [80, 443], "tls": "Tunnel",
+        "addresses": ["203.0.113.30/32", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16"],
+    }]);
+    limits
+}
+
+/// What an ordinary pod does not reach either, where NetworkPolicies hold: the chart's own policies keep everybody
+/// from the operator's pods. Without enforcement it reaches these too ([`crate::unenforced`]).
+const KEPT_BY_THE_CHART: [&str; 2] = ["tcp archive", "tcp gateway health"];
+
+/// What is wrong with the control: an ordinary pod reaches each address that a sandbox must not, so that it is the
+/// fence that keeps a sandbox from it, and not an address where nobody is.
+pub fn not_reached(lines: &[String], but: &[&str]) -> Vec<String> {
+    let reached = lines
+        .iter()
+        .filter(|line| line.starts_with("tcp ") || line.starts_with("udp "))
+        // The sink answers no datagram: whether this one arrived is looked up there.
+        .filter(|line| !line.starts_with("udp internet"))
+        .filter(|line| !but.iter().any(|name| line.starts_with(&format!("{name}: "))))
+        .filter(|line| !line.ends_with(": reached"))
+        .map(|line| format!("the control, an ordinary pod: {line}"));
+    reached.collect()
+}
+
+/// What is missing at the sink of an ordinary pod's packets.
+pub fn not_at_the_sink(address: &str, since: Timestamp) -> Vec<String> {
+    let arrived = at_the_sink(&[address.to_owned()], since);
+    ["203.0.113.66:443", "203.0.113.66:53"]
+        .iter()
+        .filter(|wanted| !arrived.iter().any(|line| line.contains(**wanted)))
+        .map(|wanted| {
+            format!("the control, an ordinary pod: nothing at the sink for {wanted} in {arrived:?}")
+        })
+        .collect()
+}
+
 #[tokio::test]
 async fn the_sandbox_reaches_nothing_but_what_policy_names() {
-    let since = jiff::Timestamp::now();
-    let space = Space::open("reach").await;
+    let since = Timestamp::now();
+    let space = Space::open_bare("reach").await;
+    space.policy("default", limits_with_rebound_names()).await;
     let neighbour = space
         .script(
             "neighbour",
             BUSYBOX,
             "sh",
-            "sleep 60\n",
-            json!({"timeoutSeconds": 90}),
+            "sleep 90\n",
+            json!({"timeoutSeconds": 120}),
         )
         .await;
+    let ordinary = Ordinary::start(
+        &space,
+        "ordinary",
+        &script(&space.client, None).await,
+        &sandboxed(),
+    )
+    .await;
     neighbour.in_phase("Running").await;
-    let address = neighbour
-        .pod()
-        .await
-        .and_then(|pod| pod.status)
-        .and_then(|status| status.pod_ip)
-        .unwrap();
+    let address = neighbour.address().await;
+    // The control of "another sandbox": from its node, which no fence can close, it answers.
+    assert!(
+        reached_from_the_node(&address, 3130),
+        "nobody answers at {address}:3130"
+    );
 
-    let run = reach(&space, "attacker", Some(&address)).await;
+    let attempts = script(&space.client, Some(&address)).await;
+    let run = space
+        .script("attacker", ATTACKER, "python3", &attempts, json!({}))
+        .await;
     let ended = run.ends(Reason::Completed).await;
     let lines = run.added("result").await;
 
@@ -158,21 +219,38 @@ async fn the_sandbox_reaches_nothing_but_what_policy_names() {
         ("connect gateway itself", "HostInvalid"),
         ("connect metadata", "HostInvalid"),
         ("own token", "HostNotAllowed"),
+        ("connect rebind-service", "AddressDenied"),
+        ("connect rebind-node", "AddressDenied"),
+        ("connect rebind-loopback", "AddressDenied"),
+        ("connect rebind-metadata", "AddressDenied"),
+        ("connect rebind-mixed", "AddressDenied"),
     ] {
         expect(name, code, |seen, what| seen.ends_with(what));
     }
     for name in ["tls other name", "tls no name"] {
         expect(name, "cut", |seen, what| seen.starts_with(what));
     }
-    for name in [
-        "forged upload, origin form",
-        "forged upload, absolute form",
-        "forged stop, origin form",
-        "forged stop, absolute form",
-        "state, absolute form",
-        "probe, absolute form",
+    for (name, answer) in [
+        ("forged upload, origin form", "HTTP/1.1 400 NotForwarded"),
+        ("forged upload, absolute form", "HTTP/1.1 403 HostInvalid"),
+        ("forged stop, origin form", "HTTP/1.1 400 NotForwarded"),
+        ("forged stop, absolute form", "HTTP/1.1 403 HostInvalid"),
+        ("state, absolute form", "HTTP/1.1 403 HostInvalid"),
+        ("probe, absolute form", "HTTP/1.1 403 HostInvalid"),
+        ("direct connect, no token", "HTTP/1.1 407 TokenMissing"),
+        ("direct connect, forged token", "HTTP/1.1 407 TokenInvalid"),
+        ("direct garbage", "HTTP/1.1 400 BadRequest"),
     ] {
-        expect(name, "HTTP/1.1 4", |seen, what| seen.starts_with(what));
+        expect(name, answer, |seen, what| seen == what);
+    }
+    for name in ["whoami", "state", "upload", "stop"] {
+        for who in ["no token", "forged token"] {
+            expect(
+                &format!("direct {name}, {who}"),
+                "HTTP/1.1 401 Unauthorized",
+                |seen, what| seen == what,
+            );
+        }
     }
     // Had a forged upload been taken, this patch could not have arrived.
     let patches = ended
@@ -183,24 +261,71 @@ async fn the_sandbox_reaches_nothing_but_what_policy_names() {
     if patches != 1 {
         wrong.push(format!("{patches} patches arrived, not 1"));
     }
-    wrong.extend(at_the_sink(since));
+    wrong.extend(at_the_sink(&[address, run.address().await], since));
+    let (ordinary, lines) = ordinary.ended().await;
+    wrong.extend(not_reached(&lines, &KEPT_BY_THE_CHART));
+    wrong.extend(not_at_the_sink(&ordinary, since));
     assert!(wrong.is_empty(), "{wrong:#?}");
     space.close().await;
 }
 
-/// What reached the sink from any pod since a test began; it must be nothing. Only pods have addresses in
-/// 10.244.0.0/16, and the operator's own pods never dial what no policy names.
-fn at_the_sink(since: jiff::Timestamp) -> Vec<String> {
+/// What reached the sink from these pods since a test began. Pods are not masqueraded.
+pub fn at_the_sink(addresses: &[String], since: Timestamp) -> Vec<String> {
+    let from = |peer: &str| {
+        peer.rsplit_once(':')
+            .is_some_and(|(address, _)| addresses.iter().any(|known| known == address))
+    };
     Internet::sink()
         .into_iter()
-        .filter(|seen| seen.peer.starts_with("10.244.") && seen.time >= since)
+        .filter(|seen| seen.time >= since && from(&seen.peer))
         .map(|seen| format!("at the sink: {} from {}", seen.destination, seen.peer))
+        .collect()
+}
+
+/// Whether a TCP connection from the node's own network opens.
+fn reached_from_the_node(address: &str, port: u16) -> bool {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/cluster");
+    let (address, port) = (address.to_owned(), port.to_string());
+    std::process::Command::new(program)
+        .args(["exec", "--", "busybox", "nc", "-z", "-w", "5", &address, &port])
+        .status()
+        .expect("`make cluster` builds target/cluster")
+        .success()
+}
+
+/// Attempts of `confined.py` with what they come to in a sandbox, and in a pod that nothing confines.
+const ATTEMPTS: &[(&str, &str, &str)] = &[
+    ("token in environment", "no", "yes"),
+    ("capabilities", "none", "some"),
+    ("uid", "65532", "0"),
+    ("kernel", "gVisor", "other"),
+    ("setuid root", "no", "done"),
+    ("chroot", "no", "done"),
+    ("mknod", "no", "done"),
+    ("raw socket", "no", "done"),
+    ("packet socket", "no", "done"),
+    ("mount", "no", "done"),
+    ("bind 3128", "no", "done"),
+    ("bind 3130", "no", "done"),
+];
+
+fn unlike(
+    lines: &[String],
+    who: &str,
+    expected: impl Iterator<Item = (&'static str, &'static str)>,
+) -> Vec<String> {
+    expected
+        .filter(|(name, expected)| outcome(lines, name) != *expected)
+        .map(|(name, expected)| format!("{who}: {name}: wanted {expected}, got {}", outcome(lines, name)))
         .collect()
 }
 
 #[tokio::test]
 async fn the_agent_is_confined_to_its_volumes_and_holds_nothing() {
     let space = Space::open("confined").await;
+    // The control: the same script where nothing confines it.
+    let free = Space::open_with("unconfined", &json!({})).await;
+    let ordinary = Ordinary::start(&free, "ordinary", CONFINED, &unconfined()).await;
     let run = space
         .script("confined", ATTACKER, "python3", CONFINED, json!({}))
         .await;
@@ -214,46 +339,87 @@ async fn the_agent_is_confined_to_its_volumes_and_holds_nothing() {
         .filter(|line| own(line) && !line.ends_with(": written") || others(line) && !line.ends_with(": no"))
         .cloned()
         .collect();
-    for name in [
-        "token",
-        "token in environment",
-        "setuid root",
-        "chroot",
-        "mknod",
-        "raw socket",
-        "packet socket",
-        "mount",
-        "bind 3128",
-        "bind 3130",
-    ] {
-        if outcome(&lines, name) != "no" {
-            wrong.push(format!("{name}: {}", outcome(&lines, name)));
-        }
-    }
-    for (name, expected) in [
-        ("capabilities", "none".to_owned()),
-        ("uid", names::SANDBOX_UID.to_string()),
-    ] {
-        if outcome(&lines, name) != expected {
-            wrong.push(format!("{name}: {}", outcome(&lines, name)));
-        }
+    let inside = ATTEMPTS.iter().map(|(name, inside, _)| (*name, *inside));
+    wrong.extend(unlike(&lines, "the agent", inside));
+    let tokens = [("token", "no"), ("planted token", "found")];
+    wrong.extend(unlike(&lines, "the agent", tokens.into_iter()));
+
+    let (_, lines) = ordinary.ended().await;
+    let outside = ATTEMPTS.iter().map(|(name, _, outside)| (*name, *outside));
+    wrong.extend(unlike(&lines, "the control", outside));
+    let unwritten = lines
+        .iter()
+        .filter(|line| line.starts_with("write /") && !line.ends_with(": written"));
+    wrong.extend(unwritten.map(|line| format!("the control: {line}")));
+    if !outcome(&lines, "token").contains("/secrets/kubernetes.io") {
+        wrong.push(format!("the control: token: {}", outcome(&lines, "token")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     space.close().await;
+    free.close().await;
 }
 
+/// How a run is taken from its owner's hands while its agent lives.
+#[derive(Clone, Copy)]
+enum Ending {
+    Run,
+    Namespace,
+}
+
+/// Seconds from `deleted` to the gateway's last refusal of a caller at this address: so long the agent lived on.
+async fn last_refusal(client: &Client, address: &str, deleted: Timestamp) -> f64 {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
+    let ours = ListParams::default().labels("app.kubernetes.io/component=gateway");
+    let recent = LogParams {
+        since_seconds: Some(180),
+        ..LogParams::default()
+    };
+    let mut last = 0.0;
+    for pod in pods.list(&ours).await.expect("pods").items {
+        let name = pod.metadata.name.unwrap_or_default();
+        let log = pods.logs(&name, &recent).await.unwrap_or_default();
+        let times = log.lines().filter_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let about = line["message"] == "caller refused" && line["peer"] == *address;
+            let time: Timestamp = line["timestamp"].as_str().filter(|_| about)?.parse().ok()?;
+            Some(time.duration_since(deleted).as_secs_f64())
+        });
+        last = times.fold(last, f64::max);
+    }
+    last
+}
+
+/// Seconds for which the agent must have lived on, for its attempts to mean anything.
+const LIVED_ON: f64 = 10.0;
+
+#[rstest]
+#[case::the_run("persist", Ending::Run)]
+#[case::its_namespace("persist-namespace", Ending::Namespace)]
 #[tokio::test]
-async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end() {
-    let since = jiff::Timestamp::now();
-    let space = Space::open("persist").await;
+async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end(
+    #[case] name: &str,
+    #[case] ending: Ending,
+) {
+    let since = Timestamp::now();
+    let space = Space::open(name).await;
+    let gateway = cluster_ip(&space.client, names::GATEWAY_SERVICE).await;
+    let path = format!("/{name}");
+    let targets = json!({
+        "path": path,
+        "direct": {"internet": "203.0.113.66:4444", "api server": "10.96.0.1:443"},
+        "gateway": format!("{gateway}:3128"),
+    });
+    let script = PERSIST.replace("@@TARGETS@@", &targets.to_string());
     let run = space
-        .script("persistent", ATTACKER, "python3", PERSIST, json!({}))
+        .script("persistent", ATTACKER, "python3", &script, json!({}))
         .await;
     run.in_phase("Running").await;
+    let address = run.address().await;
+    let printed = tokio::spawn(run.follow(names::CONTAINER_AGENT));
     let persisted = || {
         Internet::requests()
             .into_iter()
-            .filter(|seen| seen.path == "/persist" && seen.time >= since)
+            .filter(|seen| seen.path == path && seen.time >= since)
             .collect::<Vec<_>>()
     };
     // The control: while the run lives, its requests arrive.
@@ -262,25 +428,46 @@ async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end() {
     })
     .await;
 
-    space
-        .api::<AgentRun>()
-        .delete(&run.name, &DeleteParams::default())
-        .await
-        .expect("the run can be deleted");
-    let deleted = jiff::Timestamp::now();
+    match ending {
+        Ending::Run => {
+            let runs = space.api::<AgentRun>();
+            let deleted = runs.delete(&run.name, &DeleteParams::default()).await;
+            deleted.map(drop).expect("the run can be deleted");
+        }
+        Ending::Namespace => space.begin_to_close().await,
+    }
+    let deleted = Timestamp::now();
+    let fences: Api<NetworkPolicy> = space.api();
     eventually("the pod is gone", Duration::from_mins(2), || async {
-        run.pod().await.is_none()
+        let fence = fences.get_opt(names::FENCE).await.expect("fences can be read");
+        let pod = run.pod().await;
+        // In this order: a fence that is away while a pod is still there was away too early.
+        assert!(
+            fence.is_some() || pod.is_none(),
+            "the fence is gone before the pod"
+        );
+        pod.is_none()
     })
     .await;
 
+    let mut wrong = Vec::new();
+    let lived_on = last_refusal(&space.client, &address, deleted).await;
+    if lived_on < LIVED_ON {
+        wrong.push(format!(
+            "the agent tried for {lived_on} s after the delete: nothing was shown"
+        ));
+    }
+    let printed = printed.await.expect("its log was followed");
+    if printed.trim() != "begun" {
+        wrong.push(format!("directly: {printed}"));
+    }
+    wrong.extend(at_the_sink(&[address.clone()], since));
     // What was on its way when the delete was acknowledged may still arrive: the API server tells its watchers
     // within a second.
-    let mut wrong: Vec<String> = persisted()
+    let late = persisted()
         .into_iter()
-        .filter(|seen| seen.time.duration_since(deleted).as_secs_f64() > 1.0)
-        .map(|seen| format!("through the proxy after the delete: {seen:?}"))
-        .collect();
-    wrong.extend(at_the_sink(since));
+        .filter(|seen| seen.time.duration_since(deleted).as_secs_f64() > 1.0);
+    wrong.extend(late.map(|seen| format!("through the proxy after the delete: {seen:?}")));
     assert!(wrong.is_empty(), "{wrong:#?}");
     space.close().await;
 }

@@ -4,7 +4,22 @@
 use cofferdam::api::{Reason, names};
 use serde_json::json;
 
-use crate::harness::{BUSYBOX, Space};
+use crate::attacks;
+use crate::harness::{BUSYBOX, Ordinary, Space, sandboxed};
+
+#[tokio::test]
+#[ignore = "needs `cluster up --no-network-policy`"]
+async fn an_ordinary_pod_reaches_all_that_a_sandbox_must_not() {
+    let since = jiff::Timestamp::now();
+    let space = Space::open("reachable").await;
+    let script = attacks::script(&space.client, None).await;
+    let ordinary = Ordinary::start(&space, "ordinary", &script, &sandboxed()).await;
+    let (address, lines) = ordinary.ended().await;
+    let mut wrong = attacks::not_reached(&lines, &[]);
+    wrong.extend(attacks::not_at_the_sink(&address, since));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    space.close().await;
+}
 
 #[tokio::test]
 #[ignore = "needs `cluster up --no-network-policy`"]

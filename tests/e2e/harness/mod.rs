@@ -1,11 +1,13 @@
 //! What the tests stand on: a client, namespaces, policies, runs, and what the internet's servers saw.
 
 mod internet;
+mod ordinary;
 mod run;
 mod space;
 mod wait;
 
 pub use internet::Internet;
+pub use ordinary::{Ordinary, sandboxed, unconfined};
 pub use run::{Run, is_true};
 pub use space::{Space, default_limits, merge, remove_namespace, repository, restricted};
 pub use wait::{eventually, until};

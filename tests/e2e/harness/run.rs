@@ -1,7 +1,9 @@
 //! One run, seen from outside as its owner sees it.
 
-use futures::AsyncReadExt as _;
+use std::future::Future;
 use std::time::Duration;
+
+use futures::AsyncReadExt as _;
 
 use cofferdam::api::{AgentRun, Reason, names};
 use k8s_openapi::api::batch::v1::Job;
@@ -94,6 +96,14 @@ impl Run {
             .next()
     }
 
+    /// The address of the run's pod, which has one.
+    pub async fn address(&self) -> String {
+        let status = self.pod().await.and_then(|pod| pod.status);
+        status
+            .and_then(|status| status.pod_ip)
+            .expect("the pod has an address")
+    }
+
     /// The run's Jobs.
     pub async fn jobs(&self) -> Vec<Job> {
         let labelled = ListParams::default().labels(&format!("{}={}", names::LABEL_RUN, self.name));
@@ -129,6 +139,33 @@ impl Run {
             .expect("logs can be read to their end");
         // A patch carries the bytes of its files, which need not be text.
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Everything that a container prints from now on, once it has ended. The pod must be there.
+    pub fn follow(&self, container: &str) -> impl Future<Output = String> + use<> {
+        let run = Self {
+            client: self.client.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        };
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            follow: true,
+            ..LogParams::default()
+        };
+        async move {
+            let pod = run
+                .pod()
+                .await
+                .and_then(|pod| pod.metadata.name)
+                .expect("the pod is there");
+            let stream = run.api::<Pod>().log_stream(&pod, &params).await;
+            let mut stream = stream.expect("logs can be read");
+            let mut bytes = Vec::new();
+            // A pod that is taken away may cut its log; what came until then counts.
+            let _ = stream.read_to_end(&mut bytes).await;
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
     }
 
     /// The patch, as its owner gets it: from the sidecar's log.

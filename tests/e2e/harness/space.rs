@@ -139,6 +139,13 @@ impl Space {
         self.run(name, spec).await
     }
 
+    /// Asks for the removal of the namespace.
+    pub async fn begin_to_close(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let asked = namespaces.delete(&self.name, &DeleteParams::default()).await;
+        asked.map(drop).expect("an admin may delete a namespace");
+    }
+
     /// Removes the namespace and waits until it is gone: a guard that hangs namespace deletion fails here.
     pub async fn close(self) {
         remove_namespace(&self.client, &self.name).await;

@@ -23,16 +23,24 @@ for path in ['/agent-was-here', '/etc/passwd', '/usr/bin/agent', '/cofferdam/pro
 for path in ['/tmp/file', os.environ['HOME'] + '/file', 'file']:
     say('write own ' + ('file' if path == 'file' else path), writable(path))
 
+# The search for tokens is shown to find: it must name this file, and no other.
+with open(os.environ['HOME'] + '/planted', 'w') as planted:
+    planted.write('eyJhbGciOi planted')
 tokens = [p for p in ('/var/run/cofferdam', '/var/run/secrets/kubernetes.io', '/run/secrets/kubernetes.io', '/cofferdam/git')
           if os.path.exists(p) and os.listdir(p)]
-found = subprocess.run("grep -rlE 'eyJhbGciOi' / --include=* -s --exclude-dir=proc --exclude-dir=sys | grep -v result | grep -v /cofferdam/prompt | head -3",
+found = subprocess.run("grep -rlE 'eyJhbGciOi' / --include=* -s --exclude-dir=proc --exclude-dir=sys | grep -v result | grep -v /cofferdam/prompt | head -9",
                        shell=True, capture_output=True, text=True).stdout.split()
-say('token', ' '.join(tokens + found) or 'no')
+planted = os.environ['HOME'] + '/planted'
+say('planted token', 'found' if planted in found else 'no')
+say('token', ' '.join(tokens + [path for path in found if path != planted]) or 'no')
 say('token in environment', 'yes' if any('eyJhbGciOi' in v for v in os.environ.values()) else 'no')
 
 status = dict(line.split(':\t', 1) for line in open('/proc/self/status').read().splitlines() if ':\t' in line)
 say('capabilities', 'none' if all(int(status.get(k, '0'), 16) == 0 for k in ('CapEff', 'CapPrm', 'CapInh', 'CapAmb')) else 'some')
 say('uid', str(os.getuid()))
+# Only gVisor's own kernel says its name.
+log = subprocess.run(['busybox', 'dmesg'], capture_output=True, text=True, errors='replace').stdout
+say('kernel', 'gVisor' if 'gVisor' in log else 'other')
 for name, call in [('setuid root', lambda: os.setuid(0)),
                    ('mknod', lambda: os.mknod('/tmp/null', 0o20666, os.makedev(1, 3))),
                    ('raw socket', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),

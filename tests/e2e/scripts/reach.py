@@ -37,10 +37,10 @@ def udp(address, payload=b'hello'):
 DNS_QUERY = struct.pack('>HHHHHH', 0x1234, 0x0100, 1, 0, 0, 0) + b'\x0akubernetes\x07default\x03svc\x07cluster\x05local\x00' + struct.pack('>HH', 1, 1)
 
 
-def raw(request, read=4096):
-    """Sends raw bytes to the loopback forwarder and gives the first line of the answer."""
+def raw(request, read=4096, to=PROXY):
+    """Sends raw bytes to the loopback forwarder, or elsewhere, and gives the first line of the answer."""
     try:
-        with socket.create_connection(PROXY, timeout=5) as s:
+        with socket.create_connection(to, timeout=5) as s:
             s.settimeout(20)
             s.sendall(request)
             answer = s.recv(read)
@@ -87,6 +87,20 @@ say('forged stop, origin form', raw(b'POST /v1/isolation HTTP/1.1\r\nHost: gatew
 say('forged stop, absolute form', raw(f'POST http://{gateway}/v1/isolation HTTP/1.1\r\nHost: {gateway}\r\n'.encode() + post))
 say('state, absolute form', raw(f'GET http://{gateway}/v1/state HTTP/1.1\r\nHost: {gateway}\r\n\r\n'.encode()))
 say('probe, absolute form', raw(b'GET http://127.0.0.1:3130/agent HTTP/1.1\r\nHost: 127.0.0.1:3130\r\n\r\n'))
+# The gateway's data port is the one address that the fence leaves open: dialled directly, without the forwarder's token.
+host, port = gateway.rsplit(':', 1)
+forged = 'Bearer ' + '.'.join(['eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ', 'eyJhdWQiOlsiY29mZmVyZGFtLWVncmVzcyJdfQ', 'c2lnbmF0dXJl'])
+for who, credentials in [('no token', None), ('forged token', forged)]:
+    def line(name):
+        return f'{name}: {credentials}\r\n' if credentials else ''
+    for name, head in [('whoami', 'GET /v1/whoami'), ('state', 'GET /v1/state'), ('upload', 'POST /v1/output'),
+                       ('stop', 'POST /v1/isolation')]:
+        request = f'{head} HTTP/1.1\r\nHost: gateway\r\n{line("Authorization")}'.encode()
+        say(f'direct {name}, {who}', raw(request + (post if head.startswith('POST') else b'\r\n'), to=(host, int(port))))
+    authority = 'allowed.internet.test:443'
+    request = f'CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{line("Proxy-Authorization")}\r\n'
+    say(f'direct connect, {who}', raw(request.encode(), to=(host, int(port))))
+say('direct garbage', raw(b'\x16\x03\x01 nonsense\r\n\r\n', to=(host, int(port))))
 say('own token', connect('denied.internet.test:443', 'Proxy-Authorization: Bearer forged\r\n'))
 say('tls same name', tls_through('allowed.internet.test:443', 'allowed.internet.test'))
 say('tls other name', tls_through('allowed.internet.test:443', 'denied.internet.test'))
