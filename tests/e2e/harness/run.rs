@@ -197,14 +197,23 @@ impl Run {
 
     /// Reasons of the events on the run.
     pub async fn event_reasons(&self) -> Vec<String> {
+        let events = self.events().await.into_iter();
+        events.filter_map(|event| event.reason).collect()
+    }
+
+    /// Notes of the events on the run that have this reason.
+    pub async fn event_notes(&self, reason: &str) -> Vec<String> {
+        let events = self.events().await.into_iter();
+        events
+            .filter(|event| event.reason.as_deref() == Some(reason))
+            .filter_map(|event| event.note)
+            .collect()
+    }
+
+    async fn events(&self) -> Vec<Event> {
         let about = ListParams::default().fields(&format!("regarding.name={}", self.name));
-        let events = self
-            .api::<Event>()
-            .list(&about)
-            .await
-            .expect("events can be listed")
-            .items;
-        events.into_iter().filter_map(|event| event.reason).collect()
+        let events = self.api::<Event>().list(&about).await;
+        events.expect("events can be listed").items
     }
 }
 

@@ -73,6 +73,15 @@ impl Space {
         .await;
     }
 
+    /// Sets or, with `None`, removes a label of the namespace.
+    pub async fn label(&self, key: &str, value: Option<&str>) {
+        let patch = json!({"metadata": {"labels": {key: value}}});
+        Api::<Namespace>::all(self.client.clone())
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .expect("an admin may label a namespace");
+    }
+
     /// A typed API of this namespace.
     pub fn api<K>(&self) -> Api<K>
     where

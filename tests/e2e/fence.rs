@@ -1,0 +1,110 @@
+//! The standing fence: healed, kept while a pod needs it, and not widened by what stood there before.
+
+use std::time::Duration;
+
+use cofferdam::api::{Reason, names};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::guard::Who;
+use crate::harness::{BUSYBOX, Space, default_limits, is_true, restricted, until};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits for a fence of another uid than `gone`, and gives it.
+async fn another_fence(space: &Space, gone: Option<&str>) -> NetworkPolicy {
+    let fences: Api<NetworkPolicy> = space.api();
+    until("the fence is back", LIMIT, || async {
+        match fences.get_opt(names::FENCE).await.expect("fences can be read") {
+            Some(fence) if fence.metadata.uid.as_deref() != gone => Ok(fence),
+            other => Err(other.map(|fence| fence.metadata)),
+        }
+    })
+    .await
+}
+
+/// Deletes the fence as the only one whom the guard lets: Kubernetes' own namespace-controller.
+async fn delete_fence(space: &Space) {
+    let client = Who::Kubernetes("namespace-controller").client().await;
+    let fences: Api<NetworkPolicy> = Api::namespaced(client, &space.name);
+    let deleted = fences.delete(names::FENCE, &DeleteParams::default()).await;
+    deleted
+        .map(drop)
+        .expect("the guard lets the namespace-controller");
+}
+
+#[tokio::test]
+async fn a_fence_that_goes_is_made_anew_and_stays_while_a_pod_is_there() {
+    let space = Space::open("healing").await;
+    let first = another_fence(&space, None).await;
+    delete_fence(&space).await;
+    let second = another_fence(&space, first.metadata.uid.as_deref()).await;
+    assert_eq!(second.spec, first.spec);
+
+    let run = space.script("kept", BUSYBOX, "sh", "sleep 12\n", json!({})).await;
+    run.in_phase("Running").await;
+    delete_fence(&space).await;
+    space.label(names::LABEL_SANDBOX, None).await;
+    run.ends(Reason::Completed).await;
+    let fences: Api<NetworkPolicy> = space.api();
+    // The pod has ended, and only now may the fence go: it is the same one, in whatever haste it was to be removed.
+    let seen = fences.get_opt(names::FENCE).await.expect("fences can be read");
+    if let Some(seen) = seen {
+        assert_eq!(seen.metadata.uid, second.metadata.uid);
+    }
+    until(
+        "the fence of a namespace without sandboxes is gone",
+        LIMIT,
+        || async {
+            match fences.get_opt(names::FENCE).await.expect("fences can be read") {
+                None => Ok(()),
+                Some(left) => Err(left.metadata),
+            }
+        },
+    )
+    .await;
+    space.close().await;
+}
+
+fn widening() -> NetworkPolicy {
+    let policy: Value = json!({"metadata": {"name": "let-all-out"}, "spec": {
+        "podSelector": {}, "policyTypes": ["Egress"], "egress": [{}],
+    }});
+    serde_json::from_value(policy).unwrap()
+}
+
+#[tokio::test]
+async fn a_policy_that_stood_there_before_and_widens_holds_every_run() {
+    let space = Space::open_with("foreign-policy", &restricted()).await;
+    let policies: Api<NetworkPolicy> = space.api();
+    // Before the namespace opts in, its NetworkPolicies are its own affair.
+    let made = policies.create(&PostParams::default(), &widening()).await;
+    made.expect("the guard does not judge this namespace yet");
+    space
+        .label(names::LABEL_SANDBOX, Some(names::SANDBOX_ENABLED))
+        .await;
+    space.fenced().await;
+    space.policy("default", default_limits()).await;
+    let run = space.script("held", BUSYBOX, "sh", "true\n", json!({})).await;
+    let told = until("the run is told", LIMIT, || async {
+        let run = run.get().await;
+        let reason = run.status.as_ref().and_then(|status| status.reason.as_deref());
+        if reason == Some(Reason::ForeignNetworkPolicy.as_str()) {
+            Ok(run)
+        } else {
+            Err(run.status)
+        }
+    })
+    .await;
+    assert!(is_true(&told, "Stalled"), "{:#?}", told.status);
+    let message = told.status.unwrap_or_default().message.unwrap_or_default();
+    assert!(message.contains("let-all-out"), "{message}");
+    assert!(run.jobs().await.is_empty());
+    // The control: without that policy the same run starts.
+    let deleted = policies.delete("let-all-out", &DeleteParams::default()).await;
+    deleted.map(drop).expect("an admin deletes it");
+    run.ends(Reason::Completed).await;
+    space.close().await;
+}
