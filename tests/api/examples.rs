@@ -32,6 +32,7 @@ fn the_examples_are_valid() {
         "clustersandboxpolicy.yaml",
         "demo/agentrun.yaml",
         "demo/policy.yaml",
+        "../deploy/default-policy.yaml",
     ] {
         assert_eq!(problems(&example(name), None), Vec::<String>::new(), "{name}");
     }
@@ -39,10 +40,19 @@ fn the_examples_are_valid() {
 
 #[test]
 fn the_example_run_is_admitted_under_the_example_policies() {
+    assert_eq!(timeout_under("clustersandboxpolicy.yaml"), 1800);
+}
+
+#[test]
+fn the_example_run_is_admitted_under_the_default_ceiling() {
+    assert_eq!(timeout_under("../deploy/default-policy.yaml"), 1800);
+}
+
+/// Seconds that the example run gets under the example policy of its namespace and this one of its cluster.
+fn timeout_under(cluster_policy: &str) -> i32 {
     let run: AgentRun = serde_json::from_value(example("agentrun.yaml")).unwrap();
     let policy: SandboxPolicy = serde_json::from_value(example("sandboxpolicy.yaml")).unwrap();
-    let cluster_policy: ClusterSandboxPolicy =
-        serde_json::from_value(example("clustersandboxpolicy.yaml")).unwrap();
+    let cluster_policy: ClusterSandboxPolicy = serde_json::from_value(example(cluster_policy)).unwrap();
     let namespace_labels = BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())]);
     let admitted = decide(&Request {
         namespace_labels: &namespace_labels,
@@ -58,7 +68,7 @@ fn the_example_run_is_admitted_under_the_example_policies() {
         2,
         "the cluster policy's selector must match"
     );
-    assert_eq!(admitted.timeout_seconds, 1800);
+    admitted.timeout_seconds
 }
 
 #[test]
