@@ -46,6 +46,7 @@ cluster_stages() {
   stage install make --no-print-directory install || return
   stage e2e e2e
   stage e2e-unguarded e2e --ignored unguarded
+  stage roles tests/roles.sh
   stage demo examples/demo/demo.sh
   stage unenforced-up target/cluster up --no-network-policy && stage e2e-unenforced e2e --ignored unenforced
   stage enforced-again target/cluster up
