@@ -75,6 +75,10 @@ e2e-network-policy: cluster ## Upstream's NetworkPolicy cases against the cluste
 bench: ## What a decision costs, as ratios within one run
 	cargo bench --locked --bench policy
 
+.PHONY: e2e-cluster
+e2e-cluster: $(CLUSTER) ## The cluster itself: up twice, down, crashes half-way (needs the cluster to be down)
+	go test -C tests/cluster -tags cluster -count=1 -v .
+
 .PHONY: demo
 demo: install ## From a fresh checkout to a patch, with a report
 	@examples/demo/demo.sh
