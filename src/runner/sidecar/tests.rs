@@ -260,9 +260,21 @@ async fn a_stop_takes_the_work_first_and_then_lets_the_agent_be_ended() {
     let gateway = Gateway::default();
     gateway.answers.lock().unwrap().extend([503, 409]);
     let running = start(spec(gateway.start().await, shut().await), &paths).await;
-    std::fs::write(paths.work_tree("tree").join("new"), "x\n").unwrap();
+    let tree = paths.work_tree("tree");
+    // It comes last, after enough to keep the walker busy.
+    std::fs::write(tree.join("new"), "x\n").unwrap();
+    for number in 0..2_000 {
+        std::fs::write(tree.join(format!("b{number}")), "filler\n").unwrap();
+    }
+    // An agent that destroys its work as soon as it is to end.
+    let health = running.health;
+    let agent = tokio::spawn(async move {
+        while status(health, "/agent").await == 200 {}
+        std::fs::remove_file(tree.join("new")).unwrap();
+    });
     gateway.set(|state| state.stop = Some(Reason::Cancelled));
     let report = running.report.await.unwrap();
+    agent.await.unwrap();
     assert_eq!((report.failure, report.stopped), (None, Some(Reason::Cancelled)));
     assert_eq!(status(running.health, "/agent").await, 503);
     let outputs = gateway.outputs.lock().unwrap().clone();
@@ -270,7 +282,7 @@ async fn a_stop_takes_the_work_first_and_then_lets_the_agent_be_ended() {
     let (manifest, patch) = split(&outputs[1]);
     assert_eq!(manifest.stopped, Some(Reason::Cancelled));
     assert_eq!(manifest.patches[0].snapshot, Snapshot::Live);
-    assert!(patch.contains("+++ b/new"), "{patch}");
+    assert!(patch.contains("+++ b/new"), "the work was taken after the agent was told");
 }
 
 #[tokio::test]
