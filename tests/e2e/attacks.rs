@@ -285,9 +285,9 @@ pub fn at_the_sink(addresses: &[String], since: Timestamp) -> Vec<String> {
 /// Whether a TCP connection from the node's own network opens.
 fn reached_from_the_node(address: &str, port: u16) -> bool {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/cluster");
-    let (address, port) = (address.to_owned(), port.to_string());
+    let dial = format!("exec 3<>/dev/tcp/{address}/{port}");
     std::process::Command::new(program)
-        .args(["exec", "--", "busybox", "nc", "-z", "-w", "5", &address, &port])
+        .args(["exec", "--", "timeout", "5", "bash", "-c", &dial])
         .status()
         .expect("`make cluster` builds target/cluster")
         .success()
@@ -441,10 +441,14 @@ async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end(
     eventually("the pod is gone", Duration::from_mins(2), || async {
         let fence = fences.get_opt(names::FENCE).await.expect("fences can be read");
         let pod = run.pod().await;
-        // In this order: a fence that is away while a pod is still there was away too early.
+        // In this order: a fence that is away while a pod still runs was away too early.
+        let runs = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            !matches!(phase, Some("Succeeded" | "Failed"))
+        };
         assert!(
-            fence.is_some() || pod.is_none(),
-            "the fence is gone before the pod"
+            fence.is_some() || !pod.as_ref().is_some_and(runs),
+            "the fence is gone before the pod has ended: {pod:#?}"
         );
         pod.is_none()
     })

@@ -41,7 +41,7 @@ pub struct Ordinary<'a> {
 }
 
 impl<'a> Ordinary<'a> {
-    /// Starts a pod of this shape that runs a Python script in its `/tmp`. The script writes `./result`.
+    /// Starts a pod of this shape that runs a Python script in its home. The script writes `./result`.
     pub async fn start(space: &'a Space, name: &'static str, script: &str, shape: &Value) -> Self {
         let map = json!({"metadata": {"name": name}, "data": {"prompt": script}});
         space
@@ -62,8 +62,8 @@ impl<'a> Ordinary<'a> {
         merge(
             &mut spec["containers"][0],
             &json!({
-                "name": "ordinary", "image": ATTACKER, "imagePullPolicy": "Never", "workingDir": "/tmp",
-                "command": ["sh", "-c", "python3 /script/prompt >&2; cat /tmp/result"],
+                "name": "ordinary", "image": ATTACKER, "imagePullPolicy": "Never", "workingDir": "/home/agent",
+                "command": ["sh", "-c", "python3 /script/prompt >&2; cat /home/agent/result"],
                 "volumeMounts": [
                     {"name": "script", "mountPath": "/script"},
                     {"name": "tmp", "mountPath": "/tmp"},
@@ -81,7 +81,7 @@ impl<'a> Ordinary<'a> {
         Self { space, name }
     }
 
-    /// Waits for its end; gives its address and the lines that it wrote.
+    /// Waits for its success; gives its address and the lines that it wrote.
     pub async fn ended(&self) -> (String, Vec<String>) {
         let pods = self.space.api::<Pod>();
         let what = format!("the ordinary pod {} ends", self.name);
