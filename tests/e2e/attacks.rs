@@ -434,7 +434,16 @@ async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end(
             let deleted = runs.delete(&run.name, &DeleteParams::default()).await;
             deleted.map(drop).expect("the run can be deleted");
         }
-        Ending::Namespace => space.begin_to_close().await,
+        // Kubernetes comes to what is in a namespace in its own time, to pods first; what counts is when it does.
+        Ending::Namespace => {
+            space.begin_to_close().await;
+            eventually("the pod is being deleted", Duration::from_secs(60), || async {
+                run.pod()
+                    .await
+                    .is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+            })
+            .await;
+        }
     }
     let deleted = Timestamp::now();
     let fences: Api<NetworkPolicy> = space.api();
