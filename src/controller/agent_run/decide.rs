@@ -254,7 +254,10 @@ mod tests {
     #[test]
     fn a_run_that_rested_is_decided_by_the_policies_of_the_moment() {
         let mut narrower = fixtures::policy();
-        narrower.spec.limits.images.as_mut().unwrap().allowed = vec!["elsewhere.example/**".to_owned()];
+        narrower.spec.limits.images.as_mut().unwrap().allowed =
+            ["elsewhere.example/**", "images.example/runner"]
+                .map(str::to_owned)
+                .into();
         let denying = Facts {
             policy: Some(narrower),
             ..facts()

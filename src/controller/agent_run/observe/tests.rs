@@ -533,7 +533,11 @@ fn failed_clone(agent: &Value) -> Value {
 #[test]
 fn a_clone_that_failed_is_known_to_have_failed_before_the_agent() {
     let waits = json!({"waiting": {"reason": "PodInitializing"}});
-    let seen = |agent: &Value| Seen::pod(failed_clone(agent)).record(RunRecord::default());
+    let seen = |agent: &Value| {
+        Seen::pod(failed_clone(agent))
+            .record(RunRecord::default())
+            .at(200)
+    };
     assert!(unstarted(&seen(&waits)));
     let unknown =
         json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "finishedAt": null}});
