@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod attempts;
 mod build;
 mod context;
 pub mod decide;

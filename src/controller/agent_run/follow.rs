@@ -11,10 +11,8 @@ use kube::runtime::controller::Action;
 
 use super::observe::{End, Observation, Progress, Question, Verdict, observe};
 use super::plan::Plan;
-use super::queue::Standing;
-use super::retry::{self, Between, Next, Remains};
 use super::status::{self, Built};
-use super::{Context, ReconcileError, apply, ask, end, fetch, notices, start, write};
+use super::{Context, ReconcileError, apply, ask, attempts, end, fetch, notices, retry, write};
 use crate::api::{AgentRun, Cancel, Reason};
 use crate::controller::fence;
 use crate::wire::record::RunRecord;
@@ -22,7 +20,8 @@ use crate::wire::record::RunRecord;
 /// How soon a run that is starting is looked at again; its pod's changes trigger too.
 pub const STARTING_LOOK: Duration = Duration::from_secs(5);
 const RUNNING_LOOK: Duration = Duration::from_mins(1);
-const ENDING_LOOK: Duration = Duration::from_secs(2);
+/// How soon a run whose pod ends is looked at again; its pod's changes trigger too.
+pub const ENDING_LOOK: Duration = Duration::from_secs(2);
 
 /// The answers to the questions of one pass.
 #[derive(Default)]
@@ -55,7 +54,7 @@ pub async fn present(
     let (progress, answers) = look(run, uid, built, pod.as_deref(), context, now).await?;
     match progress {
         Progress::Ended(ended) if ended.unstarted && retry::may_follow(&plan, ended.verdict.reason) => {
-            repeat(run, built, &ended.verdict, true, context, now).await
+            attempts::repeat(run, built, &ended.verdict, true, context, now).await
         }
         Progress::Ended(ended) => {
             let denials = answers
@@ -74,7 +73,7 @@ pub async fn present(
             .await
         }
         Progress::Kill(verdict) if pod.is_some() && retry::may_follow(&plan, verdict.reason) => {
-            repeat(run, built, &verdict, false, context, now).await
+            attempts::repeat(run, built, &verdict, false, context, now).await
         }
         Progress::Kill(verdict) => kill(run, built, &verdict, context, now).await,
         live => {
@@ -210,24 +209,6 @@ async fn kill(
     Ok(Action::requeue(ENDING_LOOK))
 }
 
-/// Gives up an attempt that may be repeated. As with [`kill`] the reason is written first; whether the agent stayed
-/// unstarted to the last is known when the pod is gone.
-async fn repeat(
-    run: &AgentRun,
-    built: Built<'_>,
-    verdict: &Verdict,
-    unstarted: bool,
-    context: &Context,
-    now: Timestamp,
-) -> Result<Action, ReconcileError> {
-    let new = status::retrying(run, built, verdict, unstarted, now);
-    write(run, new, context).await?;
-    let notice = notices::retrying(verdict.reason, &verdict.message, built.plan.attempt);
-    context.events.publish(run, &notice, now).await;
-    apply::delete_job(&context.client, built.job).await?;
-    Ok(Action::requeue(ENDING_LOOK))
-}
-
 /// A Job whose plan cannot be read: made by another version, or changed past the guard. It is not followed further.
 async fn unreadable(
     run: &AgentRun,
@@ -257,7 +238,7 @@ pub async fn gone(
     now: Timestamp,
 ) -> Result<Action, ReconcileError> {
     if let Some(between) = status::between(run.status.as_ref()) {
-        return between_attempts(run, uid, &between, context, now).await;
+        return Box::pin(attempts::between(run, uid, &between, context, now)).await;
     }
     if fetch::live_pod(run, uid, context) {
         return Ok(Action::requeue(ENDING_LOOK));
@@ -282,51 +263,6 @@ pub async fn gone(
     let ended = End::without_pod(verdict, record);
     let new = status::ended(run, None, &ended, now);
     end(run, ended.verdict.reason, new, &denials, context, now).await
-}
-
-/// A run whose failed attempt's Job is gone: starts anew when it may, and no longer takes a slot until then.
-async fn between_attempts(
-    run: &AgentRun,
-    uid: &str,
-    between: &Between,
-    context: &Context,
-    now: Timestamp,
-) -> Result<Action, ReconcileError> {
-    let mut record = None;
-    loop {
-        let next = retry::next(
-            between,
-            &Remains {
-                pods: fetch::has_pods(run, uid, context),
-                unstarted: context.stores.unstarted.has(uid),
-                made_again: context.has_made_another(uid, &between.job_uid),
-                record: record
-                    .as_ref()
-                    .map(|answer: &Result<RunRecord, ()>| answer.as_ref().map_err(|()| ())),
-                now,
-            },
-        );
-        match next {
-            Next::AskArchive => record = Some(context.archive.record(uid).await.map_err(drop)),
-            Next::Wait(time) => {
-                if !fetch::has_pods(run, uid, context) {
-                    context.stand(run, uid, Standing::Aside);
-                }
-                return Ok(Action::requeue(time));
-            }
-            Next::Start => {
-                context.forget_attempt(uid);
-                return start(&status::anew(run), uid, context, now).await;
-            }
-            Next::End(verdict) => {
-                let record = record.and_then(Result::ok);
-                let denials = record.as_ref().map(notices::denials).unwrap_or_default();
-                let ended = End::without_pod(verdict, record);
-                let new = status::ended(run, None, &ended, now);
-                return end(run, ended.verdict.reason, new, &denials, context, now).await;
-            }
-        }
-    }
 }
 
 fn job_name(run: &AgentRun, uid: &str) -> String {
