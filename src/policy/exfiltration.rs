@@ -1,7 +1,7 @@
 //! Where what leaves a sandbox can end up: what is known of hosts that agents are often allowed to reach.
 //!
-//! This is data. A host is in the table only if its operator's own documentation bears the reason out; of every other
-//! host nothing is claimed ([`Exfiltration::Unknown`]), which is not the same as calling it harmless.
+//! This is data. A host is in the table only with a reason that anyone can check; of every other host nothing is claimed
+//! ([`Exfiltration::Unknown`]), which is not the same as calling it harmless.
 
 use serde::Serialize;
 
@@ -234,18 +234,14 @@ mod tests {
     #[case("api.anthropic.com", Relay)]
     #[case("*.anthropic.com", Relay)]
     #[case("generativelanguage.googleapis.com", Relay)]
-    #[case("*.googleapis.com", Relay)]
     #[case("storage.googleapis.com", TenantShared)]
     #[case("proxy.golang.org", Relay)]
     #[case("github.com", TenantShared)]
     #[case("api.github.com", TenantShared)]
     #[case("*.github.com", TenantShared)]
     #[case("attacker.s3.eu-west-1.amazonaws.com", TenantShared)]
-    #[case("*.s3.amazonaws.com", TenantShared)]
-    #[case("*.blob.core.windows.net", TenantShared)]
     #[case("*.windows.net", TenantShared)]
     #[case("*.azure.com", TenantShared)]
-    #[case("*.github.io", TenantShared)]
     #[case("attacker.github.io", TenantShared)]
     #[case("raw.githubusercontent.com", TenantShared)]
     #[case("evil.workers.dev", TenantShared)]
