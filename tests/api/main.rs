@@ -12,6 +12,8 @@ mod generated;
 #[cfg(test)]
 mod manifests;
 #[cfg(test)]
+mod reasons;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod schema;
