@@ -109,8 +109,8 @@ fn initial_status(has_phase: bool) -> Value {
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }],
     });
-    if has_phase {
-        status["phase"] = json!("Pending");
+    if has_phase && let Some(fields) = status.as_object_mut() {
+        fields.insert("phase".to_owned(), json!("Pending"));
     }
     status
 }

@@ -10,7 +10,13 @@ fn the_documented_reasons_are_those_of_the_code() {
     let documented: Vec<String> = listed
         .lines()
         .filter(|line| line.starts_with("| `"))
-        .map(|line| line.split('|').take(3).map(str::trim).collect::<Vec<_>>().join("|"))
+        .map(|line| {
+            line.split('|')
+                .take(3)
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .join("|")
+        })
         .collect();
     let known: Vec<String> = Reason::ALL
         .iter()

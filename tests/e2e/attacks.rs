@@ -124,7 +124,7 @@ fn limits_with_rebound_names() -> Value {
     limits
 }
 
-/// What an ordinary pod does not reach either, where NetworkPolicies hold: the chart's own policies keep everybody
+/// What an ordinary pod does not reach either, where `NetworkPolicies` hold: the chart's own policies keep everybody
 /// from the operator's pods. Without enforcement it reaches these too ([`crate::unenforced`]).
 const KEPT_BY_THE_CHART: [&str; 2] = ["tcp archive", "tcp gateway health"];
 
@@ -153,6 +153,26 @@ pub fn not_at_the_sink(address: &str, since: Timestamp) -> Vec<String> {
         })
         .collect()
 }
+
+/// What the gateway answers to each of these, by its short code.
+const DENIED: [(&str, &str); 16] = [
+    ("connect denied host", "HostNotAllowed"),
+    ("connect denied port", "PortNotAllowed"),
+    ("connect git host", "HostNotAllowed"),
+    ("connect address literal", "HostInvalid"),
+    ("connect decimal literal", "HostInvalid"),
+    ("connect bracketed literal", "HostInvalid"),
+    ("connect api server", "HostNotAllowed"),
+    ("connect archive", "HostNotAllowed"),
+    ("connect gateway itself", "HostInvalid"),
+    ("connect metadata", "HostInvalid"),
+    ("own token", "HostNotAllowed"),
+    ("connect rebind-service", "AddressDenied"),
+    ("connect rebind-node", "AddressDenied"),
+    ("connect rebind-loopback", "AddressDenied"),
+    ("connect rebind-metadata", "AddressDenied"),
+    ("connect rebind-mixed", "AddressDenied"),
+];
 
 #[tokio::test]
 async fn the_sandbox_reaches_nothing_but_what_policy_names() {
@@ -207,24 +227,7 @@ async fn the_sandbox_reaches_nothing_but_what_policy_names() {
     // The control: the same way to the allowed host opens, with its own name in the hello.
     expect("connect allowed host", " 200", |seen, what| seen.contains(what));
     expect("tls same name", "reached", |seen, what| seen == what);
-    for (name, code) in [
-        ("connect denied host", "HostNotAllowed"),
-        ("connect denied port", "PortNotAllowed"),
-        ("connect git host", "HostNotAllowed"),
-        ("connect address literal", "HostInvalid"),
-        ("connect decimal literal", "HostInvalid"),
-        ("connect bracketed literal", "HostInvalid"),
-        ("connect api server", "HostNotAllowed"),
-        ("connect archive", "HostNotAllowed"),
-        ("connect gateway itself", "HostInvalid"),
-        ("connect metadata", "HostInvalid"),
-        ("own token", "HostNotAllowed"),
-        ("connect rebind-service", "AddressDenied"),
-        ("connect rebind-node", "AddressDenied"),
-        ("connect rebind-loopback", "AddressDenied"),
-        ("connect rebind-metadata", "AddressDenied"),
-        ("connect rebind-mixed", "AddressDenied"),
-    ] {
+    for (name, code) in DENIED {
         expect(name, code, |seen, what| seen.ends_with(what));
     }
     for name in ["tls other name", "tls no name"] {
@@ -437,7 +440,7 @@ async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end(
         // Kubernetes comes to what is in a namespace in its own time, to pods first; what counts is when it does.
         Ending::Namespace => {
             space.begin_to_close().await;
-            eventually("the pod is being deleted", Duration::from_secs(60), || async {
+            eventually("the pod is being deleted", Duration::from_mins(1), || async {
                 run.pod()
                     .await
                     .is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
@@ -474,7 +477,7 @@ async fn a_deleted_run_reaches_nothing_though_its_agent_will_not_end(
     if printed.trim() != "begun" {
         wrong.push(format!("directly: {printed}"));
     }
-    wrong.extend(at_the_sink(&[address.clone()], since));
+    wrong.extend(at_the_sink(std::slice::from_ref(&address), since));
     // What was on its way when the delete was acknowledged may still arrive: the API server tells its watchers
     // within a second.
     let late = persisted()

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::guard::Who;
 use crate::harness::{BUSYBOX, Space, default_limits, is_true, restricted, until};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Waits for a fence of another uid than `gone`, and gives it.
 async fn another_fence(space: &Space, gone: Option<&str>) -> NetworkPolicy {

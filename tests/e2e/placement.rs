@@ -89,25 +89,6 @@ async fn a_profile_decides_on_which_nodes_a_run_may_start() {
 }
 
 #[tokio::test]
-async fn a_policy_decides_when_images_are_pulled() {
-    let space = Space::open_bare("pulls").await;
-    let pull = |word: &str| {
-        let mut limits = default_limits();
-        merge(&mut limits, &json!({"images": {"pullPolicy": word}}));
-        limits
-    };
-    space.policy("always", pull("Always")).await;
-    space.policy("if-absent", pull("IfNotPresent")).await;
-    let present = start(&space, "present", "if-absent", &json!({})).await;
-    ends(&present, Reason::Completed).await;
-    // The images of these tests are in no registry: asking one for them fails.
-    let asked = start(&space, "asked", "always", &json!({})).await;
-    let message = ends(&asked, Reason::ImagePullFailed).await;
-    assert!(message.contains("cofferdam.test/"), "{message}");
-    space.close().await;
-}
-
-#[tokio::test]
 async fn a_runtime_class_that_only_says_gvisor_is_found_out() {
     let space = Space::open_bare("impostor").await;
     impostor(&space).await;

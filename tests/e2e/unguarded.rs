@@ -22,7 +22,7 @@ const PROVEN: [&str; 6] = [
 ];
 
 /// A proof is made every 30 s, and every 5 s where it failed.
-const NOTICED: Duration = Duration::from_secs(60);
+const NOTICED: Duration = Duration::from_mins(1);
 
 async fn last_lines_of_the_controller(client: &kube::Client) -> String {
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);

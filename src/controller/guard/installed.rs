@@ -1,5 +1,5 @@
 //! Guards that no dry run tries, read and compared: CONNECT has no dry run, a status is not created, and to try the
-//! guard of AgentRuns the controller would need the right to create them, with which it could start runs itself.
+//! guard of `AgentRun`s the controller would need the right to create them, with which it could start runs itself.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -202,10 +202,10 @@ mod tests {
     fn passes_with(guard: &Guard, path: &str, value: &Value) -> bool {
         let (policy, binding) = installed(guard);
         let mut weak = serde_json::to_value(&policy).unwrap();
-        let patch = json!([{"op": "add", "path": path, "value": value}]);
+        let change = json!([{"op": "add", "path": path, "value": value}]);
         json_patch::patch(
             &mut weak,
-            &serde_json::from_value::<json_patch::Patch>(patch).unwrap(),
+            &serde_json::from_value::<json_patch::Patch>(change).unwrap(),
         )
         .unwrap();
         wrong(guard, &serde_json::from_value(weak).unwrap(), &binding).is_none()

@@ -282,7 +282,10 @@ async fn a_stop_takes_the_work_first_and_then_lets_the_agent_be_ended() {
     let (manifest, patch) = split(&outputs[1]);
     assert_eq!(manifest.stopped, Some(Reason::Cancelled));
     assert_eq!(manifest.patches[0].snapshot, Snapshot::Live);
-    assert!(patch.contains("+++ b/new"), "the work was taken after the agent was told");
+    assert!(
+        patch.contains("+++ b/new"),
+        "the work was taken after the agent was told"
+    );
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ fn what_scheduler_and_admission_set_lawfully_changes_nothing() {
         |s| {
             s.tolerations = Some(vec![
                 serde_json::from_value(json!({"operator": "Exists"})).unwrap(),
-            ])
+            ]);
         },
         |s| s.affinity = Some(serde_json::from_value(json!({"podAntiAffinity": {}})).unwrap()),
         |s| {

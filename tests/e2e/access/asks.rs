@@ -380,7 +380,7 @@ async fn wrong(world: &World, index: usize, ask: &Ask) -> Option<String> {
     match world.run(&format!("within-{index}"), &run(within)).await {
         Err(message) => Some(format!("{what}: the control was refused: {message}")),
         Ok(created) => {
-            until("the control has a Job", Duration::from_secs(60), || async {
+            until("the control has a Job", Duration::from_mins(1), || async {
                 match world.job(&created).await {
                     Some(_) => Ok(()),
                     None => Err(created.get().await.status),

@@ -17,7 +17,7 @@ use crate::harness::{OPERATOR_NAMESPACE, Run, until};
 const ALLOWED: (&str, u16) = ("allowed.internet.test", 443);
 
 async fn frozen(world: &World, run: &Run) -> FrozenPolicy {
-    let job = until("an admitted run has a Job", Duration::from_secs(60), || async {
+    let job = until("an admitted run has a Job", Duration::from_mins(1), || async {
         match world.job(run).await {
             Some(job) => Ok(job),
             None => Err(run.get().await.status),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, Reason};
+use cofferdam::api::{AgentRun, Reason, SandboxPolicy};
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::spec::{limits, run};
 use super::world::World;
 use crate::harness::{Run, eventually, merge};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 async fn gets_a_job(world: &World, run: &Run) {
     eventually(&format!("{} has a Job", run.name), SOON, || async {
@@ -36,6 +36,13 @@ async fn a_run_that_waited_meets_the_policies_of_the_day_it_starts() {
         &json!({"images": {"mode": "DenyAll", "allowed": null}}),
     );
     world.policy("default", narrower).await;
+    // Policies and runs come to the controller by two watches; its status of the policy says that this one has come.
+    let policies = world.space.api::<SandboxPolicy>();
+    eventually("the controller has seen the policy", SOON, || async {
+        let policy = policies.get("default").await.expect("it was just applied");
+        policy.status.and_then(|status| status.observed_generation) == policy.metadata.generation
+    })
+    .await;
     late.change(json!({"suspend": false}))
         .await
         .expect("it may start");

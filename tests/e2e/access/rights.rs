@@ -28,7 +28,8 @@ fn only(by: By, what: &'static str, call: &Call, words: &'static str) -> Attempt
 
 const RBAC: &str = "apis/rbac.authorization.k8s.io/v1";
 
-fn policies(world: &World) -> Vec<Attempt> {
+/// Ceilings and who may use them.
+fn ceilings(world: &World) -> Vec<Attempt> {
     let own = world.ours("sandboxpolicies");
     let over = "/apis/cofferdam.dev/v1alpha1/clustersandboxpolicies";
     let open = json!({"limits": {}});
@@ -40,18 +41,7 @@ fn policies(world: &World) -> Vec<Attempt> {
         {"apiGroups": ["cofferdam.dev"], "resources": ["sandboxpolicies"], "verbs": ["use"]}]});
     let binding = json!({"metadata": {"name": "mine"}, "subjects": subject,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cofferdam-user"}});
-    let sandbox = json!({"metadata": {"labels": {"cofferdam.dev/sandbox": null}}});
-    let elsewhere = json!({"metadata": {"labels": {"kubernetes.io/metadata.name": "other"}}});
-    let namespace = format!("/api/v1/namespaces/{}", world.space.name);
-    let frozen =
-        json!({"metadata": {"name": "policy-forged"}, "immutable": true, "data": {"policy.json": "{}"}});
     let narrow = world.cluster_policy("narrow");
-    let maps = |namespace: &str| {
-        Call::create(
-            &format!("/api/v1/namespaces/{namespace}/configmaps"),
-            frozen.clone(),
-        )
-    };
     vec![
         only(
             By::Admin,
@@ -101,6 +91,24 @@ fn policies(world: &World) -> Vec<Attempt> {
             &Call::create(&world.path(RBAC, "rolebindings"), binding),
             "cannot create resource \"rolebindings\"",
         ),
+    ]
+}
+
+/// What ceilings hang on: the namespace's labels, frozen policies, statuses.
+fn surroundings(world: &World) -> Vec<Attempt> {
+    let own = world.ours("sandboxpolicies");
+    let sandbox = json!({"metadata": {"labels": {"cofferdam.dev/sandbox": null}}});
+    let elsewhere = json!({"metadata": {"labels": {"kubernetes.io/metadata.name": "other"}}});
+    let namespace = format!("/api/v1/namespaces/{}", world.space.name);
+    let frozen =
+        json!({"metadata": {"name": "policy-forged"}, "immutable": true, "data": {"policy.json": "{}"}});
+    let maps = |namespace: &str| {
+        Call::create(
+            &format!("/api/v1/namespaces/{namespace}/configmaps"),
+            frozen.clone(),
+        )
+    };
+    vec![
         only(
             By::Admin,
             "a namespace that is none of ours",
@@ -231,8 +239,7 @@ fn runs(world: &World) -> Vec<Attempt> {
     ]
 }
 
-fn sandboxes(world: &World) -> Vec<Attempt> {
-    let core = |resource: &str| world.path("api/v1", resource);
+fn fences(world: &World) -> Vec<Attempt> {
     let policies = world.path("apis/networking.k8s.io/v1", "networkpolicies");
     let out = |selector: &Value| {
         let body = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "mine"},
@@ -245,6 +252,30 @@ fn sandboxes(world: &World) -> Vec<Attempt> {
             out(&json!({"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "DoesNotExist"}]})),
         )
     };
+    vec![
+        Attempt(
+            "no fence",
+            Call::delete(&format!("{policies}/cofferdam-fence")),
+            "belongs to Cofferdam",
+            narrow(),
+        ),
+        Attempt(
+            "a way out for all pods",
+            out(&json!({})),
+            "must leave sandbox pods out",
+            narrow(),
+        ),
+        Attempt(
+            "a way out for sandboxes",
+            out(&json!({"matchLabels": {"cofferdam.dev/run": "held"}})),
+            "must leave sandbox pods out",
+            narrow(),
+        ),
+    ]
+}
+
+fn sandboxes(world: &World) -> Vec<Attempt> {
+    let core = |resource: &str| world.path("api/v1", resource);
     let pod = |name: &str, labels: Value| {
         let body = json!({"metadata": {"name": name, "labels": labels}, "spec": {
             "automountServiceAccountToken": false, "restartPolicy": "Never",
@@ -275,24 +306,6 @@ fn sandboxes(world: &World) -> Vec<Attempt> {
     let plain_job = || (By::Kim, make_job(job("mine", json!({"app": "web"}))));
     let exec = core("pods/agr-held-0b7c9f3e-x7k2p/exec?command=id&stdout=true&container=agent");
     vec![
-        Attempt(
-            "no fence",
-            Call::delete(&format!("{policies}/cofferdam-fence")),
-            "belongs to Cofferdam",
-            narrow(),
-        ),
-        Attempt(
-            "a way out for all pods",
-            out(&json!({})),
-            "must leave sandbox pods out",
-            narrow(),
-        ),
-        Attempt(
-            "a way out for sandboxes",
-            out(&json!({"matchLabels": {"cofferdam.dev/run": "held"}})),
-            "must leave sandbox pods out",
-            narrow(),
-        ),
         Attempt(
             "a pod by our name",
             make_pod(pod("agr-mine", json!({}))),
@@ -356,7 +369,8 @@ async fn no_right_of_an_editor_lifts_the_ceiling() {
     world.run("held", &held).await.expect("within the ceiling");
     let config = Config::infer().await.expect("a kubeconfig");
     let kim = kim(&world, &config);
-    let attempts: Vec<Attempt> = [policies(&world), runs(&world), sandboxes(&world)]
+    let attempts: Vec<Attempt> = [ceilings, surroundings, runs, fences, sandboxes]
+        .map(|attempts: fn(&World) -> Vec<Attempt>| attempts(&world))
         .into_iter()
         .flatten()
         .collect();

@@ -285,6 +285,14 @@ async fn who_may_start_runs_sets_no_ceiling_over_them() {
         .send(&admin)
         .await
         .expect("an admin sets a ceiling");
+    let bindings = format!(
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+        world.namespace
+    );
+    Call::post(&bindings, use_binding())
+        .send(&admin)
+        .await
+        .expect("and lets them be used");
     let there = format!("{}/lax", ours("sandboxpolicies"));
     let more = json!({"spec": {"limits": {"runtime": {"classes": ["runc"]}}}});
     let other = |mut policy: serde_json::Value| {
