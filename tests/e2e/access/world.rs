@@ -1,5 +1,7 @@
 //! A namespace under three ceilings, and Kim, who has `edit` there and the use of its policy `default`.
 
+use std::time::Duration;
+
 use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use http::Method;
 use k8s_openapi::api::batch::v1::Job;
@@ -8,8 +10,9 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use super::spec;
 use super::user::User;
-use crate::harness::{Run, Space};
+use crate::harness::{Run, Space, eventually};
 
 /// The group of those who may run agents in these namespaces.
 pub const GROUP: &str = "access-team";
@@ -109,6 +112,18 @@ impl World {
             .await
             .expect("a Role");
         self.bind(&name, &json!({"kind": "Role", "name": name})).await;
+        // The API server's authorizer knows a new binding a moment later.
+        let path = format!("{}?dryRun=All&fieldValidation=Strict", self.ours("agentruns"));
+        let asked = manifest("asked", &spec::run(&json!({"policyRef": {"name": policy}})));
+        eventually(
+            &format!("Kim may use {policy}"),
+            Duration::from_secs(30),
+            || async {
+                let client = &self.space.client;
+                self.kim.send(client, Method::POST, &path, &asked).await.is_ok()
+            },
+        )
+        .await;
     }
 
     /// Path of a resource of the namespace; `group` such as `apis/batch/v1` or `api/v1`.
