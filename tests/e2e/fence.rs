@@ -47,13 +47,27 @@ async fn a_fence_that_goes_is_made_anew_and_stays_while_a_pod_is_there() {
     run.in_phase("Running").await;
     delete_fence(&space).await;
     space.label(names::LABEL_SANDBOX, None).await;
+    let kept = second.metadata.uid.as_deref();
+    until("the agent ends behind its fence", LIMIT, || async {
+        let fence = space.api::<NetworkPolicy>().get_opt(names::FENCE).await;
+        let fence = fence.expect("fences can be read");
+        // Read after the fence: if it runs now, it ran when the fence was looked for.
+        let pod = run.pod().await.and_then(|pod| pod.status);
+        let phase = pod.and_then(|status| status.phase).unwrap_or_default();
+        if phase != "Running" {
+            return Ok(());
+        }
+        let fence = fence.expect("the fence stays while the pod runs").metadata;
+        assert_eq!(
+            fence.uid.as_deref(),
+            kept,
+            "it is the same one, in whatever haste it was to be removed"
+        );
+        Err(fence)
+    })
+    .await;
     run.ends(Reason::Completed).await;
     let fences: Api<NetworkPolicy> = space.api();
-    // The pod has ended, and only now may the fence go: it is the same one, in whatever haste it was to be removed.
-    let seen = fences.get_opt(names::FENCE).await.expect("fences can be read");
-    if let Some(seen) = seen {
-        assert_eq!(seen.metadata.uid, second.metadata.uid);
-    }
     until(
         "the fence of a namespace without sandboxes is gone",
         LIMIT,

@@ -367,7 +367,15 @@ async fn wrong(world: &World, index: usize, ask: &Ask) -> Option<String> {
             let By::Controller(reason) = by else {
                 return Some(format!("{what}: the API server took it"));
             };
-            let status = created.ended().await.status.unwrap_or_default();
+            let status = until("the ask is answered", Duration::from_mins(3), || async {
+                let status = created.get().await.status.unwrap_or_default();
+                if status.completion_time.is_some() || world.job(&created).await.is_some() {
+                    Ok(status)
+                } else {
+                    Err(status)
+                }
+            })
+            .await;
             if status.reason.as_deref() != Some(reason.as_str()) || world.job(&created).await.is_some() {
                 return Some(format!("{what}: {status:?}"));
             }
