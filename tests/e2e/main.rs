@@ -23,6 +23,7 @@ mod hostile;
 mod layers;
 mod placement;
 mod queue;
+mod redirects;
 mod refusals;
 mod retry;
 mod runs;
