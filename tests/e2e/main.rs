@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod admission;
 mod api;
 mod attacks;
 mod ends;
