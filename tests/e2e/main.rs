@@ -30,3 +30,4 @@ mod retry;
 mod runs;
 mod unenforced;
 mod unguarded;
+mod withdrawn;
