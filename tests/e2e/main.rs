@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod accounts;
 mod admission;
 mod api;
 mod attacks;
