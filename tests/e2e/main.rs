@@ -31,4 +31,5 @@ mod retry;
 mod runs;
 mod unenforced;
 mod unguarded;
+mod view;
 mod withdrawn;

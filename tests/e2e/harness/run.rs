@@ -210,10 +210,17 @@ impl Run {
             .collect()
     }
 
-    async fn events(&self) -> Vec<Event> {
+    /// Events on the run, in the order in which they were made.
+    pub async fn events(&self) -> Vec<Event> {
         let about = ListParams::default().fields(&format!("regarding.name={}", self.name));
         let events = self.api::<Event>().list(&about).await;
-        events.expect("events can be listed").items
+        let mut events = events.expect("events can be listed").items;
+        // Those of one pass of the controller have one time; the API server's own count tells them apart.
+        events.sort_by_key(|event| {
+            let version = event.metadata.resource_version.as_deref();
+            version.and_then(|version| version.parse::<u64>().ok())
+        });
+        events
     }
 }
 
