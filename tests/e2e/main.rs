@@ -29,6 +29,7 @@ mod redirects;
 mod refusals;
 mod retry;
 mod runs;
+mod stalled;
 mod unenforced;
 mod unguarded;
 mod view;
