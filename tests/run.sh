@@ -48,6 +48,7 @@ cluster_stages() {
   stage e2e-unguarded e2e --ignored unguarded
   stage roles tests/roles.sh
   stage demo examples/demo/demo.sh
+  stage e2e-withdrawn e2e --ignored withdrawn
   stage unenforced-up target/cluster up --no-network-policy && stage e2e-unenforced e2e --ignored unenforced
   stage enforced-again target/cluster up
 }

@@ -14,11 +14,9 @@ use cofferdam::runner::work_tree;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Run, Space, repository};
+use crate::harness::{ATTACKER, BUSYBOX, Run, Space, repository};
 
 const MAKE: &str = include_str!("../fixtures/hostile/make.sh");
-// Not here, because the sandbox does not let an agent make them: a hard link out of the tree (each work tree is a mount
-// of its own), a file of a terabyte, FIFOs and sockets. `tests/walker.rs` has them on plain Linux.
 
 /// What a command of the tree would print into the log of whichever of our containers ran it.
 const EXECUTED: &str = "a-command-of-the-tree-ran";
@@ -110,6 +108,7 @@ fn here(kind: &str) -> String {
 #[case::links("hostile-links", &["symlinks_out", "symlink_loops", "symlink_for_directory", "symlink_for_file", "gitfile", "symlinked_git", "long_symlink", "hardlink_inside"])]
 #[case::repositories("hostile-repositories", &["submodule_touched", "submodule_removed", "submodule_to_file", "repository_inside", "gitmodules_evil", "alternates", "replaced_objects", "git_files_as_directories"])]
 #[case::files("hostile-files", &["odd_names", "file_to_directory", "directory_to_file", "modes", "renames", "binary", "empty_directories", "delete_all"])]
+#[case::contents("hostile-contents", &["case_collision", "no_final_newline", "patch_in_content"])]
 #[tokio::test]
 async fn what_is_collected_under_gvisor_is_what_was_made(#[case] run_name: &str, #[case] kinds: &[&str]) {
     let space = Space::open(run_name).await;
@@ -135,9 +134,15 @@ async fn what_is_collected_under_gvisor_is_what_was_made(#[case] run_name: &str,
 
 #[rstest]
 #[case("upper_git", "DotGitAlias")]
+#[case("short_git", "DotGitAlias")]
+#[case("invisible_git", "DotGitAlias")]
+#[case("trailing_git", "DotGitAlias")]
+#[case("nested_upper_git", "DotGitAlias")]
 #[case("deep_nesting", "TooDeep")]
 #[case("long_path", "PathTooLong")]
 #[case("gitmodules_symlink", "SymlinkedGitFile")]
+#[case("many_files", "TooManyFiles")]
+#[case("sparse_terabyte", "FileTooLarge")]
 #[tokio::test]
 async fn what_cannot_be_collected_is_refused_by_its_code(#[case] kind: &str, #[case] code: &str) {
     let space = Space::open(&format!("refused-{}", name(kind))).await;
@@ -157,5 +162,57 @@ async fn what_cannot_be_collected_is_refused_by_its_code(#[case] kind: &str, #[c
             .collect::<Vec<_>>(),
         ["nothing"]
     );
+    space.close().await;
+}
+
+/// What an agent cannot bring before the walker, and what becomes of its attempt. `tests/walker.rs` has these on plain
+/// Linux.
+///
+/// | kind | why it does not arrive |
+/// |---|---|
+/// | FIFO, socket | gVisor keeps both in the memory of the agent's own mount; the sidecar mounts the same directory itself |
+/// | device | making one needs a capability, and the agent has none |
+/// | hard link out of the tree | each work tree is a mount of its own, and links do not cross mounts |
+const IN_VAIN: &[(&str, &str, &str)] = &[
+    ("fifo", "mkfifo dir/fifo && test -p dir/fifo", "made"),
+    (
+        "socket",
+        "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"bound\")' && test -S bound",
+        "made",
+    ),
+    ("device", "mknod zero c 1 5", "refused"),
+    (
+        "linked",
+        "echo x > /tmp/outside && ln /tmp/outside inside",
+        "refused",
+    ),
+    ("cross-linked", "ln ../fifo/README inside", "refused"),
+];
+
+#[tokio::test]
+async fn what_the_sandbox_keeps_from_the_walker_changes_nothing() {
+    let space = Space::open("hostile-in-vain").await;
+    let lines = IN_VAIN.iter().map(|(kind, attempt, _)| {
+        format!("cd /workspace/{kind}; if {attempt}; then echo {kind}: made; else echo {kind}: refused; fi")
+    });
+    let script = format!("{{\n{}\n}} >> result\n", lines.collect::<Vec<_>>().join("\n"));
+    let trees = IN_VAIN
+        .iter()
+        .map(|(kind, ..)| repository(kind, "hostile", "ReadWrite"));
+    let mut repositories = vec![repository("outcomes", "two-first", "ReadWrite")];
+    repositories.extend(trees);
+    let more = json!({"repositories": repositories});
+    let run = space.script("in-vain", ATTACKER, "bash", &script, more).await;
+    let status = run.ends(Reason::Completed).await.status.unwrap();
+    let outcomes: Vec<String> = IN_VAIN
+        .iter()
+        .map(|(kind, _, outcome)| format!("{kind}: {outcome}"))
+        .collect();
+    assert_eq!(run.added("result").await, outcomes);
+    // The control: of the same run, the file that says so is collected.
+    for patch in status.outputs.expect("patches").patches {
+        let files = i32::from(patch.repository == "outcomes");
+        assert_eq!(patch.files, files, "{patch:?}");
+    }
     space.close().await;
 }

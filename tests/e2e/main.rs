@@ -12,6 +12,8 @@
 )]
 
 mod access;
+mod accounts;
+mod admission;
 mod api;
 mod attacks;
 mod ends;
@@ -23,8 +25,12 @@ mod hostile;
 mod layers;
 mod placement;
 mod queue;
+mod redirects;
 mod refusals;
 mod retry;
 mod runs;
+mod stalled;
 mod unenforced;
 mod unguarded;
+mod view;
+mod withdrawn;

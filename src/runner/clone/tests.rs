@@ -1,5 +1,8 @@
 use super::*;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
 
 /// A remote with a branch `main`, a branch `feature/x`, an annotated tag `v1`, and an older commit.
 struct Remote {
@@ -140,6 +143,65 @@ fn other_protocols_are_refused() {
         error.to_string().contains("transport 'file' not allowed"),
         "{error}"
     );
+}
+
+/// A web server on loopback that says of everything below `/moved` that it is below `/there`, where nothing is. Gives its
+/// address and what it is asked for.
+fn mover() -> (std::net::SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, paths) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            let mut head = BufReader::new(stream.try_clone().unwrap());
+            head.read_line(&mut line).unwrap();
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let answer = path.strip_prefix("/moved").map_or_else(
+                || "404 Not Found\r\n".to_owned(),
+                |rest| format!("302 Found\r\nLocation: http://{address}/there{rest}\r\n"),
+            );
+            write!(
+                stream,
+                "HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            .unwrap();
+            if asked.send(path.to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    (address, paths)
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    let (address, paths) = mover();
+    let directory = tempfile::tempdir().unwrap();
+    let ask = |path: &str| {
+        let asked = clone(
+            &format!("http://{address}{path}"),
+            None,
+            &directory.path().join("pristine.git"),
+            &transport("http"),
+            &Deadline::after(Duration::from_secs(30)),
+        );
+        (
+            asked.unwrap_err().to_string(),
+            paths.try_iter().collect::<Vec<_>>(),
+        )
+    };
+    let (error, asked) = ask("/moved/code.git");
+    assert!(error.contains("302"), "{error}");
+    assert!(
+        !asked.is_empty() && asked.iter().all(|path| path.starts_with("/moved/")),
+        "{asked:?}"
+    );
+    // The control: who asks for the other place reaches it.
+    let (error, asked) = ask("/there/code.git");
+    assert!(error.contains("not found"), "{error}");
+    assert!(asked.iter().any(|path| path.starts_with("/there/")), "{asked:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cgi"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,8 @@ import (
 const maxNegotiation = 64 << 20
 
 // GitHandler serves the bare repositories in a directory over git's smart HTTP protocol, for reading only.
-// <name>.git is served as /<name> and as /<name>.git, as real forges do.
+// <name>.git is served as /<name> and as /<name>.git, as real forges do. What is asked for below /redirect/<host>/ has
+// moved to the same path of that host.
 func GitHandler(repositories string) (http.Handler, error) {
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
@@ -37,6 +39,10 @@ func GitHandler(repositories string) (http.Handler, error) {
 			http.Error(w, "this server takes no uploads", http.StatusForbidden)
 			return
 		}
+		if place, moved := movedTo(r.URL); moved {
+			http.Redirect(w, r, place, http.StatusFound)
+			return
+		}
 		whole, err := withLength(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -45,6 +51,17 @@ func GitHandler(repositories string) (http.Handler, error) {
 		whole.URL.Path = repositoryPath(r.URL.Path)
 		backend.ServeHTTP(w, whole)
 	}), nil
+}
+
+// movedTo says where a client should ask instead: /redirect/host/code.git/info/refs?q is https://host/code.git/info/refs?q.
+func movedTo(asked *url.URL) (string, bool) {
+	place, below := strings.CutPrefix(asked.Path, "/redirect/")
+	host, path, whole := strings.Cut(place, "/")
+	if !below || !whole {
+		return "", false
+	}
+	there := url.URL{Scheme: "https", Host: host, Path: "/" + path, RawQuery: asked.RawQuery}
+	return there.String(), true
 }
 
 // repositoryPath adds the .git that the client left out: /demo/info/refs is /demo.git/info/refs.

@@ -9,9 +9,10 @@ import (
 )
 
 // HostHandler is a web server with little to say: / tells who answers, /echo returns what it was sent, /slow sends a
-// line every 100 ms for ?seconds=N (60 at most, 10 if not given).
-func HostHandler(name string) http.Handler {
+// line every 100 ms for ?seconds=N (60 at most, 10 if not given), /git/ has the repositories.
+func HostHandler(name string, repositories http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("/git/", http.StripPrefix("/git", repositories))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "this is %s\n", name) })
 	mux.HandleFunc("/echo", echo)
 	mux.HandleFunc("GET /slow", slow)

@@ -9,6 +9,9 @@
 //	203.0.113.30  allowed.internet.test  443, 8443, and 80 without TLS
 //	203.0.113.40  denied.internet.test   443, and 80 without TLS
 //
+// All but the model have the repositories: git.internet.test at /, the others below /git/. The path /redirect/<host>/ of
+// git.internet.test answers that what is asked for is at that host.
+//
 // Its state directory holds git/<name>.git (served), model/<name>.json (scripts), ca.pem and ca-key.pem (made once),
 // requests.jsonl and sink.jsonl (appended to).
 package main
@@ -106,8 +109,8 @@ func endpoints(state string) ([]endpoint, error) {
 	site := func(name string, handler http.Handler) Site { return Site{Name: name, Handler: handler, Record: asked} }
 	git := site("git", repositories)
 	scripted := site("model", model.Library{Directory: filepath.Join(state, "model")}.Handler())
-	allowed := site("allowed", HostHandler("allowed.internet.test"))
-	denied := site("denied", HostHandler("denied.internet.test"))
+	allowed := site("allowed", HostHandler("allowed.internet.test", repositories))
+	denied := site("denied", HostHandler("denied.internet.test", repositories))
 	return []endpoint{
 		{git, "203.0.113.10:443", "git.internet.test"},
 		{scripted, "203.0.113.20:443", "model.internet.test"},

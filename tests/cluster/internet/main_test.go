@@ -206,6 +206,8 @@ func TestInternet(t *testing.T) {
 
 	t.Run("git clones and does not push", func(t *testing.T) { cloneAndPush(t, inside, state) })
 
+	t.Run("git is led elsewhere if it lets itself be", func(t *testing.T) { followOrNot(t, inside, state) })
+
 	t.Run("the sink sees the rest", func(t *testing.T) {
 		self, err := os.Executable()
 		if err != nil {
@@ -284,5 +286,27 @@ func cloneAndPush(t *testing.T, inside network, state string) {
 	}
 	if out, err := git("ls-remote", "https://git.internet.test/four"); err == nil || !strings.Contains(out, "not found") {
 		t.Errorf("a repository that is not there: %q, %v", out, err)
+	}
+}
+
+func followOrNot(t *testing.T, inside network, state string) {
+	git := func(arguments ...string) (string, error) {
+		options := []string{
+			"env", "GIT_SSL_CAINFO=" + state + "/ca.pem", "git", "-c", "http.proxy=",
+			"-c", "http.curloptResolve=git.internet.test:443:203.0.113.10", "-c", "http.curloptResolve=allowed.internet.test:443:203.0.113.30",
+		}
+		return inside.client(append(options, arguments...)...)
+	}
+	for _, place := range []string{"git.internet.test/three", "allowed.internet.test/git/three"} {
+		url := "https://git.internet.test/redirect/" + place
+		if out, err := git("-c", "http.followRedirects=true", "ls-remote", url); err != nil || !strings.Contains(out, "refs/heads/main") {
+			t.Errorf("%s: %q, %v", url, out, err)
+		}
+		if out, err := git("-c", "http.followRedirects=false", "ls-remote", url); err == nil || !strings.Contains(out, "302") {
+			t.Errorf("%s, not followed: %q, %v", url, out, err)
+		}
+		if out, err := git("-c", "http.followRedirects=false", "ls-remote", "https://"+place); err != nil || !strings.Contains(out, "refs/heads/main") {
+			t.Errorf("%s: %q, %v", place, out, err)
+		}
 	}
 }

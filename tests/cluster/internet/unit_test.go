@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -62,6 +63,23 @@ func TestRepositoryPath(t *testing.T) {
 	} {
 		if got := repositoryPath(path); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestMovedTo(t *testing.T) {
+	for asked, want := range map[string]string{
+		"/redirect/git.internet.test/demo.git/info/refs?service=x": "https://git.internet.test/demo.git/info/refs?service=x",
+		"/redirect/allowed.internet.test/git/demo/HEAD":            "https://allowed.internet.test/git/demo/HEAD",
+		"/redirect/git.internet.test":                              "",
+		"/demo/redirect/git.internet.test/demo":                    "",
+	} {
+		url, err := url.Parse("https://git.internet.test" + asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, moved := movedTo(url); got != want || moved != (want != "") {
+			t.Errorf("%s: %q, want %q", asked, got, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cofferdam::api::names;
 use http::{Method, Request};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -17,6 +18,10 @@ pub enum Who {
     Admin,
     /// Cofferdam's controller.
     Controller,
+    /// A role of Cofferdam's, by the name of its ServiceAccount.
+    Ours(&'static str),
+    /// The account of the sandboxes of this namespace.
+    Sandbox(&'static str),
     /// One of Kubernetes' controllers, by the name of its ServiceAccount.
     Kubernetes(&'static str),
     /// The queue that `make install` names in `guard.queueControllers`.
@@ -28,7 +33,8 @@ pub enum Who {
 }
 
 impl Who {
-    fn user(self) -> Option<(String, Vec<String>)> {
+    /// Name and groups, as an authenticator would give them; none for the admin, whom nobody plays.
+    pub fn user(self) -> Option<(String, Vec<String>)> {
         let account = |namespace: &str, name: &str| {
             let groups = vec![
                 "system:serviceaccounts".to_owned(),
@@ -41,6 +47,8 @@ impl Who {
             Self::Admin => None,
             Self::Edit => Some(("guard-edit".to_owned(), vec!["system:authenticated".to_owned()])),
             Self::Controller => Some(account(OPERATOR_NAMESPACE, "controller")),
+            Self::Ours(name) => Some(account(OPERATOR_NAMESPACE, name)),
+            Self::Sandbox(namespace) => Some(account(namespace, names::SANDBOX_SERVICE_ACCOUNT)),
             Self::Kubernetes(name) => Some(account("kube-system", name)),
             Self::Queue => Some((
                 "system:serviceaccount:kueue-system:kueue-controller-manager".to_owned(),

@@ -9,6 +9,8 @@ use serde::Deserialize;
 pub struct Seen {
     pub time: jiff::Timestamp,
     #[serde(default)]
+    pub host: String,
+    #[serde(default)]
     pub path: String,
     #[serde(default)]
     pub peer: String,

@@ -68,6 +68,12 @@ impl Run {
             status.failure_class.as_deref(),
             reason.class().map(cofferdam::api::FailureClass::as_str)
         );
+        // For tools that know conditions and none of our reasons: nothing but success is an end that nobody has to see.
+        assert_eq!(
+            is_true(&run, "Stalled"),
+            reason != Reason::Completed,
+            "{status:#?}"
+        );
         run
     }
 
@@ -210,10 +216,17 @@ impl Run {
             .collect()
     }
 
-    async fn events(&self) -> Vec<Event> {
+    /// Events on the run, in the order in which they were made.
+    pub async fn events(&self) -> Vec<Event> {
         let about = ListParams::default().fields(&format!("regarding.name={}", self.name));
         let events = self.api::<Event>().list(&about).await;
-        events.expect("events can be listed").items
+        let mut events = events.expect("events can be listed").items;
+        // Those of one pass of the controller have one time; the API server's own count tells them apart.
+        events.sort_by_key(|event| {
+            let version = event.metadata.resource_version.as_deref();
+            version.and_then(|version| version.parse::<u64>().ok())
+        });
+        events
     }
 }
 
