@@ -21,6 +21,7 @@ mod guard;
 mod harness;
 mod hostile;
 mod layers;
+mod manifests;
 mod placement;
 mod queue;
 mod refusals;
