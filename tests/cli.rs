@@ -165,6 +165,9 @@ mod tests {
             std::fs::read(without.join(archive.file_name().unwrap())).unwrap(),
             std::fs::read(&archive).unwrap()
         );
+        // Nor does one stay that was written for an archive before.
+        let (done, again) = pack("", "one");
+        assert!(done && !again.join("agentrun.yaml").exists());
         for uri in [
             "http://downloads.example.com/a.tar.gz",
             "https://x.example/a\nevil: true",
