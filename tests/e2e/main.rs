@@ -14,6 +14,7 @@
 mod access;
 mod api;
 mod attacks;
+mod ceilings;
 mod ends;
 mod explain;
 mod fence;

@@ -86,7 +86,7 @@ impl World {
             "spec": {
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.space.name}},
                 "limits": {
-                    "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**"]},
+                    "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "ghcr.io/team/reviewed"]},
                     "maxStartTimeoutSeconds": 300,
                     "maxTimeoutSeconds": 600,
                 },
