@@ -99,18 +99,21 @@ pub fn writes(begin: jiff::Timestamp, namespaces: &[&str]) -> Vec<Write> {
     all
 }
 
+/// Those of a status.
+pub fn statuses(writes: &[Write]) -> Vec<&Write> {
+    let of_status = |write: &&Write| write.object_ref.subresource == "status";
+    writes.iter().filter(of_status).collect()
+}
+
 /// Of each run, how often its status was written.
-pub fn statuses_of_runs(writes: &[Write]) -> BTreeMap<String, usize> {
+pub fn of_each_run(writes: &[Write]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for write in writes {
-        let Object {
-            resource,
-            subresource,
-            namespace,
-            name,
-        } = &write.object_ref;
-        if resource == "agentruns" && subresource == "status" {
-            *counts.entry(format!("{namespace}/{name}")).or_insert(0) += 1;
+    for write in statuses(writes) {
+        let object = &write.object_ref;
+        if object.resource == "agentruns" {
+            *counts
+                .entry(format!("{}/{}", object.namespace, object.name))
+                .or_insert(0) += 1;
         }
     }
     counts

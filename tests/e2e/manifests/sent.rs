@@ -123,7 +123,8 @@ impl Sent {
         let Err((code, message)) = &self.answer else {
             return None;
         };
-        let clear = (400..500).contains(code) && self.made.is_named_in(message);
+        // What is too large as a whole has no field to name.
+        let clear = *code == 413 || ((400..500).contains(code) && self.made.is_named_in(message));
         (!clear).then(|| format!("{} ({}): {code} {message}", self.made.what, self.path))
     }
 }
