@@ -22,6 +22,8 @@ esac
 archive=kubectl-agentrun-$version-linux-$architecture.tar.gz
 
 mkdir -p "$directory"
+# One of an earlier archive would name its sha256.
+rm -f "$directory/agentrun.yaml"
 install -m 0755 "$binary" "$directory/kubectl-agentrun"
 install -m 0644 "$root/LICENSE" "$directory/LICENSE"
 tar -C "$directory" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - kubectl-agentrun LICENSE \

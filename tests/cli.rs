@@ -76,6 +76,29 @@ mod tests {
     }
 
     #[test]
+    fn help_and_completion_go_to_standard_output_and_are_no_failure() {
+        for (args, words) in [
+            (&["--help"][..], "Usage: kubectl agentrun <COMMAND>"),
+            (&["explain", "--help"], "Usage: kubectl agentrun explain"),
+            (&["completion", "bash"], "kubectl-agentrun"),
+            (&["completion", "zsh"], "#compdef kubectl-agentrun"),
+            (&["completion", "fish"], "complete -c kubectl-agentrun"),
+        ] {
+            let output = plugin(args, "");
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(output.status.code(), Some(0), "{args:?}: {said}");
+            assert!(
+                said.contains(words) && output.stderr.is_empty(),
+                "{args:?}: {said}"
+            );
+        }
+        // The control: what it does not know is an error, and says how it is called.
+        let output = plugin(&["completion", "a-shell"], "");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
+
+    #[test]
     fn a_cluster_that_does_not_answer_is_no_verdict() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -142,6 +165,9 @@ mod tests {
             std::fs::read(without.join(archive.file_name().unwrap())).unwrap(),
             std::fs::read(&archive).unwrap()
         );
+        // Nor does one stay that was written for an archive before.
+        let (done, again) = pack("", "one");
+        assert!(done && !again.join("agentrun.yaml").exists());
         for uri in [
             "http://downloads.example.com/a.tar.gz",
             "https://x.example/a\nevil: true",

@@ -39,3 +39,5 @@ done
 # with those that tests ask for: plain runc, one with a misleading name, and two that do not exist.
 sed 's/classes: \[gvisor\]/classes: [gvisor, runc, cofferdam-test-gvisor, missing-runtime, no-such-runtime]/' deploy/default-policy.yaml |
   kubectl apply --server-side --force-conflicts -f -
+# And a second one, so that each run is under three layers.
+kubectl apply --server-side --force-conflicts -f tests/fixtures/second-ceiling.yaml

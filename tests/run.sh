@@ -45,6 +45,7 @@ cluster_stages() {
   stage chart tests/chart/check.sh
   stage install make --no-print-directory install || return
   stage e2e e2e
+  stage e2e-manifests e2e --ignored manifests
   stage e2e-unguarded e2e --ignored unguarded
   stage roles tests/roles.sh
   stage demo examples/demo/demo.sh

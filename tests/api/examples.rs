@@ -33,6 +33,7 @@ fn the_examples_are_valid() {
         "demo/agentrun.yaml",
         "demo/policy.yaml",
         "../deploy/default-policy.yaml",
+        "../tests/fixtures/second-ceiling.yaml",
     ] {
         assert_eq!(problems(&example(name), None), Vec::<String>::new(), "{name}");
     }
@@ -76,15 +77,23 @@ fn the_demo_reaches_its_model_and_nothing_else() {
     let run: AgentRun = serde_json::from_value(example("demo/agentrun.yaml")).unwrap();
     let policy: SandboxPolicy = serde_json::from_value(example("demo/policy.yaml")).unwrap();
     let namespace_labels = BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())]);
+    // Those of `make install`, under which `make demo` runs.
+    let ceilings = [
+        "../deploy/default-policy.yaml",
+        "../tests/fixtures/second-ceiling.yaml",
+    ];
+    let ceilings: [ClusterSandboxPolicy; 2] =
+        ceilings.map(|name| serde_json::from_value(example(name)).unwrap());
     let admitted = decide(&Request {
         namespace_labels: &namespace_labels,
         run: &run,
         policy: Some(&policy),
-        cluster_policies: &[],
+        cluster_policies: &ceilings,
         runtime_classes: &[gvisor()],
         runner_image: "cofferdam.test/cofferdam-runner:dev",
     })
     .unwrap();
+    assert_eq!(admitted.policies.len(), 3);
     for (host, port, allowed) in [
         ("model.internet.test", 443, true),
         ("model.internet.test", 80, false),

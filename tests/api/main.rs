@@ -8,7 +8,11 @@ mod cases;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod made;
 #[cfg(test)]
 mod manifests;
 #[cfg(test)]

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 #[path = "../api/cases.rs"]
 mod cases;
+#[path = "../api/made/mod.rs"]
+pub mod made;
 #[path = "../api/manifests.rs"]
 mod manifests;
 
