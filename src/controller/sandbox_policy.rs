@@ -1,8 +1,7 @@
 //! The status of each `SandboxPolicy`: written when it changes, so that whoever owns a policy learns before any run
 //! does that nothing could start under it.
 
-mod judge;
-mod mistakes;
+pub mod judge;
 
 use std::sync::Arc;
 

@@ -90,6 +90,8 @@ pub struct Admitted {
 /// Every dimension of a run, judged.
 #[derive(Clone, Debug)]
 pub struct Weighed {
+    /// What is wrong with the policies themselves, whatever the run asks.
+    pub mistakes: Vec<Refusal>,
     /// Whether the run must say who asks.
     pub requester: Result<Met<RequesterMode>, Refusal>,
     /// What isolates it.
@@ -121,8 +123,8 @@ pub struct Weighed {
 /// Decides about a run.
 ///
 /// # Errors
-/// The first refusal, in the order policy, requester, runtime, images, repositories, egress, times, resources,
-/// scheduling. It does not depend on the order in which cluster policies were listed.
+/// The first refusal, in the order policy, mistakes of policies, requester, runtime, images, repositories, egress,
+/// times, resources, scheduling. It does not depend on the order in which cluster policies were listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
     weigh(request)?.admit()
 }
@@ -140,7 +142,11 @@ pub fn weigh(request: &Request<'_>) -> Result<Weighed, Refusal> {
 /// Judges every dimension by layers that were read before.
 pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: Layers) -> Weighed {
     let spec = &request.run.spec;
-    let Layers { opinions, resolved } = layers;
+    let Layers {
+        opinions,
+        resolved,
+        mistakes,
+    } = layers;
     let images = [
         (Container::Agent, spec.agent.image.as_str()),
         (Container::Runner, request.runner_image),
@@ -150,6 +156,7 @@ pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: Layers
         (repository.name.clone(), decided)
     });
     Weighed {
+        mistakes,
         requester: asks::requester(spec, &opinions),
         runtime: runtime::decide(&opinions, request.runtime_classes),
         images: images
@@ -192,6 +199,9 @@ impl Weighed {
     /// # Errors
     /// The first refusal.
     pub fn admit(self) -> Result<Admitted, Refusal> {
+        if let Some(mistake) = self.mistakes.into_iter().next() {
+            return Err(mistake);
+        }
         self.requester?;
         let runtime = self.runtime?;
         for (_, image) in self.images {

@@ -15,6 +15,8 @@ pub mod image;
 pub mod images;
 pub mod layers;
 pub mod meet;
+pub mod mistakes;
+pub mod opinions;
 pub mod quantity;
 pub mod reach;
 pub mod refusal;

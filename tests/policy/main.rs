@@ -12,6 +12,8 @@ mod generated;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod mistakes;
+#[cfg(test)]
 mod parsers;
 #[cfg(test)]
 mod reach;
