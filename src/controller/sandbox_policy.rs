@@ -92,6 +92,7 @@ fn facts(policy: &SandboxPolicy, context: &Context) -> Facts {
         runtime_classes: stores.runtime_classes(),
         widening: stores.widening_policy(&namespace),
         runner_image: context.runner_image.clone(),
+        readings: Arc::clone(&stores.readings),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
+use kube::api::ObjectMeta;
 use kube::core::{Selector, SelectorExt as _};
 
 use super::egress::EgressLayer;
@@ -33,33 +34,41 @@ impl Layers {
         cluster_policies: &[ClusterSandboxPolicy],
         policy: &SandboxPolicy,
     ) -> Result<Self, Refusal> {
+        let over = matching(namespace_labels, cluster_policies)?;
+        Self::of(&over, policy, |layer, _, limits| {
+            Opinions::read(layer, limits).map(Arc::new)
+        })
+    }
+
+    /// The layers of a policy and of the cluster policies over its namespace, which [`matching`] gives, each as `read`
+    /// understands it.
+    ///
+    /// # Errors
+    /// The first refusal of `read`.
+    pub(super) fn of(
+        over: &[&ClusterSandboxPolicy],
+        policy: &SandboxPolicy,
+        read: impl Fn(Layer, &ObjectMeta, &PolicyLimits) -> Result<Arc<Opinions>, Refusal>,
+    ) -> Result<Self, Refusal> {
+        let own = Layer {
+            kind: LayerKind::SandboxPolicy,
+            name: policy.name_any(),
+        };
+        let policies = over
+            .iter()
+            .map(|policy| (cluster_layer(policy), &policy.metadata, &policy.spec.limits))
+            .chain([(own, &policy.metadata, &policy.spec.limits)]);
         let mut layers = Self {
             opinions: Vec::new(),
             resolved: Vec::new(),
             mistakes: Vec::new(),
         };
-        for cluster_policy in matching(namespace_labels, cluster_policies)? {
-            let layer = cluster_layer(cluster_policy);
-            layers.add(layer, cluster_policy, &cluster_policy.spec.limits)?;
+        for (layer, metadata, limits) in policies {
+            layers.resolved.push(resolve(&layer, metadata));
+            layers.opinions.push(read(layer, metadata, limits)?);
         }
-        let layer = Layer {
-            kind: LayerKind::SandboxPolicy,
-            name: policy.name_any(),
-        };
-        layers.add(layer, policy, &policy.spec.limits)?;
         layers.mistakes = mistakes::find(&layers.opinions);
         Ok(layers)
-    }
-
-    fn add(
-        &mut self,
-        layer: Layer,
-        object: &impl kube::ResourceExt,
-        limits: &PolicyLimits,
-    ) -> Result<(), Refusal> {
-        self.resolved.push(resolve(&layer, object));
-        self.opinions.push(Arc::new(Opinions::read(layer, limits)?));
-        Ok(())
     }
 }
 
@@ -95,7 +104,7 @@ pub fn ttl_ceiling(
 }
 
 /// The cluster policies over a namespace, by name.
-fn matching<'a>(
+pub(super) fn matching<'a>(
     namespace_labels: &BTreeMap<String, String>,
     cluster_policies: &'a [ClusterSandboxPolicy],
 ) -> Result<Vec<&'a ClusterSandboxPolicy>, Refusal> {
@@ -118,12 +127,12 @@ fn cluster_layer(policy: &ClusterSandboxPolicy) -> Layer {
     }
 }
 
-fn resolve(layer: &Layer, object: &impl kube::ResourceExt) -> ResolvedPolicy {
+fn resolve(layer: &Layer, metadata: &ObjectMeta) -> ResolvedPolicy {
     ResolvedPolicy {
         kind: layer.kind.as_str().to_owned(),
         name: layer.name.clone(),
-        uid: object.uid().unwrap_or_default(),
-        generation: object.meta().generation.unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        generation: metadata.generation.unwrap_or_default(),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod mistakes;
 pub mod opinions;
 pub mod quantity;
 pub mod reach;
+pub mod readings;
 pub mod refusal;
 pub mod repositories;
 pub mod repository;

@@ -1,6 +1,7 @@
 //! A run under a policy that is at odds with itself or with another is refused, never run under the rest of it.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use cofferdam::api::{Reason, SandboxPolicy};
 use cofferdam::controller::sandbox_policy::judge::{Facts, READY, judge};
@@ -198,6 +199,7 @@ fn is_ready(world: &World) -> (bool, String) {
         runtime_classes: world.class_facts(),
         widening: None,
         runner_image: world.runner_image.clone(),
+        readings: Arc::default(),
     };
     let status = judge(&policy, &facts, Timestamp::UNIX_EPOCH);
     let ready = status

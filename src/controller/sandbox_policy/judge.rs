@@ -13,6 +13,7 @@ use crate::policy::frozen::FrozenPolicy;
 use crate::policy::images::{self, Container};
 use crate::policy::layers::Layers;
 use crate::policy::opinions::Opinions;
+use crate::policy::readings::Readings;
 use crate::policy::runtime::{self, RuntimeClassFact};
 use crate::policy::{refusal::Refusal, resources};
 
@@ -36,6 +37,8 @@ pub struct Facts {
     pub widening: Option<String>,
     /// Image of Cofferdam's own containers, which policy must allow too.
     pub runner_image: String,
+    /// What was read of these policies before.
+    pub readings: Arc<Readings>,
 }
 
 /// What is found about one thing.
@@ -104,9 +107,11 @@ pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPo
     }
 }
 
-fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Layers, String> {
+fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Arc<Layers>, String> {
     let cluster_policies = facts.cluster_policies.as_ref().map_err(Clone::clone)?;
-    let layers = Layers::read(&facts.namespace_labels, cluster_policies, policy);
+    let layers = facts
+        .readings
+        .layers(&facts.namespace_labels, cluster_policies, policy);
     layers.map_err(|refusal| refusal.message())
 }
 

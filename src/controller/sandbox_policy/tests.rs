@@ -29,6 +29,7 @@ fn facts() -> Facts {
         }],
         widening: None,
         runner_image: "images.example/runner:v2".to_owned(),
+        readings: Arc::default(),
     }
 }
 
