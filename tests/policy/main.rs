@@ -6,6 +6,8 @@ mod agreement;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]
+mod dimensions;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod generated;
