@@ -14,6 +14,8 @@ mod generated;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod manifests;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod parsers;
