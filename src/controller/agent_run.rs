@@ -15,6 +15,8 @@ mod notices;
 mod observe;
 mod plan;
 mod queue;
+#[cfg(test)]
+mod refused;
 mod retry;
 pub mod status;
 

@@ -86,21 +86,7 @@ fn judge(
     namespaces: &[Arc<Namespace>],
     now: Timestamp,
 ) -> ClusterSandboxPolicyStatus {
-    let (holds, reason, message) = match selected(policy, namespaces) {
-        Err(message) => (false, "PolicyUnreadable", message),
-        Ok(false) => (
-            false,
-            "SelectsNoNamespace",
-            "spec.namespaceSelector matches no namespace, so this policy limits nothing. Compare it with \
-             kubectl get namespaces --show-labels."
-                .to_owned(),
-        ),
-        Ok(true) => (
-            true,
-            "Ready",
-            "It limits every run of the namespaces that it selects.".to_owned(),
-        ),
-    };
+    let (holds, reason, message) = found(policy, namespaces);
     let mut conditions = policy
         .status
         .as_ref()
@@ -119,22 +105,46 @@ fn judge(
     }
 }
 
-/// Whether it stands over a namespace.
-///
-/// # Errors
-/// Its selector or one of its patterns cannot be read; for people.
-fn selected(policy: &ClusterSandboxPolicy, namespaces: &[Arc<Namespace>]) -> Result<bool, String> {
+/// Whether it is in order, the reason, and that for people.
+fn found(policy: &ClusterSandboxPolicy, namespaces: &[Arc<Namespace>]) -> (bool, &'static str, String) {
     // Over everything, so that its patterns are read whatever it selects.
     let mut everywhere = policy.clone();
     everywhere.spec.namespace_selector = LabelSelector::default();
     let none = SandboxPolicy::new("none", SandboxPolicySpec::default());
-    Layers::read(&BTreeMap::new(), &[everywhere], &none).map_err(|refusal| refusal.message())?;
-    let selector: Selector = policy
-        .spec
-        .namespace_selector
-        .clone()
-        .try_into()
-        .map_err(|error: ParseExpressionError| format!("spec.namespaceSelector: {error}"))?;
+    let layers = match Layers::read(&BTreeMap::new(), &[everywhere], &none) {
+        Ok(layers) => layers,
+        Err(refusal) => return (false, "PolicyUnreadable", refusal.message()),
+    };
+    if let Some(mistake) = layers.mistakes.first() {
+        return (false, "RuleMatchesNothing", mistake.message());
+    }
+    match selected(policy, namespaces) {
+        Err(error) => (
+            false,
+            "PolicyUnreadable",
+            format!("spec.namespaceSelector: {error}"),
+        ),
+        Ok(false) => (
+            false,
+            "SelectsNoNamespace",
+            "spec.namespaceSelector matches no namespace, so this policy limits nothing. Compare it with \
+             kubectl get namespaces --show-labels."
+                .to_owned(),
+        ),
+        Ok(true) => (
+            true,
+            "Ready",
+            "It limits every run of the namespaces that it selects.".to_owned(),
+        ),
+    }
+}
+
+/// Whether it stands over a namespace.
+fn selected(
+    policy: &ClusterSandboxPolicy,
+    namespaces: &[Arc<Namespace>],
+) -> Result<bool, ParseExpressionError> {
+    let selector: Selector = policy.spec.namespace_selector.clone().try_into()?;
     Ok(namespaces
         .iter()
         .any(|namespace| selector.matches(namespace.labels())))
@@ -171,6 +181,11 @@ mod tests {
     #[case::odd_pattern_over_nobody(
         json!({"matchLabels": {"team": "rde"}}),
         json!({"images": {"mode": "AllowList", "allowed": ["ghcr.io/te*m/**"]}}), "False", "PolicyUnreadable")]
+    #[case::tags_where_it_wants_digests(
+        json!({}), json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["ghcr.io/team/*", "ghcr.io/team/app:1"]}}),
+        "False", "RuleMatchesNothing")]
+    #[case::no_tags_where_it_wants_digests(
+        json!({}), json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["ghcr.io/team/*"]}}), "True", "Ready")]
     fn a_cluster_policy_says_whether_it_stands_over_anything(
         #[case] selector: Value,
         #[case] limits: Value,

@@ -1,8 +1,7 @@
 //! The status of each `SandboxPolicy`: written when it changes, so that whoever owns a policy learns before any run
 //! does that nothing could start under it.
 
-mod judge;
-mod mistakes;
+pub mod judge;
 
 use std::sync::Arc;
 
@@ -93,6 +92,7 @@ fn facts(policy: &SandboxPolicy, context: &Context) -> Facts {
         runtime_classes: stores.runtime_classes(),
         widening: stores.widening_policy(&namespace),
         runner_image: context.runner_image.clone(),
+        readings: Arc::clone(&stores.readings),
     }
 }
 

@@ -17,6 +17,7 @@ use super::nodes;
 use super::unstarted::Unstarted;
 use crate::api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use crate::policy::readings::Readings;
 use crate::policy::runtime::RuntimeClassFact;
 
 /// A resource that may be malformed: one broken object must not stop the watch of all.
@@ -48,6 +49,8 @@ pub struct Stores {
     pub services: Store<Service>,
     /// Runs whose pod went without its agent having started.
     pub unstarted: Arc<Unstarted>,
+    /// What was read of policies.
+    pub readings: Arc<Readings>,
 }
 
 /// A watch ended before its cache was filled.

@@ -19,7 +19,8 @@ use super::nodes;
 use super::stores::{Guarded, Stores, run_of};
 use super::unstarted::Unstarted;
 use crate::api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
-use crate::api::{AgentRun, SandboxPolicy};
+use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use crate::policy::readings::Readings;
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
@@ -68,6 +69,8 @@ pub fn start(
     let gateway = Api::namespaced(client.clone(), operator_namespace);
     let unstarted = Arc::new(Unstarted::default());
     let seen = Arc::clone(&unstarted);
+    let readings = Arc::new(Readings::default());
+    let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
     let stores = Stores {
         runs: watch.one(Api::all(client.clone()), watcher::Config::default(), look_at_run),
         jobs: watch.all(of_runs(), |job| {
@@ -78,10 +81,22 @@ pub fn start(
             let fence = pod.meta().namespace.clone().map(Trigger::Fence);
             run_of(pod).map(Trigger::Run).into_iter().chain(fence).collect()
         }),
-        policies: watch.all(watcher::Config::default(), runs_of_its_namespace_and_itself),
-        cluster_policies: watch.all(watcher::Config::default(), |_| {
-            vec![Trigger::AllRuns, Trigger::AllPolicies, Trigger::ClusterPolicies]
-        }),
+        policies: watch.one(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            move |policy, change| {
+                forget(&of_policies, policy, change);
+                runs_of_its_namespace_and_itself(policy)
+            },
+        ),
+        cluster_policies: watch.one(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            move |policy: &Guarded<ClusterSandboxPolicy>, change| {
+                forget(&of_cluster_policies, policy, change);
+                vec![Trigger::AllRuns, Trigger::AllPolicies, Trigger::ClusterPolicies]
+            },
+        ),
         runtime_classes: watch.all(watcher::Config::default(), |_| {
             vec![Trigger::AllRuns, Trigger::AllPolicies]
         }),
@@ -102,8 +117,16 @@ pub fn start(
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
         services: watch.one(gateway, named(gateway_service), |_, _| vec![Trigger::AllRuns]),
         unstarted,
+        readings,
     };
     (stores, triggers, receiver)
+}
+
+/// What was read of a policy goes with it.
+fn forget(readings: &Readings, policy: &impl ResourceExt, change: Change) {
+    if let (Change::Deleted, Some(uid)) = (change, policy.uid()) {
+        readings.forget(&uid);
+    }
 }
 
 fn runs_of_its_namespace_and_itself(policy: &Guarded<SandboxPolicy>) -> Vec<Trigger> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::egress::{EgressAsk, EgressAskRule};
 use super::host::HostPattern;
-use super::layers::{Opinions, read_port, sorted};
 use super::meet::strictest;
+use super::opinions::{Opinions, read_port, sorted};
 use super::refusal::Refusal;
 use super::source::{Met, Source};
 use crate::api::{AgentRunSpec, Disruption, Mode, Reason, RequesterMode, SandboxPolicy, SchedulingProfile};

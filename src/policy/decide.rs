@@ -14,6 +14,7 @@ use super::image::ImageReference;
 use super::images::Container;
 use super::layers::Layers;
 use super::meet::strictest;
+use super::readings::Readings;
 use super::repositories::Granted;
 use super::runtime::{Runtime, RuntimeClassFact};
 use super::source::Met;
@@ -90,6 +91,8 @@ pub struct Admitted {
 /// Every dimension of a run, judged.
 #[derive(Clone, Debug)]
 pub struct Weighed {
+    /// What is wrong with the policies themselves, whatever the run asks.
+    pub mistakes: Vec<Refusal>,
     /// Whether the run must say who asks.
     pub requester: Result<Met<RequesterMode>, Refusal>,
     /// What isolates it.
@@ -121,10 +124,20 @@ pub struct Weighed {
 /// Decides about a run.
 ///
 /// # Errors
-/// The first refusal, in the order policy, requester, runtime, images, repositories, egress, times, resources,
-/// scheduling. It does not depend on the order in which cluster policies were listed.
+/// The first refusal, in the order policy, mistakes of policies, requester, runtime, images, repositories, egress,
+/// times, resources, scheduling. It does not depend on the order in which cluster policies were listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
     weigh(request)?.admit()
+}
+
+/// As [`decide`], with layers from a memory of what was read before.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_remembering(request: &Request<'_>, readings: &Readings) -> Result<Admitted, Refusal> {
+    let policy = find_policy(request)?;
+    let layers = readings.layers(request.namespace_labels, request.cluster_policies, policy)?;
+    weigh_under(request, policy, &layers).admit()
 }
 
 /// Judges every dimension.
@@ -134,49 +147,50 @@ pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
 pub fn weigh(request: &Request<'_>) -> Result<Weighed, Refusal> {
     let policy = find_policy(request)?;
     let layers = Layers::read(request.namespace_labels, request.cluster_policies, policy)?;
-    Ok(weigh_under(request, policy, layers))
+    Ok(weigh_under(request, policy, &layers))
 }
 
 /// Judges every dimension by layers that were read before.
-pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: Layers) -> Weighed {
+pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layers) -> Weighed {
     let spec = &request.run.spec;
-    let Layers { opinions, resolved } = layers;
+    let opinions = layers.opinions.as_slice();
     let images = [
         (Container::Agent, spec.agent.image.as_str()),
         (Container::Runner, request.runner_image),
     ];
     let repositories = spec.repositories.iter().map(|repository| {
-        let decided = repositories::decide(repository, &opinions);
+        let decided = repositories::decide(repository, opinions);
         (repository.name.clone(), decided)
     });
     Weighed {
-        requester: asks::requester(spec, &opinions),
-        runtime: runtime::decide(&opinions, request.runtime_classes),
+        mistakes: layers.mistakes.clone(),
+        requester: asks::requester(spec, opinions),
+        runtime: runtime::decide(opinions, request.runtime_classes),
         images: images
-            .map(|(container, image)| (container, images::decide(container, image, &opinions)))
+            .map(|(container, image)| (container, images::decide(container, image, opinions)))
             .into(),
-        pull_policy: images::pull_policy(&opinions),
+        pull_policy: images::pull_policy(opinions),
         repositories: repositories.collect(),
         egress: opinions.iter().filter_map(|layer| layer.egress.clone()).collect(),
         ask: asks::egress(spec),
-        times: times::decide(spec, policy.spec.defaults.as_ref(), &opinions),
-        resources: resources::decide(spec.resources.as_ref(), policy, &opinions),
-        scheduling: asks::scheduling(spec, policy, &opinions),
+        times: times::decide(spec, policy.spec.defaults.as_ref(), opinions),
+        resources: resources::decide(spec.resources.as_ref(), policy, opinions),
+        scheduling: asks::scheduling(spec, policy, opinions),
         max_running: strictest(
-            &opinions,
+            opinions,
             "limits.maxRunning",
             |layer| layer.max_running,
             std::cmp::Reverse,
             MAX_RUNNING,
         ),
         retry: strictest(
-            &opinions,
+            opinions,
             "limits.retry",
             |layer| layer.retry,
             |word| word == Retry::Never,
             Retry::Never,
         ),
-        policies: resolved,
+        policies: layers.resolved.clone(),
         image_pull_secrets: policy
             .spec
             .image_pull_secrets
@@ -192,6 +206,9 @@ impl Weighed {
     /// # Errors
     /// The first refusal.
     pub fn admit(self) -> Result<Admitted, Refusal> {
+        if let Some(mistake) = self.mistakes.into_iter().next() {
+            return Err(mistake);
+        }
         self.requester?;
         let runtime = self.runtime?;
         for (_, image) in self.images {

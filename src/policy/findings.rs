@@ -89,7 +89,8 @@ impl Finding {
 impl Weighed {
     /// Every finding but those about egress, in the order in which [`Weighed::admit`] takes refusals.
     pub fn findings(&self) -> Vec<Finding> {
-        let mut findings = vec![of_requester(&self.requester)];
+        let mut findings: Vec<Finding> = self.mistakes.iter().map(Finding::refused).collect();
+        findings.push(of_requester(&self.requester));
         match &self.runtime {
             Ok(runtime) => findings.extend(of_runtime(runtime)),
             Err(refusal) => findings.push(Finding::refused(refusal)),

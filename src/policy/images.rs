@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::decide::{ask_owner, nothing_matches, silence};
 use super::image::{ImagePattern, ImageReference};
-use super::layers::Opinions;
 use super::meet::{Denial, meet, strictest};
+use super::opinions::Opinions;
 use super::refusal::{Layer, Refusal};
 use super::source::{Met, Source};
 use crate::api::{DigestMode, PullPolicy, Reason};

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::layers::Opinions;
+use super::opinions::Opinions;
 use super::source::Met;
 
 /// Why nothing was granted.

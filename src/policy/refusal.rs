@@ -98,7 +98,8 @@ impl Refusal {
         };
         let Self { field, why, help, .. } = self;
         let text = format!("{field}{offered} is refused{layer}{rule}: {why}{allowed}; help: {help}");
-        cut(text, MESSAGE_LIMIT)
+        // Names of rules and layers stand in it too, and not every reader of manifests holds them to the schema.
+        cut(printable(&text), MESSAGE_LIMIT)
     }
 }
 
@@ -194,6 +195,7 @@ mod tests {
     #[test]
     fn messages_are_bounded_and_carry_no_control_characters() {
         let hostile = Refusal {
+            field: "spec.limits.egress.rules[\u{202e}\0]".into(),
             offered: "a\u{1b}[2J\u{202e}\n\u{200b}".into(),
             allowed: (0..100).map(|n| format!("{n}{}", "é".repeat(500))).collect(),
             ..refusal()

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::decide::{ask_owner, nothing_matches, silence};
 use super::frozen::GitHost;
-use super::layers::{Opinions, sorted};
 use super::meet::{Denial, meet};
+use super::opinions::{Opinions, sorted};
 use super::refusal::{Layer, Refusal};
 use super::repository::RepositoryUrl;
 use super::source::Source;

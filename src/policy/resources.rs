@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::layers::Opinions;
+use super::opinions::Opinions;
 use super::quantity::Amount;
 use super::refusal::{Layer, Refusal};
 use super::source::Source;

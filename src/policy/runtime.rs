@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::decide::silence;
-use super::layers::Opinions;
 use super::meet::{Denial, meet, strictest};
+use super::opinions::Opinions;
 use super::refusal::{LayerKind, Refusal, listed};
 use super::source::Met;
 use crate::api::{NodeReachability, Reason, RuntimeLimits, SandboxedKernel, UserMode, UserNamespaces};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::layers::Opinions;
+use super::opinions::Opinions;
 use super::refusal::{Layer, Refusal};
 use super::source::{Met, Source};
 use crate::api::{AgentRunSpec, Reason, SandboxPolicyDefaults};

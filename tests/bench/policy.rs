@@ -107,7 +107,7 @@ fn decide_under_read_layers(bencher: divan::Bencher<'_, '_>, layers: usize) {
     let world = world(layers, RULES);
     let read = world.layers();
     bencher.bench(|| {
-        let weighed = weigh_under(&world.request(), &world.policy, read.clone());
+        let weighed = weigh_under(&world.request(), &world.policy, &read);
         black_box(weighed.admit()).is_ok()
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{ClusterSandboxPolicy, SandboxPolicy, names};
+use cofferdam::api::{ClusterSandboxPolicy, Reason, SandboxPolicy, names};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::harness::{ATTACKER, Internet, Run, Space, client, default_limits, eventually, until};
+use crate::harness::{ATTACKER, BUSYBOX, Internet, Run, Space, client, default_limits, eventually, until};
 
 const GOVERNED: &str = include_str!("scripts/governed.py");
 /// A changed status is expected within this time.
@@ -168,13 +168,20 @@ async fn a_policy_says_when_a_cluster_policy_contradicts_it_and_writes_no_more_t
 
     let closed = cluster_policy(&space, "closed", None, json!({"egress": {"mode": "DenyAll"}})).await;
     let message = says(&space, "Ready", "False/RuleMatchesNothing").await;
-    assert!(
-        message.contains("limits.egress.rules (allowed)") && message.contains(&closed),
-        "{message}"
-    );
+    let named = "limits.egress.rules of SandboxPolicy/default `allowed`";
+    assert!(message.contains(named) && message.contains(&closed), "{message}");
     assert_ne!(policy_hash(&space).await, hash);
+    // What the policy says of itself is what its runs are refused with, though they ask for nothing of it.
+    let under = space.script("under-it", BUSYBOX, "sh", "true\n", json!({})).await;
+    let refused = under.ends(Reason::PolicyDenied).await.status.unwrap();
+    let why = refused.message.unwrap_or_default();
+    assert!(why.contains(named) && why.contains(&closed), "{why}");
+    assert!(under.jobs().await.is_empty());
     forget(&space.client, &closed).await;
     says(&space, "Ready", "True/Ready").await;
+    // The control: the same run, once the two agree.
+    let after = space.script("after-it", BUSYBOX, "sh", "true\n", json!({})).await;
+    after.ends(Reason::Completed).await;
     assert_eq!(policy_hash(&space).await, hash);
 
     // No hot loop: a status that says it all is not written again.

@@ -1,5 +1,7 @@
 //! `kubectl agentrun explain` and the controller give the same answer, because they ask the same engine.
 
+use std::sync::Arc;
+
 use cofferdam::api::{AgentRun, Reason};
 use cofferdam::cli::explain::judge::{self, judge};
 use cofferdam::controller::agent_run::decide::{Decision, Facts, decide};
@@ -90,6 +92,7 @@ fn controllers(world: &World) -> Answer {
         guard_gap: None,
         fence_gap: None,
         waiting_since: start,
+        readings: Arc::default(),
     };
     match decide(&run, &facts, start + PATIENCE) {
         Decision::Start { .. } => None,

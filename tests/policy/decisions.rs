@@ -43,6 +43,7 @@ fn the_frozen_policy_is_fixed_and_reads_back() {
 fn the_hash_does_not_depend_on_how_a_policy_is_written() {
     let frozen = |rules: Value| {
         World::admitting()
+            .cluster("egress", Value::Null)
             .policy("egress", json!({"mode": "AllowList", "rules": rules}))
             .decide()
             .unwrap()
@@ -79,7 +80,9 @@ fn a_silent_egress_allows_nothing_and_one_layer_alone_decides() {
             .policy("egress", Value::Null)
     ));
     assert!(!allowed(
-        World::admitting().cluster("egress", json!({"mode": "DenyAll"}))
+        World::admitting()
+            .policy("egress", Value::Null)
+            .cluster("egress", json!({"mode": "DenyAll"}))
     ));
     assert!(!allowed(
         World::admitting().policy("egress", json!({"mode": "DenyAll"}))

@@ -27,6 +27,8 @@ const IMAGE_PATTERNS: [&str; 6] = [
     "ghcr.io/a/**",
     "ghcr.io/b/*",
 ];
+/// Around all of [`IMAGES`]: policies that share nothing with one another are refused, so that many must be wide.
+const WIDE_IMAGES: [&str; 2] = ["ghcr.io/**", "docker.io/*"];
 const REPOSITORIES: [&str; 4] = [
     "https://g.example/a/x",
     "https://g.example/a/y.git",
@@ -37,6 +39,11 @@ const REPOSITORY_PATTERNS: [&str; 5] = [
     "https://g.example/a/*",
     "https://g.example/**",
     "https://g.example/a/x",
+    "https://h.example:8443/**",
+    "https://h.example/**",
+];
+const WIDE_REPOSITORIES: [&str; 3] = [
+    "https://g.example/**",
     "https://h.example:8443/**",
     "https://h.example/**",
 ];
@@ -74,6 +81,14 @@ const CLASSES: [&str; 3] = ["gvisor", "kata", "runc"];
 
 // Strategies are boxed where they meet: nested in one another by value they outgrow a test's stack.
 
+/// All of `wide`, or some of `of`.
+fn wide_or_some(
+    wide: &'static [&'static str],
+    of: &'static [&'static str],
+) -> impl Strategy<Value = Vec<&'static str>> {
+    prop_oneof![1 => Just(wide.to_vec()), 1 => some(of)]
+}
+
 /// Some of these, in their order, at least one.
 fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
     subsequence(of, 1..=of.len())
@@ -84,16 +99,17 @@ fn listed(field: &'static str, list: impl Strategy<Value = Value>) -> impl Strat
         prop_oneof![
             // A list beside it must not grant anything, even where the schema let it through.
             1 => Just(json!({"mode": "DenyAll", field: list})),
-            6 => Just(json!({"mode": "AllowList", field: list})),
+            9 => Just(json!({"mode": "AllowList", field: list})),
         ]
     })
 }
 
 fn images() -> impl Strategy<Value = Value> {
-    let list = listed("allowed", some(&IMAGE_PATTERNS).prop_map(|list| json!(list)));
+    let list = wide_or_some(&WIDE_IMAGES, &IMAGE_PATTERNS).prop_map(|list| json!(list));
+    let list = listed("allowed", list);
     (
         list,
-        word(&["Record", "Record", "Required"]),
+        word(&["Record", "Record", "Record", "Required"]),
         word(&["Always", "IfNotPresent"]),
     )
         .prop_map(|(mut images, digest, pull)| {
@@ -117,26 +133,20 @@ fn add(object: &mut Value, fields: impl IntoIterator<Item = Field>) {
 }
 
 fn repositories() -> impl Strategy<Value = Value> {
-    let rule = (
-        select(&REPOSITORY_PATTERNS[..]),
-        subsequence(&NETWORKS[..], 0..=3),
-    );
-    listed(
-        "read",
-        vec(rule, 1..4).prop_map(|rules| {
-            named(
-                rules
-                    .into_iter()
-                    .map(|(url, addresses)| json!({"url": url, "addresses": addresses})),
-            )
-        }),
-    )
+    let rules = wide_or_some(&WIDE_REPOSITORIES, &REPOSITORY_PATTERNS).prop_flat_map(|urls| {
+        let addresses = vec(subsequence(&NETWORKS[..], 0..=3), urls.len());
+        addresses.prop_map(move |addresses| {
+            let rules = urls.iter().zip(addresses);
+            named(rules.map(|(url, addresses)| json!({"url": url, "addresses": addresses})))
+        })
+    });
+    listed("read", rules)
 }
 
 fn egress() -> impl Strategy<Value = Value> {
     let rule = (
-        some(&HOST_PATTERNS),
-        subsequence(&PORTS[..], 1..=3),
+        wide_or_some(&HOST_PATTERNS, &HOST_PATTERNS),
+        prop_oneof![Just(PORTS.to_vec()), subsequence(&PORTS[..], 1..=3)],
         subsequence(&NETWORKS[..], 0..=3),
     );
     let rule = rule.prop_map(|(hosts, ports, addresses)| json!({"hosts": hosts, "ports": ports, "addresses": addresses, "tls": "Tunnel"}));
@@ -209,11 +219,11 @@ fn seconds() -> impl Strategy<Value = Option<Value>> {
     option::of((1..5000_i32).prop_map(|seconds| json!(seconds)))
 }
 
-/// Limits in which each field is absent as often as not.
+/// Limits in which each field is absent about as often as not.
 pub fn limits() -> impl Strategy<Value = Value> {
     let granted = (
-        option::of(runtime().boxed()),
-        option::of(images().boxed()),
+        option::weighted(0.7, runtime().boxed()),
+        option::weighted(0.7, images().boxed()),
         option::of(repositories().boxed()),
         option::of(egress().boxed()),
         option::of(amounts().boxed()),
@@ -224,7 +234,7 @@ pub fn limits() -> impl Strategy<Value = Value> {
         seconds(),
         option::of((1..4_i32).prop_map(|runs| json!(runs))),
         word(&["Never", "BeforeAgentStart"]),
-        word(&["Optional", "Optional", "Required"]),
+        word(&["Optional", "Optional", "Optional", "Required"]),
     );
     (granted.boxed(), others.boxed()).prop_map(
         |(
@@ -287,14 +297,15 @@ pub fn egress_ask() -> impl Strategy<Value = Value> {
 }
 
 fn run_spec() -> impl Strategy<Value = Value> {
-    let resources = option::of(amounts().prop_map(|limits| json!({"limits": limits})));
+    let resources = option::weighted(0.3, amounts().prop_map(|limits| json!({"limits": limits})));
+    let seconds = || option::weighted(0.3, (1..5000_i32).prop_map(|seconds| json!(seconds)));
     (
         select(&IMAGES[..]),
         btree_set(select(&REPOSITORIES[..]), 0..3),
         resources,
         (seconds(), seconds(), seconds()),
         option::weighted(0.3, egress_ask().boxed()),
-        option::of(Just(json!({"username": "ada", "groups": ["makers"]}))),
+        option::weighted(0.7, Just(json!({"username": "ada", "groups": ["makers"]}))),
     )
         .prop_map(
             |(image, urls, resources, (start, timeout, ttl), egress, requester)| {

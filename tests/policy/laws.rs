@@ -1,5 +1,6 @@
 //! Laws that hold for any policies.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -10,6 +11,7 @@ use cofferdam::policy::findings::Verdict;
 use cofferdam::policy::host::Host;
 use cofferdam::policy::quantity::Amount;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::fixtures::{World, cluster_policy};
@@ -236,6 +238,24 @@ proptest! {
             }
         }
     }
+}
+
+/// Positive control of all laws: many of the worlds are admitted, under several layers, and reach something.
+#[test]
+fn the_laws_are_not_about_nothing() {
+    let mut runner = TestRunner::new(config());
+    let (admitted, reaching, layered) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let run = runner.run(&worlds(limits()), |world| {
+        if let Ok(decision) = world.decide() {
+            admitted.set(admitted.get() + 1);
+            reaching.set(reaching.get() + u32::from(!reach(&decision).is_empty()));
+            layered.set(layered.get() + u32::from(decision.policies.len() > 1));
+        }
+        Ok(())
+    });
+    run.unwrap();
+    let counts = [admitted, reaching, layered].map(Cell::into_inner);
+    assert!(counts.iter().all(|count| *count >= 20), "{counts:?}");
 }
 
 fn layers(world: &World) -> Vec<Value> {

@@ -6,11 +6,17 @@ mod agreement;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]
+mod dimensions;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod manifests;
+#[cfg(test)]
+mod mistakes;
 #[cfg(test)]
 mod parsers;
 #[cfg(test)]

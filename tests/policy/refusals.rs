@@ -5,6 +5,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::fixtures::{World, cluster_policy};
+use crate::mistakes;
 
 fn refused(world: &World) -> (Reason, String) {
     let refusal = world.decide().unwrap_err();
@@ -13,7 +14,13 @@ fn refused(world: &World) -> (Reason, String) {
 
 /// Every refusal that there is, by name.
 fn worlds() -> Vec<(&'static str, World)> {
-    [not_granted(), above_a_ceiling(), unreadable_policies()].concat()
+    [
+        not_granted(),
+        above_a_ceiling(),
+        unreadable_policies(),
+        mistakes::mistaken_policies(),
+    ]
+    .concat()
 }
 
 /// A run asks for what nobody, or not everybody, grants.
@@ -56,7 +63,7 @@ fn not_granted() -> Vec<(&'static str, World)> {
             "image: namespace says no",
             good().run("agent", json!({"image": "ghcr.io/team-a-evil/agent:1"})),
         ),
-        ("image: deny all", good().cluster("images", deny())),
+        ("image: deny all", good().policy("images", deny())),
         (
             "image: cannot be read",
             good().run("agent", json!({"image": "GHCR.io/team-a/agent"})),

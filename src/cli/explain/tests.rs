@@ -130,16 +130,17 @@ fn what_is_assumed_is_said_and_what_is_given_is_not() {
 }
 
 #[rstest]
-#[case::silence(&[], &[("    egress:\n      mode: AllowList\n      rules:\n        - name: model\n          hosts: [api.anthropic.com]\n          tls: Tunnel\n", "    egress: {mode: DenyAll}\n")], "SandboxPolicy/default denies all egress")]
-#[case::nothing_in_common(&[], &[("hosts: [api.anthropic.com]\n", "hosts: [other.example.net]\n")], "no host and port in common")]
-#[case::own_denial(&[("  resources:", "  egress: {mode: DenyAll}\n  resources:")], &[], "the run's own spec.egress")]
+#[case::silence(&[], &[("    egress:\n      mode: AllowList\n      rules:\n        - name: model\n          hosts: [api.anthropic.com]\n          tls: Tunnel\n", "    egress: {mode: DenyAll}\n")], Answer::Allowed, "SandboxPolicy/default denies all egress")]
+#[case::nothing_in_common(&[], &[("hosts: [api.anthropic.com]\n", "hosts: [other.example.net]\n")], Answer::Refused, "no host and port in common")]
+#[case::own_denial(&[("  resources:", "  egress: {mode: DenyAll}\n  resources:")], &[], Answer::Allowed, "the run's own spec.egress")]
 fn a_closed_run_says_why(
     #[case] of_run: &[(&str, &str)],
     #[case] of_policy: &[(&str, &str)],
+    #[case] verdict: Answer,
     #[case] why: &str,
 ) {
     let explanation = judged_on_files(&run(of_run), &policies(of_policy), &given());
-    assert_eq!(explanation.verdict, Answer::Allowed);
+    assert_eq!(explanation.verdict, verdict);
     let egress = explanation.egress.as_ref().unwrap();
     assert_eq!(
         egress.exfiltration,

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::observe::Verdict;
 use crate::api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
 use crate::conditions::seconds_since;
-use crate::policy::decide::{Admitted, Refusal, Request};
+use crate::policy::decide::{Admitted, Refusal, Request, decide_remembering};
+use crate::policy::readings::Readings;
 use crate::policy::runtime::RuntimeClassFact;
 
 /// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
@@ -37,6 +39,8 @@ pub struct Facts {
     pub fence_gap: Option<Gap>,
     /// Since when the run has been waiting.
     pub waiting_since: Timestamp,
+    /// What was read of these policies before.
+    pub readings: Arc<Readings>,
 }
 
 /// Something that a run waits for.
@@ -109,15 +113,16 @@ fn admit(run: &AgentRun, facts: &Facts) -> Result<Admitted, Verdict> {
             format!("{broken}. What it limits is not known, so nothing is allowed; correct or delete it."),
         )
     })?;
-    crate::policy::decide::decide(&Request {
+    let request = Request {
         namespace_labels: &facts.namespace_labels,
         run,
         policy: facts.policy.as_ref(),
         cluster_policies,
         runtime_classes: &facts.runtime_classes,
         runner_image: &facts.runner_image,
-    })
-    .map_err(|refusal: Refusal| Verdict::new(refusal.reason, refusal.message()))
+    };
+    decide_remembering(&request, &facts.readings)
+        .map_err(|refusal: Refusal| Verdict::new(refusal.reason, refusal.message()))
 }
 
 /// A refusal is final, but for what may only have been applied in another order.

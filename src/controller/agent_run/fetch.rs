@@ -140,5 +140,6 @@ pub fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
         guard_gap: context.guard.gap(),
         fence_gap: fence::gap(stores, &namespace, &context.operator_namespace),
         waiting_since: status::waiting_since(run, now),
+        readings: Arc::clone(&stores.readings),
     }
 }

@@ -1,6 +1,7 @@
 //! Objects for tests. Every name differs from every other, so that a swapped one shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -83,6 +84,7 @@ pub fn facts() -> Facts {
         guard_gap: None,
         fence_gap: None,
         waiting_since: at(0),
+        readings: Arc::default(),
     }
 }
 

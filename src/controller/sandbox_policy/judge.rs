@@ -6,13 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::mistakes::dead_rules;
 use crate::api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
 use crate::api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
 use crate::conditions::{self, Desired};
 use crate::policy::frozen::FrozenPolicy;
 use crate::policy::images::{self, Container};
-use crate::policy::layers::{Layers, Opinions};
+use crate::policy::layers::Layers;
+use crate::policy::opinions::Opinions;
+use crate::policy::readings::Readings;
 use crate::policy::runtime::{self, RuntimeClassFact};
 use crate::policy::{refusal::Refusal, resources};
 
@@ -36,6 +37,8 @@ pub struct Facts {
     pub widening: Option<String>,
     /// Image of Cofferdam's own containers, which policy must allow too.
     pub runner_image: String,
+    /// What was read of these policies before.
+    pub readings: Arc<Readings>,
 }
 
 /// What is found about one thing.
@@ -65,9 +68,9 @@ pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPo
     let fence = fenceable(policy, facts);
     let (hash, runtime, ready) = match read(policy, facts) {
         Ok(layers) => {
-            let runtime = runtime_available(&layers, &facts.runtime_classes);
+            let runtime = runtime_available(&layers.opinions, &facts.runtime_classes);
             let ready = ready(policy, &layers, facts, &fence, &runtime);
-            (Some(hash(&layers)), runtime, ready)
+            (Some(hash(&layers.opinions)), runtime, ready)
         }
         Err(message) => {
             let runtime = Finding::new(
@@ -104,12 +107,12 @@ pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPo
     }
 }
 
-fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Vec<Arc<Opinions>>, String> {
+fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Arc<Layers>, String> {
     let cluster_policies = facts.cluster_policies.as_ref().map_err(Clone::clone)?;
-    let layers = Layers::read(&facts.namespace_labels, cluster_policies, policy);
-    layers
-        .map(|layers| layers.opinions)
-        .map_err(|refusal| refusal.message())
+    let layers = facts
+        .readings
+        .layers(&facts.namespace_labels, cluster_policies, policy);
+    layers.map_err(|refusal| refusal.message())
 }
 
 /// Name of what the gateway would enforce for a run that asks for nothing.
@@ -167,13 +170,13 @@ fn runtime_available(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) ->
 /// Everything that is wrong, the worst first: its reason, and all messages one after the other.
 fn ready(
     policy: &SandboxPolicy,
-    layers: &[Arc<Opinions>],
+    layers: &Layers,
     facts: &Facts,
     fence: &Finding,
     runtime: &Finding,
 ) -> Finding {
-    let impossible = impossible(policy, layers, facts);
-    let dead = dead_rules(layers);
+    let impossible = impossible(policy, &layers.opinions, facts);
+    let dead: Vec<String> = layers.mistakes.iter().map(Refusal::message).collect();
     let objections: Vec<(&'static str, &str)> = impossible
         .iter()
         .map(|message| ("NoRunCanStart", message.as_str()))
@@ -185,7 +188,7 @@ fn ready(
         )
         .collect();
     match objections.first() {
-        None => Finding::new(true, "Ready", unsaid(layers)),
+        None => Finding::new(true, "Ready", unsaid(&layers.opinions)),
         Some((reason, _)) => {
             let messages: Vec<&str> = objections.iter().map(|(_, message)| *message).collect();
             Finding::new(false, reason, messages.join(" "))

@@ -29,6 +29,7 @@ fn facts() -> Facts {
         }],
         widening: None,
         runner_image: "images.example/runner:v2".to_owned(),
+        readings: Arc::default(),
     }
 }
 
@@ -170,12 +171,12 @@ fn egress(hosts: &[&str], port: u16) -> Value {
 #[rstest]
 #[case::a_rule_that_is_met(egress(&["*.model.example", "model.example"], 443), None)]
 #[case::wider_above(json!({"images": {"mode": "AllowList", "allowed": ["images.example/**", "ghcr.io/**"]}}), None)]
-#[case::another_host(egress(&["other.example"], 443), Some("limits.egress.rules (model)"))]
-#[case::another_port(egress(&["model.example"], 8443), Some("limits.egress.rules (model)"))]
-#[case::nothing(json!({"egress": {"mode": "DenyAll"}}), Some("limits.egress.rules (model)"))]
+#[case::another_host(egress(&["other.example"], 443), Some("limits.egress.rules of SandboxPolicy/house-rules `model`"))]
+#[case::another_port(egress(&["model.example"], 8443), Some("limits.egress.rules of SandboxPolicy/house-rules `model`"))]
+#[case::nothing(json!({"egress": {"mode": "DenyAll"}}), Some("limits.egress.rules of SandboxPolicy/house-rules `model`"))]
 #[case::other_repositories(
     json!({"repositories": {"mode": "AllowList", "read": [{"name": "x", "url": "https://other.example/**"}]}}),
-    Some("limits.repositories.read (forge)"))]
+    Some("limits.repositories.read of SandboxPolicy/house-rules `forge`"))]
 fn rules_that_no_other_policy_meets_are_named(#[case] above: Value, #[case] dead: Option<&str>) {
     let (word, message) = said(&judge(&policy(&json!({})), &under(&above), at(0)), READY);
     match dead {
@@ -196,7 +197,7 @@ fn dead_image_patterns_are_named() {
     let above = json!({"images": {"mode": "AllowList", "allowed": ["images.example/**"]}});
     let (word, message) = said(&judge(&policy(&own), &under(&above), at(0)), READY);
     assert_eq!(word, "False/RuleMatchesNothing");
-    insta::assert_snapshot!(message, @"limits.images.allowed (ghcr.io/a, ghcr.io/b:1) can match nothing: ClusterSandboxPolicy/base allows none of it. Take it out, or have that policy allow it.");
+    insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `ghcr.io/a, ghcr.io/b:1` is refused by ClusterSandboxPolicy/base (limits.images.allowed): nothing is allowed by both, so it can match nothing; help: take it out of SandboxPolicy/house-rules, or ask whoever owns ClusterSandboxPolicy/base to allow it");
     let by_digest = format!("images.example/runner@sha256:{}", "0".repeat(64));
     let facts = Facts {
         runner_image: by_digest,
@@ -205,5 +206,5 @@ fn dead_image_patterns_are_named() {
     let own = json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["images.example/**", "images.example/agent:v1"]}});
     let (word, message) = said(&judge(&policy(&own), &facts, at(0)), READY);
     assert_eq!(word, "False/RuleMatchesNothing");
-    insta::assert_snapshot!(message, @"limits.images.allowed (images.example/agent:v1) can match nothing: images must be named by digest (decided by SandboxPolicy/house-rules (limits.images.digest)), and these name tags. Leave the tag out.");
+    insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `images.example/agent:v1` is refused by SandboxPolicy/house-rules (limits.images.digest): images must be named by digest, and these name tags, so they can match nothing; help: leave the tag out in SandboxPolicy/house-rules, or name a digest");
 }

@@ -68,7 +68,7 @@ impl World {
         };
         let wide = json!({"runtime": {"classes": ["gvisor", "runc"]}, "maxStartTimeoutSeconds": 300});
         let narrow = json!({
-            "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "docker.io/**"]},
+            "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "docker.io/**", "ghcr.io/team/reviewed"]},
             "maxTimeoutSeconds": 600,
         });
         for (part, limits) in [("wide", wide), ("narrow", narrow)] {

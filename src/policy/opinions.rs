@@ -1,0 +1,233 @@
+//! What one policy says, read once with every pattern parsed.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::egress::{EgressLayer, EgressRule};
+use super::host::HostPattern;
+use super::image::ImagePattern;
+use super::quantity::Amount;
+use super::refusal::{Layer, Refusal};
+use super::repository::RepositoryPattern;
+use super::resources::Kind;
+use crate::api::{
+    DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
+    RequesterMode, Retry, RuntimeLimits,
+};
+
+/// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
+#[derive(Clone, Debug)]
+pub struct Opinions {
+    /// Whose.
+    pub layer: Layer,
+    /// On runtimes.
+    pub runtime: Option<RuntimeLimits>,
+    /// On images.
+    pub images: Option<ImageOpinion>,
+    /// On repositories.
+    pub repositories: Option<Vec<RepositoryGrant>>,
+    /// On egress. Shared with the frozen policy of every run under it.
+    pub egress: Option<Arc<EgressLayer>>,
+    /// Ceilings of resources; a resource that is missing has none here.
+    pub max_resources: BTreeMap<Kind, Amount>,
+    /// Ceiling of `startTimeoutSeconds`.
+    pub max_start_timeout_seconds: Option<i32>,
+    /// Ceiling of `timeoutSeconds`.
+    pub max_timeout_seconds: Option<i32>,
+    /// Ceiling of `ttlSecondsAfterFinished`.
+    pub max_ttl_seconds: Option<i32>,
+    /// Ceiling of the runs of a namespace that have a pod.
+    pub max_running: Option<i32>,
+    /// On trying again before the agent's start.
+    pub retry: Option<Retry>,
+    /// On saying who asks.
+    pub requester: Option<RequesterMode>,
+}
+
+/// On images.
+#[derive(Clone, Debug)]
+pub struct ImageOpinion {
+    /// Which ones.
+    pub allowed: Vec<ImagePattern>,
+    /// On digests.
+    pub digest: Option<DigestMode>,
+    /// On pulling.
+    pub pull_policy: Option<PullPolicy>,
+}
+
+/// A rule for repositories.
+#[derive(Clone, Debug)]
+pub struct RepositoryGrant {
+    /// Name of the rule.
+    pub name: String,
+    /// Which ones.
+    pub url: RepositoryPattern,
+    /// Networks that their host may resolve to though not globally routable.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A policy that cannot be read refuses every run under it.
+pub(super) fn unreadable(layer: &Layer, field: &str, offered: &str, error: &dyn Display) -> Refusal {
+    Refusal {
+        reason: Reason::PolicyDenied,
+        layer: Some(layer.clone()),
+        field: format!("spec.{field}"),
+        rule: None,
+        offered: offered.to_owned(),
+        allowed: Vec::new(),
+        why: error.to_string(),
+        help: format!("correct {layer}: no run starts under a policy that cannot be read"),
+    }
+}
+
+/// Reads every item of a list, or says which one cannot be read.
+fn read_all<T, E: Display>(
+    layer: &Layer,
+    field: &str,
+    items: &[String],
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, Refusal> {
+    items
+        .iter()
+        .map(|item| read(item).map_err(|error| unreadable(layer, field, item, &error)))
+        .collect()
+}
+
+/// A list whose mode says that it grants nothing is empty, whatever stands in it.
+fn granted<T>(mode: Mode, list: Vec<T>) -> Vec<T> {
+    match mode {
+        Mode::DenyAll => Vec::new(),
+        Mode::AllowList => list,
+    }
+}
+
+fn read_networks(layer: &Layer, field: &str, addresses: &[String]) -> Result<Vec<IpNet>, Refusal> {
+    read_all(layer, field, addresses, |text| {
+        text.parse::<IpNet>().map(|net| net.trunc())
+    })
+    .map(sorted)
+}
+
+pub(super) fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list.dedup();
+    list
+}
+
+impl Opinions {
+    /// Reads a policy's limits.
+    ///
+    /// # Errors
+    /// A refusal that names the field that cannot be read.
+    pub fn read(layer: Layer, limits: &PolicyLimits) -> Result<Self, Refusal> {
+        Ok(Self {
+            images: limits
+                .images
+                .as_ref()
+                .map(|l| read_images(&layer, l))
+                .transpose()?,
+            repositories: limits
+                .repositories
+                .as_ref()
+                .map(|l| read_repositories(&layer, l))
+                .transpose()?,
+            egress: limits
+                .egress
+                .as_ref()
+                .map(|l| read_egress(&layer, l).map(Arc::new))
+                .transpose()?,
+            max_resources: read_resources(&layer, limits)?,
+            runtime: limits.runtime.clone(),
+            max_start_timeout_seconds: limits.max_start_timeout_seconds,
+            max_timeout_seconds: limits.max_timeout_seconds,
+            max_ttl_seconds: limits.max_ttl_seconds,
+            max_running: limits.max_running,
+            retry: limits.retry,
+            requester: limits.requester,
+            layer,
+        })
+    }
+}
+
+fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ImageOpinion, Refusal> {
+    let patterns = read_all(
+        layer,
+        "limits.images.allowed",
+        &limits.allowed,
+        ImagePattern::parse,
+    )?;
+    Ok(ImageOpinion {
+        allowed: granted(limits.mode, patterns),
+        digest: limits.digest,
+        pull_policy: limits.pull_policy,
+    })
+}
+
+fn read_repositories(layer: &Layer, limits: &RepositoryLimits) -> Result<Vec<RepositoryGrant>, Refusal> {
+    let rules = limits.read.iter().map(|rule| {
+        let field = format!("limits.repositories.read[{}]", rule.name);
+        let url = RepositoryPattern::parse(&rule.url)
+            .map_err(|error| unreadable(layer, &format!("{field}.url"), &rule.url, &error))?;
+        let addresses = read_networks(layer, &format!("{field}.addresses"), &rule.addresses)?;
+        Ok(RepositoryGrant {
+            name: rule.name.clone(),
+            url,
+            addresses,
+        })
+    });
+    let mut rules = rules.collect::<Result<Vec<_>, _>>()?;
+    rules.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(granted(limits.mode, rules))
+}
+
+pub(super) fn read_egress(layer: &Layer, limits: &EgressLimits) -> Result<EgressLayer, Refusal> {
+    let rules = limits.rules.iter().map(|rule| {
+        let field = format!("limits.egress.rules[{}]", rule.name);
+        Ok(EgressRule {
+            name: rule.name.clone(),
+            hosts: sorted(read_all(
+                layer,
+                &format!("{field}.hosts"),
+                &rule.hosts,
+                HostPattern::parse,
+            )?),
+            addresses: read_networks(layer, &format!("{field}.addresses"), &rule.addresses)?,
+            ports: sorted(read_ports(layer, &format!("{field}.ports"), &rule.ports)?),
+            tls: rule.tls,
+        })
+    });
+    let rules = sorted(rules.collect::<Result<Vec<_>, Refusal>>()?);
+    Ok(EgressLayer {
+        kind: layer.kind,
+        name: layer.name.clone(),
+        mode: limits.mode,
+        rules: granted(limits.mode, rules),
+    })
+}
+
+fn read_ports(layer: &Layer, field: &str, ports: &[i32]) -> Result<Vec<u16>, Refusal> {
+    let read = |port: &i32| {
+        read_port(*port)
+            .ok_or_else(|| unreadable(layer, field, &port.to_string(), &"ports go from 1 to 65535"))
+    };
+    ports.iter().map(read).collect()
+}
+
+pub(super) fn read_port(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port > 0)
+}
+
+fn read_resources(layer: &Layer, limits: &PolicyLimits) -> Result<BTreeMap<Kind, Amount>, Refusal> {
+    let mut ceilings = BTreeMap::new();
+    for (name, quantity) in limits.max_resources.iter().flatten() {
+        let field = format!("limits.maxResources.{name}");
+        let kind = Kind::parse(name).map_err(|error| unreadable(layer, &field, name, &error))?;
+        let amount =
+            Amount::parse(&quantity.0).map_err(|error| unreadable(layer, &field, &quantity.0, &error))?;
+        ceilings.insert(kind, amount);
+    }
+    Ok(ceilings)
+}

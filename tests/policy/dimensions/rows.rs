@@ -1,0 +1,375 @@
+//! The rows of the table, and what a decision shows of each.
+
+use cofferdam::policy::decide::{Admitted, Refusal};
+use cofferdam::policy::egress::Egress;
+use serde_json::{Value, json};
+
+use crate::fixtures::World;
+
+/// One row, and two words that a layer can say of it: what comes of each alone, and of both the stricter's.
+pub struct Dimension {
+    /// First cell of the row.
+    pub row: &'static str,
+    /// What the further cells must contain: who may grant, silence, how two layers meet, the default.
+    pub cells: [&'static str; 4],
+    /// Fields of `limits` that the row speaks of.
+    pub fields: Vec<&'static str>,
+    /// Top-level field of `limits` in which `field` stands; empty: the word is all of it.
+    pub object: &'static str,
+    pub field: &'static str,
+    pub loose: Value,
+    pub strict: Value,
+    /// What comes of silence, of the loose word, of the strict one.
+    pub outcomes: [&'static str; 3],
+    pub probe: fn(World) -> String,
+}
+
+/// Every row but that of `scheduling`, which no two layers meet on.
+pub fn dimensions() -> Vec<Dimension> {
+    let modes = of_modes().into_iter().chain(of_images());
+    modes
+        .chain(of_lists())
+        .chain(of_resources())
+        .chain(of_numbers())
+        .collect()
+}
+
+fn of_modes() -> Vec<Dimension> {
+    let mode = |row, cells, object, field, words: [&'static str; 2], outcomes, probe| Dimension {
+        row,
+        cells,
+        fields: vec![row],
+        object,
+        field,
+        loose: json!(words[0]),
+        strict: json!(words[1]),
+        outcomes,
+        probe,
+    };
+    vec![
+        Dimension {
+            row: "runtime.classes",
+            cells: ["any layer", "refused, `PolicyDenied`", "both list", "no ask"],
+            fields: vec!["runtime.classes"],
+            object: "runtime",
+            field: "classes",
+            loose: json!(["gvisor", "kata"]),
+            strict: json!(["kata"]),
+            outcomes: ["PolicyDenied", "gvisor", "kata"],
+            probe: |world| told(&world, |run| run.runtime_class.clone()),
+        },
+        mode(
+            "runtime.nodeReachability",
+            [
+                "every layer with a `runtime`",
+                "`Denied`",
+                "`Tolerated` only if all",
+                "no ask",
+            ],
+            "runtime",
+            "nodeReachability",
+            ["Tolerated", "Denied"],
+            ["Denied", "Tolerated", "Denied"],
+            |world| told(&world, |run| format!("{:?}", run.node_reachability)),
+        ),
+        mode(
+            "runtime.user",
+            [
+                "every layer that speaks",
+                "`Fixed`",
+                "`Platform` only if all",
+                "no ask",
+            ],
+            "runtime",
+            "user",
+            ["Platform", "Fixed"],
+            ["Fixed", "Platform", "Fixed"],
+            |world| told(&world, |run| format!("{:?}", run.user)),
+        ),
+        mode(
+            "runtime.userNamespaces",
+            ["any layer", "`Disabled`", "else the stricter", "no ask"],
+            "runtime",
+            "userNamespaces",
+            ["Preferred", "Disabled"],
+            ["false", "true", "false"],
+            |world| told(&world, |run| run.user_namespace.to_string()),
+        ),
+        mode(
+            "runtime.sandboxedKernel",
+            ["–", "`Unchecked`", "`Required` if one", "no ask"],
+            "runtime",
+            "sandboxedKernel",
+            ["Unchecked", "Required"],
+            ["Unchecked", "Unchecked", "Required"],
+            |world| told(&world, |run| format!("{:?}", run.sandboxed_kernel)),
+        ),
+        mode(
+            "images.digest",
+            ["–", "`Record`", "`Required` if one", "no ask"],
+            "images",
+            "digest",
+            ["Record", "Required"],
+            ["admitted", "admitted", "ImageDenied"],
+            is_admitted,
+        ),
+        mode(
+            "images.pullPolicy",
+            ["any layer", "Kubernetes' own rule", "`Always` if one", "no ask"],
+            "images",
+            "pullPolicy",
+            ["IfNotPresent", "Always"],
+            ["None", "Some(IfNotPresent)", "Some(Always)"],
+            |world| told(&world, |run| format!("{:?}", run.pull_policy)),
+        ),
+        mode(
+            "retry",
+            [
+                "every layer that speaks",
+                "`Never`",
+                "`BeforeAgentStart` only if all",
+                "no ask",
+            ],
+            "retry",
+            "",
+            ["BeforeAgentStart", "Never"],
+            ["Never", "BeforeAgentStart", "Never"],
+            |world| told(&world, |run| format!("{:?}", run.retry)),
+        ),
+        mode(
+            "requester",
+            ["–", "`Optional`", "`Required` if one", "no ask"],
+            "requester",
+            "",
+            ["Optional", "Required"],
+            ["admitted", "admitted", "PolicyDenied"],
+            is_admitted,
+        ),
+    ]
+}
+
+fn of_images() -> Vec<Dimension> {
+    let allow = |allowed: &[&str]| json!({"mode": "AllowList", "allowed": allowed});
+    vec![Dimension {
+        row: "images",
+        cells: [
+            "any layer",
+            "refused, `ImageDenied`",
+            "a pattern of each",
+            "always asked for",
+        ],
+        fields: vec!["images.mode", "images.allowed"],
+        object: "images",
+        field: "",
+        loose: allow(&["ghcr.io/team-a/*"]),
+        strict: allow(&["ghcr.io/team-a/another", "ghcr.io/team-a/runner"]),
+        outcomes: ["ImageDenied", "admitted", "ImageDenied"],
+        probe: is_admitted,
+    }]
+}
+
+fn of_lists() -> Vec<Dimension> {
+    let read = |url: &str| json!({"mode": "AllowList", "read": [{"name": "a", "url": url}]});
+    let hosts = |hosts: &[&str], addresses: &[&str]| json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": hosts, "addresses": addresses, "tls": "Tunnel"}]});
+    vec![
+        Dimension {
+            row: "repositories.read",
+            cells: [
+                "any layer",
+                "refused, `PolicyDenied`",
+                "a rule of each",
+                "none are cloned",
+            ],
+            fields: vec![
+                "repositories.mode",
+                "repositories.read.url",
+                "repositories.read.addresses",
+            ],
+            object: "repositories",
+            field: "",
+            loose: read("https://github.com/team-a/*"),
+            strict: read("https://github.com/team-a/another"),
+            outcomes: ["PolicyDenied", "admitted", "PolicyDenied"],
+            probe: is_admitted,
+        },
+        Dimension {
+            row: "egress",
+            cells: [
+                "any layer",
+                "nothing can be reached",
+                "a rule of each",
+                "together",
+            ],
+            fields: vec![
+                "egress.mode",
+                "egress.rules.hosts",
+                "egress.rules.ports",
+                "egress.rules.tls",
+            ],
+            object: "egress",
+            field: "",
+            loose: hosts(&["a.example.com", "b.example.com"], &[]),
+            strict: hosts(&["b.example.com"], &[]),
+            outcomes: ["", "a.example.com b.example.com", "b.example.com"],
+            probe: |world| {
+                told(&world, |run| {
+                    reached(run, &["a.example.com", "b.example.com", "c.example.com"])
+                })
+            },
+        },
+        Dimension {
+            row: "addresses",
+            cells: [
+                "every layer that grants the host",
+                "refused",
+                "a network of each",
+                "–",
+            ],
+            fields: vec!["egress.rules.addresses"],
+            object: "egress",
+            field: "",
+            loose: hosts(&["a.example.com"], &["10.0.0.0/8"]),
+            strict: hosts(&["a.example.com"], &["10.1.0.0/16"]),
+            outcomes: ["", "10.1.2.3 10.2.0.1", "10.1.2.3"],
+            probe: |world| {
+                told(&world, |run| {
+                    dialled(run, "a.example.com", &["10.1.2.3", "10.2.0.1", "192.168.0.1"])
+                })
+            },
+        },
+    ]
+}
+
+fn of_resources() -> Vec<Dimension> {
+    // Amounts to ask for, the highest first; the second is the built-in ceiling.
+    let kinds: [(_, _, _, _, fn(World) -> String); 3] = [
+        (
+            "cpu",
+            "maxResources.cpu",
+            "500m, limit 2",
+            ["16", "8", "3"],
+            |world| most(&world, "cpu", &["17", "16", "8", "3"]),
+        ),
+        (
+            "memory",
+            "maxResources.memory",
+            "1Gi, limit 4Gi",
+            ["64Gi", "20Gi", "5Gi"],
+            |world| most(&world, "memory", &["65Gi", "64Gi", "20Gi", "5Gi"]),
+        ),
+        (
+            "ephemeral-storage",
+            "maxResources.ephemeral-storage",
+            "2Gi, limit 10Gi",
+            ["100Gi", "40Gi", "11Gi"],
+            |world| most(&world, "ephemeral-storage", &["101Gi", "100Gi", "40Gi", "11Gi"]),
+        ),
+    ];
+    let row = |(kind, row, default, outcomes, probe): (&'static str, _, _, [&'static str; 3], _)| Dimension {
+        row,
+        cells: ["–", outcomes[0], "the lowest", default],
+        fields: vec!["maxResources"],
+        object: "maxResources",
+        field: "",
+        loose: json!({kind: outcomes[1]}),
+        strict: json!({kind: outcomes[2]}),
+        outcomes,
+        probe,
+    };
+    kinds.into_iter().map(row).collect()
+}
+
+fn of_numbers() -> Vec<Dimension> {
+    let number = |row, default, outcomes: [&'static str; 3], probe| Dimension {
+        row,
+        cells: ["–", outcomes[0], "the lowest", default],
+        fields: vec![row],
+        object: row,
+        field: "",
+        loose: outcomes[1].parse().unwrap(),
+        strict: outcomes[2].parse().unwrap(),
+        outcomes,
+        probe,
+    };
+    vec![
+        number(
+            "maxStartTimeoutSeconds",
+            "else 600",
+            ["86400", "5000", "700"],
+            |world| longest(&world, "startTimeoutSeconds", &[86_401, 86_400, 5000, 700]),
+        ),
+        number(
+            "maxTimeoutSeconds",
+            "else 3600",
+            ["86400", "9000", "4000"],
+            |world| longest(&world, "timeoutSeconds", &[86_401, 86_400, 9000, 4000]),
+        ),
+        number("maxRunning", "no ask", ["1000", "30", "4"], |world| {
+            told(&world, |run| run.max_running.value.to_string())
+        }),
+        number(
+            "maxTTLSeconds",
+            "else 604800",
+            ["31536000", "900000", "700000"],
+            |world| {
+                longest(
+                    &world,
+                    "ttlSecondsAfterFinished",
+                    &[31_536_001, 31_536_000, 900_000, 700_000],
+                )
+            },
+        ),
+    ]
+}
+
+/// What an admitted run gets, or the reason of its refusal.
+pub fn told(world: &World, tell: impl Fn(&Admitted) -> String) -> String {
+    match world.decide() {
+        Ok(admitted) => tell(&admitted),
+        Err(Refusal { reason, .. }) => reason.to_string(),
+    }
+}
+
+fn is_admitted(world: World) -> String {
+    told(&world, |_| "admitted".to_owned())
+}
+
+fn reached(run: &Admitted, hosts: &[&str]) -> String {
+    let allowed = |host: &&&str| {
+        matches!(
+            run.frozen.agent_egress(&host.parse().unwrap(), 443),
+            Egress::Allowed { .. }
+        )
+    };
+    hosts
+        .iter()
+        .filter(allowed)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn dialled(run: &Admitted, host: &str, addresses: &[&str]) -> String {
+    let egress = run.frozen.agent_egress(&host.parse().unwrap(), 443);
+    let permitted = |address: &&&str| egress.permits_address(address.parse().unwrap());
+    addresses
+        .iter()
+        .filter(permitted)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The first of the amounts that a run may ask for.
+fn most(world: &World, kind: &str, amounts: &[&str]) -> String {
+    let may = |amount: &&&str| {
+        let ask = json!({"limits": {kind: amount}});
+        world.clone().run("resources", ask).decide().is_ok()
+    };
+    amounts.iter().find(may).copied().unwrap_or_default().to_owned()
+}
+
+fn longest(world: &World, field: &str, seconds: &[i64]) -> String {
+    let may = |seconds: &&i64| world.clone().run(field, json!(seconds)).decide().is_ok();
+    seconds.iter().find(may).map(i64::to_string).unwrap_or_default()
+}
