@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// Longest message of a condition that we write, in bytes; the API allows 32 KiB, a run's object 10 KB in all.
-pub const MESSAGE_LIMIT: usize = 512;
+pub const MESSAGE_LIMIT: usize = 1000;
 
 /// What a condition is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]

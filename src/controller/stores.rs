@@ -157,17 +157,17 @@ impl Stores {
             .collect()
     }
 
-    /// The runtime classes that exist, and what nodes advertise of their handlers.
+    /// The runtime classes that exist, by name, and what nodes advertise of their handlers.
     pub fn runtime_classes(&self) -> Vec<RuntimeClassFact> {
         let nodes = self.nodes.state();
-        self.runtime_classes
-            .state()
-            .iter()
-            .map(|class| RuntimeClassFact {
-                name: class.name_any(),
-                user_namespaces: nodes::support(nodes.iter().map(|node| &**node), &class.handler),
-            })
-            .collect()
+        let classes = self.runtime_classes.state();
+        let facts = classes.iter().map(|class| RuntimeClassFact {
+            name: class.name_any(),
+            user_namespaces: nodes::support(nodes.iter().map(|node| &**node), &class.handler),
+        });
+        let mut facts: Vec<RuntimeClassFact> = facts.collect();
+        facts.sort_by(|one, other| one.name.cmp(&other.name));
+        facts
     }
 
     /// The gateway's data port, as sandboxes reach it.

@@ -1,12 +1,14 @@
 //! What policy makes of a run's pod: where it goes, how its images are pulled, under which kernel and which users.
 
+use std::time::Duration;
+
 use cofferdam::api::{Reason, SandboxPolicy};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Run, Space, default_limits, merge};
+use crate::harness::{BUSYBOX, Run, Space, default_limits, merge, until};
 
 /// Where containerd's runc stands behind a name that promises more.
 const IMPOSTOR: &str = "cofferdam-test-gvisor";
@@ -71,8 +73,25 @@ async fn a_profile_decides_on_which_nodes_a_run_may_start() {
         },
     ]);
     policy(&space, "placed", &default_limits(), &profiles).await;
-    let ask = |profile: &str| json!({"schedulingProfile": profile, "startTimeoutSeconds": 20});
+    let ask = |profile: &str| json!({"schedulingProfile": profile, "startTimeoutSeconds": 40});
     let lost = start(&space, "lost", "placed", &ask("nowhere")).await;
+    // Long before its time is up it says what it waits for.
+    let told = until(
+        "what the start waits for is told",
+        Duration::from_secs(35),
+        || async {
+            let status = lost.get().await.status.unwrap_or_default();
+            if status.reason.as_deref() == Some("Starting") {
+                Ok(status)
+            } else {
+                Err(status)
+            }
+        },
+    )
+    .await;
+    let message = told.message.unwrap_or_default();
+    assert_eq!(told.phase.as_deref(), Some("Pending"));
+    assert!(message.starts_with("The pod is not scheduled:"), "{message}");
     let message = ends(&lost, Reason::StartTimeout).await;
     assert!(message.contains("node affinity/selector"), "{message}");
     let mut fits = ask("anywhere");

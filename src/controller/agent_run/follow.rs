@@ -154,7 +154,8 @@ fn no_longer_wanted(run: &AgentRun, plan: &Plan, progress: &Progress, context: &
     (!started).then(|| Verdict::new(foreign.reason, foreign.message))
 }
 
-/// A run that goes on: notes that its agent runs, and asks it to stop where it should.
+/// A run that goes on: tells what its start waits for if that takes long, notes that its agent runs, and asks it to
+/// stop where it should.
 async fn go_on(
     run: &AgentRun,
     built: Built<'_>,
@@ -163,13 +164,15 @@ async fn go_on(
     context: &Context,
     now: Timestamp,
 ) -> Result<Action, ReconcileError> {
-    let Progress::Running(running) = progress else {
-        let starting = matches!(progress, Progress::Starting { .. });
-        return Ok(Action::requeue(if starting {
-            STARTING_LOOK
-        } else {
-            ENDING_LOOK
-        }));
+    let running = match progress {
+        Progress::Running(running) => running,
+        Progress::Starting { detail } => {
+            if status::is_news_of_start(run, built, detail, now) {
+                write(run, status::starting(run, built, detail, now), context).await?;
+            }
+            return Ok(Action::requeue(STARTING_LOOK));
+        }
+        _ => return Ok(Action::requeue(ENDING_LOOK)),
     };
     if run.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Running") {
         write(run, status::running(run, built, running, now), context).await?;

@@ -1,25 +1,24 @@
 //! Old status + what happened → new status. Pure; the only place that writes a run's status.
 
 mod between;
+mod live;
 mod notes;
 mod outputs;
 #[cfg(test)]
 mod tests;
 
 pub use self::between::{anew, between, is_resting, queued, retrying, told_place};
+pub use self::live::{is_news_of_start, running, starting, stopped};
 pub use self::notes::named;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::Gap;
-use super::observe::{End, Running, Verdict};
+use super::observe::{End, Verdict};
 use super::plan::Plan;
 use crate::api::{AgentRun, AgentRunStatus, FailureClass, Reason};
-use crate::conditions::{Desired, bounded, is_true, remove, set, whole_seconds};
-
-/// Longest `message` of a status in bytes.
-pub const MESSAGE_LIMIT: usize = 512;
+use crate::conditions::{Desired, MESSAGE_LIMIT, bounded, is_true, remove, set, whole_seconds};
 
 const READY: &str = "Ready";
 const RECONCILING: &str = "Reconciling";
@@ -110,48 +109,6 @@ pub fn waiting(run: &AgentRun, gap: &Gap, now: Timestamp) -> AgentRunStatus {
         generation,
         now,
     );
-    status
-}
-
-/// A run whose agent runs.
-pub fn running(run: &AgentRun, built: Built<'_>, running: &Running, now: Timestamp) -> AgentRunStatus {
-    let (mut status, generation) = open(run);
-    say(&mut status, "Running", "Running", "The agent runs.");
-    notes::workload(&mut status, built);
-    status.agent_start_time = Some(time(running.agent_started));
-    notes::proof(&mut status, built.plan, running.proof.as_ref(), generation, now);
-    notes::images(&mut status, &running.images);
-    admitted(&mut status, run, now);
-    let conditions = &mut status.conditions;
-    remove(conditions, STALLED);
-    for (kind, holds) in [(RECONCILING, true), (READY, false)] {
-        set(
-            conditions,
-            desired(kind, Some(holds), "Running", "The agent runs."),
-            generation,
-            now,
-        );
-    }
-    status
-}
-
-/// A run whose workload is being removed because of `verdict`.
-pub fn stopped(run: &AgentRun, built: Built<'_>, verdict: &Verdict, now: Timestamp) -> AgentRunStatus {
-    let (mut status, generation) = open(run);
-    let (reason, message) = (verdict.reason.as_str(), verdict.message.as_str());
-    say(&mut status, "Stopping", reason, message);
-    notes::workload(&mut status, built);
-    admitted(&mut status, run, now);
-    let conditions = &mut status.conditions;
-    remove(conditions, STALLED);
-    for (kind, holds) in [(RECONCILING, true), (READY, false)] {
-        set(
-            conditions,
-            desired(kind, Some(holds), reason, message),
-            generation,
-            now,
-        );
-    }
     status
 }
 

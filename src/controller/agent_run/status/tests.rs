@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{Requester, ResolvedImage};
 use crate::controller::agent_run::fixtures::{at, finished_run, job, plan, run};
+use crate::controller::agent_run::observe::Running;
 use crate::controller::agent_run::queue::Place;
 use crate::policy::source::Met;
 
@@ -228,6 +229,39 @@ fn a_failed_attempt_is_remembered_until_the_next_one_has_a_workload() {
         assert_eq!(status.attempt, Some(2));
         assert_eq!(status.resolved.unwrap().runtime_class_name, "kata");
     }
+}
+
+#[test]
+fn a_late_start_is_told_once_for_each_kind_of_thing_that_it_waits_for() {
+    let (mut job, plan) = (job(), plan());
+    job.metadata.creation_timestamp = Some(Time(at(0)));
+    let built = Built {
+        job: &job,
+        plan: &plan,
+    };
+    let one = "The pod is not scheduled: 0/1 nodes are available: 1 Insufficient cpu.";
+    assert!(!is_news_of_start(&run(), built, one, at(19)));
+    assert!(is_news_of_start(&run(), built, one, at(20)));
+    let status = starting(&run(), built, one, at(20));
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Pending"), Some("Starting"))
+    );
+    assert_eq!(status.message.as_deref(), Some(one));
+    assert_eq!(kstatus(&status), "InProgress");
+    assert!(status.workload.is_some());
+    let told = with_status(status);
+    let other_counts = "The pod is not scheduled: 0/2 nodes are available: 2 Insufficient cpu.";
+    assert!(!is_news_of_start(&told, built, other_counts, at(30)));
+    assert!(is_news_of_start(
+        &told,
+        built,
+        "The repositories are being prepared.",
+        at(30)
+    ));
+    // What was said of a wait before the Job was made is not what is said of the pod.
+    let waited = with_status(waiting(&run(), &gap(false), at(5)));
+    assert!(is_news_of_start(&waited, built, one, at(20)));
 }
 
 #[test]
