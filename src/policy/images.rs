@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::decide::{ask_owner, nothing_matches, silence};
 use super::image::{ImagePattern, ImageReference};
 use super::meet::{Denial, meet, strictest};
 use super::opinions::Opinions;
-use super::refusal::{Layer, Refusal};
+use super::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use super::source::{Met, Source};
 use crate::api::{DigestMode, PullPolicy, Reason};
 

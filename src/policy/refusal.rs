@@ -111,6 +111,34 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// A field on which no policy says anything: nothing is allowed.
+pub(super) fn silence(reason: Reason, field: &str, rule: &str, offered: &str) -> Refusal {
+    Refusal {
+        reason,
+        layer: None,
+        field: field.to_owned(),
+        rule: None,
+        offered: offered.to_owned(),
+        allowed: Vec::new(),
+        why: format!("no policy in force sets {rule}, and what no policy grants is not allowed"),
+        help: format!(
+            "ask whoever owns the policies to set {rule} in the SandboxPolicy or in a ClusterSandboxPolicy"
+        ),
+    }
+}
+
+pub(super) fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> String {
+    if count == 0 {
+        "it allows none at all".to_owned()
+    } else {
+        format!("no entry there matches {value}")
+    }
+}
+
+pub(super) fn ask_owner(layer: &Layer) -> String {
+    format!("use one that is allowed, or ask whoever owns {layer} to add it")
+}
+
 /// At most [`LISTED`] values, and how many more there are.
 pub(super) fn listed(values: &[String]) -> String {
     let text = values

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::decide::{ask_owner, nothing_matches, silence};
 use super::frozen::GitHost;
 use super::meet::{Denial, meet};
 use super::opinions::{Opinions, sorted};
-use super::refusal::{Layer, Refusal};
+use super::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use super::repository::RepositoryUrl;
 use super::source::Source;
 use crate::api::{Access, Reason, Repository};

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::decide::silence;
 use super::meet::{Denial, meet, strictest};
 use super::opinions::Opinions;
-use super::refusal::{LayerKind, Refusal, listed};
+use super::refusal::{LayerKind, Refusal, listed, silence};
 use super::source::Met;
 use crate::api::{NodeReachability, Reason, RuntimeLimits, SandboxedKernel, UserMode, UserNamespaces};
 

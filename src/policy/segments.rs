@@ -52,14 +52,22 @@ impl SegmentPattern {
 
     /// Whether `path` has the segments meant.
     pub fn matches(&self, path: &str) -> bool {
-        let mut rest = path.split('/');
-        let fixed_match = self.fixed.iter().all(|segment| {
-            rest.next().is_some_and(|found| match segment {
-                Segment::Literal(text) => text == found,
-                Segment::One => true,
-            })
-        });
-        fixed_match && rest.next().is_some() == self.any_rest
+        // Most patterns differ from a path in their first bytes, and are done with before anything is split.
+        let mut rest = Some(path);
+        for segment in &self.fixed {
+            let Some(text) = rest else {
+                return false;
+            };
+            rest = match segment {
+                Segment::One => text.split_once('/').map(|(_, after)| after),
+                Segment::Literal(literal) => match text.strip_prefix(literal.as_str()) {
+                    Some("") => None,
+                    Some(after) if after.starts_with('/') => after.get(1..),
+                    _ => return false,
+                },
+            };
+        }
+        rest.is_some() == self.any_rest
     }
 
     /// Whether some path is meant by both.
@@ -121,6 +129,39 @@ mod tests {
         let parsed = SegmentPattern::parse(pattern).unwrap();
         assert_eq!(parsed.matches(path), matches);
         assert_eq!(parsed.to_string(), pattern);
+    }
+
+    /// All short paths against all short patterns, compared segment by segment.
+    #[test]
+    fn a_pattern_means_what_its_segments_mean() {
+        let mut texts = vec![String::new()];
+        for length in 0..5 {
+            let longest: Vec<String> = texts
+                .iter()
+                .filter(|text| text.len() == length)
+                .cloned()
+                .collect();
+            texts.extend(
+                longest
+                    .iter()
+                    .flat_map(|text| ["a", "b", "/", "*"].map(|next| format!("{text}{next}"))),
+            );
+        }
+        let patterns = texts.iter().filter_map(|text| SegmentPattern::parse(text).ok());
+        for pattern in patterns {
+            for path in texts.iter().filter(|text| !text.contains('*')) {
+                let segments: Vec<&str> = path.split('/').collect();
+                let fits = |(segment, found): (&Segment, &&str)| match segment {
+                    Segment::One => true,
+                    Segment::Literal(text) => text == found,
+                };
+                let fixed = pattern.fixed.len();
+                let lengths = (segments.len() == fixed && !pattern.any_rest)
+                    || (segments.len() > fixed && pattern.any_rest);
+                let meant = lengths && pattern.fixed.iter().zip(&segments).all(fits);
+                assert_eq!(pattern.matches(path), meant, "{pattern} and {path}");
+            }
+        }
     }
 
     #[rstest]

@@ -71,7 +71,7 @@ fn each_dimension_is_met_as_the_table_says() {
             (strict, loose, of_strict),
             (strict, strict, of_strict),
         ] {
-            let found = (dimension.probe)(dimension.world(own, cluster));
+            let found = (dimension.probe)(&dimension.world(own, cluster));
             if found != outcome {
                 wrong.push(format!(
                     "{}: {own:?} under {cluster:?} is {found}, not {outcome}",

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::fixtures::World;
 
+/// What a decision shows of a dimension.
+type Probe = fn(&World) -> String;
+
 /// One row, and two words that a layer can say of it: what comes of each alone, and of both the stricter's.
 pub struct Dimension {
     /// First cell of the row.
@@ -21,12 +24,12 @@ pub struct Dimension {
     pub strict: Value,
     /// What comes of silence, of the loose word, of the strict one.
     pub outcomes: [&'static str; 3],
-    pub probe: fn(World) -> String,
+    pub probe: Probe,
 }
 
 /// Every row but that of `scheduling`, which no two layers meet on.
 pub fn dimensions() -> Vec<Dimension> {
-    let modes = of_modes().into_iter().chain(of_images());
+    let modes = of_runtime().into_iter().chain(of_modes()).chain(of_images());
     modes
         .chain(of_lists())
         .chain(of_resources())
@@ -34,18 +37,29 @@ pub fn dimensions() -> Vec<Dimension> {
         .collect()
 }
 
-fn of_modes() -> Vec<Dimension> {
-    let mode = |row, cells, object, field, words: [&'static str; 2], outcomes, probe| Dimension {
+/// A dimension of two words, which stands at `field` of `object`.
+fn mode(
+    row: &'static str,
+    cells: [&'static str; 4],
+    (object, field): (&'static str, &'static str),
+    [loose, strict]: [&'static str; 2],
+    outcomes: [&'static str; 3],
+    probe: Probe,
+) -> Dimension {
+    Dimension {
         row,
         cells,
         fields: vec![row],
         object,
         field,
-        loose: json!(words[0]),
-        strict: json!(words[1]),
+        loose: json!(loose),
+        strict: json!(strict),
         outcomes,
         probe,
-    };
+    }
+}
+
+fn of_runtime() -> Vec<Dimension> {
     vec![
         Dimension {
             row: "runtime.classes",
@@ -56,7 +70,7 @@ fn of_modes() -> Vec<Dimension> {
             loose: json!(["gvisor", "kata"]),
             strict: json!(["kata"]),
             outcomes: ["PolicyDenied", "gvisor", "kata"],
-            probe: |world| told(&world, |run| run.runtime_class.clone()),
+            probe: |world| told(world, |run| run.runtime_class.clone()),
         },
         mode(
             "runtime.nodeReachability",
@@ -66,11 +80,10 @@ fn of_modes() -> Vec<Dimension> {
                 "`Tolerated` only if all",
                 "no ask",
             ],
-            "runtime",
-            "nodeReachability",
+            ("runtime", "nodeReachability"),
             ["Tolerated", "Denied"],
             ["Denied", "Tolerated", "Denied"],
-            |world| told(&world, |run| format!("{:?}", run.node_reachability)),
+            |world| told(world, |run| format!("{:?}", run.node_reachability)),
         ),
         mode(
             "runtime.user",
@@ -80,35 +93,36 @@ fn of_modes() -> Vec<Dimension> {
                 "`Platform` only if all",
                 "no ask",
             ],
-            "runtime",
-            "user",
+            ("runtime", "user"),
             ["Platform", "Fixed"],
             ["Fixed", "Platform", "Fixed"],
-            |world| told(&world, |run| format!("{:?}", run.user)),
+            |world| told(world, |run| format!("{:?}", run.user)),
         ),
         mode(
             "runtime.userNamespaces",
             ["any layer", "`Disabled`", "else the stricter", "no ask"],
-            "runtime",
-            "userNamespaces",
+            ("runtime", "userNamespaces"),
             ["Preferred", "Disabled"],
             ["false", "true", "false"],
-            |world| told(&world, |run| run.user_namespace.to_string()),
+            |world| told(world, |run| run.user_namespace.to_string()),
         ),
         mode(
             "runtime.sandboxedKernel",
             ["–", "`Unchecked`", "`Required` if one", "no ask"],
-            "runtime",
-            "sandboxedKernel",
+            ("runtime", "sandboxedKernel"),
             ["Unchecked", "Required"],
             ["Unchecked", "Unchecked", "Required"],
-            |world| told(&world, |run| format!("{:?}", run.sandboxed_kernel)),
+            |world| told(world, |run| format!("{:?}", run.sandboxed_kernel)),
         ),
+    ]
+}
+
+fn of_modes() -> Vec<Dimension> {
+    vec![
         mode(
             "images.digest",
             ["–", "`Record`", "`Required` if one", "no ask"],
-            "images",
-            "digest",
+            ("images", "digest"),
             ["Record", "Required"],
             ["admitted", "admitted", "ImageDenied"],
             is_admitted,
@@ -116,11 +130,10 @@ fn of_modes() -> Vec<Dimension> {
         mode(
             "images.pullPolicy",
             ["any layer", "Kubernetes' own rule", "`Always` if one", "no ask"],
-            "images",
-            "pullPolicy",
+            ("images", "pullPolicy"),
             ["IfNotPresent", "Always"],
             ["None", "Some(IfNotPresent)", "Some(Always)"],
-            |world| told(&world, |run| format!("{:?}", run.pull_policy)),
+            |world| told(world, |run| format!("{:?}", run.pull_policy)),
         ),
         mode(
             "retry",
@@ -130,17 +143,15 @@ fn of_modes() -> Vec<Dimension> {
                 "`BeforeAgentStart` only if all",
                 "no ask",
             ],
-            "retry",
-            "",
+            ("retry", ""),
             ["BeforeAgentStart", "Never"],
             ["Never", "BeforeAgentStart", "Never"],
-            |world| told(&world, |run| format!("{:?}", run.retry)),
+            |world| told(world, |run| format!("{:?}", run.retry)),
         ),
         mode(
             "requester",
             ["–", "`Optional`", "`Required` if one", "no ask"],
-            "requester",
-            "",
+            ("requester", ""),
             ["Optional", "Required"],
             ["admitted", "admitted", "PolicyDenied"],
             is_admitted,
@@ -212,7 +223,7 @@ fn of_lists() -> Vec<Dimension> {
             strict: hosts(&["b.example.com"], &[]),
             outcomes: ["", "a.example.com b.example.com", "b.example.com"],
             probe: |world| {
-                told(&world, |run| {
+                told(world, |run| {
                     reached(run, &["a.example.com", "b.example.com", "c.example.com"])
                 })
             },
@@ -232,7 +243,7 @@ fn of_lists() -> Vec<Dimension> {
             strict: hosts(&["a.example.com"], &["10.1.0.0/16"]),
             outcomes: ["", "10.1.2.3 10.2.0.1", "10.1.2.3"],
             probe: |world| {
-                told(&world, |run| {
+                told(world, |run| {
                     dialled(run, "a.example.com", &["10.1.2.3", "10.2.0.1", "192.168.0.1"])
                 })
             },
@@ -242,27 +253,27 @@ fn of_lists() -> Vec<Dimension> {
 
 fn of_resources() -> Vec<Dimension> {
     // Amounts to ask for, the highest first; the second is the built-in ceiling.
-    let kinds: [(_, _, _, _, fn(World) -> String); 3] = [
+    let kinds: [(_, _, _, _, Probe); 3] = [
         (
             "cpu",
             "maxResources.cpu",
             "500m, limit 2",
             ["16", "8", "3"],
-            |world| most(&world, "cpu", &["17", "16", "8", "3"]),
+            |world| most(world, "cpu", &["17", "16", "8", "3"]),
         ),
         (
             "memory",
             "maxResources.memory",
             "1Gi, limit 4Gi",
             ["64Gi", "20Gi", "5Gi"],
-            |world| most(&world, "memory", &["65Gi", "64Gi", "20Gi", "5Gi"]),
+            |world| most(world, "memory", &["65Gi", "64Gi", "20Gi", "5Gi"]),
         ),
         (
             "ephemeral-storage",
             "maxResources.ephemeral-storage",
             "2Gi, limit 10Gi",
             ["100Gi", "40Gi", "11Gi"],
-            |world| most(&world, "ephemeral-storage", &["101Gi", "100Gi", "40Gi", "11Gi"]),
+            |world| most(world, "ephemeral-storage", &["101Gi", "100Gi", "40Gi", "11Gi"]),
         ),
     ];
     let row = |(kind, row, default, outcomes, probe): (&'static str, _, _, [&'static str; 3], _)| Dimension {
@@ -296,16 +307,16 @@ fn of_numbers() -> Vec<Dimension> {
             "maxStartTimeoutSeconds",
             "else 600",
             ["86400", "5000", "700"],
-            |world| longest(&world, "startTimeoutSeconds", &[86_401, 86_400, 5000, 700]),
+            |world| longest(world, "startTimeoutSeconds", &[86_401, 86_400, 5000, 700]),
         ),
         number(
             "maxTimeoutSeconds",
             "else 3600",
             ["86400", "9000", "4000"],
-            |world| longest(&world, "timeoutSeconds", &[86_401, 86_400, 9000, 4000]),
+            |world| longest(world, "timeoutSeconds", &[86_401, 86_400, 9000, 4000]),
         ),
         number("maxRunning", "no ask", ["1000", "30", "4"], |world| {
-            told(&world, |run| run.max_running.value.to_string())
+            told(world, |run| run.max_running.value.to_string())
         }),
         number(
             "maxTTLSeconds",
@@ -313,7 +324,7 @@ fn of_numbers() -> Vec<Dimension> {
             ["31536000", "900000", "700000"],
             |world| {
                 longest(
-                    &world,
+                    world,
                     "ttlSecondsAfterFinished",
                     &[31_536_001, 31_536_000, 900_000, 700_000],
                 )
@@ -330,8 +341,8 @@ pub fn told(world: &World, tell: impl Fn(&Admitted) -> String) -> String {
     }
 }
 
-fn is_admitted(world: World) -> String {
-    told(&world, |_| "admitted".to_owned())
+fn is_admitted(world: &World) -> String {
+    told(world, |_| "admitted".to_owned())
 }
 
 fn reached(run: &Admitted, hosts: &[&str]) -> String {
