@@ -72,7 +72,7 @@ e2e-network-policy: cluster ## Upstream's NetworkPolicy cases against the cluste
 	@tests/cluster/enforcer/conformance.sh
 
 .PHONY: e2e-policy-engines
-e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's own engine
+e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's and Kyverno's own engines (first time: builds both)
 	@tests/policy-engines/check.sh
 
 .PHONY: bench

@@ -63,6 +63,7 @@ engine() {
 
 check sandbox
 engine gatekeeper github.com/open-policy-agent/gatekeeper/v3/cmd/gator COFFERDAM_GATOR
+engine kyverno github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno COFFERDAM_KYVERNO
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
