@@ -15,6 +15,7 @@ mod access;
 mod api;
 mod attacks;
 mod ends;
+mod engines;
 mod fence;
 mod governance;
 mod guard;
