@@ -18,6 +18,7 @@ use super::resources::Kind;
 use crate::api::{
     ClusterSandboxPolicy, DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason,
     RepositoryLimits, RequesterMode, ResolvedPolicy, Retry, RuntimeLimits, SandboxPolicy,
+    VulnerabilityLimits,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -58,6 +59,8 @@ pub struct ImageOpinion {
     pub digest: Option<DigestMode>,
     /// On pulling.
     pub pull_policy: Option<PullPolicy>,
+    /// On what scanners found.
+    pub vulnerabilities: Option<VulnerabilityLimits>,
 }
 
 /// A rule for repositories.
@@ -282,6 +285,7 @@ fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ImageOpinion, Refu
         allowed: granted(limits.mode, patterns),
         digest: limits.digest,
         pull_policy: limits.pull_policy,
+        vulnerabilities: limits.vulnerabilities,
     })
 }
 

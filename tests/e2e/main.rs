@@ -29,3 +29,4 @@ mod retry;
 mod runs;
 mod unenforced;
 mod unguarded;
+mod vulnerabilities;
