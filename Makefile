@@ -71,6 +71,10 @@ e2e: install ## End-to-end tests on the embedded cluster
 e2e-network-policy: cluster ## Upstream's NetworkPolicy cases against the cluster's enforcer (cached by its hash)
 	@tests/cluster/enforcer/conformance.sh
 
+.PHONY: e2e-policy-engines
+e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's and Kyverno's own engines (first time: builds both)
+	@tests/policy-engines/check.sh
+
 .PHONY: bench
 bench: ## What a decision costs, as ratios within one run
 	cargo bench --locked --bench policy

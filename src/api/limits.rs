@@ -171,6 +171,45 @@ pub struct ImageLimits {
     /// When images are pulled. Absent in every policy: Kubernetes' own rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_policy: Option<PullPolicy>,
+    /// What a scanner may have found in an image. Absent in every policy: reports are not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vulnerabilities: Option<VulnerabilityLimits>,
+}
+
+/// What a scanner may have found in an image, by the `VulnerabilityReport`s (`aquasecurity.github.io/v1alpha1`) of the
+/// cluster that have the digest by which the image is named.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct VulnerabilityLimits {
+    /// The worst that an image may have; with `Critical` it may have anything. A vulnerability of unknown severity counts
+    /// as `Critical`. If policies differ, the least of them.
+    pub max_severity: Severity,
+    /// What becomes of an image without a report. Allowed only if every policy that says anything says so.
+    #[serde(default)]
+    pub on_missing_report: OnMissingReport,
+}
+
+/// Severity of a vulnerability.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Low.
+    Low,
+    /// Medium.
+    Medium,
+    /// High.
+    High,
+    /// Critical.
+    Critical,
+}
+
+/// What becomes of an image of which no report is found. An image that is not named by its digest has none.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMissingReport {
+    /// It is refused.
+    #[default]
+    Deny,
+    /// It is let through.
+    Allow,
 }
 
 /// Whether images must be named by digest. The digest that runs lands in the status either way.

@@ -19,9 +19,9 @@ pub use agent_run::{
     PolicyRef, PromptSource, Repository, Requester, Resources, Task,
 };
 pub use limits::{
-    DigestMode, EgressLimits, EgressRule, ImageLimits, Mode, NodeReachability, PolicyLimits, PullPolicy,
-    RepositoryLimits, RepositoryRule, RequesterMode, Retry, RuntimeLimits, SandboxedKernel, TlsMode,
-    UserMode, UserNamespaces,
+    DigestMode, EgressLimits, EgressRule, ImageLimits, Mode, NodeReachability, OnMissingReport, PolicyLimits,
+    PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RuntimeLimits, SandboxedKernel,
+    Severity, TlsMode, UserMode, UserNamespaces, VulnerabilityLimits,
 };
 pub use policies::{
     ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,

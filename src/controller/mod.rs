@@ -9,6 +9,7 @@ pub mod fence;
 mod guard;
 mod nodes;
 mod queues;
+mod reports;
 pub mod sandbox_policy;
 mod stores;
 mod sweep;

@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::fence::foreign;
 use super::nodes;
+use super::reports::Scanner;
 use super::unstarted::Unstarted;
 use crate::api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
@@ -47,6 +48,8 @@ pub struct Stores {
     pub accounts: Store<ServiceAccount>,
     /// The gateway's Service.
     pub services: Store<Service>,
+    /// What scanners found in images.
+    pub scanner: Scanner,
     /// Runs whose pod went without its agent having started.
     pub unstarted: Arc<Unstarted>,
     /// What was read of policies.

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::nodes;
+use super::reports::Scanner;
 use super::stores::{Guarded, Stores, run_of};
 use super::unstarted::Unstarted;
 use crate::api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
@@ -71,6 +72,7 @@ pub fn start(
     let seen = Arc::clone(&unstarted);
     let readings = Arc::new(Readings::default());
     let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
+    let scanned = triggers.clone();
     let stores = Stores {
         runs: watch.one(Api::all(client.clone()), watcher::Config::default(), look_at_run),
         jobs: watch.all(of_runs(), |job| {
@@ -116,6 +118,10 @@ pub fn start(
         }),
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
         services: watch.one(gateway, named(gateway_service), |_, _| vec![Trigger::AllRuns]),
+        scanner: Scanner::start(client.clone(), stop.clone(), move || {
+            // Nobody listens only when the process ends.
+            drop(scanned.unbounded_send(Trigger::AllRuns));
+        }),
         unstarted,
         readings,
     };

@@ -19,7 +19,8 @@ use super::repositories::Granted;
 use super::runtime::{Runtime, RuntimeClassFact};
 use super::source::Met;
 use super::times::Times;
-use super::{asks, images, repositories, resources, runtime, times};
+use super::vulnerabilities::{Ceiling, Reports};
+use super::{asks, images, repositories, resources, runtime, times, vulnerabilities};
 use crate::api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use crate::api::{
     AgentRun, ClusterSandboxPolicy, NodeReachability, PullPolicy, Reason, RequesterMode, ResolvedPolicy,
@@ -47,6 +48,8 @@ pub struct Request<'a> {
     pub runtime_classes: &'a [RuntimeClassFact],
     /// Image of Cofferdam's own containers in the pod.
     pub runner_image: &'a str,
+    /// What scanners found in images; only looked at where a policy asks.
+    pub reports: &'a Reports,
 }
 
 /// What an admitted run gets.
@@ -99,6 +102,8 @@ pub struct Weighed {
     pub runtime: Result<Runtime, Refusal>,
     /// The image of each container.
     pub images: Vec<(Container, Result<Met<ImageReference>, Refusal>)>,
+    /// For each image that may be used, the worst severity that it may have.
+    pub vulnerabilities: Vec<(Container, Result<Ceiling, Refusal>)>,
     /// When images are pulled.
     pub pull_policy: Met<Option<PullPolicy>>,
     /// Each repository, in the run's order.
@@ -124,8 +129,9 @@ pub struct Weighed {
 /// Decides about a run.
 ///
 /// # Errors
-/// The first refusal, in the order policy, mistakes of policies, requester, runtime, images, repositories, egress,
-/// times, resources, scheduling. It does not depend on the order in which cluster policies were listed.
+/// The first refusal, in the order policy, mistakes of policies, requester, runtime, images, vulnerabilities,
+/// repositories, egress, times, resources, scheduling. It does not depend on the order in which cluster policies were
+/// listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
     weigh(request)?.admit()
 }
@@ -157,7 +163,16 @@ pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layer
     let images = [
         (Container::Agent, spec.agent.image.as_str()),
         (Container::Runner, request.runner_image),
-    ];
+    ]
+    .map(|(container, image)| (container, images::decide(container, image, opinions)));
+    let granted = images
+        .iter()
+        .filter_map(|(container, image)| Some((*container, &image.as_ref().ok()?.value)));
+    let vulnerabilities = granted.map(|(container, image)| {
+        let found = vulnerabilities::decide(container, image, request.reports, opinions);
+        (container, found)
+    });
+    let vulnerabilities = vulnerabilities.collect();
     let repositories = spec.repositories.iter().map(|repository| {
         let decided = repositories::decide(repository, opinions);
         (repository.name.clone(), decided)
@@ -166,9 +181,8 @@ pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layer
         mistakes: layers.mistakes.clone(),
         requester: asks::requester(spec, opinions),
         runtime: runtime::decide(opinions, request.runtime_classes),
-        images: images
-            .map(|(container, image)| (container, images::decide(container, image, opinions)))
-            .into(),
+        images: images.into(),
+        vulnerabilities,
         pull_policy: images::pull_policy(opinions),
         repositories: repositories.collect(),
         egress: opinions.iter().filter_map(|layer| layer.egress.clone()).collect(),
@@ -213,6 +227,9 @@ impl Weighed {
         let runtime = self.runtime?;
         for (_, image) in self.images {
             image?;
+        }
+        for (_, found) in self.vulnerabilities {
+            found?;
         }
         let granted = self
             .repositories

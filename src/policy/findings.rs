@@ -7,11 +7,13 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use super::decide::Weighed;
+use super::images::Container;
 use super::refusal::Refusal;
 use super::resources;
 use super::runtime::Runtime;
 use super::source::{Met, Source};
 use super::times::Times;
+use super::vulnerabilities::Ceiling;
 use crate::api::RequesterMode;
 
 /// One governed field.
@@ -98,6 +100,9 @@ impl Weighed {
         for (container, image) in &self.images {
             findings.push(Finding::of(container.field(), image));
         }
+        for (container, found) in &self.vulnerabilities {
+            findings.extend(of_vulnerabilities(*container, found));
+        }
         let pull_policy = &self.pull_policy;
         findings.push(match pull_policy.value {
             Some(policy) => Finding::allowed("imagePullPolicy", format!("{policy:?}"), &pull_policy.source),
@@ -165,6 +170,17 @@ fn of_runtime(runtime: &Runtime) -> Vec<Finding> {
         Finding::allowed("hostUsers", (!own).to_string(), &runtime.user_namespace.source).noted(note),
         Finding::word("limits.runtime.sandboxedKernel", &runtime.sandboxed_kernel),
     ]
+}
+
+/// Nothing where no policy looks at reports.
+fn of_vulnerabilities(container: Container, found: &Result<Ceiling, Refusal>) -> Option<Finding> {
+    match found {
+        Ok(met) => met.value.map(|severity| {
+            let field = format!("vulnerabilities of {}", container.field());
+            Finding::allowed(field, format!("{severity:?} at most"), &met.source)
+        }),
+        Err(refusal) => Some(Finding::refused(refusal)),
+    }
 }
 
 fn of_times(times: &Times) -> Vec<Finding> {

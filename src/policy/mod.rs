@@ -28,3 +28,4 @@ pub mod runtime;
 pub mod segments;
 pub mod source;
 pub mod times;
+pub mod vulnerabilities;

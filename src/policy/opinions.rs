@@ -15,7 +15,7 @@ use super::repository::RepositoryPattern;
 use super::resources::Kind;
 use crate::api::{
     DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
-    RequesterMode, Retry, RuntimeLimits,
+    RequesterMode, Retry, RuntimeLimits, VulnerabilityLimits,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -56,6 +56,8 @@ pub struct ImageOpinion {
     pub digest: Option<DigestMode>,
     /// On pulling.
     pub pull_policy: Option<PullPolicy>,
+    /// On what scanners found.
+    pub vulnerabilities: Option<VulnerabilityLimits>,
 }
 
 /// A rule for repositories.
@@ -163,6 +165,7 @@ fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ImageOpinion, Refu
         allowed: granted(limits.mode, patterns),
         digest: limits.digest,
         pull_policy: limits.pull_policy,
+        vulnerabilities: limits.vulnerabilities,
     })
 }
 

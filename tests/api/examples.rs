@@ -8,6 +8,7 @@ use cofferdam::policy::decide::{Request, decide};
 use cofferdam::policy::egress::Egress;
 use cofferdam::policy::host::Host;
 use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam::policy::vulnerabilities::NONE;
 use serde_json::Value;
 
 use crate::schema::problems;
@@ -62,6 +63,7 @@ fn timeout_under(cluster_policy: &str) -> i32 {
         cluster_policies: &[cluster_policy],
         runtime_classes: &[gvisor()],
         runner_image: "registry.example.com/cofferdam/cofferdam-runner:0.1.0",
+        reports: &NONE,
     })
     .unwrap();
     assert_eq!(
@@ -91,6 +93,7 @@ fn the_demo_reaches_its_model_and_nothing_else() {
         cluster_policies: &ceilings,
         runtime_classes: &[gvisor()],
         runner_image: "cofferdam.test/cofferdam-runner:dev",
+        reports: &NONE,
     })
     .unwrap();
     assert_eq!(admitted.policies.len(), 3);

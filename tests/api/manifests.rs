@@ -105,7 +105,8 @@ fn limits() -> Value {
     json!({
         "runtime": {"classes": ["gvisor", "kata.v2"], "nodeReachability": "Tolerated", "user": "Platform",
             "userNamespaces": "Preferred", "sandboxedKernel": "Required"},
-        "images": {"mode": "AllowList", "digest": "Record", "pullPolicy": "IfNotPresent", "allowed": ["ghcr.io/team-a/*", "docker.io/library/alpine:3.20", "registry.example.com:5000/**"]},
+        "images": {"mode": "AllowList", "digest": "Record", "pullPolicy": "IfNotPresent",
+            "vulnerabilities": {"maxSeverity": "High", "onMissingReport": "Allow"}, "allowed": ["ghcr.io/team-a/*", "docker.io/library/alpine:3.20", "registry.example.com:5000/**"]},
         "repositories": {"mode": "AllowList", "read": [
             {"name": "team", "url": "https://github.com/team-a/*"},
             {"name": "docs", "url": "https://git.example.com:8443/**", "addresses": ["10.20.0.0/16", "fd12::/32"]},

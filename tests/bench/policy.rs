@@ -10,6 +10,7 @@ use cofferdam::policy::frozen::FrozenPolicy;
 use cofferdam::policy::host::Host;
 use cofferdam::policy::layers::Layers;
 use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam::policy::vulnerabilities::NONE;
 use serde_json::{Value, json};
 
 /// Rules of each list of a layer.
@@ -86,6 +87,7 @@ impl World {
             cluster_policies: &self.cluster,
             runtime_classes: &self.classes,
             runner_image: RUNNER,
+            reports: &NONE,
         }
     }
 

@@ -88,6 +88,7 @@ fn controllers(world: &World) -> Answer {
         cluster_policies: Ok(facts.cluster_policies),
         runtime_classes: facts.runtime_classes,
         runner_image: facts.runner_image.unwrap(),
+        reports: Some(facts.reports),
         gateway: Some("10.96.7.7:3128".parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
@@ -123,6 +124,7 @@ fn facts(world: &World) -> judge::Facts {
         cluster_policies: world.cluster.iter().map(parsed).collect(),
         runtime_classes: world.class_facts(),
         runner_image: Some(world.runner_image.clone()),
+        reports: world.reports.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! row's silence, meeting and default are seen in decisions.
 
 mod rows;
+mod scanned;
 
 use cofferdam::api::crds;
 use rstest::rstest;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam::policy::decide::{Admitted, Refusal, Request, Weighed, weigh};
 use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam::policy::vulnerabilities::Reports;
 use serde_json::{Value, json};
 
 /// Allowed wherever the agent's image is.
@@ -20,6 +21,7 @@ pub struct World {
     pub classes: Vec<String>,
     pub user_namespaces: UserNamespaceSupport,
     pub runner_image: String,
+    pub reports: Reports,
 }
 
 impl World {
@@ -36,6 +38,7 @@ impl World {
             classes: vec!["runc".into(), "gvisor".into(), "kata".into()],
             user_namespaces: UserNamespaceSupport::Everywhere,
             runner_image: RUNNER_IMAGE.into(),
+            reports: Reports::new(),
         }
     }
 
@@ -61,6 +64,7 @@ impl World {
             cluster_policies: &cluster,
             runtime_classes: &self.class_facts(),
             runner_image: &self.runner_image,
+            reports: &self.reports,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Policies and runs made at random from few words, so that they often overlap.
 
+use cofferdam::policy::vulnerabilities::{Counts, Reports};
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -9,7 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::fixtures::{World, cluster_policy};
 
 /// An image by its digest.
-const PINNED: &str = "ghcr.io/a/x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub const PINNED: &str =
+    "ghcr.io/a/x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 pub const IMAGES: [&str; 6] = [
     PINNED,
@@ -111,11 +113,43 @@ fn images() -> impl Strategy<Value = Value> {
         list,
         word(&["Record", "Record", "Record", "Required"]),
         word(&["Always", "IfNotPresent"]),
+        option::weighted(0.06, vulnerabilities()),
     )
-        .prop_map(|(mut images, digest, pull)| {
-            add(&mut images, [("digest", digest), ("pullPolicy", pull)]);
+        .prop_map(|(mut images, digest, pull, vulnerabilities)| {
+            let fields = [
+                ("digest", digest),
+                ("pullPolicy", pull),
+                ("vulnerabilities", vulnerabilities),
+            ];
+            add(&mut images, fields);
             images
         })
+}
+
+/// What a layer says of vulnerabilities.
+pub fn vulnerabilities() -> impl Strategy<Value = Value> {
+    let severity = select(&["Low", "Medium", "High", "Critical"][..]);
+    (severity, word(&["Allow", "Allow", "Deny"])).prop_map(|(severity, missing)| {
+        let mut limits = json!({"maxSeverity": severity});
+        add(&mut limits, [("onMissingReport", missing)]);
+        limits
+    })
+}
+
+/// What a scanner found in the image that is named by its digest, if it has seen it.
+pub fn reports() -> impl Strategy<Value = Reports> {
+    let (digest, count) = (PINNED.split_once('@').unwrap().1, select(&[0, 0, 0, 2][..]));
+    let counts = vec(count, 5).prop_map(|counts| Counts {
+        critical: counts[0],
+        high: counts[1],
+        medium: counts[2],
+        low: counts[3],
+        unknown: counts[4],
+    });
+    option::of(counts).prop_map(move |counts| {
+        let report = counts.map(|counts| (digest.to_owned(), counts));
+        report.into_iter().collect()
+    })
 }
 
 /// One of these words, or none.
@@ -327,8 +361,15 @@ fn run_spec() -> impl Strategy<Value = Value> {
 
 /// Up to three cluster policies over a namespace's policy with `own` limits.
 pub fn worlds(own: impl Strategy<Value = Value> + 'static) -> impl Strategy<Value = World> {
-    (run_spec().boxed(), own.boxed(), vec(limits().boxed(), 0..4)).prop_map(|(spec, own, cluster)| {
+    let parts = (
+        run_spec().boxed(),
+        own.boxed(),
+        vec(limits().boxed(), 0..4),
+        reports().boxed(),
+    );
+    parts.prop_map(|(spec, own, cluster, reports)| {
         let mut world = World::admitting();
+        world.reports = reports;
         // The laws about the agent's image are not to be drowned by refusals of the runner's, which is judged alike.
         world.runner_image = spec["agent"]["image"].as_str().unwrap().to_owned();
         world.run["spec"] = spec;

@@ -10,12 +10,16 @@ use cofferdam::policy::egress::Egress;
 use cofferdam::policy::findings::Verdict;
 use cofferdam::policy::host::Host;
 use cofferdam::policy::quantity::Amount;
+use cofferdam::policy::vulnerabilities::Counts;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::fixtures::{World, cluster_policy};
-use crate::generated::{ADDRESSES, HOSTS, PORTS, egress_ask, full_limits, limits, worlds};
+use crate::generated::{
+    ADDRESSES, HOSTS, PINNED, PORTS, egress_ask, full_limits, limits, reports, vulnerabilities, worlds,
+};
 
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -94,6 +98,17 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
             || more.node_reachability == NodeReachability::Tolerated
     );
     Ok(())
+}
+
+/// Whether nothing is worse than `most`, with what nobody has judged among the worst. Judged here by other code.
+fn is_harmless(found: &Counts, most: &Value) -> bool {
+    let worse = match most.as_str().unwrap() {
+        "Low" => found.medium + found.high + found.critical + found.unknown,
+        "Medium" => found.high + found.critical + found.unknown,
+        "High" => found.critical + found.unknown,
+        _ => 0,
+    };
+    worse == 0
 }
 
 proptest! {
@@ -191,6 +206,27 @@ proptest! {
             prop_assert_eq!(i64::from(admitted.max_running.value), ceiling("maxRunning").unwrap_or(1000));
             prop_assert!(ceiling("maxTTLSeconds").is_none_or(|most| i64::from(admitted.ttl_seconds_after_finished) <= most));
         }
+    }
+
+    /// An image passes exactly if every layer that speaks of vulnerabilities lets it.
+    #[test]
+    fn what_a_scanner_found_is_held_to_every_layer(gates in vec(vulnerabilities(), 0..4), reports in reports()) {
+        let images = json!({"mode": "AllowList", "allowed": ["ghcr.io/a/*"]});
+        let mut world = World::admitting().run("agent", json!({"image": PINNED})).policy("images", images.clone());
+        world.cluster = gates.iter().enumerate().map(|(index, gate)| {
+            let mut images = images.clone();
+            images["vulnerabilities"] = gate.clone();
+            cluster_policy(&format!("layer-{index}"), &json!({"images": images}))
+        }).collect();
+        world.runner_image = PINNED.to_owned();
+        let found = reports.values().next();
+        let lets_pass = |gate: &Value| match found {
+            Some(found) => is_harmless(found, &gate["maxSeverity"]),
+            None => gate["onMissingReport"] == "Allow",
+        };
+        let all = gates.iter().all(lets_pass);
+        world.reports = reports.clone();
+        prop_assert_eq!(world.decide().is_ok(), all, "{:?}", world.decide().err());
     }
 
     /// Judging everything and taking the first refusal are one decision.

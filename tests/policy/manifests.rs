@@ -330,6 +330,7 @@ impl Good {
             cluster_policies: &cluster,
             runtime_classes: &self.classes,
             runner_image: &self.world.runner_image,
+            reports: &self.world.reports,
         });
         Some(weighed.and_then(|weighed| {
             assert!(!weighed.findings().is_empty());

@@ -12,6 +12,7 @@ use super::document::Unknown;
 use super::judge::{Facts, policy_name};
 use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use crate::policy::vulnerabilities::{Counts, Reports};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A list of policies is small; whoever takes longer does not answer.
@@ -106,7 +107,7 @@ pub async fn facts(
         name: class.name_any(),
         user_namespaces: UserNamespaceSupport::Everywhere,
     };
-    Ok(Facts {
+    let facts = Facts {
         namespace_labels: found
             .map(|namespace| namespace.labels().clone())
             .unwrap_or_default(),
@@ -114,7 +115,9 @@ pub async fn facts(
         cluster_policies: cluster_policies.items,
         runtime_classes: classes.items.iter().map(fact).collect(),
         runner_image,
-    })
+        reports: Reports::new(),
+    };
+    Ok(facts.with_reports(run, Some(Counts::default())))
 }
 
 /// What could not be read, in the API server's words, and what to do about it.

@@ -7,9 +7,11 @@ use crate::policy::decide::{Refusal, Request, Weighed, weigh};
 use crate::policy::egress::EgressLayer;
 use crate::policy::exfiltration::{self, Exfiltration, Judged};
 use crate::policy::findings::{Finding, Verdict};
+use crate::policy::image::ImageReference;
 use crate::policy::images::Container;
 use crate::policy::reach::{Reached, reach};
 use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use crate::policy::vulnerabilities::{self, Counts, Reports};
 
 use super::document::{Egress, EgressHost, RepositoryHost};
 
@@ -26,6 +28,8 @@ pub struct Facts {
     pub runtime_classes: Vec<RuntimeClassFact>,
     /// Image of Cofferdam's own containers; absent: it is not known, and taken to be allowed.
     pub runner_image: Option<String>,
+    /// What scanners found in images.
+    pub reports: Reports,
 }
 
 impl Facts {
@@ -37,6 +41,26 @@ impl Facts {
             class.user_namespaces = UserNamespaceSupport::Nowhere;
         }
         facts
+    }
+
+    /// The same, were scanners to have found this in each image of the run's pod that is named by its digest.
+    #[must_use]
+    pub fn with_reports(&self, run: &AgentRun, found: Option<Counts>) -> Self {
+        let images = [Some(&run.spec.agent.image), self.runner_image.as_ref()];
+        let named = images.into_iter().flatten();
+        let reports = named.filter_map(|image| {
+            let digest = ImageReference::parse(image).ok()?.digest()?.to_owned();
+            Some((digest, found?))
+        });
+        Self {
+            reports: reports.collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a policy has reports of scanners looked at.
+    pub fn asks_of_scanners(&self) -> bool {
+        vulnerabilities::is_asked(self.policy.as_ref(), &self.cluster_policies)
     }
 
     /// Every policy's word on user namespaces: whether it matters what nodes advertise.
@@ -74,6 +98,7 @@ pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
         cluster_policies: &facts.cluster_policies,
         runtime_classes: &facts.runtime_classes,
         runner_image: facts.runner_image.as_ref().unwrap_or(&run.spec.agent.image),
+        reports: &facts.reports,
     };
     let mut weighed = match weigh(&request) {
         Ok(weighed) => weighed,
@@ -83,6 +108,9 @@ pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
         // The agent's image only stood in for it.
         weighed
             .images
+            .retain(|(container, _)| *container == Container::Agent);
+        weighed
+            .vulnerabilities
             .retain(|(container, _)| *container == Container::Agent);
     }
     Judgement {

@@ -35,6 +35,7 @@ use self::judge::{Facts, Judgement, judge};
 use self::offline::{Assumed, Given};
 use self::paint::Paint;
 use crate::api::AgentRun;
+use crate::policy::vulnerabilities::Counts;
 
 /// What a run may do, and which policy decides it, before anything starts.
 ///
@@ -233,7 +234,10 @@ async fn ask(client: &Client, run: AgentRun, runner_image: Option<String>) -> Ex
     let explanation = Explanation {
         assumed: offline::of_every_run(&facts),
         dry_runs: vec![tried],
-        unknown: unknown_nodes(&run, &facts, &judgement),
+        unknown: unknown_nodes(&run, &facts, &judgement)
+            .into_iter()
+            .chain(unknown_reports(&run, &facts, &judgement))
+            .collect(),
         ..judged(&run, FactsFrom::Cluster, judgement)
     };
     let explanation = match pod {
@@ -256,17 +260,34 @@ async fn with_pod(
 }
 
 /// Nodes are not read, as few users may. Where the verdict hangs on them it cannot be told.
-fn unknown_nodes(run: &AgentRun, facts: &Facts, judgement: &Judgement) -> Vec<Unknown> {
+fn unknown_nodes(run: &AgentRun, facts: &Facts, judgement: &Judgement) -> Option<Unknown> {
     if !facts.asks_of_nodes() || judge(run, &facts.without_user_namespaces()).refusal == judgement.refusal {
-        return Vec::new();
+        return None;
     }
-    vec![Unknown {
+    Some(Unknown {
         what: "whether a node advertises user namespaces".to_owned(),
         why: "a policy requires them, and nodes are not read here".to_owned(),
         help:
             "kubectl get nodes -o yaml shows them in status.runtimeHandlers; the controller decides on them"
                 .to_owned(),
-    }]
+    })
+}
+
+/// Reports are not read, as few users may. Where the verdict hangs on them it cannot be told.
+fn unknown_reports(run: &AgentRun, facts: &Facts, judgement: &Judgement) -> Option<Unknown> {
+    let worst = Counts {
+        critical: 1,
+        ..Counts::default()
+    };
+    let differs = |found| judge(run, &facts.with_reports(run, found)).refusal != judgement.refusal;
+    (facts.asks_of_scanners() && (differs(None) || differs(Some(worst)))).then(|| Unknown {
+        what: "what scanners found in the images".to_owned(),
+        why: "a policy has VulnerabilityReports looked at (limits.images.vulnerabilities), and they are not read here"
+            .to_owned(),
+        help: "kubectl get vulnerabilityreports -A -o wide shows them; the controller decides on those with the images' \
+               digests"
+            .to_owned(),
+    })
 }
 
 /// The explanation of what the engine says.

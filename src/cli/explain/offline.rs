@@ -9,6 +9,7 @@ use super::manifests::Manifest;
 use crate::api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
 use crate::api::{AgentRun, PolicyLimits};
 use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use crate::policy::vulnerabilities::{Counts, Reports};
 
 /// Label that Kubernetes puts on every namespace.
 const LABEL_NAME: &str = "kubernetes.io/metadata.name";
@@ -86,7 +87,9 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
         cluster_policies,
         runtime_classes,
         runner_image: given.runner_image.clone(),
+        reports: Reports::new(),
     };
+    let facts = facts.with_reports(run, Some(Counts::default()));
     assumed.extend(of_every_run(&facts));
     assumed.push(
         "the API server takes the manifests: fields, types and bounds were checked here, the schema's rules (CEL), \
@@ -107,6 +110,12 @@ pub fn of_every_run(facts: &Facts) -> Vec<String> {
     }
     if facts.asks_of_nodes() {
         assumed.push("every node advertises user namespaces for the handler of the RuntimeClass".to_owned());
+    }
+    if facts.asks_of_scanners() {
+        assumed.push(
+            "a scanner has reported on the images that are named by digest, and found nothing in them"
+                .to_owned(),
+        );
     }
     assumed
 }

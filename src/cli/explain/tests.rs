@@ -232,12 +232,57 @@ fn where_the_verdict_hangs_on_nodes_it_cannot_be_told_from_the_cluster() {
         let facts = offline::facts(&run(&[]), &manifests, &given()).unwrap().facts;
         let judgement = judge(&run(&[]), &facts);
         assert_eq!(judgement.refusal, None);
-        unknown_nodes(&run(&[]), &facts, &judgement).len()
+        usize::from(unknown_nodes(&run(&[]), &facts, &judgement).is_some())
     };
     assert_eq!(
         [verdict("Disabled"), verdict("Preferred"), verdict("Required")],
         [0, 0, 1]
     );
+}
+
+#[test]
+fn where_the_verdict_hangs_on_reports_it_cannot_be_told_from_the_cluster() {
+    let pinned = format!("ghcr.io/team-a/mini@sha256:{}", "a".repeat(64));
+    let verdict = |image: &str, vulnerabilities: &str| {
+        let run: crate::api::AgentRun = {
+            let mut run = run(&[]);
+            run.spec.agent.image = image.to_owned();
+            run
+        };
+        let classes = "      mode: AllowList\n      allowed:";
+        let limits = format!("      vulnerabilities: {vulnerabilities}\n{classes}");
+        let manifests = policies(&[(classes, &limits)]);
+        let assumed = offline::facts(&run, &manifests, &Given::default()).unwrap();
+        assert!(
+            assumed
+                .assumed
+                .iter()
+                .any(|sentence| sentence.contains("a scanner has reported"))
+        );
+        let judgement = judge(&run, &assumed.facts);
+        let unknown = unknown_reports(&run, &assumed.facts, &judgement);
+        (judgement.refusal.is_some(), unknown.is_some())
+    };
+    for (image, vulnerabilities, expected) in [
+        (pinned.as_str(), "{maxSeverity: High}", (false, true)),
+        (
+            &pinned,
+            "{maxSeverity: Critical, onMissingReport: Allow}",
+            (false, false),
+        ),
+        ("ghcr.io/team-a/mini:2", "{maxSeverity: High}", (true, false)),
+        (
+            "ghcr.io/team-a/mini:2",
+            "{maxSeverity: High, onMissingReport: Allow}",
+            (false, false),
+        ),
+    ] {
+        assert_eq!(
+            verdict(image, vulnerabilities),
+            expected,
+            "{image} {vulnerabilities}"
+        );
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::conditions::seconds_since;
 use crate::policy::decide::{Admitted, Refusal, Request, decide_remembering};
 use crate::policy::readings::Readings;
 use crate::policy::runtime::RuntimeClassFact;
+use crate::policy::vulnerabilities::Reports;
 
 /// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
 const ORDER_PATIENCE_SECONDS: i64 = 30;
@@ -31,6 +32,8 @@ pub struct Facts {
     pub runtime_classes: Vec<RuntimeClassFact>,
     /// Image of Cofferdam's own containers in the pod.
     pub runner_image: String,
+    /// What scanners found in the images of the pod; `None`: it is not known yet.
+    pub reports: Option<Reports>,
     /// The gateway's data port, once its Service has an address.
     pub gateway: Option<SocketAddr>,
     /// Why the admission guard is not proven live; `None` if it is.
@@ -83,7 +86,10 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
     if run.spec.suspend {
         return Decision::Suspended;
     }
-    let admitted = match admit(run, facts) {
+    let Some(reports) = &facts.reports else {
+        return wait(no_reports(), DEFAULT_START_TIMEOUT_SECONDS, facts, now);
+    };
+    let admitted = match admit(run, facts, reports) {
         Ok(admitted) => admitted,
         Err(verdict) => return refused(verdict, facts, now),
     };
@@ -106,7 +112,7 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
     }
 }
 
-fn admit(run: &AgentRun, facts: &Facts) -> Result<Admitted, Verdict> {
+fn admit(run: &AgentRun, facts: &Facts, reports: &Reports) -> Result<Admitted, Verdict> {
     let cluster_policies = facts.cluster_policies.as_ref().map_err(|broken| {
         Verdict::new(
             Reason::PolicyDenied,
@@ -120,6 +126,7 @@ fn admit(run: &AgentRun, facts: &Facts) -> Result<Admitted, Verdict> {
         cluster_policies,
         runtime_classes: &facts.runtime_classes,
         runner_image: &facts.runner_image,
+        reports,
     };
     decide_remembering(&request, &facts.readings)
         .map_err(|refusal: Refusal| Verdict::new(refusal.reason, refusal.message()))
@@ -154,6 +161,16 @@ fn wait(gap: Gap, start_timeout_seconds: i32, facts: &Facts, now: Timestamp) -> 
             gap.message
         ),
     ))
+}
+
+fn no_reports() -> Gap {
+    Gap {
+        reason: Reason::StartTimeout,
+        message: "limits.images.vulnerabilities asks for VulnerabilityReports, which the controller has not read yet; \
+                  where that lasts, its log says why."
+            .to_owned(),
+        stalled: false,
+    }
 }
 
 fn gateway_gap(facts: &Facts) -> Option<Gap> {
@@ -201,6 +218,11 @@ mod tests {
             },
             Facts {
                 gateway: None,
+                ..facts()
+            },
+            // Not known is not the same as missing.
+            Facts {
+                reports: None,
                 ..facts()
             },
         ] {

@@ -18,6 +18,7 @@ use crate::api::names::{DEFAULT_POLICY, workload_name};
 use crate::controller::fence;
 use crate::controller::stores::is_over;
 use crate::policy::layers::ttl_ceiling;
+use crate::policy::vulnerabilities::{self, Reports};
 
 /// The Job of a run.
 pub enum Workload {
@@ -130,12 +131,25 @@ pub fn has_pods(run: &AgentRun, uid: &str, context: &Context) -> bool {
 pub fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
     let namespace = run.namespace().unwrap_or_default();
     let stores = &context.stores;
+    let policy = stores.policy(&namespace, policy_name(run));
+    let cluster_policies = stores.cluster_policies();
+    let reports =
+        if vulnerabilities::is_asked(policy.as_ref(), cluster_policies.as_deref().unwrap_or_default()) {
+            let images = [
+                run.spec.agent.image.as_str(),
+                context.config.runner_image.as_str(),
+            ];
+            stores.scanner.on(&images)
+        } else {
+            Some(Reports::new())
+        };
     Facts {
         namespace_labels: stores.namespace_labels(&namespace),
-        policy: stores.policy(&namespace, policy_name(run)),
-        cluster_policies: stores.cluster_policies(),
+        policy,
+        cluster_policies,
         runtime_classes: stores.runtime_classes(),
         runner_image: context.config.runner_image.clone(),
+        reports,
         gateway: stores.gateway(),
         guard_gap: context.guard.gap(),
         fence_gap: fence::gap(stores, &namespace, &context.operator_namespace),

@@ -18,6 +18,7 @@ use crate::api::{AgentRun, Reason, SandboxPolicy};
 use crate::controller::config::{PullPolicy, SandboxConfig};
 use crate::policy::decide::{Admitted, Request, decide};
 use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use crate::policy::vulnerabilities::{NONE, Reports};
 
 pub const RUN_UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 
@@ -80,6 +81,7 @@ pub fn facts() -> Facts {
         cluster_policies: Ok(Vec::new()),
         runtime_classes: ["gvisor", "runc"].map(class).into(),
         runner_image: config().runner_image,
+        reports: Some(Reports::new()),
         gateway: Some("10.96.7.7:3128".parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
@@ -96,6 +98,7 @@ pub fn admitted(run: &AgentRun) -> Admitted {
         cluster_policies: &[],
         runtime_classes: &["gvisor"].map(class),
         runner_image: &config().runner_image,
+        reports: &NONE,
     })
     .unwrap()
 }

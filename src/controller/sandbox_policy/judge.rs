@@ -15,6 +15,7 @@ use crate::policy::layers::Layers;
 use crate::policy::opinions::Opinions;
 use crate::policy::readings::Readings;
 use crate::policy::runtime::{self, RuntimeClassFact};
+use crate::policy::vulnerabilities::{self, NONE};
 use crate::policy::{refusal::Refusal, resources};
 
 /// Sums the others up.
@@ -199,10 +200,20 @@ fn ready(
 /// Why no run at all can start, whatever it asks. What concerns the runtime stands in a condition of its own.
 fn impossible(policy: &SandboxPolicy, layers: &[Arc<Opinions>], facts: &Facts) -> Vec<String> {
     let speaks_of_images = layers.iter().any(|layer| layer.images.is_some());
-    let runner = images::decide(Container::Runner, &facts.runner_image, layers).err();
+    let runner = runner(&facts.runner_image, layers).err();
     let resources = resources::decide(None, policy, layers).err();
     let refused = runner.filter(|_| speaks_of_images).into_iter().chain(resources);
     refused.map(|refusal: Refusal| refusal.message()).collect()
+}
+
+/// Whether policy takes Cofferdam's own image. What scanners find changes without policies: only that reports are asked for
+/// and can never be found counts.
+fn runner(image: &str, layers: &[Arc<Opinions>]) -> Result<(), Refusal> {
+    let image = images::decide(Container::Runner, image, layers)?.value;
+    if image.digest().is_none() {
+        vulnerabilities::decide(Container::Runner, &image, &NONE, layers)?;
+    }
+    Ok(())
 }
 
 /// Dimensions on which no policy in force says anything. Nothing is allowed there, which may be just what is meant.

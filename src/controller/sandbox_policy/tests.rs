@@ -208,3 +208,25 @@ fn dead_image_patterns_are_named() {
     assert_eq!(word, "False/RuleMatchesNothing");
     insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `images.example/agent:v1` is refused by SandboxPolicy/house-rules (limits.images.digest): images must be named by digest, and these name tags, so they can match nothing; help: leave the tag out in SandboxPolicy/house-rules, or name a digest");
 }
+
+#[test]
+fn a_gate_that_cofferdams_own_image_can_never_pass_is_named() {
+    let gate = |missing: &str| {
+        under(
+            &json!({"images": {"mode": "AllowList", "allowed": ["images.example/**"],
+            "vulnerabilities": {"maxSeverity": "High", "onMissingReport": missing}}}),
+        )
+    };
+    let own = json!({"images": {"mode": "AllowList", "allowed": ["images.example/**"]}});
+    let (word, message) = said(&judge(&policy(&own), &gate("Deny"), at(0)), READY);
+    assert_eq!(word, "False/NoRunCanStart");
+    insta::assert_snapshot!(message);
+    let by_digest = Facts {
+        runner_image: format!("images.example/runner@sha256:{}", "0".repeat(64)),
+        ..gate("Deny")
+    };
+    // A report may come.
+    for facts in [gate("Allow"), by_digest] {
+        assert_eq!(said(&judge(&policy(&own), &facts, at(0)), READY).0, "True/Ready");
+    }
+}

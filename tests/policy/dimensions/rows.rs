@@ -4,6 +4,7 @@ use cofferdam::policy::decide::{Admitted, Refusal};
 use cofferdam::policy::egress::Egress;
 use serde_json::{Value, json};
 
+use super::scanned::of_scanners;
 use crate::fixtures::World;
 
 /// What a decision shows of a dimension.
@@ -29,7 +30,11 @@ pub struct Dimension {
 
 /// Every row but that of `scheduling`, which no two layers meet on.
 pub fn dimensions() -> Vec<Dimension> {
-    let modes = of_runtime().into_iter().chain(of_modes()).chain(of_images());
+    let modes = of_runtime()
+        .into_iter()
+        .chain(of_modes())
+        .chain(of_images())
+        .chain(of_scanners());
     modes
         .chain(of_lists())
         .chain(of_resources())
@@ -341,7 +346,8 @@ pub fn told(world: &World, tell: impl Fn(&Admitted) -> String) -> String {
     }
 }
 
-fn is_admitted(world: &World) -> String {
+/// What becomes of the run.
+pub fn is_admitted(world: &World) -> String {
     told(world, |_| "admitted".to_owned())
 }
 

@@ -1,0 +1,170 @@
+//! `VulnerabilityReport`s of a scanner, held against `limits.images.vulnerabilities`.
+//!
+//! The CRD is ours: trivy-operator's could be read, but not fetched where this was built. It has trivy-operator's names and
+//! those of its fields that Cofferdam reads, and keeps what it does not know, as trivy-operator's does.
+
+use std::time::Duration;
+
+use cofferdam::api::Reason;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::harness::{Space, client, default_limits, until};
+
+const CRD: &str = "vulnerabilityreports.aquasecurity.github.io";
+/// An image that is in no registry: what is decided about it is decided before it is pulled.
+const IMAGE: &str = "cofferdam.test/scanned";
+/// The controller asks every 30 s whether there are reports now.
+const SEEN: Duration = Duration::from_secs(90);
+
+fn digest(letter: &str) -> String {
+    format!("sha256:{}", letter.repeat(64))
+}
+
+fn crd() -> Value {
+    let count = json!({"type": "integer", "minimum": 0});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": CRD},
+        "spec": {
+            "group": "aquasecurity.github.io", "scope": "Namespaced",
+            "names": {"kind": "VulnerabilityReport", "listKind": "VulnerabilityReportList",
+                "plural": "vulnerabilityreports", "singular": "vulnerabilityreport"},
+            "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "x-kubernetes-preserve-unknown-fields": true, "required": ["report"],
+                "properties": {"report": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true, "required": ["artifact", "summary"],
+                    "properties": {
+                        "artifact": {"type": "object", "properties": {
+                            "repository": {"type": "string"}, "digest": {"type": "string"}, "tag": {"type": "string"}}},
+                        "summary": {
+                            "type": "object",
+                            "required": ["criticalCount", "highCount", "lowCount", "mediumCount", "unknownCount"],
+                            "properties": {"criticalCount": count, "highCount": count, "mediumCount": count,
+                                "lowCount": count, "noneCount": count, "unknownCount": count},
+                        },
+                    },
+                }},
+            }}}],
+        },
+    })
+}
+
+fn reports(space: &Space) -> Api<DynamicObject> {
+    let resource = ApiResource {
+        group: "aquasecurity.github.io".to_owned(),
+        version: "v1alpha1".to_owned(),
+        api_version: "aquasecurity.github.io/v1alpha1".to_owned(),
+        kind: "VulnerabilityReport".to_owned(),
+        plural: "vulnerabilityreports".to_owned(),
+    };
+    Api::namespaced_with(space.client.clone(), &space.name, &resource)
+}
+
+async fn report(space: &Space, name: &str, digest: &str, high: u32, low: u32) {
+    let report = json!({
+        "apiVersion": "aquasecurity.github.io/v1alpha1", "kind": "VulnerabilityReport", "metadata": {"name": name},
+        "report": {
+            "artifact": {"repository": "scanned", "digest": digest},
+            "os": {"family": "debian", "name": "13"},
+            "scanner": {"name": "Trivy", "vendor": "Aqua Security", "version": "0.74.0"},
+            "summary": {"criticalCount": 0, "highCount": high, "mediumCount": 0, "lowCount": low, "unknownCount": 0},
+            "updateTimestamp": "2026-11-24T06:00:00Z",
+            "vulnerabilities": [],
+        },
+    });
+    let report: DynamicObject = serde_json::from_value(report).unwrap();
+    until("the resource is served", SEEN, || async {
+        match reports(space).create(&PostParams::default(), &report).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
+}
+
+async fn without_crd(client: &Client) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    // There is none, as a rule.
+    drop(crds.delete(CRD, &DeleteParams::default()).await);
+    until("there are no reports", SEEN, || async {
+        match crds.get_opt(CRD).await.unwrap() {
+            None => Ok(()),
+            Some(left) => Err(left.status),
+        }
+    })
+    .await;
+}
+
+/// How a run ends whose agent's image is named so, and why.
+async fn end(space: &Space, name: &str, image: &str) -> (String, String) {
+    let spec = json!({"task": {"prompt": "nothing"}, "agent": {"image": image}});
+    let status = space.run(name, spec).await.ended().await.status.unwrap();
+    (
+        status.reason.unwrap_or_default(),
+        status.message.unwrap_or_default(),
+    )
+}
+
+/// The test's own image is named by a tag, as is the runner's: only `Allow` lets these pass the gate, and what a report
+/// says is held against the agent's.
+fn gated(missing: &str) -> Value {
+    let mut limits = default_limits();
+    limits["images"]["vulnerabilities"] = json!({"maxSeverity": "Medium", "onMissingReport": missing});
+    limits
+}
+
+#[tokio::test]
+async fn an_image_is_held_to_what_a_scanner_found_in_it() {
+    without_crd(&client().await).await;
+    let space = Space::open_bare("vulnerabilities").await;
+    space.policy("default", gated("Deny")).await;
+    let (scanned, harmless) = (digest("a"), digest("b"));
+    let bad = format!("{IMAGE}@{scanned}");
+
+    let (reason, message) = end(&space, "no-scanner", &bad).await;
+    assert_eq!(reason, Reason::ImageDenied.as_str(), "{message}");
+    assert!(
+        message.contains("onMissingReport") && message.contains(&scanned),
+        "{message}"
+    );
+
+    // Without a report, and without a scanner, the image is let through: it is then not to be had, which is another end.
+    space.policy("default", gated("Allow")).await;
+    let (reason, message) = end(&space, "let-through", &bad).await;
+    assert_eq!(reason, Reason::ImagePullFailed.as_str(), "{message}");
+
+    Api::<CustomResourceDefinition>::all(space.client.clone())
+        .patch(CRD, &PatchParams::apply("e2e").force(), &Patch::Apply(crd()))
+        .await
+        .expect("an admin may add a resource");
+    report(&space, "first", &scanned, 0, 7).await;
+    report(&space, "second", &scanned, 3, 0).await;
+    report(&space, "third", &harmless, 0, 7).await;
+    let mut asked = 0;
+    let (space_seen, bad_seen) = (&space, &bad);
+    let message = until("the controller knows the reports", SEEN, || {
+        asked += 1;
+        let name = format!("found-{asked}");
+        async move {
+            let (reason, message) = end(space_seen, &name, bad_seen).await;
+            if reason == Reason::ImageDenied.as_str() {
+                Ok(message)
+            } else {
+                Err((reason, message))
+            }
+        }
+    })
+    .await;
+    assert!(
+        message.contains("counts 3 High vulnerabilities") && message.contains("maxSeverity"),
+        "{message}"
+    );
+    let (reason, message) = end(&space, "harmless", &format!("{IMAGE}@{harmless}")).await;
+    assert_eq!(reason, Reason::ImagePullFailed.as_str(), "{message}");
+
+    let client = space.client.clone();
+    space.close().await;
+    without_crd(&client).await;
+}
