@@ -35,6 +35,7 @@ const CONTROLLER: Given = &[
     ("core events", "list"),
     ("events.k8s.io events", "create"),
     ("node.k8s.io runtimeclasses", "get list watch"),
+    ("aquasecurity.github.io vulnerabilityreports", "list watch"),
     ("batch jobs", "get list watch create delete"),
     (
         "networking.k8s.io networkpolicies",
