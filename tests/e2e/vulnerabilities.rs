@@ -1,8 +1,9 @@
 //! `VulnerabilityReport`s of a scanner, held against `limits.images.vulnerabilities`.
 //!
-//! The CRD is ours: trivy-operator's could be read, but not fetched where this was built. It has trivy-operator's names and
-//! those of its fields that Cofferdam reads, and keeps what it does not know, as trivy-operator's does.
+//! The resource is trivy-operator's own, as its version 0.29.0 defines it.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use cofferdam::api::Reason;
@@ -23,32 +24,24 @@ fn digest(letter: &str) -> String {
     format!("sha256:{}", letter.repeat(64))
 }
 
+/// trivy-operator's own definition of the resource, out of its Go module.
 fn crd() -> Value {
-    let count = json!({"type": "integer", "minimum": 0});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": CRD},
-        "spec": {
-            "group": "aquasecurity.github.io", "scope": "Namespaced",
-            "names": {"kind": "VulnerabilityReport", "listKind": "VulnerabilityReportList",
-                "plural": "vulnerabilityreports", "singular": "vulnerabilityreport"},
-            "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-                "type": "object", "x-kubernetes-preserve-unknown-fields": true, "required": ["report"],
-                "properties": {"report": {
-                    "type": "object", "x-kubernetes-preserve-unknown-fields": true, "required": ["artifact", "summary"],
-                    "properties": {
-                        "artifact": {"type": "object", "properties": {
-                            "repository": {"type": "string"}, "digest": {"type": "string"}, "tag": {"type": "string"}}},
-                        "summary": {
-                            "type": "object",
-                            "required": ["criticalCount", "highCount", "lowCount", "mediumCount", "unknownCount"],
-                            "properties": {"criticalCount": count, "highCount": count, "mediumCount": count,
-                                "lowCount": count, "noneCount": count, "unknownCount": count},
-                        },
-                    },
-                }},
-            }}}],
-        },
-    })
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/trivy-operator");
+    let asked = Command::new("go")
+        .args([
+            "mod",
+            "download",
+            "-json",
+            "github.com/aquasecurity/trivy-operator@v0.29.0",
+        ])
+        .current_dir(module)
+        .output()
+        .expect("go is there");
+    let answer: Value = serde_json::from_slice(&asked.stdout).unwrap_or_else(|_| panic!("{asked:?}"));
+    let directory = answer["Dir"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    let file = Path::new(directory).join("deploy/helm/crds/aquasecurity.github.io_vulnerabilityreports.yaml");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_saphyr::from_str(&text).expect("a definition")
 }
 
 fn reports(space: &Space) -> Api<DynamicObject> {
