@@ -276,10 +276,15 @@ proptest! {
     }
 }
 
-/// Positive control of all laws: many of the worlds are admitted, under several layers, and reach something.
+/// Positive control of all laws: many of the worlds are admitted, under several layers, and reach something. One in
+/// twenty is asked for, of so many that chance does not decide.
 #[test]
 fn the_laws_are_not_about_nothing() {
-    let mut runner = TestRunner::new(config());
+    const WORLDS: u32 = 2000;
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: WORLDS,
+        ..config()
+    });
     let (admitted, reaching, layered) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let run = runner.run(&worlds(limits()), |world| {
         if let Ok(decision) = world.decide() {
@@ -291,7 +296,7 @@ fn the_laws_are_not_about_nothing() {
     });
     run.unwrap();
     let counts = [admitted, reaching, layered].map(Cell::into_inner);
-    assert!(counts.iter().all(|count| *count >= 20), "{counts:?}");
+    assert!(counts.iter().all(|count| *count >= WORLDS / 20), "{counts:?}");
 }
 
 fn layers(world: &World) -> Vec<Value> {
