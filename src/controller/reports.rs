@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::stores::Guarded;
+use crate::policy::image::ImageReference;
 use crate::policy::vulnerabilities::{Counts, Reports};
 
 const GROUP: &str = "aquasecurity.github.io";
@@ -221,22 +222,23 @@ async fn follow(client: Client, writer: Writer<Guarded<VulnerabilityReport>>, to
     }
 }
 
-fn digests<'a>(images: &[&'a str]) -> BTreeSet<&'a str> {
+/// An image that cannot be read is refused before reports are asked.
+fn digests(images: &[&str]) -> BTreeSet<String> {
     images
         .iter()
-        .filter_map(|image| Some(image.split_once('@')?.1))
+        .filter_map(|image| Some(ImageReference::parse(image).ok()?.digest()?.to_owned()))
         .collect()
 }
 
 /// An image that runs in several places has several reports; the worst of them counts.
-fn collect<'a>(kept: impl Iterator<Item = &'a VulnerabilityReport>, digests: &BTreeSet<&str>) -> Reports {
+fn collect<'a>(kept: impl Iterator<Item = &'a VulnerabilityReport>, digests: &BTreeSet<String>) -> Reports {
     let mut reports = Reports::new();
     for VulnerabilityReport { report, .. } in kept {
         let Some(digest) = report
             .artifact
             .digest
             .as_deref()
-            .filter(|digest| digests.contains(digest))
+            .filter(|digest| digests.contains(*digest))
         else {
             continue;
         };

@@ -11,7 +11,7 @@ use super::egress::EgressRule;
 use super::image::ImagePattern;
 use super::images::digest_mode;
 use super::opinions::{Opinions, RepositoryGrant};
-use super::refusal::{Layer, LayerKind, Refusal};
+use super::refusal::{Layer, LayerKind, Refusal, first_of};
 use super::source::Source;
 use crate::api::{DigestMode, Reason};
 
@@ -88,7 +88,7 @@ fn mistake(own: &Layer, field: &str, rules: &[String]) -> Refusal {
         layer: None,
         field: format!("{field} of {own}"),
         rule: None,
-        offered: named(rules),
+        offered: first_of(rules, NAMED, str::to_owned),
         allowed: Vec::new(),
         why: String::new(),
         help: String::new(),
@@ -134,12 +134,4 @@ fn dead_repositories(own: &Opinions, other: &Opinions) -> Vec<String> {
         .filter(|rule| !meets(rule))
         .map(|rule| rule.name.clone())
         .collect()
-}
-
-fn named(rules: &[String]) -> String {
-    let first: Vec<&str> = rules.iter().take(NAMED).map(String::as_str).collect();
-    match rules.len().saturating_sub(NAMED) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
 }

@@ -141,13 +141,14 @@ pub(super) fn ask_owner(layer: &Layer) -> String {
 
 /// At most [`LISTED`] values, and how many more there are.
 pub(super) fn listed(values: &[String]) -> String {
-    let text = values
-        .iter()
-        .take(LISTED)
-        .map(|value| shown(value))
-        .collect::<Vec<_>>()
-        .join(", ");
-    match values.len().saturating_sub(LISTED) {
+    first_of(values, LISTED, shown)
+}
+
+/// The first `most` values, each as `show` makes it, and how many more there are.
+pub(super) fn first_of(values: &[String], most: usize, show: impl Fn(&str) -> String) -> String {
+    let first: Vec<String> = values.iter().take(most).map(|value| show(value)).collect();
+    let text = first.join(", ");
+    match values.len().saturating_sub(most) {
         0 => text,
         more => format!("{text} and {more} more"),
     }

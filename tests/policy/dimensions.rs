@@ -177,17 +177,19 @@ fn a_run_that_asks_for_nothing_gets_the_defaults_of_the_table(
     let silent = World::admitting()
         .cluster("maxResources", Value::Null)
         .cluster("maxTimeoutSeconds", Value::Null);
-    let run = silent.decide().unwrap();
-    let found = match field {
-        "startTimeoutSeconds" => run.start_timeout_seconds.to_string(),
-        "timeoutSeconds" => run.timeout_seconds.to_string(),
-        "ttlSecondsAfterFinished" => run.ttl_seconds_after_finished.to_string(),
-        _ => format!(
-            "{}/{}",
-            run.resources.requests[kind].0, run.resources.limits[kind].0
-        ),
+    let had = |world: &World| {
+        let run = world.decide().unwrap();
+        match field {
+            "startTimeoutSeconds" => run.start_timeout_seconds.to_string(),
+            "timeoutSeconds" => run.timeout_seconds.to_string(),
+            "ttlSecondsAfterFinished" => run.ttl_seconds_after_finished.to_string(),
+            _ => format!(
+                "{}/{}",
+                run.resources.requests[kind].0, run.resources.limits[kind].0
+            ),
+        }
     };
-    assert_eq!(found, default);
+    assert_eq!(had(&silent), default);
     // What the namespace's policy says comes before it.
     let (said, given) = match kind {
         "" => (json!(77), "77".to_owned()),
@@ -200,17 +202,7 @@ fn a_run_that_asks_for_nothing_gets_the_defaults_of_the_table(
             "3Gi/5Gi".to_owned(),
         ),
     };
-    let run = silent.defaults(field, said).decide().unwrap();
-    let found = match field {
-        "startTimeoutSeconds" => run.start_timeout_seconds.to_string(),
-        "timeoutSeconds" => run.timeout_seconds.to_string(),
-        "ttlSecondsAfterFinished" => run.ttl_seconds_after_finished.to_string(),
-        _ => format!(
-            "{}/{}",
-            run.resources.requests[kind].0, run.resources.limits[kind].0
-        ),
-    };
-    assert_eq!(found, given);
+    assert_eq!(had(&silent.defaults(field, said)), given);
 }
 
 #[test]

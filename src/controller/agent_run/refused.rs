@@ -103,7 +103,7 @@ fn a_look_that_comes_before_the_status_does_says_the_same_and_is_written_to_no_e
     assert_eq!(end(at(0)), end(at(1)));
     assert_eq!(
         status::refused(&run, &end(at(0)), at(0)),
-        status::refused(&run, &end(at(0)), at(0))
+        status::refused(&run, &end(at(1)), at(0))
     );
     assert!(run.metadata.resource_version.is_some());
 }

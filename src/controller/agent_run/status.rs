@@ -181,6 +181,22 @@ fn admitted(status: &mut AgentRunStatus, run: &AgentRun, now: Timestamp) {
     notes::requester(status, run, now);
 }
 
+/// The run goes on, and is not ready: `because` is the reason of `Reconciling`, `reason` that of `Ready`.
+fn goes_on(
+    status: &mut AgentRunStatus,
+    because: &str,
+    (reason, message): (&str, &str),
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let conditions = &mut status.conditions;
+    remove(conditions, STALLED);
+    for (kind, holds, reason) in [(RECONCILING, true, because), (READY, false, reason)] {
+        let desired = desired(kind, Some(holds), reason, message);
+        set(conditions, desired, generation, now);
+    }
+}
+
 fn say(status: &mut AgentRunStatus, phase: &str, reason: &str, message: &str) {
     status.phase = Some(phase.to_owned());
     status.reason = Some(reason.to_owned());

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Built, READY, RECONCILING, STALLED, admitted, desired, notes, open, say};
+use super::{Built, READY, RECONCILING, STALLED, admitted, desired, goes_on, notes, open, say};
 use crate::api::{AgentRun, AgentRunStatus};
 use crate::conditions::{remove, set};
 use crate::controller::agent_run::observe::Verdict;
@@ -60,19 +60,10 @@ pub fn retrying(
     say(&mut status, RETRYING, reason, message);
     notes::workload(&mut status, built);
     admitted(&mut status, run, now);
-    let conditions = &mut status.conditions;
-    remove(conditions, STALLED);
     // Set anew, so that its time is that of the failure: pause and start time-out run from there.
-    remove(conditions, RECONCILING);
+    remove(&mut status.conditions, RECONCILING);
     let because = if unstarted { UNSTARTED } else { reason };
-    for (kind, holds, reason) in [(RECONCILING, true, because), (READY, false, reason)] {
-        set(
-            conditions,
-            desired(kind, Some(holds), reason, message),
-            generation,
-            now,
-        );
-    }
+    goes_on(&mut status, because, (reason, message), generation, now);
     status
 }
 

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Built, READY, RECONCILING, STALLED, admitted, desired, notes, open, say, time};
+use super::{Built, admitted, goes_on, notes, open, say, time};
 use crate::api::{AgentRun, AgentRunStatus};
-use crate::conditions::{remove, seconds_since, set};
+use crate::conditions::seconds_since;
 use crate::controller::agent_run::observe::{Running, Verdict};
 
 const STARTING: &str = "Starting";
@@ -60,15 +60,6 @@ fn with_workload(
     say(&mut status, phase, reason, message);
     notes::workload(&mut status, built);
     admitted(&mut status, run, now);
-    let conditions = &mut status.conditions;
-    remove(conditions, STALLED);
-    for (kind, holds) in [(RECONCILING, true), (READY, false)] {
-        set(
-            conditions,
-            desired(kind, Some(holds), reason, message),
-            generation,
-            now,
-        );
-    }
+    goes_on(&mut status, reason, (reason, message), generation, now);
     status
 }
