@@ -4,6 +4,7 @@ package gatekeeper
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,12 +15,7 @@ import (
 	"cofferdam.dev/tests/policy-engines/sandbox"
 )
 
-const (
-	root   = "../../.."
-	policy = root + "/deploy/gatekeeper/sandbox-pods.yaml"
-	// Namespace without the label by which sandboxes are allowed.
-	elsewhere = "back-office"
-)
+const policy = sandbox.Root + "/deploy/gatekeeper/sandbox-pods.yaml"
 
 // violation is what gator prints of a refusal.
 type violation struct {
@@ -28,54 +24,34 @@ type violation struct {
 }
 
 func TestTheBuiltPodAndJobPass(t *testing.T) {
-	job := built(t)
+	job := sandbox.Built(t)
 	if found := judge(t, job, sandbox.Pod(job)); len(found) > 0 {
 		t.Errorf("refused: %v", found)
 	}
 }
 
 func TestEverySpoiledPodAndJobIsRefusedForItsOwnFault(t *testing.T) {
-	job := built(t)
-	for _, object := range []sandbox.Object{sandbox.Pod(job), job} {
-		kind := object["kind"].(string)
-		t.Run(kind, func(t *testing.T) {
-			spoiled := sandbox.EverySpoiled()
-			shown := make([]sandbox.Object, 0, len(spoiled))
-			for _, bad := range spoiled {
-				shown = append(shown, bad.Of(object))
+	sandbox.EachSpoiled(t, func(t *testing.T, objects ...sandbox.Object) func(object, message string) string {
+		found := judge(t, objects...)
+		return func(object, message string) string {
+			if slices.ContainsFunc(found[object], func(m string) bool { return strings.Contains(m, message) }) {
+				return ""
 			}
-			found := judge(t, shown...)
-			for _, bad := range spoiled {
-				t.Run(bad.Name, func(t *testing.T) {
-					messages := found[kind+" "+bad.Name]
-					if !slices.ContainsFunc(messages, func(m string) bool { return strings.Contains(m, bad.Message) }) {
-						t.Errorf("%q is not among %q", bad.Message, messages)
-					}
-				})
-			}
-		})
-	}
+			return fmt.Sprintf("%q is not among %q", message, found[object])
+		}
+	})
 }
 
 func TestNamespacesWithoutSandboxesAreLeftAlone(t *testing.T) {
 	bad := sandbox.EverySpoiled()[0]
-	object := bad.Of(sandbox.Pod(built(t)))
+	object := bad.Of(sandbox.Pod(sandbox.Built(t)))
 	if found := judge(t, object); len(found) == 0 {
 		t.Fatal("the control passes where sandboxes are allowed")
 	}
-	sandbox.At(object, "metadata")["namespace"] = elsewhere
+	sandbox.At(object, "metadata")["namespace"] = sandbox.Elsewhere
 	if found := judge(t, object); len(found) > 0 {
 		t.Errorf("refused elsewhere: %v", found)
 	}
-}
-
-func built(t *testing.T) sandbox.Object {
-	t.Helper()
-	job, err := sandbox.Job(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return job
 }
 
 // judge shows objects to the policy; gives the messages by kind and name of what is refused.
@@ -86,11 +62,7 @@ func judge(t *testing.T, objects ...sandbox.Object) map[string][]string {
 		t.Fatal("COFFERDAM_GATOR does not say where gator is: run make e2e-policy-engines")
 	}
 	shown := filepath.Join(t.TempDir(), "shown.yaml")
-	namespaces := []sandbox.Object{
-		sandbox.NamespaceObject(sandbox.Namespace, true),
-		sandbox.NamespaceObject(elsewhere, false),
-	}
-	if err := sandbox.Write(shown, append(namespaces, objects...)...); err != nil {
+	if err := sandbox.Write(shown, append(sandbox.Namespaces(), objects...)...); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.Command(gator, "test", "--filename", policy, "--filename", shown, "--output", "json")

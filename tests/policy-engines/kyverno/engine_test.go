@@ -16,13 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const (
-	root = "../../.."
-	// Namespace without the label by which sandboxes are allowed.
-	elsewhere = "back-office"
-	// An answer takes seconds. The builds of others may run beside it.
-	patience = 2 * time.Minute
-)
+// An answer takes seconds. The builds of others may run beside it.
+const patience = 2 * time.Minute
 
 // verdict is what Kyverno says of one object under one policy.
 type verdict struct {
@@ -97,17 +92,14 @@ func apply(t *testing.T, policy string, objects ...sandbox.Object) (string, erro
 	if err := sandbox.Write(values, sandbox.Object{
 		"apiVersion": "cli.kyverno.io/v1alpha1",
 		"kind":       "Values",
-		"namespaces": []any{
-			sandbox.NamespaceObject(sandbox.Namespace, true),
-			sandbox.NamespaceObject(elsewhere, false),
-		},
+		"namespaces": sandbox.Namespaces(),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, kyverno, "apply", policy, "--resource", shown, "--values-file", values,
-		"--crd-paths", filepath.Join(root, "crds/agentruns.yaml"), "--policy-report", "--output-format", "json")
+		"--crd-paths", filepath.Join(sandbox.Root, "crds/agentruns.yaml"), "--policy-report", "--output-format", "json")
 	// Neither the credentials of whoever runs this, nor a home that would be written to.
 	command.Env = append(os.Environ(), "HOME="+scratch, "DOCKER_CONFIG="+scratch)
 	var output bytes.Buffer
@@ -120,19 +112,10 @@ func apply(t *testing.T, policy string, objects ...sandbox.Object) (string, erro
 	return output.String(), err
 }
 
-func built(t *testing.T) sandbox.Object {
-	t.Helper()
-	job, err := sandbox.Job(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return job
-}
-
 // documents reads the policies of a file in deploy/kyverno.
 func documents(t *testing.T, name string) []sandbox.Object {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "deploy/kyverno", name))
+	text, err := os.ReadFile(filepath.Join(sandbox.Root, "deploy/kyverno", name))
 	if err != nil {
 		t.Fatal(err)
 	}

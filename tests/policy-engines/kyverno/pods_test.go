@@ -1,16 +1,17 @@
 package kyverno
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 
 	"cofferdam.dev/tests/policy-engines/sandbox"
 )
 
-const sandboxPods = root + "/deploy/kyverno/sandbox-pods.yaml"
+const sandboxPods = sandbox.Root + "/deploy/kyverno/sandbox-pods.yaml"
 
 func TestTheBuiltPodAndJobPass(t *testing.T) {
-	job := built(t)
+	job := sandbox.Built(t)
 	verdicts := judge(t, sandboxPods, job, sandbox.Pod(job))
 	if len(verdicts) != 2 {
 		t.Errorf("%d verdicts on 2 objects", len(verdicts))
@@ -23,34 +24,24 @@ func TestTheBuiltPodAndJobPass(t *testing.T) {
 }
 
 func TestEverySpoiledPodAndJobIsRefusedForItsOwnFault(t *testing.T) {
-	job := built(t)
-	for _, object := range []sandbox.Object{sandbox.Pod(job), job} {
-		kind := object["kind"].(string)
-		t.Run(kind, func(t *testing.T) {
-			spoiled := sandbox.EverySpoiled()
-			shown := make([]sandbox.Object, 0, len(spoiled))
-			for _, bad := range spoiled {
-				shown = append(shown, bad.Of(object))
+	sandbox.EachSpoiled(t, func(t *testing.T, objects ...sandbox.Object) func(object, message string) string {
+		verdicts := judge(t, sandboxPods, objects...)
+		return func(object, message string) string {
+			if verdicts[object].says(message) {
+				return ""
 			}
-			verdicts := judge(t, sandboxPods, shown...)
-			for _, bad := range spoiled {
-				t.Run(bad.Name, func(t *testing.T) {
-					if verdict := verdicts[kind+" "+bad.Name]; !verdict.says(bad.Message) {
-						t.Errorf("%v, expected %q", verdict, bad.Message)
-					}
-				})
-			}
-		})
-	}
+			return fmt.Sprintf("%v, expected %q", verdicts[object], message)
+		}
+	})
 }
 
 func TestNamespacesWithoutSandboxesAreLeftAlone(t *testing.T) {
 	bad := sandbox.EverySpoiled()[0]
-	object := bad.Of(sandbox.Pod(built(t)))
+	object := bad.Of(sandbox.Pod(sandbox.Built(t)))
 	if verdict := judge(t, sandboxPods, object)["Pod "+bad.Name]; verdict.result != "fail" {
 		t.Fatalf("the control passes where sandboxes are allowed: %v", verdict)
 	}
-	sandbox.At(object, "metadata")["namespace"] = elsewhere
+	sandbox.At(object, "metadata")["namespace"] = sandbox.Elsewhere
 	if verdict := judge(t, sandboxPods, object)["Pod "+bad.Name]; verdict.result != "" {
 		t.Errorf("judged elsewhere: %v", verdict)
 	}
@@ -62,7 +53,7 @@ func TestTheBuiltPodAndJobPassKyvernosOwnRestrictedProfile(t *testing.T) {
 	if err := sandbox.Write(policy, restricted()); err != nil {
 		t.Fatal(err)
 	}
-	job := built(t)
+	job := sandbox.Built(t)
 	bad := sandbox.EverySpoiled()[0].Of(sandbox.Pod(job))
 	verdicts := judge(t, policy, job, sandbox.Pod(job), bad)
 	for _, object := range []sandbox.Object{job, sandbox.Pod(job)} {

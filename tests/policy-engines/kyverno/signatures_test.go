@@ -36,7 +36,7 @@ func newScene(t *testing.T) scene {
 // job is the built Job with the scene's images.
 func (s scene) job(t *testing.T, agent, runner string) sandbox.Object {
 	t.Helper()
-	job := built(t)
+	job := sandbox.Built(t)
 	for container, image := range map[string]string{"agent": agent, "prepare": runner, "sidecar": runner} {
 		sandbox.Container(sandbox.PodSpec(job), container)["image"] = image
 	}
@@ -139,9 +139,9 @@ func TestNoPolicyChangesPods(t *testing.T) {
 // Without the Sigstore instance there is nothing to verify against: that the policy loads is all that is shown, on a
 // pod that it does not match.
 func TestTheKeylessPolicyLoads(t *testing.T) {
-	pod := sandbox.Pod(built(t))
+	pod := sandbox.Pod(sandbox.Built(t))
 	delete(sandbox.At(pod, "metadata", "labels"), "cofferdam.dev/run")
-	path := filepath.Join(root, "deploy/kyverno/signed-images-keyless.yaml")
+	path := filepath.Join(sandbox.Root, "deploy/kyverno/signed-images-keyless.yaml")
 	if output, err := apply(t, path, pod); err != nil {
 		t.Errorf("%v: %s", err, output)
 	}
