@@ -7,6 +7,6 @@ mod egress;
 mod later;
 mod requesters;
 mod rights;
-mod spec;
+pub mod spec;
 mod user;
 mod world;

@@ -7,11 +7,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::{ATTACKER, BUSYBOX, Internet, Run, Space, client, default_limits, eventually, until};
+use crate::harness::{
+    ATTACKER, BUSYBOX, Internet, Run, Space, ceiling, client, default_limits, eventually, forget_ceiling,
+    until,
+};
 
 const GOVERNED: &str = include_str!("scripts/governed.py");
 /// A changed status is expected within this time.
@@ -45,27 +48,11 @@ async fn says(space: &Space, type_: &str, word: &str) -> String {
     .await
 }
 
-/// A cluster policy over the namespace of `space` alone, or over `selected` where given.
-async fn cluster_policy(space: &Space, name: &str, selected: Option<Value>, limits: Value) -> String {
+/// A cluster policy over the namespace of `space` alone; gives its name.
+async fn over(space: &Space, name: &str, limits: Value) -> String {
     let name = format!("{}-{name}", space.name);
-    let selected =
-        selected.unwrap_or_else(|| json!({"matchLabels": {"kubernetes.io/metadata.name": space.name}}));
-    let policy = json!({
-        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy", "metadata": {"name": name},
-        "spec": {"namespaceSelector": selected, "limits": limits},
-    });
-    Api::<ClusterSandboxPolicy>::all(space.client.clone())
-        .patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
-        .await
-        .expect("the cluster policy is valid");
+    space.ceiling(&name, limits).await;
     name
-}
-
-async fn forget(client: &Client, name: &str) {
-    Api::<ClusterSandboxPolicy>::all(client.clone())
-        .delete(name, &DeleteParams::default())
-        .await
-        .expect("the cluster policy is ours");
 }
 
 /// A namespace that has not opted in, with a NetworkPolicy that lets everybody ask DNS.
@@ -157,16 +144,16 @@ async fn a_policy_says_when_a_cluster_policy_contradicts_it_and_writes_no_more_t
     says(&space, "Ready", "True/Ready").await;
     let hash = policy_hash(&space).await;
     let only = json!({"images": {"mode": "AllowList", "allowed": ["cofferdam.test/none-of-ours"]}});
-    let name = cluster_policy(&space, "images", None, only).await;
+    let name = over(&space, "images", only).await;
     let message = says(&space, "Ready", "False/NoRunCanStart").await;
     assert!(
         message.contains(&name) && message.contains("runner image"),
         "{message}"
     );
-    forget(&space.client, &name).await;
+    forget_ceiling(&space.client, &name).await;
     says(&space, "Ready", "True/Ready").await;
 
-    let closed = cluster_policy(&space, "closed", None, json!({"egress": {"mode": "DenyAll"}})).await;
+    let closed = over(&space, "closed", json!({"egress": {"mode": "DenyAll"}})).await;
     let message = says(&space, "Ready", "False/RuleMatchesNothing").await;
     let named = "limits.egress.rules of SandboxPolicy/default `allowed`";
     assert!(message.contains(named) && message.contains(&closed), "{message}");
@@ -177,7 +164,7 @@ async fn a_policy_says_when_a_cluster_policy_contradicts_it_and_writes_no_more_t
     let why = refused.message.unwrap_or_default();
     assert!(why.contains(named) && why.contains(&closed), "{why}");
     assert!(under.jobs().await.is_empty());
-    forget(&space.client, &closed).await;
+    forget_ceiling(&space.client, &closed).await;
     says(&space, "Ready", "True/Ready").await;
     // The control: the same run, once the two agree.
     let after = space.script("after-it", BUSYBOX, "sh", "true\n", json!({})).await;
@@ -208,9 +195,16 @@ async fn policy_hash(space: &Space) -> Option<String> {
 #[tokio::test]
 async fn a_cluster_policy_that_stands_over_nothing_says_so() {
     let space = Space::open_bare("selected").await;
-    let nowhere = Some(json!({"matchLabels": {"cofferdam.test/no-such-label": "here"}}));
-    let nowhere = cluster_policy(&space, "nowhere", nowhere, json!({"maxTimeoutSeconds": 60})).await;
-    let somewhere = cluster_policy(&space, "somewhere", None, json!({"maxTimeoutSeconds": 60})).await;
+    let nowhere = format!("{}-nowhere", space.name);
+    let selector = json!({"matchLabels": {"cofferdam.test/no-such-label": "here"}});
+    ceiling(
+        &space.client,
+        &nowhere,
+        selector,
+        json!({"maxTimeoutSeconds": 60}),
+    )
+    .await;
+    let somewhere = over(&space, "somewhere", json!({"maxTimeoutSeconds": 60})).await;
     let policies: Api<ClusterSandboxPolicy> = Api::all(space.client.clone());
     for (name, word) in [(&nowhere, "False/SelectsNoNamespace"), (&somewhere, "True/Ready")] {
         let policies = &policies;
@@ -223,7 +217,7 @@ async fn a_cluster_policy_that_stands_over_nothing_says_so() {
             if right { Ok(()) } else { Err(said) }
         })
         .await;
-        forget(&space.client, name).await;
+        forget_ceiling(&space.client, name).await;
     }
     space.close().await;
 }
@@ -258,13 +252,13 @@ async fn a_later_denial_reaches_a_running_agent_within_five_seconds_and_can_be_t
     let name = "later-denial";
     governed(&space, name).await;
 
-    let closed = cluster_policy(&space, "closed", None, json!({"egress": {"mode": "DenyAll"}})).await;
+    let closed = over(&space, "closed", json!({"egress": {"mode": "DenyAll"}})).await;
     let denied_at = jiff::Timestamp::now();
     tokio::time::sleep(DENIAL * 2).await;
     let late = after(&arrived(name, "allowed"), denied_at, DENIAL.as_secs_f64());
     assert_eq!(late, 0, "requests arrived later than 5 s after the denial");
 
-    forget(&space.client, &closed).await;
+    forget_ceiling(&space.client, &closed).await;
     let lifted_at = jiff::Timestamp::now();
     eventually("requests arrive again", Duration::from_secs(20), || async {
         after(&arrived(name, "allowed"), lifted_at, 0.0) > 3
@@ -286,7 +280,7 @@ async fn a_later_grant_never_reaches_a_running_agent() {
     let rule = json!({"name": "both", "hosts": ["allowed.internet.test", "denied.internet.test"],
         "addresses": ["203.0.113.0/24"], "ports": [80, 443], "tls": "Tunnel"});
     let wide = json!({"egress": {"mode": "AllowList", "rules": [rule]}});
-    let above = cluster_policy(&space, "wide", None, wide.clone()).await;
+    let above = over(&space, "wide", wide.clone()).await;
     let mut limits = default_limits();
     limits["egress"] = wide["egress"].clone();
     space.policy("default", limits).await;
@@ -305,6 +299,6 @@ async fn a_later_grant_never_reaches_a_running_agent() {
         !arrived("later-grant-new", "denied").is_empty()
     })
     .await;
-    forget(&space.client, &above).await;
+    forget_ceiling(&space.client, &above).await;
     space.close().await;
 }

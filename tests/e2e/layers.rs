@@ -1,12 +1,10 @@
 //! A policy of the cluster and one of the namespace, met on a real cluster: the strictest wins, and says who it is.
 //! The control of each refusal is the same ask under the namespace's policy alone, in [`crate::runs`].
 
-use cofferdam::api::{ClusterSandboxPolicy, Reason, names};
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use cofferdam::api::{Reason, names};
 use serde_json::json;
 
-use crate::harness::{ATTACKER, BUSYBOX, Space, default_limits, restricted};
+use crate::harness::{ATTACKER, BUSYBOX, Space, ceiling, default_limits, forget_ceiling, restricted};
 
 const LAYER: &str = "e2e-narrow";
 const LABEL: &str = "cofferdam.test/layer";
@@ -18,23 +16,19 @@ async fn a_cluster_policy_takes_away_what_the_namespaces_policy_grants() {
     labels[LABEL] = json!("narrow");
     let space = Space::open_with("layers", &labels).await;
     space.fenced().await;
-    let layers: Api<ClusterSandboxPolicy> = Api::all(space.client.clone());
     let narrow = json!({
-        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy", "metadata": {"name": LAYER},
-        "spec": {
-            "namespaceSelector": {"matchLabels": {LABEL: "narrow"}},
-            "limits": {
-                "images": {"mode": "AllowList", "allowed": [ATTACKER, "cofferdam.test/cofferdam-runner:dev"]},
-                "egress": {"mode": "AllowList", "rules": [
-                    {"name": "tls-only", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"],
-                     "ports": [443], "tls": "Tunnel"}]},
-            },
-        },
+        "images": {"mode": "AllowList", "allowed": [ATTACKER, "cofferdam.test/cofferdam-runner:dev"]},
+        "egress": {"mode": "AllowList", "rules": [
+            {"name": "tls-only", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"],
+             "ports": [443], "tls": "Tunnel"}]},
     });
-    layers
-        .patch(LAYER, &PatchParams::apply("e2e").force(), &Patch::Apply(narrow))
-        .await
-        .expect("the layer is valid");
+    ceiling(
+        &space.client,
+        LAYER,
+        json!({"matchLabels": {LABEL: "narrow"}}),
+        narrow,
+    )
+    .await;
     space.policy("default", default_limits()).await;
 
     let script = "for url in https://allowed.internet.test/ http://allowed.internet.test/; do\n\
@@ -64,7 +58,6 @@ async fn a_cluster_policy_takes_away_what_the_namespaces_policy_grants() {
         "{policies:?}"
     );
 
-    let deleted = layers.delete(LAYER, &DeleteParams::default()).await;
-    deleted.map(drop).expect("an admin deletes it");
+    forget_ceiling(&space.client, LAYER).await;
     space.close().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{Reason, SandboxPolicy};
+use cofferdam::api::Reason;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -22,19 +22,6 @@ async fn impostor(space: &Space) {
         .patch(IMPOSTOR, &PatchParams::apply("e2e").force(), &Patch::Apply(class))
         .await
         .expect("an admin makes RuntimeClasses");
-}
-
-/// Applies a policy with these limits and these scheduling profiles.
-async fn policy(space: &Space, name: &str, limits: &Value, scheduling: &Value) {
-    let policy = json!({
-        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy",
-        "metadata": {"name": name}, "spec": {"limits": limits, "scheduling": scheduling},
-    });
-    space
-        .api::<SandboxPolicy>()
-        .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
-        .await
-        .expect("the policy is valid");
 }
 
 /// The usual limits with these of `runtime`.
@@ -72,7 +59,8 @@ async fn a_profile_decides_on_which_nodes_a_run_may_start() {
             }],
         },
     ]);
-    policy(&space, "placed", &default_limits(), &profiles).await;
+    let spec = json!({"limits": default_limits(), "scheduling": profiles});
+    space.policy_of("placed", spec).await;
     let ask = |profile: &str| json!({"schedulingProfile": profile, "startTimeoutSeconds": 40});
     let lost = start(&space, "lost", "placed", &ask("nowhere")).await;
     // Long before its time is up it says what it waits for.

@@ -2,26 +2,32 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::merge;
+use crate::harness::{default_limits, merge};
 
 /// Digest of the one image that may be named by it.
 pub const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// What the namespace's policy `default` allows.
 pub fn limits() -> Value {
-    json!({
-        "runtime": {"classes": ["gvisor"]},
-        "images": {"mode": "AllowList", "allowed": [
+    let mut limits = default_limits();
+    merge(&mut limits, &team());
+    let more = json!({
+        "images": {"allowed": [
             "cofferdam.test/team/*", "cofferdam.test/busybox:dev", format!("cofferdam.test/pinned@{DIGEST}"),
             "docker.io/library/python", "ghcr.io/team/*", "cofferdam.test/cofferdam-runner"]},
-        "repositories": {"mode": "AllowList", "read": [
+        "requester": "Optional",
+    });
+    merge(&mut limits, &more);
+    limits
+}
+
+/// What a team's policies say otherwise than [`default_limits`].
+pub fn team() -> Value {
+    json!({
+        "repositories": {"read": [
             {"name": "forge", "url": "https://git.internet.test/team/*", "addresses": ["203.0.113.10/32"]}]},
-        "egress": {"mode": "AllowList", "rules": [
-            {"name": "allowed", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"],
-             "ports": [80, 443], "tls": "Tunnel"}]},
         "maxResources": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
         "maxTTLSeconds": 3600,
-        "requester": "Optional",
     })
 }
 

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam::api::AgentRun;
 use http::Method;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
 use super::spec;
 use super::user::User;
-use crate::harness::{Run, Space, eventually};
+use crate::harness::{Run, Space, eventually, forget_ceiling};
 
 /// The group of those who may run agents in these namespaces.
 pub const GROUP: &str = "access-team";
@@ -42,42 +41,21 @@ impl World {
 
     /// A policy whose pods find no node: what is admitted here need not run.
     pub async fn policy(&self, name: &str, limits: Value) {
-        let policy = json!({
-            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy", "metadata": {"name": name},
-            "spec": {"limits": limits, "scheduling": [
-                {"name": "default", "nodeSelector": {"cofferdam.test/nowhere": "true"}},
-                {"name": "elsewhere", "nodeSelector": {"cofferdam.test/elsewhere": "true"}}]},
-        });
-        self.space
-            .api::<SandboxPolicy>()
-            .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
-            .await
-            .expect("the policy is valid");
+        let spec = json!({"limits": limits, "scheduling": [
+            {"name": "default", "nodeSelector": {"cofferdam.test/nowhere": "true"}},
+            {"name": "elsewhere", "nodeSelector": {"cofferdam.test/elsewhere": "true"}}]});
+        self.space.policy_of(name, spec).await;
     }
 
     /// Two cluster policies over this namespace alone; the second forbids what the namespace's policy would allow.
     async fn ceiling(&self) {
-        let over = |name: String, limits: Value| {
-            json!({
-                "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy", "metadata": {"name": name},
-                "spec": {
-                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.space.name}},
-                    "limits": limits,
-                },
-            })
-        };
         let wide = json!({"runtime": {"classes": ["gvisor", "runc"]}, "maxStartTimeoutSeconds": 300});
         let narrow = json!({
             "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "docker.io/**", "ghcr.io/team/reviewed"]},
             "maxTimeoutSeconds": 600,
         });
         for (part, limits) in [("wide", wide), ("narrow", narrow)] {
-            let name = self.cluster_policy(part);
-            let policy = over(name.clone(), limits);
-            Api::<ClusterSandboxPolicy>::all(self.space.client.clone())
-                .patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
-                .await
-                .expect("the cluster policy is valid");
+            self.space.ceiling(&self.cluster_policy(part), limits).await;
         }
     }
 
@@ -173,13 +151,8 @@ impl World {
 
     /// Removes the namespace and its cluster policies.
     pub async fn close(self) {
-        let policies: Api<ClusterSandboxPolicy> = Api::all(self.space.client.clone());
         for part in ["wide", "narrow"] {
-            let name = self.cluster_policy(part);
-            policies
-                .delete(&name, &DeleteParams::default())
-                .await
-                .expect("the cluster policy is the test's own");
+            forget_ceiling(&self.space.client, &self.cluster_policy(part)).await;
         }
         self.space.close().await;
     }

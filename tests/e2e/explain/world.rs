@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::plugin::User;
-use crate::harness::{Run, Space, eventually, merge};
+use crate::access::spec;
+use crate::harness::{Run, Space, default_limits, eventually, forget_ceiling, merge};
 
 /// A namespace, and who asks there.
 pub struct World {
@@ -53,49 +53,26 @@ impl World {
 
     /// A policy of the namespace whose pods find no node: what is admitted here need not run.
     async fn policy(&self, name: &str, class: &str) {
-        let policy = json!({
-            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy", "metadata": {"name": name},
-            "spec": {
-                "limits": {
-                    "runtime": {"classes": [class]},
-                    "images": {"mode": "AllowList", "allowed": [
-                        "cofferdam.test/team/*", "ghcr.io/team/*", "cofferdam.test/cofferdam-runner"]},
-                    "repositories": {"mode": "AllowList", "read": [
-                        {"name": "forge", "url": "https://git.internet.test/team/*", "addresses": ["203.0.113.10/32"]}]},
-                    "egress": {"mode": "AllowList", "rules": [
-                        {"name": "allowed", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"],
-                         "ports": [80, 443], "tls": "Tunnel"}]},
-                    "maxResources": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
-                    "maxTTLSeconds": 3600,
-                },
-                "scheduling": [{"name": "default", "nodeSelector": {"cofferdam.test/nowhere": "true"}}],
-            },
+        let mut limits = default_limits();
+        merge(&mut limits, &spec::team());
+        let more = json!({
+            "runtime": {"classes": [class]},
+            "images": {"allowed": ["cofferdam.test/team/*", "ghcr.io/team/*", "cofferdam.test/cofferdam-runner"]},
         });
-        self.space
-            .api::<SandboxPolicy>()
-            .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
-            .await
-            .expect("the policy is valid");
+        merge(&mut limits, &more);
+        let nowhere = json!([{"name": "default", "nodeSelector": {"cofferdam.test/nowhere": "true"}}]);
+        let spec = json!({"limits": limits, "scheduling": nowhere});
+        self.space.policy_of(name, spec).await;
     }
 
     /// A cluster policy over this namespace alone.
     async fn ceiling(&self) {
-        let name = self.cluster_wide();
-        let policy = json!({
-            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy", "metadata": {"name": name},
-            "spec": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.space.name}},
-                "limits": {
-                    "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "ghcr.io/team/reviewed"]},
-                    "maxStartTimeoutSeconds": 300,
-                    "maxTimeoutSeconds": 600,
-                },
-            },
+        let limits = json!({
+            "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "ghcr.io/team/reviewed"]},
+            "maxStartTimeoutSeconds": 300,
+            "maxTimeoutSeconds": 600,
         });
-        Api::<ClusterSandboxPolicy>::all(self.space.client.clone())
-            .patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
-            .await
-            .expect("the cluster policy is valid");
+        self.space.ceiling(&self.cluster_wide(), limits).await;
     }
 
     /// Name of the objects of this world that belong to no namespace.
@@ -105,44 +82,26 @@ impl World {
 
     /// A run within the ceilings, with these changes.
     pub fn manifest(&self, name: &str, change: &Value) -> Value {
-        let mut spec =
-            json!({"task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/team/agent:1"}});
-        merge(&mut spec, change);
         json!({
             "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun",
-            "metadata": {"name": name, "namespace": self.space.name}, "spec": spec,
+            "metadata": {"name": name, "namespace": self.space.name}, "spec": spec::run(change),
         })
     }
 
     /// Creates the run, for the controller to judge.
     pub async fn create(&self, manifest: &Value) -> Run {
-        let run: AgentRun = serde_json::from_value(manifest.clone()).expect("a run's shape");
-        let created = self.space.api().create(&PostParams::default(), &run).await;
-        created.map(drop).expect("the API server takes the run");
-        Run {
-            client: self.space.client.clone(),
-            namespace: self.space.name.clone(),
-            name: manifest["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-        }
+        let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+        self.space.run(name, manifest["spec"].clone()).await
     }
 
     /// Removes everything.
     pub async fn close(self) {
         let name = self.cluster_wide();
         let client = self.space.client.clone();
-        let params = DeleteParams::default();
-        let policies: Api<ClusterSandboxPolicy> = Api::all(client.clone());
-        policies
-            .delete(&name, &params)
-            .await
-            .map(drop)
-            .expect("the test's own policy");
+        forget_ceiling(&client, &name).await;
         let bindings: Api<ClusterRoleBinding> = Api::all(client);
         bindings
-            .delete(&name, &params)
+            .delete(&name, &DeleteParams::default())
             .await
             .map(drop)
             .expect("the test's own binding");

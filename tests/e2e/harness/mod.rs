@@ -2,12 +2,14 @@
 
 mod internet;
 mod ordinary;
+mod policies;
 mod run;
 mod space;
 mod wait;
 
 pub use internet::Internet;
 pub use ordinary::{Ordinary, sandboxed, unconfined};
+pub use policies::{ceiling, forget_ceiling};
 pub use run::{Run, is_true};
 pub use space::{Space, default_limits, merge, remove_namespace, repository, restricted};
 pub use wait::{eventually, until};

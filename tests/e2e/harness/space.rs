@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, SandboxPolicy, names};
+use cofferdam::api::{AgentRun, names};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -89,18 +89,6 @@ impl Space {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.name)
-    }
-
-    /// Applies a `SandboxPolicy` with these limits.
-    pub async fn policy(&self, name: &str, limits: Value) {
-        let policy = json!({
-            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy",
-            "metadata": {"name": name}, "spec": {"limits": limits},
-        });
-        self.api::<SandboxPolicy>()
-            .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(policy))
-            .await
-            .expect("the policy is valid");
     }
 
     /// Makes a ConfigMap whose key `prompt` holds `text`.
