@@ -33,7 +33,10 @@ go_tests() {
   done
 }
 
-e2e() { cargo test --locked --features e2e --test e2e -- --test-threads=3 "$@"; }
+e2e() {
+  cargo build --locked --bin kubectl-agentrun &&
+    cargo test --locked --features e2e --test e2e -- --test-threads=3 "$@"
+}
 
 unit_stages() {
   stage lint tests/lint.sh

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cofferdam::runner::clone::{Transport, clone};
-use cofferdam::runner::collect::limits::Limits;
-use cofferdam::runner::collect::refusal::Refusal;
-use cofferdam::runner::collect::{Collection, Patch, collect};
-use cofferdam::runner::deadline::Deadline;
-use cofferdam::runner::work_tree;
+use cofferdam_runner::clone::{Transport, clone};
+use cofferdam_runner::collect::limits::Limits;
+use cofferdam_runner::collect::refusal::Refusal;
+use cofferdam_runner::collect::{Collection, Patch, collect};
+use cofferdam_runner::deadline::Deadline;
+use cofferdam_runner::work_tree;
 use rstest::rstest;
 
 /// No tree may take longer.
@@ -217,7 +217,7 @@ fn read(directory: &Path, prefix: &[u8], content: &mut Content) {
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .join("tests/fixtures/hostile")
         .join(name)
 }

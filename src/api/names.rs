@@ -22,9 +22,9 @@ pub const LABEL_RUN_UID: &str = "cofferdam.dev/run-uid";
 pub const LABEL_POLICY_HASH: &str = "cofferdam.dev/policy-hash";
 /// Label on the ConfigMaps that hold frozen policies.
 pub const LABEL_FROZEN_POLICY: &str = "cofferdam.dev/frozen-policy";
-/// Annotation on the pod template: digest of the pod's security-relevant projection ([`crate::wire::pod`]).
+/// Annotation on the pod template: digest of the pod's security-relevant projection (`cofferdam_wire::pod`).
 pub const ANNOTATION_POD_DIGEST: &str = "cofferdam.dev/pod-digest";
-/// Annotation that the controller puts on a pod to stop its run; the value is a [`crate::api::Reason`].
+/// Annotation that the controller puts on a pod to stop its run; the value is a [`crate::Reason`].
 pub const ANNOTATION_STOP: &str = "cofferdam.dev/stop";
 
 /// Annotation on the Job alone: what the run's asks came to, frozen with it (`controller/agent_run/plan.rs`).

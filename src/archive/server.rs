@@ -21,10 +21,10 @@ use tokio_util::io::ReaderStream;
 
 use super::store::{Store, StoreError};
 use super::upload::{self, UploadError};
-use crate::api::names::AUDIENCE_ARCHIVE;
-use crate::token::{self, TokenError, Verifier};
-use crate::wire::archive::{BATCH_HEADER, RUN_HEADER};
-use crate::wire::control::Refusal;
+use cofferdam_api::names::AUDIENCE_ARCHIVE;
+use cofferdam_identity::{self, TokenError, Verifier};
+use cofferdam_wire::archive::{BATCH_HEADER, RUN_HEADER};
+use cofferdam_wire::control::Refusal;
 
 /// Longest batch of records in bytes.
 const BATCH_LIMIT: usize = 8 * 1024 * 1024;
@@ -136,7 +136,7 @@ async fn authorise(archive: &Archive, headers: &HeaderMap, caller: &str) -> Resu
         .ok_or_else(|| unauthorised("a bearer token is needed"))?;
     let verified = archive
         .verifier
-        .verify(token, &[AUDIENCE_ARCHIVE], token::now())
+        .verify(token, &[AUDIENCE_ARCHIVE], cofferdam_identity::now())
         .await;
     let identity = verified.map_err(|error| match error {
         TokenError::KeysUnavailable(_) => refusal(

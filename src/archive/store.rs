@@ -12,8 +12,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::durable::{append_lines, make_directory, sweep};
 use super::summary::summarise;
-use crate::wire::output::Receipt;
-use crate::wire::record::{Record, RunRecord};
+use cofferdam_wire::output::Receipt;
+use cofferdam_wire::record::{Record, RunRecord};
 
 /// Bytes of records of one run.
 const RECORDS_LIMIT: u64 = 16 * 1024 * 1024;
@@ -207,7 +207,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::record::RecordEvent;
+    use cofferdam_wire::record::RecordEvent;
 
     const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 

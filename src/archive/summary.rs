@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::wire::output::Receipt;
-use crate::wire::record::{Denial, Record, RecordEvent, RunRecord, VERSION};
+use cofferdam_wire::output::Receipt;
+use cofferdam_wire::record::{Denial, Record, RecordEvent, RunRecord, VERSION};
 
 /// Denials that are handed on.
 const LAST_DENIED: usize = 10;

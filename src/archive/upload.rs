@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::durable::{TEMPORARY, make_directory, sync_directory, write_file};
 use super::store::{Store, StoreError, patch_file};
-use crate::wire::output::{MANIFEST_LIMIT, OutputManifest, PatchManifest, Receipt, UPLOAD_LIMIT, VERSION};
+use cofferdam_wire::output::{MANIFEST_LIMIT, OutputManifest, PatchManifest, Receipt, UPLOAD_LIMIT, VERSION};
 
 /// Longest silence within an upload.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);

@@ -40,9 +40,9 @@ pub use self::queue::Queue;
 use self::queue::{Place, Standing, Turn};
 use super::events::Notice;
 use super::stores::Guarded;
-use crate::api::{AgentRun, AgentRunStatus, Reason};
 use crate::conditions::seconds_since;
-use crate::policy::decide::Admitted;
+use cofferdam_api::{AgentRun, AgentRunStatus, Reason};
+use cofferdam_policy::decide::Admitted;
 
 /// Seconds for which a run that cannot start yet is not told so: most gaps of a new run close by themselves.
 const QUIET_SECONDS: i64 = 3;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::http::{Call, Client, HttpError};
-use crate::wire::record::RunRecord;
+use cofferdam_service::client::{Call, Client, HttpError};
+use cofferdam_wire::record::RunRecord;
 
 /// Bytes of a record that are read; it is a manifest, ten denials and counters.
 const RECORD_LIMIT: usize = 512 * 1024;

@@ -15,9 +15,9 @@ use kube::{Api, ResourceExt};
 
 use super::sandbox_policy::{Context, READY, StatusError, post, superseded_is_fine, told};
 use super::stores::Guarded;
-use crate::api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
 use crate::conditions::{self, Desired};
-use crate::policy::layers::Layers;
+use cofferdam_api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
+use cofferdam_policy::layers::Layers;
 
 /// Brings a cluster policy's status up to date.
 ///
@@ -153,7 +153,7 @@ fn selected(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::agent_run::fixtures::at;
+    use crate::agent_run::fixtures::at;
     use rstest::rstest;
     use serde_json::{Value, json};
 

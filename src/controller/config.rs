@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::serve::HEALTH_PORT;
+use cofferdam_service::serve::HEALTH_PORT;
 
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct Args {
     )]
     pub archive_token_file: PathBuf,
     /// Name of the gateway's Service in the operator's namespace.
-    #[arg(long, default_value = crate::api::names::GATEWAY_SERVICE)]
+    #[arg(long, default_value = cofferdam_api::names::GATEWAY_SERVICE)]
     pub gateway_service: String,
     /// Addresses of the cluster's DNS, with commas between; every run proves that it cannot reach them.
     #[arg(long, env = "COFFERDAM_CLUSTER_DNS", default_value = "")]

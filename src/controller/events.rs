@@ -10,9 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::api::AgentRun;
-use crate::api::names::short_hash;
 use crate::conditions::bounded;
+use cofferdam_api::AgentRun;
+use cofferdam_api::names::short_hash;
 
 /// Kubernetes' limit of a note in bytes.
 const NOTE_LIMIT: usize = 1024;
@@ -138,7 +138,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::agent_run::fixtures;
+    use crate::agent_run::fixtures;
 
     #[test]
     fn an_event_is_named_by_its_content_and_carries_no_control_characters() {
@@ -176,8 +176,10 @@ mod tests {
 
     #[test]
     fn events_of_cluster_objects_stand_where_kubernetes_keeps_them() {
-        let mut policy =
-            crate::api::ClusterSandboxPolicy::new("base", crate::api::ClusterSandboxPolicySpec::default());
+        let mut policy = cofferdam_api::ClusterSandboxPolicy::new(
+            "base",
+            cofferdam_api::ClusterSandboxPolicySpec::default(),
+        );
         policy.metadata.uid = Some("base-uid".to_owned());
         let notice = Notice {
             kind: Kind::Warning,

@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::stores::{Guarded, Stores};
 use super::watches::Trigger;
-use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 
 /// Objects to look at.
 pub type Queue<K> = UnboundedReceiver<ObjectRef<K>>;

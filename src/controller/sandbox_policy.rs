@@ -15,9 +15,9 @@ pub(super) use self::judge::READY;
 use self::judge::{Facts, judge};
 use super::events::{Kind, Notice, Publisher};
 use super::stores::{Guarded, Stores};
-use crate::api::names::FIELD_MANAGER;
-use crate::api::{SandboxPolicy, SandboxPolicyStatus};
 use crate::backoff::Failures;
+use cofferdam_api::names::FIELD_MANAGER;
+use cofferdam_api::{SandboxPolicy, SandboxPolicyStatus};
 
 /// What the reconcilers of policies need.
 pub struct Context {

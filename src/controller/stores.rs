@@ -16,10 +16,10 @@ use super::fence::foreign;
 use super::nodes;
 use super::reports::Scanner;
 use super::unstarted::Unstarted;
-use crate::api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
-use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use crate::policy::readings::Readings;
-use crate::policy::runtime::RuntimeClassFact;
+use cofferdam_api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_policy::readings::Readings;
+use cofferdam_policy::runtime::RuntimeClassFact;
 
 /// A resource that may be malformed: one broken object must not stop the watch of all.
 pub type Guarded<K> = DeserializeGuard<K>;

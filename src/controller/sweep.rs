@@ -18,7 +18,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::stores::Stores;
-use crate::api::names::{FIELD_MANAGER, LABEL_FROZEN_POLICY, LABEL_POLICY_HASH, frozen_policy_name};
+use cofferdam_api::names::{FIELD_MANAGER, LABEL_FROZEN_POLICY, LABEL_POLICY_HASH, frozen_policy_name};
 
 /// How often is swept.
 const PERIOD: Duration = Duration::from_mins(10);
@@ -147,7 +147,7 @@ async fn put_back(api: &Api<ConfigMap>, policy: ConfigMap) -> kube::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::agent_run::fixtures::at;
+    use crate::agent_run::fixtures::at;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn policy(hash: &str, made: i64) -> PartialObjectMeta<ConfigMap> {

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::agent_run::agent_never_started;
-use crate::api::names::LABEL_RUN_UID;
+use cofferdam_api::names::LABEL_RUN_UID;
 
 /// Runs that are remembered; one is of use for seconds only, so what is lost by forgetting all is a retry.
 const LIMIT: usize = 4096;
@@ -61,7 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::controller::agent_run::fixtures::{RUN_UID, at, pod};
+    use crate::agent_run::fixtures::{RUN_UID, at, pod};
 
     #[test]
     fn the_last_state_of_a_pod_that_goes_is_remembered_and_no_other() {

@@ -19,9 +19,9 @@ use super::nodes;
 use super::reports::Scanner;
 use super::stores::{Guarded, Stores, run_of};
 use super::unstarted::Unstarted;
-use crate::api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
-use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use crate::policy::readings::Readings;
+use cofferdam_api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_policy::readings::Readings;
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;

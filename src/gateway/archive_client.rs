@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::records::{Sink, SinkError};
-use crate::http::{Body, Call, Client, HttpError};
-use crate::wire::archive::{BATCH_HEADER, RUN_HEADER, output_path, records_path};
-use crate::wire::runner::RunIdentity;
+use cofferdam_service::client::{Body, Call, Client, HttpError};
+use cofferdam_wire::archive::{BATCH_HEADER, RUN_HEADER, output_path, records_path};
+use cofferdam_wire::runner::RunIdentity;
 
 /// Longest time for a batch of records.
 const RECORDS_TIMEOUT: Duration = Duration::from_secs(10);

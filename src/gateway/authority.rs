@@ -1,7 +1,7 @@
 //! `host:port` as a request names it.
 
 use super::denial::Denial;
-use crate::policy::host::Host;
+use cofferdam_policy::host::Host;
 
 /// Splits and parses `host:port`; `default_port` stands in where a request may leave it out.
 pub fn parse(text: &str, default_port: Option<u16>) -> Result<(Host, u16), Denial> {

@@ -22,10 +22,10 @@ use super::output;
 use super::pods::Kind;
 use super::prefixed::{Prefixed, serve_one};
 use super::view::Admission;
-use crate::wire::control::{
+use cofferdam_wire::control::{
     ISOLATION, IsolationLost, OUTPUT, Refusal, STATE, STATE_POLL_SECONDS, TRUST, WHOAMI, WhoAmI,
 };
-use crate::wire::record::RecordEvent;
+use cofferdam_wire::record::RecordEvent;
 
 /// Longest body of a small call.
 const BODY_LIMIT: usize = 16 * 1024;

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 
 use super::denial::Denial;
 use super::deny_set::DenySet;
-use crate::policy::address::is_global;
-use crate::policy::frozen::Egress;
-use crate::policy::host::Host;
+use cofferdam_policy::address::is_global;
+use cofferdam_policy::frozen::Egress;
+use cofferdam_policy::host::Host;
 
 /// Longest time for a name's resolution.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,9 +11,9 @@ use super::dial::dial;
 use super::limits::Place;
 use super::pods::Kind;
 use super::view::Admission;
-use crate::policy::frozen::{Egress, FrozenPolicy};
-use crate::policy::host::Host;
-use crate::wire::record::RecordEvent;
+use cofferdam_policy::frozen::{Egress, FrozenPolicy};
+use cofferdam_policy::host::Host;
+use cofferdam_wire::record::RecordEvent;
 
 /// An open connection to where the request may go.
 #[derive(Debug)]

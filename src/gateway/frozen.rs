@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 
 use super::denial::Denial;
-use crate::api::names::{FROZEN_POLICY_KEY, LABEL_FROZEN_POLICY, frozen_policy_name, short_hash};
-use crate::policy::frozen::FrozenPolicy;
+use cofferdam_api::names::{FROZEN_POLICY_KEY, LABEL_FROZEN_POLICY, frozen_policy_name, short_hash};
+use cofferdam_policy::frozen::FrozenPolicy;
 
 /// Longest time for a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,7 +157,7 @@ mod tests {
 
     fn text() -> String {
         FrozenPolicy {
-            schema_version: crate::policy::frozen::SCHEMA_VERSION,
+            schema_version: cofferdam_policy::frozen::SCHEMA_VERSION,
             layers: Vec::new(),
             ask: None,
             git: Vec::new(),

@@ -9,8 +9,8 @@ use super::denial::{Denial, Standing};
 use super::head::Head;
 use super::pods::Kind;
 use super::view::Admission;
-use crate::api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
-use crate::token::{self, Identity, TokenError};
+use cofferdam_api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
+use cofferdam_identity::{self, Identity, TokenError};
 
 /// How long a verified caller waits for the view to know its pod.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ pub async fn authenticate(gateway: &Gateway, head: &Head, header: &str) -> Resul
         .ok_or_else(|| Denial::unproven("TokenMissing", "exactly one bearer token is needed"))?;
     let identity = gateway
         .verifier
-        .verify(token, &AUDIENCES, token::now())
+        .verify(token, &AUDIENCES, cofferdam_identity::now())
         .await
         .map_err(|error| match error {
             TokenError::KeysUnavailable(_) => Denial::not_yet("KeysUnavailable", error.to_string()),

@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 use super::Gateway;
 use super::control::{Answer, refusal, with_type};
 use super::view::Admission;
-use crate::http::Body;
-use crate::wire::output::{MANIFEST_LIMIT, UPLOAD_LIMIT};
+use cofferdam_service::client::Body;
+use cofferdam_wire::output::{MANIFEST_LIMIT, UPLOAD_LIMIT};
 
 /// Manifest, line feed and patches.
 const LIMIT: u64 = UPLOAD_LIMIT + MANIFEST_LIMIT as u64 + 1;

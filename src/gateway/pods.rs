@@ -6,14 +6,14 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 
 use super::denial::Denial;
-use crate::api::names::{
+use cofferdam_api::names::{
     ANNOTATION_POD_DIGEST, ANNOTATION_STOP, AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE,
     CONTAINER_AGENT, CONTAINER_PREPARE, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT,
     workload_name,
 };
-use crate::token::Identity;
-use crate::wire::pod::pod_digest;
-use crate::wire::runner::RunIdentity;
+use cofferdam_identity::Identity;
+use cofferdam_wire::pod::pod_digest;
+use cofferdam_wire::runner::RunIdentity;
 
 /// Whom a token stands for: one audience each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -326,7 +326,7 @@ pub(crate) mod testing {
             username: format!("system:serviceaccount:team-a:{SANDBOX_SERVICE_ACCOUNT}"),
             namespace: "team-a".to_owned(),
             service_account: SANDBOX_SERVICE_ACCOUNT.to_owned(),
-            pod: Some(crate::token::PodIdentity {
+            pod: Some(cofferdam_identity::PodIdentity {
                 name: "agr-fix-0b7c9f3e-x7k2p".to_owned(),
                 uid: uid.to_owned(),
             }),

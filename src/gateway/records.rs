@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
-use crate::wire::record::{Record, RecordEvent};
+use cofferdam_wire::record::{Record, RecordEvent};
 
 /// Records of one run that wait here at most.
 const BUFFER_LIMIT: usize = 2000;

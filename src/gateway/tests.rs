@@ -13,16 +13,15 @@ use super::records::testing::Memory;
 use super::view::Source;
 use super::view::ceilings::Labels;
 use super::*;
-use crate::api::names::{
+use cofferdam_api::names::{
     AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE, LABEL_POLICY_HASH, SANDBOX_SERVICE_ACCOUNT, digest,
 };
-use crate::api::{Mode, TlsMode};
-use crate::archive::{server as archive_server, store};
-use crate::policy::frozen::{EgressLayer, EgressRule, FrozenPolicy, GitHost, SCHEMA_VERSION};
-use crate::policy::refusal::LayerKind;
-use crate::token::testing::{FixedKeys, Issuer};
-use crate::wire::record::{Record, RecordEvent};
-use crate::wire::runner::RunIdentity;
+use cofferdam_api::{Mode, TlsMode};
+use cofferdam_identity::testing::{FixedKeys, Issuer};
+use cofferdam_policy::frozen::{EgressLayer, EgressRule, FrozenPolicy, GitHost, SCHEMA_VERSION};
+use cofferdam_policy::refusal::LayerKind;
+use cofferdam_wire::record::{Record, RecordEvent};
+use cofferdam_wire::runner::RunIdentity;
 
 mod absolute;
 mod denials;
@@ -71,12 +70,12 @@ fn policy() -> FrozenPolicy {
 async fn archive(issuer: &Issuer, data: &std::path::Path) -> (String, PathBuf) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = archive_server::Archive {
-        store: Arc::new(store::Store::open(data).unwrap()),
-        verifier: Verifier::new(FixedKeys::of(issuer)),
-        namespace: "cofferdam-system".to_owned(),
-    };
-    tokio::spawn(archive_server::serve(Arc::new(server), listener));
+    let (directory, verifier) = (data.to_owned(), Verifier::new(FixedKeys::of(issuer)));
+    tokio::spawn(async move {
+        cofferdam_archive::testing::serve(&directory, verifier, "cofferdam-system", listener)
+            .await
+            .unwrap();
+    });
     let token = issuer.pod_token(
         "cofferdam-archive",
         "cofferdam-system",

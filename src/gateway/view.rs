@@ -14,10 +14,10 @@ use self::table::{Admitted, Cut, Table, Way};
 pub use self::table::{CutCause, Mutated, Source};
 use super::denial::Denial;
 use super::pods::{Kind, SandboxPod, identify, permit};
-use crate::policy::host::Host;
-use crate::token::Identity;
-use crate::wire::control::RunState;
-use crate::wire::runner::RunIdentity;
+use cofferdam_identity::Identity;
+use cofferdam_policy::host::Host;
+use cofferdam_wire::control::RunState;
+use cofferdam_wire::runner::RunIdentity;
 
 pub mod ceilings;
 mod table;

@@ -13,11 +13,11 @@ use super::records::Recorder;
 use super::view::ceilings::{Guarded, Labels};
 use super::view::{Mutated, Source, View};
 use super::watch::{Follower, Selection, follow};
-use crate::api::{AgentRun, ClusterSandboxPolicy};
-use crate::wire::record::RecordEvent;
-use crate::wire::runner::RunIdentity;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy};
+use cofferdam_wire::record::RecordEvent;
+use cofferdam_wire::runner::RunIdentity;
 
-/// Live sandbox pods. `cofferdam.dev/run` is [`crate::api::names::LABEL_RUN`].
+/// Live sandbox pods. `cofferdam.dev/run` is [`cofferdam_api::names::LABEL_RUN`].
 const LIVE_SANDBOX_PODS: Selection = Selection {
     labels: Some("cofferdam.dev/run"),
     fields: Some("status.phase!=Succeeded,status.phase!=Failed"),

@@ -8,7 +8,9 @@ use super::meet::strictest;
 use super::opinions::{Opinions, read_port, sorted};
 use super::refusal::Refusal;
 use super::source::{Met, Source};
-use crate::api::{AgentRunSpec, Disruption, Mode, Reason, RequesterMode, SandboxPolicy, SchedulingProfile};
+use cofferdam_api::{
+    AgentRunSpec, Disruption, Mode, Reason, RequesterMode, SandboxPolicy, SchedulingProfile,
+};
 
 /// Profile of runs that name none.
 pub const DEFAULT_PROFILE: &str = "default";

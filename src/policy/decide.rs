@@ -21,8 +21,8 @@ use super::source::Met;
 use super::times::Times;
 use super::vulnerabilities::{Ceiling, Reports};
 use super::{asks, images, repositories, resources, runtime, times, vulnerabilities};
-use crate::api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
-use crate::api::{
+use cofferdam_api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
+use cofferdam_api::{
     AgentRun, ClusterSandboxPolicy, NodeReachability, PullPolicy, Reason, RequesterMode, ResolvedPolicy,
     Resources, Retry, SandboxPolicy, SandboxedKernel, SchedulingProfile, UserMode,
 };

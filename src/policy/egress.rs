@@ -11,7 +11,7 @@ use super::address::is_grantable;
 use super::host::{Host, HostPattern};
 use super::meet::{Denial, meet};
 use super::refusal::{LayerKind, listed};
-use crate::api::{Mode, TlsMode};
+use cofferdam_api::{Mode, TlsMode};
 
 /// No layer says anything of egress.
 pub const NO_EGRESS_POLICY: &str = "NoEgressPolicy";

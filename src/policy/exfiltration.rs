@@ -227,7 +227,7 @@ fn rented_suffix(pattern: &HostPattern) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::host::Host;
+    use crate::host::Host;
     use rstest::rstest;
 
     #[rstest]

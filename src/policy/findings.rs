@@ -14,7 +14,7 @@ use super::runtime::Runtime;
 use super::source::{Met, Source};
 use super::times::Times;
 use super::vulnerabilities::Ceiling;
-use crate::api::RequesterMode;
+use cofferdam_api::RequesterMode;
 
 /// One governed field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::egress::{self, NOT_A_REPOSITORY_HOST};
 use super::host::Host;
-use crate::api::names::short_hash;
+use cofferdam_api::names::short_hash;
 
 pub use super::egress::{Egress, EgressAsk, EgressAskRule, EgressLayer, EgressRule};
 
@@ -140,8 +140,8 @@ impl FrozenPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Mode, TlsMode};
-    use crate::policy::refusal::LayerKind;
+    use crate::refusal::LayerKind;
+    use cofferdam_api::{Mode, TlsMode};
     use rstest::rstest;
 
     fn policy() -> FrozenPolicy {

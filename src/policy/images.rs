@@ -7,7 +7,7 @@ use super::meet::{Denial, meet, strictest};
 use super::opinions::Opinions;
 use super::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use super::source::{Met, Source};
-use crate::api::{DigestMode, PullPolicy, Reason};
+use cofferdam_api::{DigestMode, PullPolicy, Reason};
 
 const RULE: &str = "limits.images";
 

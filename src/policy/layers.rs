@@ -11,7 +11,7 @@ use super::egress::EgressLayer;
 use super::mistakes;
 use super::opinions::{Opinions, read_egress, unreadable};
 use super::refusal::{Layer, LayerKind, Refusal};
-use crate::api::{ClusterSandboxPolicy, PolicyLimits, ResolvedPolicy, SandboxPolicy};
+use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, ResolvedPolicy, SandboxPolicy};
 
 /// Every layer that applies to a run, in canonical order: cluster policies by name, then the namespace's policy.
 #[derive(Clone, Debug)]

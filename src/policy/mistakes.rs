@@ -13,7 +13,7 @@ use super::images::digest_mode;
 use super::opinions::{Opinions, RepositoryGrant};
 use super::refusal::{Layer, LayerKind, Refusal, first_of};
 use super::source::Source;
-use crate::api::{DigestMode, Reason};
+use cofferdam_api::{DigestMode, Reason};
 
 /// Rules that a message names one by one.
 const NAMED: usize = 3;

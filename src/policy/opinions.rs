@@ -13,7 +13,7 @@ use super::quantity::Amount;
 use super::refusal::{Layer, Refusal};
 use super::repository::RepositoryPattern;
 use super::resources::Kind;
-use crate::api::{
+use cofferdam_api::{
     DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
     RequesterMode, Retry, RuntimeLimits, VulnerabilityLimits,
 };

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::egress::{EgressAsk, EgressLayer, EgressRule};
 use super::host::HostPattern;
 use super::repositories::intersect;
-use crate::api::{Mode, TlsMode};
+use cofferdam_api::{Mode, TlsMode};
 
 /// Hosts that can be reached, and why. A host that several of these match is meant by the most specific one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

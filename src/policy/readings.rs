@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use super::layers::{Layers, matching};
 use super::opinions::Opinions;
 use super::refusal::{Layer, Refusal};
-use crate::api::{ClusterSandboxPolicy, PolicyLimits, SandboxPolicy};
+use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, SandboxPolicy};
 
 /// Policies that are remembered; a cluster with more of them reads them all again now and then.
 const LIMIT: usize = 4096;

@@ -10,7 +10,7 @@ use super::opinions::{Opinions, sorted};
 use super::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use super::repository::RepositoryUrl;
 use super::source::Source;
-use crate::api::{Access, Reason, Repository};
+use cofferdam_api::{Access, Reason, Repository};
 
 /// A repository that may be cloned.
 #[derive(Clone, Debug, PartialEq, Eq)]

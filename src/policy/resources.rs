@@ -10,7 +10,7 @@ use super::opinions::Opinions;
 use super::quantity::Amount;
 use super::refusal::{Layer, Refusal};
 use super::source::Source;
-use crate::api::{Reason, Resources, SandboxPolicy};
+use cofferdam_api::{Reason, Resources, SandboxPolicy};
 
 /// A resource that an agent can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

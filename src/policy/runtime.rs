@@ -6,7 +6,7 @@ use super::meet::{Denial, meet, strictest};
 use super::opinions::Opinions;
 use super::refusal::{LayerKind, Refusal, listed, silence};
 use super::source::Met;
-use crate::api::{NodeReachability, Reason, RuntimeLimits, SandboxedKernel, UserMode, UserNamespaces};
+use cofferdam_api::{NodeReachability, Reason, RuntimeLimits, SandboxedKernel, UserMode, UserNamespaces};
 
 const FIELD: &str = "runtimeClassName";
 const RULE: &str = "limits.runtime";

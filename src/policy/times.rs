@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::opinions::Opinions;
 use super::refusal::{Layer, Refusal};
 use super::source::{Met, Source};
-use crate::api::{AgentRunSpec, Reason, SandboxPolicyDefaults};
+use cofferdam_api::{AgentRunSpec, Reason, SandboxPolicyDefaults};
 
 /// `startTimeoutSeconds` where neither run nor policy says anything: 10 minutes.
 pub const DEFAULT_START_TIMEOUT_SECONDS: i32 = 600;

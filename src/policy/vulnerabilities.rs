@@ -10,7 +10,7 @@ use super::meet::strictest;
 use super::opinions::Opinions;
 use super::refusal::{Layer, Refusal};
 use super::source::{Met, Source};
-use crate::api::{ClusterSandboxPolicy, OnMissingReport, Reason, SandboxPolicy, Severity};
+use cofferdam_api::{ClusterSandboxPolicy, OnMissingReport, Reason, SandboxPolicy, Severity};
 
 const MAX_SEVERITY: &str = "limits.images.vulnerabilities.maxSeverity";
 const ON_MISSING_REPORT: &str = "limits.images.vulnerabilities.onMissingReport";
@@ -174,10 +174,10 @@ fn unreported(container: Container, image: &ImageReference, layer: &Layer, rule:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{
+    use crate::layers::Layers;
+    use cofferdam_api::{
         ImageLimits, Mode, PolicyLimits, SandboxPolicy, SandboxPolicySpec, VulnerabilityLimits,
     };
-    use crate::policy::layers::Layers;
     use rstest::rstest;
 
     const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

@@ -7,9 +7,9 @@ use ::http::{Method, StatusCode};
 use bytes::Bytes;
 
 use super::text::escape;
-use crate::api::Reason;
-use crate::http::{Body, Call, Client, HttpError};
-use crate::wire::control::{
+use cofferdam_api::Reason;
+use cofferdam_service::client::{Body, Call, Client, HttpError};
+use cofferdam_wire::control::{
     ISOLATION, IsolationLost, OUTPUT, Refusal, RunState, STATE, STATE_POLL_SECONDS, TRUST, WHOAMI, WhoAmI,
 };
 

@@ -19,8 +19,8 @@ use super::paths::Paths;
 use super::probe::{self, NotProven, ProbeError, Proof};
 use super::report::failure;
 use super::work_tree;
-use crate::api::Reason;
-use crate::wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, RepositorySpec, VERSION};
+use cofferdam_api::Reason;
+use cofferdam_wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, RepositorySpec, VERSION};
 
 /// How long the gateway may take to know the pod.
 const WHOAMI_BUDGET: Duration = Duration::from_mins(1);

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::wire::runner::{Probe, ProbeProtocol};
+use cofferdam_wire::runner::{Probe, ProbeProtocol};
 
 /// How long the fence may take to come up.
 pub const BUDGET: Duration = Duration::from_secs(15);

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::text::cut;
-use crate::api::Reason;
-use crate::wire::runner::{Failure, PrepareReport, SidecarReport, TERMINATION_MESSAGE_LIMIT};
+use cofferdam_api::Reason;
+use cofferdam_wire::runner::{Failure, PrepareReport, SidecarReport, TERMINATION_MESSAGE_LIMIT};
 
 /// Longest message of a failure in bytes; JSON may double it by escapes and still fit the limit.
 const MESSAGE_LIMIT: usize = 1024;
@@ -46,7 +46,7 @@ fn write<T: Serialize>(path: &Path, report: &T) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::runner::{RepositoryCommit, VERSION};
+    use cofferdam_wire::runner::{RepositoryCommit, VERSION};
 
     #[test]
     fn the_longest_report_fits() {

@@ -20,9 +20,9 @@ use super::forward::Forwarder;
 use super::paths::Paths;
 use super::probe::{self, ProbeError};
 use super::report::failure;
-use crate::api::{Reason, Snapshot};
-use crate::wire::control::RunState;
-use crate::wire::runner::{SidecarReport, SidecarSpec, VERSION};
+use cofferdam_api::{Reason, Snapshot};
+use cofferdam_wire::control::RunState;
+use cofferdam_wire::runner::{SidecarReport, SidecarSpec, VERSION};
 
 /// The sockets of the sidecar, bound before anything else.
 #[derive(Debug)]

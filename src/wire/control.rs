@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::runner::RunIdentity;
-use crate::api::Reason;
+use cofferdam_api::Reason;
 
 /// Path of [`WhoAmI`].
 pub const WHOAMI: &str = "/v1/whoami";

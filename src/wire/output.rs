@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Reason, Snapshot};
+use cofferdam_api::{Reason, Snapshot};
 
 /// Version of the documents in this file.
 pub const VERSION: u32 = 1;

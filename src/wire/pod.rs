@@ -25,7 +25,7 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec};
 
-use crate::api::names::{SANDBOX_UID, digest};
+use cofferdam_api::names::{SANDBOX_UID, digest};
 
 /// `sha256:…` of the projection of `spec`.
 ///

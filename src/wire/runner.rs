@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Access, Reason};
+use cofferdam_api::{Access, Reason};
 
 /// Version of every document in this file.
 pub const VERSION: u32 = 1;

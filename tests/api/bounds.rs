@@ -99,7 +99,7 @@ fn a_profile_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] mes
 
 #[test]
 fn what_a_profile_may_say_is_what_kubernetes_types_read() {
-    let read: cofferdam::api::SandboxPolicy = serde_json::from_value(policy()).unwrap();
+    let read: cofferdam_api::SandboxPolicy = serde_json::from_value(policy()).unwrap();
     let written = serde_json::to_value(&read.spec.scheduling[0]).unwrap();
     assert_eq!(written, policy()["spec"]["scheduling"][0]);
 }
@@ -114,6 +114,6 @@ fn a_run_says_from_the_start_that_it_is_not_finished() {
         defaulted["status"]["conditions"][0]["lastTransitionTime"],
         "1970-01-01T00:00:00Z"
     );
-    let read: cofferdam::api::AgentRun = serde_json::from_value(defaulted).unwrap();
+    let read: cofferdam_api::AgentRun = serde_json::from_value(defaulted).unwrap();
     assert_eq!(read.status.unwrap().conditions[0].reason, "Pending");
 }

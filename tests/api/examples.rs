@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam::policy::decide::{Request, decide};
-use cofferdam::policy::egress::Egress;
-use cofferdam::policy::host::Host;
-use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam::policy::vulnerabilities::NONE;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_policy::decide::{Request, decide};
+use cofferdam_policy::egress::Egress;
+use cofferdam_policy::host::Host;
+use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::vulnerabilities::NONE;
 use serde_json::Value;
 
 use crate::schema::problems;
 
 fn example(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .join("examples")
+        .join(name);
     serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 

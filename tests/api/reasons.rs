@@ -1,6 +1,6 @@
 //! The documentation lists every reason with its class, and no other.
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 
 #[test]
 fn the_documented_reasons_are_those_of_the_code() {
@@ -21,7 +21,7 @@ fn the_documented_reasons_are_those_of_the_code() {
     let known: Vec<String> = Reason::ALL
         .iter()
         .map(|reason| {
-            let class = reason.class().map_or("–", cofferdam::api::FailureClass::as_str);
+            let class = reason.class().map_or("–", cofferdam_api::FailureClass::as_str);
             format!("|`{reason}`|{class}")
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use cofferdam::api::crds;
+use cofferdam_api::crds;
 use kube::core::cel::{Validator, apply_defaults};
 use serde_json::Value;
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam::policy::decide::{Request, decide, weigh_under};
-use cofferdam::policy::egress::Egress;
-use cofferdam::policy::frozen::FrozenPolicy;
-use cofferdam::policy::host::Host;
-use cofferdam::policy::layers::Layers;
-use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam::policy::vulnerabilities::NONE;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_policy::decide::{Request, decide, weigh_under};
+use cofferdam_policy::egress::Egress;
+use cofferdam_policy::frozen::FrozenPolicy;
+use cofferdam_policy::host::Host;
+use cofferdam_policy::layers::Layers;
+use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::vulnerabilities::NONE;
 use serde_json::{Value, json};
 
 /// Rules of each list of a layer.

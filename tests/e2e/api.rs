@@ -1,7 +1,7 @@
 //! The custom resources before a real API server: it takes the definitions as they are generated, and refuses what
 //! the tables of `tests/api` say, in those words.
 
-use cofferdam::api::crds;
+use cofferdam_api::crds;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};

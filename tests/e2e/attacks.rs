@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, Reason, names};
+use cofferdam_api::{AgentRun, Reason, names};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -287,7 +287,7 @@ pub fn at_the_sink(addresses: &[String], since: Timestamp) -> Vec<String> {
 
 /// Whether a TCP connection from the node's own network opens.
 fn reached_from_the_node(address: &str, port: u16) -> bool {
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/cluster");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/cluster");
     let dial = format!("exec 3<>/dev/tcp/{address}/{port}");
     std::process::Command::new(program)
         .args(["exec", "--", "timeout", "5", "bash", "-c", &dial])

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{ClusterSandboxPolicy, Reason};
+use cofferdam_api::{ClusterSandboxPolicy, Reason};
 use kube::Api;
 use serde_json::json;
 

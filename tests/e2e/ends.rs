@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, Reason, Snapshot};
+use cofferdam_api::{AgentRun, Reason, Snapshot};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;

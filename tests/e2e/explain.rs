@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};

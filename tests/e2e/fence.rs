@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{Reason, names};
+use cofferdam_api::{Reason, names};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};

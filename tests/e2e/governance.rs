@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{ClusterSandboxPolicy, Reason, SandboxPolicy, names};
+use cofferdam_api::{ClusterSandboxPolicy, Reason, SandboxPolicy, names};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;

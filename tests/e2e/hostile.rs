@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cofferdam::api::Reason;
-use cofferdam::runner::clone::{Transport, clone};
-use cofferdam::runner::collect::limits::Limits;
-use cofferdam::runner::collect::{Collection, collect};
-use cofferdam::runner::deadline::Deadline;
-use cofferdam::runner::work_tree;
+use cofferdam_api::Reason;
+use cofferdam_runner::clone::{Transport, clone};
+use cofferdam_runner::collect::limits::Limits;
+use cofferdam_runner::collect::{Collection, collect};
+use cofferdam_runner::deadline::Deadline;
+use cofferdam_runner::work_tree;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ fn here(kind: &str) -> String {
         &deadline,
     )
     .unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hostile/make.sh");
+    let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/fixtures/hostile/make.sh");
     let made = Command::new(script)
         .arg(kind)
         .current_dir(&tree)

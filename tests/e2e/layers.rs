@@ -1,7 +1,7 @@
 //! A policy of the cluster and one of the namespace, met on a real cluster: the strictest wins, and says who it is.
 //! The control of each refusal is the same ask under the namespace's policy alone, in [`crate::runs`].
 
-use cofferdam::api::{Reason, names};
+use cofferdam_api::{Reason, names};
 use serde_json::json;
 
 use crate::harness::{ATTACKER, BUSYBOX, Space, ceiling, default_limits, forget_ceiling, restricted};

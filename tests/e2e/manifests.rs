@@ -11,8 +11,8 @@ mod sent;
 
 use std::time::Duration;
 
-use cofferdam::api::names::FIELD_MANAGER;
-use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::names::FIELD_MANAGER;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use kube::api::{Patch, PatchParams};

@@ -1,7 +1,7 @@
 //! A git server that says that a repository has moved. Policy has named the one that was asked for and no other, and
 //! the gateway sees hosts and no paths: so git follows nobody, to no host.
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 use jiff::Timestamp;
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Bad input: what the API server refuses, with a message that says what and how to fix it.
 
-use cofferdam::api::{AgentRun, Reason};
+use cofferdam_api::{AgentRun, Reason};
 use rstest::rstest;
 use serde_json::{Value, json};
 

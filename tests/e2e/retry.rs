@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, Reason};
+use cofferdam_api::{AgentRun, Reason};
 use serde_json::{Value, json};
 
 use crate::harness::{BUSYBOX, Run, Space, default_limits, repository, until};

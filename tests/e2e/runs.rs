@@ -1,6 +1,6 @@
 //! Runs that do what they were made for.
 
-use cofferdam::api::{Access, Reason, Snapshot, names};
+use cofferdam_api::{Access, Reason, Snapshot, names};
 use serde_json::json;
 
 use crate::harness::{BUSYBOX, Space, is_true, merge, repository};
@@ -204,7 +204,7 @@ async fn a_finished_run_is_deleted_when_its_time_to_live_ends() {
     let run = space.run("brief", spec).await;
     crate::harness::eventually("the run is gone", std::time::Duration::from_mins(2), || async {
         space
-            .api::<cofferdam::api::AgentRun>()
+            .api::<cofferdam_api::AgentRun>()
             .get_opt(&run.name)
             .await
             .unwrap()

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, Reason};
+use cofferdam_api::{AgentRun, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The same cluster without its NetworkPolicy engine: the control of every "cannot reach", and the proof that a
 //! run notices. Ignored by default; `make e2e` switches the enforcer off and runs them by name.
 
-use cofferdam::api::{Reason, names};
+use cofferdam_api::{Reason, names};
 use serde_json::json;
 
 use crate::attacks;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 use serde_json::json;
 
 use crate::harness::{ATTACKER, BUSYBOX, Run, Space, until};

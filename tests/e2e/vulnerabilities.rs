@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -26,7 +26,7 @@ fn digest(letter: &str) -> String {
 
 /// trivy-operator's own definition of the resource, out of its Go module.
 fn crd() -> Value {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/trivy-operator");
+    let module = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("tests/fixtures/trivy-operator");
     let asked = Command::new("go")
         .args([
             "mod",

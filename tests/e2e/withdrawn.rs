@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use cofferdam::api::{Reason, Snapshot};
+use cofferdam_api::{Reason, Snapshot};
 use serde_json::json;
 
 use crate::harness::{BUSYBOX, Space};
@@ -28,7 +28,7 @@ impl Drop for Withdrawn {
 
 /// Brings the cluster to another setting; it goes on running.
 fn cluster(arguments: &[&str]) {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/cluster");
+    let program = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("target/cluster");
     let output = Command::new(&program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     assert!(output.status.success(), "{arguments:?}: {output:?}");

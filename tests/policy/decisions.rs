@@ -1,7 +1,7 @@
 //! What an admitted run gets.
 
-use cofferdam::api::NodeReachability;
-use cofferdam::policy::frozen::FrozenPolicy;
+use cofferdam_api::NodeReachability;
+use cofferdam_policy::frozen::FrozenPolicy;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn a_silent_egress_allows_nothing_and_one_layer_alone_decides() {
     let allowed = |world: World| {
         matches!(
             world.decide().unwrap().frozen.agent_egress(&host, 443),
-            cofferdam::policy::egress::Egress::Allowed { .. }
+            cofferdam_policy::egress::Egress::Allowed { .. }
         )
     };
     assert!(allowed(World::admitting()));

@@ -4,7 +4,7 @@
 mod rows;
 mod scanned;
 
-use cofferdam::api::crds;
+use cofferdam_api::crds;
 use rstest::rstest;
 use serde_json::{Value, json};
 

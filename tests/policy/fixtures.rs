@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam::policy::decide::{Admitted, Refusal, Request, Weighed, weigh};
-use cofferdam::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam::policy::vulnerabilities::Reports;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_policy::decide::{Admitted, Refusal, Request, Weighed, weigh};
+use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::vulnerabilities::Reports;
 use serde_json::{Value, json};
 
 /// Allowed wherever the agent's image is.

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use cofferdam::api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
-use cofferdam::policy::decide::{Refusal, Request, weigh};
-use cofferdam::policy::runtime::RuntimeClassFact;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
+use cofferdam_policy::decide::{Refusal, Request, weigh};
+use cofferdam_policy::runtime::RuntimeClassFact;
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use cofferdam::api::{Reason, SandboxPolicy};
-use cofferdam::controller::sandbox_policy::judge::{Facts, READY, judge};
-use cofferdam::policy::decide::Refusal;
+use cofferdam_api::{Reason, SandboxPolicy};
+use cofferdam_controller::sandbox_policy::judge::{Facts, READY, judge};
+use cofferdam_policy::decide::Refusal;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use cofferdam::policy::frozen::FrozenPolicy;
-use cofferdam::policy::host::{Host, HostPattern};
-use cofferdam::policy::image::{ImagePattern, ImageReference};
-use cofferdam::policy::quantity::Amount;
-use cofferdam::policy::repository::{RepositoryPattern, RepositoryUrl};
-use cofferdam::policy::segments::SegmentPattern;
+use cofferdam_policy::frozen::FrozenPolicy;
+use cofferdam_policy::host::{Host, HostPattern};
+use cofferdam_policy::image::{ImagePattern, ImageReference};
+use cofferdam_policy::quantity::Amount;
+use cofferdam_policy::repository::{RepositoryPattern, RepositoryUrl};
+use cofferdam_policy::segments::SegmentPattern;
 use proptest::prelude::*;
 use serde_json::json;
 

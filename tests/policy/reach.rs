@@ -1,10 +1,10 @@
 //! The list of what a run reaches agrees with the decision about each host.
 
-use cofferdam::api::Mode;
-use cofferdam::policy::egress::{Egress, EgressAsk, EgressAskRule, EgressLayer, EgressRule, decide};
-use cofferdam::policy::host::{Host, HostPattern};
-use cofferdam::policy::reach::{Reached, reach};
-use cofferdam::policy::refusal::LayerKind;
+use cofferdam_api::Mode;
+use cofferdam_policy::egress::{Egress, EgressAsk, EgressAskRule, EgressLayer, EgressRule, decide};
+use cofferdam_policy::host::{Host, HostPattern};
+use cofferdam_policy::reach::{Reached, reach};
+use cofferdam_policy::refusal::LayerKind;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn layers() -> impl Strategy<Value = Vec<EgressLayer>> {
                 hosts,
                 addresses: networks.iter().map(|net| net.parse().unwrap()).collect(),
                 ports,
-                tls: cofferdam::api::TlsMode::Tunnel,
+                tls: cofferdam_api::TlsMode::Tunnel,
             }
         });
     let layer = (mode(), vec(rule, 1..5)).prop_map(|(mode, rules)| EgressLayer {
@@ -137,7 +137,7 @@ fn layer(name: &str, rules: &[(&str, &[&str], &[u16])]) -> EgressLayer {
                 hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
                 addresses: Vec::new(),
                 ports: ports.to_vec(),
-                tls: cofferdam::api::TlsMode::Tunnel,
+                tls: cofferdam_api::TlsMode::Tunnel,
             })
             .collect(),
     }

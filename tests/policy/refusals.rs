@@ -1,6 +1,6 @@
 //! What a refused user reads.
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 use rstest::rstest;
 use serde_json::{Value, json};
 

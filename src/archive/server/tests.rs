@@ -1,9 +1,9 @@
 use super::*;
-use crate::http::{Call, Client};
-use crate::token::testing::{FixedKeys, Issuer};
-use crate::wire::archive::{output_path, patch_path, records_path, run_path};
-use crate::wire::output::{OutputManifest, VERSION};
-use crate::wire::record::RunRecord;
+use cofferdam_identity::testing::{FixedKeys, Issuer};
+use cofferdam_service::client::{Call, Client};
+use cofferdam_wire::archive::{output_path, patch_path, records_path, run_path};
+use cofferdam_wire::output::{OutputManifest, VERSION};
+use cofferdam_wire::record::RunRecord;
 use rstest::rstest;
 
 const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
@@ -121,7 +121,7 @@ async fn a_patch_comes_back_as_it_went_in() {
     let manifest = format!(
         r#"{{"version":1,"stopped":null,"refused":[],"patches":[{{"repository":"one","baseCommit":"c","bytes":{},"digest":"{}","files":1,"insertions":1,"deletions":0,"snapshot":"Final"}}]}}"#,
         patch.len(),
-        crate::api::names::digest(&patch),
+        cofferdam_api::names::digest(&patch),
     );
     let body = [manifest.into_bytes(), b"\n".to_vec(), patch.clone()].concat();
     let (status, _) = fixture

@@ -1,6 +1,6 @@
 use super::*;
-use crate::api::names::digest;
-use crate::api::{Reason, Snapshot};
+use cofferdam_api::names::digest;
+use cofferdam_api::{Reason, Snapshot};
 
 const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 

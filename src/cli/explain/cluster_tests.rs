@@ -164,7 +164,7 @@ async fn a_policy_that_is_not_there_is_a_refusal() {
     let (explanation, _) = asked(answers).await;
     assert_eq!(
         (explanation.verdict, explanation.reason),
-        (Answer::Refused, Some(crate::api::Reason::PolicyMissing))
+        (Answer::Refused, Some(cofferdam_api::Reason::PolicyMissing))
     );
 }
 

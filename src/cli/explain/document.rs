@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::manifests::Problem;
-use crate::api::Reason;
-use crate::policy::exfiltration::Exfiltration;
-use crate::policy::findings::Finding;
-use crate::policy::host::Host;
-use crate::policy::reach::Reached;
+use cofferdam_api::Reason;
+use cofferdam_policy::exfiltration::Exfiltration;
+use cofferdam_policy::findings::Finding;
+use cofferdam_policy::host::Host;
+use cofferdam_policy::reach::Reached;
 
 /// Version of the document.
 pub const API_VERSION: &str = "explain.cofferdam.dev/v1";

@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::cluster::unknown;
 use super::document::{DryRun, Outcome, Unknown};
-use crate::api::AgentRun;
+use cofferdam_api::AgentRun;
 
 /// Shows up in the audit log of the API server.
 const FIELD_MANAGER: &str = "kubectl-agentrun";

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use super::document::{Answer, Unknown};
 use super::manifests::{self, Manifest, Problem, Unreadable};
-use crate::api::AgentRun;
+use cofferdam_api::AgentRun;
 
 /// Spelling of standard input.
 pub const STDIN: &str = "-";

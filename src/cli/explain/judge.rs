@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxPolicy, UserNamespaces};
-use crate::policy::decide::{Refusal, Request, Weighed, weigh};
-use crate::policy::egress::EgressLayer;
-use crate::policy::exfiltration::{self, Exfiltration, Judged};
-use crate::policy::findings::{Finding, Verdict};
-use crate::policy::image::ImageReference;
-use crate::policy::images::Container;
-use crate::policy::reach::{Reached, reach};
-use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use crate::policy::vulnerabilities::{self, Counts, Reports};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxPolicy, UserNamespaces};
+use cofferdam_policy::decide::{Refusal, Request, Weighed, weigh};
+use cofferdam_policy::egress::EgressLayer;
+use cofferdam_policy::exfiltration::{self, Exfiltration, Judged};
+use cofferdam_policy::findings::{Finding, Verdict};
+use cofferdam_policy::image::ImageReference;
+use cofferdam_policy::images::Container;
+use cofferdam_policy::reach::{Reached, reach};
+use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::vulnerabilities::{self, Counts, Reports};
 
 use super::document::{Egress, EgressHost, RepositoryHost};
 
@@ -193,5 +193,5 @@ fn closed_because(weighed: &Weighed) -> String {
 /// Name of the policy that a run is under.
 pub fn policy_name(run: &AgentRun) -> &str {
     let named = run.spec.policy_ref.as_ref();
-    named.map_or(crate::api::names::DEFAULT_POLICY, |policy| &policy.name)
+    named.map_or(cofferdam_api::names::DEFAULT_POLICY, |policy| &policy.name)
 }

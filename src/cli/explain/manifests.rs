@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::schema;
 use super::tree::{self, Node, Tree};
-use crate::api::names::GROUP;
-use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, crds};
+use cofferdam_api::names::GROUP;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, crds};
 
 /// An object of a file.
 #[derive(Clone, Debug, PartialEq)]

@@ -34,8 +34,8 @@ use self::files::{STDIN, Stop};
 use self::judge::{Facts, Judgement, judge};
 use self::offline::{Assumed, Given};
 use self::paint::Paint;
-use crate::api::AgentRun;
-use crate::policy::vulnerabilities::Counts;
+use cofferdam_api::AgentRun;
+use cofferdam_policy::vulnerabilities::Counts;
 
 /// What a run may do, and which policy decides it, before anything starts.
 ///
@@ -302,7 +302,7 @@ fn judged(run: &AgentRun, facts: FactsFrom, judgement: Judgement) -> Explanation
         message: judgement
             .refusal
             .as_ref()
-            .map(crate::policy::refusal::Refusal::message),
+            .map(cofferdam_policy::refusal::Refusal::message),
         findings: judgement.findings,
         egress: judgement.egress,
         ..nothing(Some(run), facts)

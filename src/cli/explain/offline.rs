@@ -6,10 +6,10 @@ use kube::ResourceExt as _;
 
 use super::judge::{Facts, policy_name};
 use super::manifests::Manifest;
-use crate::api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
-use crate::api::{AgentRun, PolicyLimits};
-use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use crate::policy::vulnerabilities::{Counts, Reports};
+use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
+use cofferdam_api::{AgentRun, PolicyLimits};
+use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::vulnerabilities::{Counts, Reports};
 
 /// Label that Kubernetes puts on every namespace.
 const LABEL_NAME: &str = "kubernetes.io/metadata.name";

@@ -10,9 +10,9 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::api::ObjectMeta;
 
-use crate::api::names::SANDBOX_UID;
-use crate::api::{AgentRun, SchedulingProfile, UserMode};
-use crate::policy::decide::Admitted;
+use cofferdam_api::names::SANDBOX_UID;
+use cofferdam_api::{AgentRun, SchedulingProfile, UserMode};
+use cofferdam_policy::decide::Admitted;
 
 /// Prefix of its name; the API server adds to it.
 const NAME_PREFIX: &str = "explain-";

@@ -1,7 +1,7 @@
 //! A refusal for a terminal, laid out like rustc's: what, where, why, what would be allowed, what to do.
 
 use super::paint::Paint;
-use crate::policy::refusal::{Refusal, printable};
+use cofferdam_policy::refusal::{Refusal, printable};
 
 /// Allowed values that stand in one refusal; `-o json` has them all.
 const LISTED: usize = 12;
@@ -48,8 +48,8 @@ pub fn render(refusal: &Refusal, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Reason;
-    use crate::policy::refusal::{Layer, LayerKind};
+    use cofferdam_api::Reason;
+    use cofferdam_policy::refusal::{Layer, LayerKind};
 
     fn refusal() -> Refusal {
         Refusal {

@@ -5,7 +5,7 @@ use super::manifests::{Manifest, read};
 use super::offline::Given;
 use super::paint::Paint;
 use super::*;
-use crate::api::AgentRun;
+use cofferdam_api::AgentRun;
 use rstest::rstest;
 
 const RUN: &str = include_str!("../../../examples/agentrun.yaml");
@@ -63,7 +63,7 @@ fn every_refusal_is_shown_and_the_first_is_the_controllers() {
     ];
     let explanation = judged_on_files(&run(&changes), &policies(&[]), &given());
     assert_eq!(explanation.verdict.exit_code(), 1);
-    assert_eq!(explanation.reason, Some(crate::api::Reason::ImageDenied));
+    assert_eq!(explanation.reason, Some(cofferdam_api::Reason::ImageDenied));
     insta::assert_snapshot!(text(&explanation));
 }
 
@@ -118,14 +118,14 @@ fn what_is_assumed_is_said_and_what_is_given_is_not() {
         ..given()
     };
     let refused = judged_on_files(&run(&[]), &policies(&[]), &elsewhere);
-    assert_eq!(refused.reason, Some(crate::api::Reason::RuntimeUnavailable));
+    assert_eq!(refused.reason, Some(cofferdam_api::Reason::RuntimeUnavailable));
     let foreign = Given {
         runner_image: Some("docker.io/someone/runner:1".to_owned()),
         ..Given::default()
     };
     assert_eq!(
         judged_on_files(&run(&[]), &policies(&[]), &foreign).reason,
-        Some(crate::api::Reason::ImageDenied)
+        Some(cofferdam_api::Reason::ImageDenied)
     );
 }
 
@@ -144,7 +144,7 @@ fn a_closed_run_says_why(
     let egress = explanation.egress.as_ref().unwrap();
     assert_eq!(
         egress.exfiltration,
-        crate::policy::exfiltration::Exfiltration::Closed
+        cofferdam_policy::exfiltration::Exfiltration::Closed
     );
     assert!(text(&explanation).contains(why), "{}", text(&explanation));
 }
@@ -161,7 +161,7 @@ fn a_policy_given_twice_cannot_be_judged_by() {
 fn of_another_namespace_a_policy_is_none() {
     let elsewhere = policies(&[("namespace: team-a", "namespace: team-b")]);
     let explanation = judged_on_files(&run(&[]), &elsewhere, &given());
-    assert_eq!(explanation.reason, Some(crate::api::Reason::PolicyMissing));
+    assert_eq!(explanation.reason, Some(cofferdam_api::Reason::PolicyMissing));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn where_the_verdict_hangs_on_nodes_it_cannot_be_told_from_the_cluster() {
 fn where_the_verdict_hangs_on_reports_it_cannot_be_told_from_the_cluster() {
     let pinned = format!("ghcr.io/team-a/mini@sha256:{}", "a".repeat(64));
     let verdict = |image: &str, vulnerabilities: &str| {
-        let run: crate::api::AgentRun = {
+        let run: cofferdam_api::AgentRun = {
             let mut run = run(&[]);
             run.spec.agent.image = image.to_owned();
             run
@@ -301,7 +301,7 @@ fn the_pod_that_is_tried_is_confined_like_the_runs() {
             .generate_name
             .as_ref()
             .unwrap()
-            .starts_with(crate::api::names::RUN_PREFIX)
+            .starts_with(cofferdam_api::names::RUN_PREFIX)
     );
     insta::assert_json_snapshot!(pod);
 }

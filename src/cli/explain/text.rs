@@ -3,9 +3,9 @@
 use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome};
 use super::paint::Paint;
 use super::refusal;
-use crate::policy::exfiltration::Exfiltration;
-use crate::policy::findings::{Finding, Verdict};
-use crate::policy::refusal::printable;
+use cofferdam_policy::exfiltration::Exfiltration;
+use cofferdam_policy::findings::{Finding, Verdict};
+use cofferdam_policy::refusal::printable;
 
 /// The whole text.
 pub fn render(explanation: &Explanation, paint: Paint) -> String {

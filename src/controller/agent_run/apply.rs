@@ -7,8 +7,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use super::build::Workload;
-use crate::api::names::{ANNOTATION_STOP, FIELD_MANAGER};
-use crate::api::{AgentRun, AgentRunStatus, Reason};
+use cofferdam_api::names::{ANNOTATION_STOP, FIELD_MANAGER};
+use cofferdam_api::{AgentRun, AgentRunStatus, Reason};
 
 /// A change that could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,8 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
 use super::apply::{ApplyError, read_job};
-use crate::api::AgentRun;
 use crate::conditions::bounded;
+use cofferdam_api::AgentRun;
 
 /// Warnings of a pod that are looked at.
 const WARNINGS: u32 = 50;

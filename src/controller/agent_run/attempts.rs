@@ -9,8 +9,8 @@ use super::queue::Standing;
 use super::retry::{self, Between, Next, Remains};
 use super::status::{self, Built};
 use super::{Context, ReconcileError, apply, end, fetch, notices, start, write};
-use crate::api::AgentRun;
-use crate::wire::record::RunRecord;
+use cofferdam_api::AgentRun;
+use cofferdam_wire::record::RunRecord;
 
 /// Gives up an attempt that may be repeated. As with a kill the reason is written first; whether the agent stayed
 /// unstarted to the last is known when the pod is gone.

@@ -7,16 +7,16 @@ use kube::{Client, ResourceExt};
 
 use super::fetch;
 use super::queue::{Queue, Standing, Turn};
-use crate::api::AgentRun;
+use cofferdam_api::AgentRun;
 
+use crate::archive::Archive;
 use crate::backoff::Failures;
-use crate::controller::archive::Archive;
-use crate::controller::config::SandboxConfig;
-use crate::controller::events::Publisher;
-use crate::controller::guard::Guard;
-use crate::controller::stores::Stores;
-use crate::controller::watches::{Trigger, Triggers};
-use crate::policy::source::Met;
+use crate::config::SandboxConfig;
+use crate::events::Publisher;
+use crate::guard::Guard;
+use crate::stores::Stores;
+use crate::watches::{Trigger, Triggers};
+use cofferdam_policy::source::Met;
 
 /// Jobs that are remembered before those of deleted runs are forgotten.
 const MADE_LIMIT: usize = 4096;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::observe::Verdict;
-use crate::api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
 use crate::conditions::seconds_since;
-use crate::policy::decide::{Admitted, Refusal, Request, decide_remembering};
-use crate::policy::readings::Readings;
-use crate::policy::runtime::RuntimeClassFact;
-use crate::policy::vulnerabilities::Reports;
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
+use cofferdam_policy::decide::{Admitted, Refusal, Request, decide_remembering};
+use cofferdam_policy::readings::Readings;
+use cofferdam_policy::runtime::RuntimeClassFact;
+use cofferdam_policy::vulnerabilities::Reports;
 
 /// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
 const ORDER_PATIENCE_SECONDS: i64 = 30;
@@ -188,7 +188,7 @@ fn no_gateway() -> Gap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::agent_run::fixtures;
+    use crate::agent_run::fixtures;
 
     fn facts() -> Facts {
         fixtures::facts()
@@ -272,7 +272,7 @@ mod tests {
         let mut run = fixtures::run();
         run.spec.suspend = true;
         assert_eq!(decide(&run, &facts(), at(100_000)), Decision::Suspended);
-        run.spec.cancel = Some(crate::api::Cancel::Graceful);
+        run.spec.cancel = Some(cofferdam_api::Cancel::Graceful);
         assert!(
             matches!(decide(&run, &facts(), at(0)), Decision::End(end) if end.reason == Reason::Cancelled)
         );
@@ -291,9 +291,9 @@ mod tests {
         };
         for phase in ["Suspended", "Queued"] {
             let mut run = fixtures::run();
-            run.status = Some(crate::api::AgentRunStatus {
+            run.status = Some(cofferdam_api::AgentRunStatus {
                 phase: Some(phase.to_owned()),
-                ..crate::api::AgentRunStatus::default()
+                ..cofferdam_api::AgentRunStatus::default()
             });
             let refused =
                 |decision| matches!(decision, Decision::End(end) if end.reason == Reason::ImageDenied);

@@ -13,12 +13,12 @@ use super::decide::Facts;
 use super::housekeeping::PolicyTtl;
 use super::queue::Open;
 use super::status;
-use crate::api::AgentRun;
-use crate::api::names::{DEFAULT_POLICY, workload_name};
-use crate::controller::fence;
-use crate::controller::stores::is_over;
-use crate::policy::layers::ttl_ceiling;
-use crate::policy::vulnerabilities::{self, Reports};
+use crate::fence;
+use crate::stores::is_over;
+use cofferdam_api::AgentRun;
+use cofferdam_api::names::{DEFAULT_POLICY, workload_name};
+use cofferdam_policy::layers::ttl_ceiling;
+use cofferdam_policy::vulnerabilities::{self, Reports};
 
 /// The Job of a run.
 pub enum Workload {

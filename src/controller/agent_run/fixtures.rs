@@ -14,11 +14,11 @@ use super::decide::Facts;
 use super::observe::Verdict;
 use super::plan::Plan;
 use super::status;
-use crate::api::{AgentRun, Reason, SandboxPolicy};
-use crate::controller::config::{PullPolicy, SandboxConfig};
-use crate::policy::decide::{Admitted, Request, decide};
-use crate::policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use crate::policy::vulnerabilities::{NONE, Reports};
+use crate::config::{PullPolicy, SandboxConfig};
+use cofferdam_api::{AgentRun, Reason, SandboxPolicy};
+use cofferdam_policy::decide::{Admitted, Request, decide};
+use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::vulnerabilities::{NONE, Reports};
 
 pub const RUN_UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 

@@ -13,9 +13,9 @@ use super::observe::{End, Observation, Progress, Question, Verdict, observe};
 use super::plan::Plan;
 use super::status::{self, Built};
 use super::{Context, ReconcileError, apply, ask, attempts, end, fetch, notices, retry, write};
-use crate::api::{AgentRun, Cancel, Reason};
-use crate::controller::fence;
-use crate::wire::record::RunRecord;
+use crate::fence;
+use cofferdam_api::{AgentRun, Cancel, Reason};
+use cofferdam_wire::record::RunRecord;
 
 /// How soon a run that is starting is looked at again; its pod's changes trigger too.
 pub const STARTING_LOOK: Duration = Duration::from_secs(5);
@@ -269,5 +269,5 @@ pub async fn gone(
 }
 
 fn job_name(run: &AgentRun, uid: &str) -> String {
-    crate::api::names::workload_name(&run.name_any(), uid)
+    cofferdam_api::names::workload_name(&run.name_any(), uid)
 }

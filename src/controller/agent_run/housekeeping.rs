@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 
-use crate::api::AgentRun;
+use cofferdam_api::AgentRun;
 
 /// How long the Job and its pod are kept after the end, for `kubectl logs`.
 const JOB_KEPT: SignedDuration = SignedDuration::from_mins(10);
@@ -75,7 +75,7 @@ const fn kept(live_pod: bool) -> SignedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::agent_run::fixtures::{at, finished_run, job};
+    use crate::agent_run::fixtures::{at, finished_run, job};
 
     #[test]
     fn a_finished_run_keeps_its_job_for_ten_minutes_and_itself_for_its_time_to_live() {

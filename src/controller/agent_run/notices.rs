@@ -3,9 +3,9 @@
 use super::observe::Verdict;
 use super::retry;
 use super::status::named;
-use crate::api::{AgentRunSpec, AgentRunStatus, Reason};
-use crate::controller::events::{Kind, Notice};
-use crate::wire::record::RunRecord;
+use crate::events::{Kind, Notice};
+use cofferdam_api::{AgentRunSpec, AgentRunStatus, Reason};
+use cofferdam_wire::record::RunRecord;
 
 /// Something keeps a run from starting.
 pub fn waiting(reason: Reason, message: &str) -> Notice {
@@ -113,8 +113,8 @@ fn asker(spec: &AgentRunSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Requester;
-    use crate::controller::agent_run::fixtures;
+    use crate::agent_run::fixtures;
+    use cofferdam_api::Requester;
 
     #[test]
     fn the_summary_says_who_asked_and_marks_the_claim_as_one() {

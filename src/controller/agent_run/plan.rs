@@ -4,9 +4,9 @@
 use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
-use crate::api::names::ANNOTATION_PLAN;
-use crate::api::{NodeReachability, ResolvedPolicy, ResolvedRun, Retry};
-use crate::policy::decide::Admitted;
+use cofferdam_api::names::ANNOTATION_PLAN;
+use cofferdam_api::{NodeReachability, ResolvedPolicy, ResolvedRun, Retry};
+use cofferdam_policy::decide::Admitted;
 
 /// Version of [`Plan`].
 const VERSION: u32 = 2;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::policy::source::{Met, Source};
+use cofferdam_policy::source::{Met, Source};
 
 /// Positions up to this one are told each time they change, later ones only when they have moved by a tenth: a long
 /// queue would otherwise cost a write of each of its runs for each run that starts.

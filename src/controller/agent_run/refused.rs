@@ -8,7 +8,7 @@ use super::decide::{Decision, Facts, decide};
 use super::fixtures::{self, at};
 use super::housekeeping::{self, Chore, PolicyTtl};
 use super::status;
-use crate::api::{AgentRun, ClusterSandboxPolicy, Reason};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Reason};
 
 /// What a look comes to.
 #[derive(Debug, PartialEq)]

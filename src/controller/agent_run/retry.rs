@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::observe::Verdict;
 use super::plan::Plan;
-use crate::api::{Reason, Retry};
-use crate::wire::record::RunRecord;
+use cofferdam_api::{Reason, Retry};
+use cofferdam_wire::record::RunRecord;
 
 /// Attempts of one run at most, the first included.
 pub const MAX_ATTEMPTS: i32 = 3;
@@ -149,7 +149,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::controller::agent_run::fixtures::{at, plan};
+    use crate::agent_run::fixtures::{at, plan};
 
     fn between(unstarted: bool) -> Between {
         Between {

@@ -17,8 +17,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::decide::Gap;
 use super::observe::{End, Verdict};
 use super::plan::Plan;
-use crate::api::{AgentRun, AgentRunStatus, FailureClass, Reason};
 use crate::conditions::{Desired, MESSAGE_LIMIT, bounded, is_true, remove, set, whole_seconds};
+use cofferdam_api::{AgentRun, AgentRunStatus, FailureClass, Reason};
 
 const READY: &str = "Ready";
 const RECONCILING: &str = "Reconciling";

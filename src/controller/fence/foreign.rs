@@ -3,7 +3,7 @@
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::api::names::{FENCE, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID};
+use cofferdam_api::names::{FENCE, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID};
 
 /// Labels that every sandbox pod has.
 const ALWAYS: [&str; 3] = [LABEL_RUN, LABEL_RUN_UID, LABEL_POLICY_HASH];
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_fence_itself_is_not_foreign() {
-        let fence = crate::controller::fence::objects::fence("tenant-a", "operator-space");
+        let fence = crate::fence::objects::fence("tenant-a", "operator-space");
         assert!(!widens(&fence));
         let renamed = NetworkPolicy {
             metadata: kube::api::ObjectMeta {

@@ -17,10 +17,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::stores::Stores;
-use crate::api::Reason;
-use crate::api::names::{FENCE_FINALIZER, FIELD_MANAGER, LABEL_SANDBOX, SANDBOX_ENABLED};
+use crate::agent_run::decide::Gap;
 use crate::backoff::Failures;
-use crate::controller::agent_run::decide::Gap;
+use cofferdam_api::Reason;
+use cofferdam_api::names::{FENCE_FINALIZER, FIELD_MANAGER, LABEL_SANDBOX, SANDBOX_ENABLED};
 
 /// Looked at again after this long even if no watch said so.
 const SLOW_LOOK: Duration = Duration::from_mins(5);

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
-use crate::api::names::{FENCE, FENCE_FINALIZER, GATEWAY_PORT, LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
+use cofferdam_api::names::{FENCE, FENCE_FINALIZER, GATEWAY_PORT, LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
 
 /// Kubernetes puts each namespace's name on it as this label; nobody else can.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";

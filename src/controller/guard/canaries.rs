@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 
-use crate::api::names::GUARD_CANARY;
+use cofferdam_api::names::GUARD_CANARY;
 
 fn metadata() -> ObjectMeta {
     ObjectMeta {

@@ -6,7 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::api::names::GROUP;
+use cofferdam_api::names::GROUP;
 
 /// A guard that is read.
 #[derive(Clone, Copy, Debug)]

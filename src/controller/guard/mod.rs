@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Reason;
-use crate::controller::agent_run::decide::Gap;
+use crate::agent_run::decide::Gap;
+use cofferdam_api::Reason;
 
 /// How often the guard is proven.
 const PERIOD: Duration = Duration::from_secs(30);

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
-use crate::api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
 use crate::conditions::{self, Desired};
-use crate::policy::frozen::FrozenPolicy;
-use crate::policy::images::{self, Container};
-use crate::policy::layers::Layers;
-use crate::policy::opinions::Opinions;
-use crate::policy::readings::Readings;
-use crate::policy::runtime::{self, RuntimeClassFact};
-use crate::policy::vulnerabilities::{self, NONE};
-use crate::policy::{refusal::Refusal, resources};
+use cofferdam_api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
+use cofferdam_api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
+use cofferdam_policy::frozen::FrozenPolicy;
+use cofferdam_policy::images::{self, Container};
+use cofferdam_policy::layers::Layers;
+use cofferdam_policy::opinions::Opinions;
+use cofferdam_policy::readings::Readings;
+use cofferdam_policy::runtime::{self, RuntimeClassFact};
+use cofferdam_policy::vulnerabilities::{self, NONE};
+use cofferdam_policy::{refusal::Refusal, resources};
 
 /// Sums the others up.
 pub const READY: &str = "Ready";

@@ -1,6 +1,6 @@
 use super::*;
-use crate::controller::agent_run::fixtures::{self, at};
-use crate::policy::runtime::UserNamespaceSupport;
+use crate::agent_run::fixtures::{self, at};
+use cofferdam_policy::runtime::UserNamespaceSupport;
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! What cluster policies come to deny while a run is under way.
 
 use super::*;
-use crate::gateway::view::ceilings::testing::{allow, cluster_policy, deny_all};
+use crate::view::ceilings::testing::{allow, cluster_policy, deny_all};
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! Control routes, and the upload through to a real archive.
 
 use super::*;
-use crate::wire::control::{RunState, WhoAmI};
-use crate::wire::output::Receipt;
+use cofferdam_wire::control::{RunState, WhoAmI};
+use cofferdam_wire::output::Receipt;
 use rstest::rstest;
 
 impl Fixture {
@@ -98,7 +98,7 @@ async fn the_state_is_told_when_it_changes() {
     let state: RunState = serde_json::from_str(&body).unwrap();
     assert_eq!(
         (state.revision, state.stop),
-        (2, Some(crate::api::Reason::Cancelled))
+        (2, Some(cofferdam_api::Reason::Cancelled))
     );
     let poll = fixture.control(AUDIENCE_COLLECT, "GET /v1/state?after=2", "");
     let change = async {

@@ -11,12 +11,12 @@ use ipnet::IpNet;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
-use crate::api::{ClusterSandboxPolicy, PolicyLimits};
-use crate::gateway::denial::Denial;
-use crate::policy::address::is_global;
-use crate::policy::egress::{Egress, EgressLayer, decide};
-use crate::policy::host::Host;
-use crate::policy::layers::cluster_egress;
+use crate::denial::Denial;
+use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits};
+use cofferdam_policy::address::is_global;
+use cofferdam_policy::egress::{Egress, EgressLayer, decide};
+use cofferdam_policy::host::Host;
+use cofferdam_policy::layers::cluster_egress;
 
 /// A cluster policy that may be malformed: what it forbids is not known then, and that denies.
 pub type Guarded = DeserializeGuard<ClusterSandboxPolicy>;

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ceilings::{Ceilings, Networks, permits};
-use crate::api::Reason;
-use crate::gateway::denial::Denial;
-use crate::gateway::pods::{Kind, SandboxPod, Surroundings, permit};
-use crate::policy::host::Host;
-use crate::wire::control::RunState;
-use crate::wire::runner::RunIdentity;
+use crate::denial::Denial;
+use crate::pods::{Kind, SandboxPod, Surroundings, permit};
+use cofferdam_api::Reason;
+use cofferdam_policy::host::Host;
+use cofferdam_wire::control::RunState;
+use cofferdam_wire::runner::RunIdentity;
 
 /// No new connections when the view was confirmed longer ago (design: seam 11).
 pub const FRESH_FOR: Duration = Duration::from_secs(15);

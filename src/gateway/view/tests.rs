@@ -1,8 +1,8 @@
 use super::super::pods::testing::{RUN_UID, identity, live_pod, preparing};
 use super::ceilings::testing::{allow, cluster_policy, deny_all};
 use super::*;
-use crate::api::Reason;
-use crate::api::names::ANNOTATION_STOP;
+use cofferdam_api::Reason;
+use cofferdam_api::names::ANNOTATION_STOP;
 use kube::ResourceExt;
 use proptest::prelude::*;
 use serde_json::json;

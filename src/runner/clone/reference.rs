@@ -1,7 +1,7 @@
 //! What a run's `ref` asks for.
 
 use super::CloneError;
-use crate::runner::text::escape;
+use crate::text::escape;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::limits::Limits;
 use super::refusal::Refusal;
-use crate::runner::clone::BASE;
-use crate::runner::deadline::Deadline;
-use crate::runner::git::{Git, GitError};
+use crate::clone::BASE;
+use crate::deadline::Deadline;
+use crate::git::{Git, GitError};
 
 /// Name of an object: SHA-1, the only format that `prepare` clones.
 pub type Oid = [u8; 20];

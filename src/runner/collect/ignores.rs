@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 
 use super::base::{Base, read_blob};
 use super::refusal::Refusal;
-use crate::runner::deadline::Deadline;
-use crate::runner::git::{Git, Group, watch_over};
+use crate::deadline::Deadline;
+use crate::git::{Git, Group, watch_over};
 
 /// Longest `.gitignore` in bytes.
 const RULES_LIMIT: u64 = 1024 * 1024;

@@ -30,7 +30,7 @@ impl Default for Limits {
             total_bytes: 512 * 1024 * 1024,
             depth: 64,
             path_bytes: 3840,
-            patch_bytes: crate::wire::output::UPLOAD_LIMIT - crate::wire::output::MANIFEST_LIMIT as u64,
+            patch_bytes: cofferdam_wire::output::UPLOAD_LIMIT - cofferdam_wire::output::MANIFEST_LIMIT as u64,
             base_list_bytes: 128 * 1024 * 1024,
         }
     }

@@ -120,8 +120,8 @@ fn finish(hasher: Sha1) -> Result<Oid, BlobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::deadline::Deadline;
-    use crate::runner::git::Git;
+    use crate::deadline::Deadline;
+    use crate::git::Git;
     use std::time::Duration;
 
     #[test]

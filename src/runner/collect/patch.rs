@@ -10,8 +10,8 @@ use super::base::{Base, hex};
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::walk::Entry;
-use crate::runner::deadline::Deadline;
-use crate::runner::git::{Git, GitError};
+use crate::deadline::Deadline;
+use crate::git::{Git, GitError};
 
 /// Output of commands that say little.
 const SMALL: u64 = 64 * 1024;
@@ -180,8 +180,8 @@ impl Write for Digested {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::collect::base::Mode;
-    use crate::runner::collect::objects::Objects;
+    use crate::collect::base::Mode;
+    use crate::collect::objects::Objects;
     use std::time::Duration;
 
     #[test]

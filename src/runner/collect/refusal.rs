@@ -3,8 +3,8 @@
 use std::io;
 
 use super::limits::Limits;
-use crate::runner::git::GitError;
-use crate::runner::text::escape;
+use crate::git::GitError;
+use crate::text::escape;
 
 /// One refusal.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use super::limits::Limits;
 use super::objects::Objects;
 use super::refusal::Refusal;
 use super::spelling::{self, Spelling};
-use crate::runner::deadline::Deadline;
+use crate::deadline::Deadline;
 
 /// One entry of the tree that is collected.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::wire::control::{Refusal, WhoAmI};
-use crate::wire::runner::{Probe, ProbeProtocol, RunIdentity};
+use cofferdam_wire::control::{Refusal, WhoAmI};
+use cofferdam_wire::runner::{Probe, ProbeProtocol, RunIdentity};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -207,7 +207,7 @@ async fn a_clone_that_the_gateway_refuses_says_so_and_which_repository() {
         url: "https://git.test/app".to_owned(),
         reference: None,
         directory: "app".to_owned(),
-        access: crate::api::Access::ReadWrite,
+        access: cofferdam_api::Access::ReadWrite,
     });
     let report = run(&spec, None, &paths).await;
     let failure = report.failure.unwrap();

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Reason;
-use crate::wire::control::RunState;
+use cofferdam_api::Reason;
+use cofferdam_wire::control::RunState;
 
 /// How the agent's time ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

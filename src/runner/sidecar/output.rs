@@ -11,18 +11,18 @@ use tokio::fs::File;
 use tokio::time::{Instant, sleep};
 use tokio_util::io::ReaderStream;
 
-use crate::api::{Access, Reason, Snapshot};
-use crate::http::Body;
-use crate::runner::collect::limits::Limits;
-use crate::runner::collect::refusal::Refusal;
-use crate::runner::collect::{Collection, Patch, collect};
-use crate::runner::control::{Control, ControlError};
-use crate::runner::deadline::Deadline;
-use crate::runner::paths::Paths;
-use crate::wire::output::{
+use crate::collect::limits::Limits;
+use crate::collect::refusal::Refusal;
+use crate::collect::{Collection, Patch, collect};
+use crate::control::{Control, ControlError};
+use crate::deadline::Deadline;
+use crate::paths::Paths;
+use cofferdam_api::{Access, Reason, Snapshot};
+use cofferdam_service::client::Body;
+use cofferdam_wire::output::{
     CollectRefusal, MANIFEST_LIMIT, OutputManifest, PatchManifest, UPLOAD_LIMIT, VERSION,
 };
-use crate::wire::runner::RepositorySpec;
+use cofferdam_wire::runner::RepositorySpec;
 
 /// How long all work trees may take together. With [`UPLOAD_BUDGET`] it stays within the pod's grace of 60 s.
 const COLLECT_BUDGET: Duration = Duration::from_secs(25);

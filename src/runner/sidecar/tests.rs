@@ -1,11 +1,11 @@
 use super::*;
-use crate::api::Access;
-use crate::runner::clone::{Transport, clone};
-use crate::runner::deadline::Deadline;
-use crate::runner::work_tree;
-use crate::wire::control::{IsolationLost, OUTPUT, STATE};
-use crate::wire::output::OutputManifest;
-use crate::wire::runner::{Probe, ProbeProtocol, RepositorySpec, RunIdentity};
+use crate::clone::{Transport, clone};
+use crate::deadline::Deadline;
+use crate::work_tree;
+use cofferdam_api::Access;
+use cofferdam_wire::control::{IsolationLost, OUTPUT, STATE};
+use cofferdam_wire::output::OutputManifest;
+use cofferdam_wire::runner::{Probe, ProbeProtocol, RepositorySpec, RunIdentity};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -171,8 +171,8 @@ async fn shut() -> SocketAddr {
 }
 
 async fn status(health: SocketAddr, path: &str) -> u16 {
-    let call = crate::http::Call::get(&format!("http://{health}{path}")).unwrap();
-    crate::http::Client::new()
+    let call = cofferdam_service::client::Call::get(&format!("http://{health}{path}")).unwrap();
+    cofferdam_service::client::Client::new()
         .send(call)
         .await
         .unwrap()
@@ -246,7 +246,7 @@ async fn when_the_agent_ends_its_work_is_handed_over_once() {
     assert_eq!(manifest.patches[0].bytes, patch.len() as u64);
     assert_eq!(
         manifest.patches[0].digest,
-        crate::api::names::digest(patch.as_bytes())
+        cofferdam_api::names::digest(patch.as_bytes())
     );
     assert!(patch.ends_with("@@ -1 +1 @@\n-one\n+two\n"), "{patch}");
     assert!(!running.done.is_finished(), "it waits for the kubelet");

@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::runner::control::Control;
-use crate::runner::probe::{Target, round};
-use crate::wire::control::{IsolationLost, RunState};
+use crate::control::Control;
+use crate::probe::{Target, round};
+use cofferdam_wire::control::{IsolationLost, RunState};
 
 /// Between two rounds of probes.
 const ROUND: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::runner::clone::{Transport, clone};
+use crate::clone::{Transport, clone};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use cofferdam::api::crds;
+use cofferdam_api::crds;
 use serde_json::Value;
 
 static DOCUMENTS: LazyLock<Vec<Value>> = LazyLock::new(|| crds::documents().unwrap());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::Reason;
+use cofferdam_api::Reason;
 use serde_json::{Value, json};
 
 use super::spec::{DIGEST, limits, run};

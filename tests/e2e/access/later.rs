@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, Reason, SandboxPolicy};
+use cofferdam_api::{AgentRun, Reason, SandboxPolicy};
 use kube::api::DeleteParams;
 use serde_json::json;
 

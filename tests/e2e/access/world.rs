@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::AgentRun;
+use cofferdam_api::AgentRun;
 use http::Method;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};

@@ -7,7 +7,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-agentrun");
+/// The plugin that was built beside this test program: `make e2e` builds it first.
+fn plugin() -> PathBuf {
+    let program = std::env::current_exe().expect("this program has a path");
+    let profile = program
+        .ancestors()
+        .nth(2)
+        .expect("it is in target/<profile>/deps");
+    profile.join("kubectl-agentrun")
+}
 
 /// A user of the embedded cluster with a home.
 pub struct User {
@@ -32,9 +40,7 @@ impl User {
     pub async fn explains(&self, run: &Value) -> (i32, Value) {
         let file = self.manifest(run);
         let arguments = ["explain", "-o", "json", "-f"].map(Path::new);
-        let output = self
-            .run(Path::new(PLUGIN), &[&arguments[..], &[&file]].concat())
-            .await;
+        let output = self.run(&plugin(), &[&arguments[..], &[&file]].concat()).await;
         let said = String::from_utf8_lossy(&output.stdout);
         let document = serde_json::from_str(&said)
             .unwrap_or_else(|error| panic!("{error}: {said}\n{}", String::from_utf8_lossy(&output.stderr)));
@@ -59,7 +65,10 @@ impl User {
     }
 
     async fn run(&self, program: &Path, arguments: &[&Path]) -> Output {
-        let beside = Path::new(PLUGIN).parent().expect("it is in a directory");
+        let beside = plugin()
+            .parent()
+            .map(Path::to_path_buf)
+            .expect("it is in a directory");
         Command::new(program)
             .args(arguments)
             .env("KUBECONFIG", self.home.path().join("config"))

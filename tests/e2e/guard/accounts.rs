@@ -220,7 +220,7 @@ async fn the_status_of_a_policy_is_the_controllers() {
         ));
     }
     world.check(cases).await;
-    let policies: kube::Api<cofferdam::api::ClusterSandboxPolicy> = kube::Api::all(client().await);
+    let policies: kube::Api<cofferdam_api::ClusterSandboxPolicy> = kube::Api::all(client().await);
     policies
         .delete(name, &kube::api::DeleteParams::default())
         .await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::names;
+use cofferdam_api::names;
 use http::{Method, Request};
 use kube::{Client, Config};
 use serde_json::{Value, json};

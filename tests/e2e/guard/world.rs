@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::names;
+use cofferdam_api::names;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;

@@ -1,6 +1,6 @@
 //! Policies of a namespace, and those of the cluster over it.
 
-use cofferdam::api::{ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::{ClusterSandboxPolicy, SandboxPolicy};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::AsyncReadExt as _;
 
-use cofferdam::api::{AgentRun, Reason, names};
+use cofferdam_api::{AgentRun, Reason, names};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -66,7 +66,7 @@ impl Run {
         assert_eq!(status.reason.as_deref(), Some(reason.as_str()), "{status:#?}");
         assert_eq!(
             status.failure_class.as_deref(),
-            reason.class().map(cofferdam::api::FailureClass::as_str)
+            reason.class().map(cofferdam_api::FailureClass::as_str)
         );
         // For tools that know conditions and none of our reasons: nothing but success is an end that nobody has to see.
         assert_eq!(

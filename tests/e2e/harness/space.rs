@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::api::{AgentRun, names};
+use cofferdam_api::{AgentRun, names};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use cofferdam::api::names::{FENCE, SANDBOX_SERVICE_ACCOUNT};
+use cofferdam_api::names::{FENCE, SANDBOX_SERVICE_ACCOUNT};
 use serde::Deserialize;
 
 use super::sent::CEILING;

@@ -1,7 +1,7 @@
 //! The rows of the table, and what a decision shows of each.
 
-use cofferdam::policy::decide::{Admitted, Refusal};
-use cofferdam::policy::egress::Egress;
+use cofferdam_policy::decide::{Admitted, Refusal};
+use cofferdam_policy::egress::Egress;
 use serde_json::{Value, json};
 
 use super::scanned::of_scanners;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::controller::agent_run::fixtures;
-use crate::controller::sweep::remove;
+use crate::agent_run::fixtures;
+use crate::sweep::remove;
 
 #[derive(Default)]
 struct Server {

@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 
 use super::containers::literal;
 use super::volumes::HOME;
-use crate::api;
-use crate::api::names::FORWARDER_PORT;
+use cofferdam_api::names::FORWARDER_PORT;
 
 const CA_FILE: &str = "/cofferdam/ca.pem";
 
@@ -50,7 +49,7 @@ const FIXED: [(&str, &str); 10] = [
 
 /// All variables. A user's variable of a reserved name is left out: admission refuses it, and where two of a name
 /// stand in a list, clients disagree about which one counts.
-pub fn variables(user: &[api::EnvVar]) -> Vec<EnvVar> {
+pub fn variables(user: &[cofferdam_api::EnvVar]) -> Vec<EnvVar> {
     let proxy = format!("http://127.0.0.1:{FORWARDER_PORT}");
     let contract: Vec<(&str, &str)> = PROXY
         .iter()
@@ -77,7 +76,7 @@ mod tests {
     #[test]
     fn contract_variables_win_and_the_users_others_stay() {
         let user = [("https_proxy", "http://evil:1"), ("MODEL", "m1"), ("EMPTY", "")].map(|(name, value)| {
-            api::EnvVar {
+            cofferdam_api::EnvVar {
                 name: name.to_owned(),
                 value: value.to_owned(),
             }

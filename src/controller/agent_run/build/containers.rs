@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::pod::{runtime_default, user};
 use super::{BuildError, Identity, Input, agent_env, pulling, resources, specs, volumes};
-use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT};
-use crate::api::{Access, AgentRun};
-use crate::wire::runner::{NODE_IP_ENV, PREPARE_ENV, SIDECAR_ENV};
+use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT};
+use cofferdam_api::{Access, AgentRun};
+use cofferdam_wire::runner::{NODE_IP_ENV, PREPARE_ENV, SIDECAR_ENV};
 
 /// Where the binary stands in the runner image.
 const BINARY: &str = "/usr/bin/cofferdam";

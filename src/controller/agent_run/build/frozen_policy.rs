@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ObjectMeta;
 
-use crate::api::names::{FROZEN_POLICY_KEY, LABEL_FROZEN_POLICY, frozen_policy_name};
-use crate::policy::frozen::FrozenPolicy;
+use cofferdam_api::names::{FROZEN_POLICY_KEY, LABEL_FROZEN_POLICY, frozen_policy_name};
+use cofferdam_policy::frozen::FrozenPolicy;
 
 /// Immutable and without an owner: runs that share it come and go.
 pub fn config_map(policy: &FrozenPolicy, namespace: &str) -> ConfigMap {

@@ -9,11 +9,11 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 
 use super::{BuildError, Identity, Input, scheduling};
-use crate::api::AgentRun;
-use crate::api::names::{
+use crate::agent_run::plan::Plan;
+use cofferdam_api::AgentRun;
+use cofferdam_api::names::{
     ANNOTATION_PLAN, ANNOTATION_POD_DIGEST, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID, workload_name,
 };
-use crate::controller::agent_run::plan::Plan;
 
 /// Seconds that a pod has to end after it was told to.
 pub const GRACE_SECONDS: i64 = 60;

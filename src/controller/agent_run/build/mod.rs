@@ -20,10 +20,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::plan::Plan;
-use crate::api::AgentRun;
-use crate::controller::config::SandboxConfig;
-use crate::policy::decide::Admitted;
-use crate::wire::pod::pod_digest;
+use crate::config::SandboxConfig;
+use cofferdam_api::AgentRun;
+use cofferdam_policy::decide::Admitted;
+use cofferdam_wire::pod::pod_digest;
 
 /// Everything that decides how a run's objects look.
 #[derive(Clone, Copy, Debug)]

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::{
 
 use super::job::GRACE_SECONDS;
 use super::{BuildError, Identity, Input, containers, scheduling, volumes};
-use crate::api::UserMode;
-use crate::api::names::{SANDBOX_SERVICE_ACCOUNT, SANDBOX_UID};
-use crate::policy::decide::Admitted;
+use cofferdam_api::UserMode;
+use cofferdam_api::names::{SANDBOX_SERVICE_ACCOUNT, SANDBOX_UID};
+use cofferdam_policy::decide::Admitted;
 
 /// The same for every run: what a sandbox is called inside is no one's business.
 const HOSTNAME: &str = "sandbox";

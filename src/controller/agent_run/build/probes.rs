@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::Input;
-use crate::api::names::GATEWAY_CANARY_PORT;
-use crate::wire::runner::{Probe, ProbeProtocol};
+use cofferdam_api::names::GATEWAY_CANARY_PORT;
+use cofferdam_wire::runner::{Probe, ProbeProtocol};
 
 /// Stands for the address of the pod's own node, which is known only where it runs.
 const NODE: &str = "node";

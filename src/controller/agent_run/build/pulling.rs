@@ -1,7 +1,7 @@
 //! When the kubelet pulls the images of a run's pod.
 
-use crate::api::PullPolicy;
-use crate::controller::config;
+use crate::config;
+use cofferdam_api::PullPolicy;
 
 /// For the agent's image: the policies' word, else Kubernetes' own rule.
 pub fn agent(image: &str, demanded: Option<PullPolicy>) -> &'static str {
@@ -38,7 +38,7 @@ fn default(image: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::PullPolicy::{Always, IfNotPresent};
+    use cofferdam_api::PullPolicy::{Always, IfNotPresent};
 
     #[test]
     fn where_no_policy_speaks_kubernetes_own_rule_holds() {

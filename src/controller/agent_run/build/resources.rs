@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::api::Resources;
+use cofferdam_api::Resources;
 
 /// `prepare`: git unpacks whole histories, on disk and in memory.
 pub fn prepare() -> ResourceRequirements {

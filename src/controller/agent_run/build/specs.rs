@@ -1,8 +1,8 @@
 //! The orders to `prepare` and `sidecar`.
 
 use super::{Identity, Input, probes};
-use crate::api::{Access, NodeReachability, SandboxedKernel};
-use crate::wire::runner::{PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
+use cofferdam_api::{Access, NodeReachability, SandboxedKernel};
+use cofferdam_wire::runner::{PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
 
 /// Order to `prepare`.
 pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {

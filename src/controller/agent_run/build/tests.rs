@@ -4,11 +4,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::json;
 
-use crate::api::{AgentRun, Disruption, PullPolicy, SandboxedKernel, SchedulingProfile, UserMode};
-use crate::controller::agent_run::fixtures;
-use crate::policy::decide::Admitted;
-use crate::wire::pod::pod_digest;
-use crate::wire::runner::{PREPARE_ENV, PrepareSpec};
+use crate::agent_run::fixtures;
+use cofferdam_api::{AgentRun, Disruption, PullPolicy, SandboxedKernel, SchedulingProfile, UserMode};
+use cofferdam_policy::decide::Admitted;
+use cofferdam_wire::pod::pod_digest;
+use cofferdam_wire::runner::{PREPARE_ENV, PrepareSpec};
 
 fn spec(job: &Job) -> &PodSpec {
     job.spec.as_ref().unwrap().template.spec.as_ref().unwrap()

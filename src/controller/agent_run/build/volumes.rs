@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::Input;
-use crate::api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
-use crate::api::{Access, PromptSource};
+use cofferdam_api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
+use cofferdam_api::{Access, PromptSource};
 
 /// Where work trees stand.
 pub const WORKSPACE: &str = "/workspace";

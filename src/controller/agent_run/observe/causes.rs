@@ -2,9 +2,9 @@
 
 use super::Verdict;
 use super::pod_view::PodView;
-use crate::api::Reason;
-use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 use crate::conditions::bounded;
+use cofferdam_api::Reason;
+use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 
 /// Why `prepare` failed.
 pub fn prepare_failed(view: &PodView<'_>) -> Option<Verdict> {

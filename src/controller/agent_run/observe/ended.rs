@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::pod_view::PodView;
 use super::{Observation, Progress, Proof, Question, Verdict, causes, job_failed};
-use crate::api::{Reason, ResolvedImage};
 use crate::conditions::seconds_since;
-use crate::wire::output::OutputManifest;
-use crate::wire::record::RunRecord;
+use cofferdam_api::{Reason, ResolvedImage};
+use cofferdam_wire::output::OutputManifest;
+use cofferdam_wire::record::RunRecord;
 
 /// Seconds for which the archive is asked again, from the pod's end.
 const RECORD_PATIENCE_SECONDS: i64 = 60;

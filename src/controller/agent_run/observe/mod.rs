@@ -12,12 +12,12 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::plan::Plan;
-use crate::api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
-use crate::api::{NodeIsolation, Reason, ResolvedImage};
 use crate::conditions::seconds_since;
-use crate::wire::pod::pod_digest;
-use crate::wire::record::RunRecord;
-use crate::wire::runner::PrepareReport;
+use cofferdam_api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
+use cofferdam_api::{NodeIsolation, Reason, ResolvedImage};
+use cofferdam_wire::pod::pod_digest;
+use cofferdam_wire::record::RunRecord;
+use cofferdam_wire::runner::PrepareReport;
 
 pub use ended::End;
 use pod_view::PodView;

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
-use crate::api::ResolvedImage;
-use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR};
 use crate::conditions::bounded;
-use crate::wire::runner::{PrepareReport, SidecarReport, TERMINATION_MESSAGE_LIMIT};
+use cofferdam_api::ResolvedImage;
+use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR};
+use cofferdam_wire::runner::{PrepareReport, SidecarReport, TERMINATION_MESSAGE_LIMIT};
 
 /// Longest name of a container, and of an image with its digest, that is shown.
 const NAME_LIMIT: usize = 63;

@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::ContainerStateWaiting;
 
 use super::pod_view::PodView;
 use super::{Observation, Progress, Question, Verdict, causes, job_age};
-use crate::api::Reason;
-use crate::api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 use crate::conditions::seconds_since;
+use cofferdam_api::Reason;
+use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 
 /// Seconds for which a failing pull may be a passing one.
 const PULL_PATIENCE_SECONDS: i64 = 60;

@@ -4,8 +4,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::agent_run::fixtures::{RUN_UID, at, job, plan, pod};
-use crate::wire::output::{CollectRefusal, OutputManifest, Receipt};
+use crate::agent_run::fixtures::{RUN_UID, at, job, plan, pod};
+use cofferdam_wire::output::{CollectRefusal, OutputManifest, Receipt};
 
 struct Seen {
     job: Job,

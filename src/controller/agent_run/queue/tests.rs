@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::controller::agent_run::fixtures::at;
-use crate::policy::refusal::{Layer, LayerKind};
+use crate::agent_run::fixtures::at;
+use cofferdam_policy::refusal::{Layer, LayerKind};
 
 const SPACE: &str = "tenant-a";
 

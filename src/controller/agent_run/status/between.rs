@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::{Built, READY, RECONCILING, STALLED, admitted, desired, goes_on, notes, open, say};
-use crate::api::{AgentRun, AgentRunStatus};
+use crate::agent_run::observe::Verdict;
+use crate::agent_run::queue::Place;
+use crate::agent_run::retry::{self, Between};
 use crate::conditions::{remove, set};
-use crate::controller::agent_run::observe::Verdict;
-use crate::controller::agent_run::queue::Place;
-use crate::controller::agent_run::retry::{self, Between};
+use cofferdam_api::{AgentRun, AgentRunStatus};
 
 const QUEUED: &str = "Queued";
 const RETRYING: &str = "Retrying";

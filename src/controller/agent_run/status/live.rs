@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::{Built, admitted, goes_on, notes, open, say, time};
-use crate::api::{AgentRun, AgentRunStatus};
+use crate::agent_run::observe::{Running, Verdict};
 use crate::conditions::seconds_since;
-use crate::controller::agent_run::observe::{Running, Verdict};
+use cofferdam_api::{AgentRun, AgentRunStatus};
 
 const STARTING: &str = "Starting";
 const RUNNING: &str = "Running";

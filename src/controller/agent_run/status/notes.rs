@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 
 use super::{Built, ISOLATED, desired, time};
-use crate::api::names::FENCE;
-use crate::api::{AgentRun, AgentRunStatus, Isolation, ResolvedImage, ResolvedRepository, WorkloadRef};
+use crate::agent_run::observe::Proof;
+use crate::agent_run::plan::Plan;
 use crate::conditions::{bounded, set};
-use crate::controller::agent_run::observe::Proof;
-use crate::controller::agent_run::plan::Plan;
+use cofferdam_api::names::FENCE;
+use cofferdam_api::{AgentRun, AgentRunStatus, Isolation, ResolvedImage, ResolvedRepository, WorkloadRef};
 
 /// Most containers of a pod whose images are shown.
 const IMAGES: usize = 8;

@@ -2,10 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::{AgentRunStatus, DeniedRequest, Outputs, PatchOutput, Usage};
 use crate::conditions::bounded;
-use crate::wire::output::PatchManifest;
-use crate::wire::record::{Denial, RunRecord};
+use cofferdam_api::{AgentRunStatus, DeniedRequest, Outputs, PatchOutput, Usage};
+use cofferdam_wire::output::PatchManifest;
+use cofferdam_wire::record::{Denial, RunRecord};
 
 /// Most patches and denials that a status holds.
 const PATCHES: usize = 8;

@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::{Requester, ResolvedImage};
-use crate::controller::agent_run::fixtures::{at, finished_run, job, plan, run};
-use crate::controller::agent_run::observe::Running;
-use crate::controller::agent_run::queue::Place;
-use crate::policy::source::Met;
+use crate::agent_run::fixtures::{at, finished_run, job, plan, run};
+use crate::agent_run::observe::Running;
+use crate::agent_run::queue::Place;
+use cofferdam_api::{Requester, ResolvedImage};
+use cofferdam_policy::source::Met;
 
 fn condition<'a>(status: &'a AgentRunStatus, kind: &str) -> Option<&'a str> {
     status

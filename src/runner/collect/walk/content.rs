@@ -9,10 +9,10 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fstat, openat, rea
 use rustix::io::Errno;
 
 use super::{Links, Walk};
-use crate::runner::collect::base::{BaseEntry, Mode, Oid};
-use crate::runner::collect::objects::{BlobError, name};
-use crate::runner::collect::refusal::Refusal;
-use crate::runner::collect::spelling;
+use crate::collect::base::{BaseEntry, Mode, Oid};
+use crate::collect::objects::{BlobError, name};
+use crate::collect::refusal::Refusal;
+use crate::collect::spelling;
 
 /// How often a file that changes while it is read is read.
 const READS: u32 = 3;

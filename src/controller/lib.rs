@@ -2,7 +2,9 @@
 
 pub mod agent_run;
 mod archive;
+mod backoff;
 mod cluster_policy;
+mod conditions;
 mod config;
 mod events;
 pub mod fence;
@@ -37,9 +39,9 @@ use self::events::Publisher;
 use self::queues::{Queue, Queues};
 use self::stores::{Guarded, NotFilled, Stores};
 use self::watches::Trigger;
-use crate::api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use crate::backoff::{Backoff, Failures};
-use crate::serve::{Readiness, health, shutdown_on_signal};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 
 /// Delays after failures: quick enough for a race, slow enough for an outage.
 const BACKOFF: Backoff = Backoff {

@@ -24,8 +24,8 @@ use tokio::net::TcpListener;
 
 use self::paths::Paths;
 use self::sidecar::Listeners;
-use crate::api::names::{FORWARDER_PORT, PROBE_PORT};
-use crate::wire::runner::{NODE_IP_ENV, PREPARE_ENV, PrepareSpec, SIDECAR_ENV, SidecarSpec, VERSION};
+use cofferdam_api::names::{FORWARDER_PORT, PROBE_PORT};
+use cofferdam_wire::runner::{NODE_IP_ENV, PREPARE_ENV, PrepareSpec, SIDECAR_ENV, SidecarSpec, VERSION};
 
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
@@ -96,7 +96,7 @@ async fn run_prepare(paths: &Paths) -> Result<(), RunnerError> {
 
 async fn run_sidecar(paths: &Paths) -> Result<(), RunnerError> {
     let spec: SidecarSpec = order(SIDECAR_ENV, |spec: &SidecarSpec| spec.version)?;
-    let terminated = crate::serve::shutdown_on_signal()?;
+    let terminated = cofferdam_service::serve::shutdown_on_signal()?;
     let listeners = Listeners {
         forwarder: TcpListener::bind((Ipv4Addr::LOCALHOST, FORWARDER_PORT)).await?,
         health: TcpListener::bind((Ipv4Addr::UNSPECIFIED, PROBE_PORT)).await?,

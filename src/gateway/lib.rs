@@ -15,8 +15,8 @@ use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::{Readiness, health, shutdown_on_signal};
-use crate::token::{ClusterKeys, Verifier};
+use cofferdam_identity::{ClusterKeys, Verifier};
+use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 
 mod answer;
 mod archive_client;

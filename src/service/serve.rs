@@ -117,7 +117,7 @@ fn answer(method: &Method, path: &str, ready: bool) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Call, Client};
+    use crate::client::{Call, Client};
 
     #[tokio::test]
     async fn readiness_is_what_the_role_says_and_health_is_not() {

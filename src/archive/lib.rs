@@ -7,13 +7,15 @@ use std::sync::Arc;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 
-use crate::serve::{Readiness, health, shutdown_on_signal};
-use crate::token::{ClusterKeys, Verifier};
+use cofferdam_identity::{ClusterKeys, Verifier};
+use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 
 mod durable;
-pub(crate) mod server;
-pub(crate) mod store;
+mod server;
+mod store;
 mod summary;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod upload;
 
 /// Flags of this role.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cofferdam::{archive, controller, gateway, runner, telemetry};
+use cofferdam_service::telemetry;
 
 /// Runs AI coding agents on Kubernetes in sandboxes that they cannot leave.
 #[derive(Parser)]
@@ -16,13 +16,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Role {
     /// Turns runs and policies into Jobs under the fence.
-    Controller(Box<controller::Args>),
+    Controller(Box<cofferdam_controller::Args>),
     /// The only way out of a sandbox.
-    Gateway(Box<gateway::Args>),
+    Gateway(Box<cofferdam_gateway::Args>),
     /// Keeps outputs and records.
-    Archive(Box<archive::Args>),
+    Archive(Box<cofferdam_archive::Args>),
     /// The containers beside the agent.
-    Runner(runner::Args),
+    Runner(cofferdam_runner::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,10 +44,10 @@ fn main() -> ExitCode {
     };
     runtime.block_on(async {
         match cli.role {
-            Role::Controller(args) => code(Box::pin(controller::run(*args)).await),
-            Role::Gateway(args) => code(Box::pin(gateway::run(*args)).await),
-            Role::Archive(args) => code(Box::pin(archive::run(*args)).await),
-            Role::Runner(args) => code(Box::pin(runner::run(args)).await),
+            Role::Controller(args) => code(Box::pin(cofferdam_controller::run(*args)).await),
+            Role::Gateway(args) => code(Box::pin(cofferdam_gateway::run(*args)).await),
+            Role::Archive(args) => code(Box::pin(cofferdam_archive::run(*args)).await),
+            Role::Runner(args) => code(Box::pin(cofferdam_runner::run(args)).await),
         }
     })
 }

@@ -9,7 +9,9 @@ mod tests {
     const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-agentrun");
 
     fn example(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .join("examples")
+            .join(name)
     }
 
     /// Runs the plugin without any kubeconfig of whoever runs the tests.
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_plugin_is_packed_for_krew_with_the_digest_of_its_archive() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let directory = tempfile::tempdir().unwrap();
         // A small file stands for the program: what is tested is how it is packed.
         let binary = directory.path().join("built");
@@ -149,7 +151,7 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .find(|path| path.extension().is_some_and(|extension| extension == "gz"))
             .unwrap();
-        let digest = cofferdam::api::names::digest(&std::fs::read(&archive).unwrap());
+        let digest = cofferdam_api::names::digest(&std::fs::read(&archive).unwrap());
         assert_eq!(format!("sha256:{}", platform["sha256"].as_str().unwrap()), digest);
         assert_eq!(
             platform["uri"],

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use cofferdam::api::crds;
+use cofferdam_api::crds;
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]

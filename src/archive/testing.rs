@@ -1,0 +1,31 @@
+//! A real archive on a caller's listener, for tests of what calls it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use cofferdam_identity::Verifier;
+use tokio::net::TcpListener;
+
+use crate::server::{Archive, serve as serve_archive};
+use crate::store::Store;
+
+/// Serves the archive of directory `data` until the future is dropped. ServiceAccounts of `namespace` may call it with
+/// tokens that `verifier` believes.
+///
+/// # Errors
+/// The directory cannot be opened, or another archive holds it.
+pub async fn serve(
+    data: &Path,
+    verifier: Verifier,
+    namespace: &str,
+    listener: TcpListener,
+) -> io::Result<()> {
+    let archive = Archive {
+        store: Arc::new(Store::open(data)?),
+        verifier,
+        namespace: namespace.to_owned(),
+    };
+    serve_archive(Arc::new(archive), listener).await;
+    Ok(())
+}

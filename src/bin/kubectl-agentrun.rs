@@ -1,7 +1,0 @@
-//! `kubectl agentrun`: everything is in [`cofferdam::cli`].
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    cofferdam::cli::main()
-}

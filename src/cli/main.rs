@@ -1,0 +1,7 @@
+//! The executable `kubectl-agentrun`, which kubectl finds by its name.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cofferdam_cli::main()
+}
