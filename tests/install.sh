@@ -17,7 +17,7 @@ clusterDNS: [10.96.0.10]
 publicProbes: ["203.0.113.66:443"]
 apiServer: {cidrs: [10.96.0.1/32, 10.10.0.1/32]}
 gateway: {replicas: 1}
-guard: {queueControllers: ["system:serviceaccount:kueue-system:kueue-controller-manager"]}
+guard: {podStatusWriters: [cofferdam-test-kwok], queueControllers: ["system:serviceaccount:kueue-system:kueue-controller-manager"]}
 archive: {storage: {className: local-static, size: 1Gi}}
 trustedCA: |
 $(sed 's/^/  /' "$state/internet/ca.pem")

@@ -24,11 +24,13 @@ import (
 
 const usage = `usage: cluster <command>
 
-  build [component...]         build what is missing into the cache, network-policy-cases only when named, and
-                               print each program and image with its file
+  build [component...]         build what is missing into the cache, network-policy-cases and kwok only when named,
+                               and print each program and image with its file
   up [--no-network-policy]     build what is missing and bring the cluster up, or to the wanted setting if it runs
   load <image.tar>...          import OCI archives into the node, except images that it has
   status [-o json]             how the cluster is; exit code 1 if it does not run
+  kwok up|down                 give the cluster a fake node whose pods are played (built when first asked for), or
+                               take it away again
   exec [--internet] -- <cmd>   run a command inside the node, or in the internet's network
   down                         end the cluster and leave nothing of it
 
@@ -108,6 +110,14 @@ func run(ctx context.Context, arguments []string) error {
 			return errUsage
 		}
 		return cluster.Load(arguments)
+	case "kwok":
+		switch {
+		case len(arguments) == 1 && arguments[0] == "up":
+			return cluster.KwokUp(ctx)
+		case len(arguments) == 1 && arguments[0] == "down":
+			return cluster.KwokDown(ctx)
+		}
+		return errUsage
 	case "status":
 		format := flags.String("o", "text", "text or json")
 		if flags.Parse(arguments) != nil || flags.NArg() > 0 {

@@ -102,7 +102,12 @@ func (c *Client) condition(ctx context.Context, path, wanted string) error {
 
 // NodeReady says whether the node takes pods.
 func (c *Client) NodeReady(ctx context.Context) error {
-	return c.condition(ctx, "/api/v1/nodes/"+layout.NodeName, "Ready")
+	return c.NamedNodeReady(ctx, layout.NodeName)
+}
+
+// NamedNodeReady says whether the node of this name takes pods.
+func (c *Client) NamedNodeReady(ctx context.Context, name string) error {
+	return c.condition(ctx, "/api/v1/nodes/"+name, "Ready")
 }
 
 // DNSReady says whether names are served.

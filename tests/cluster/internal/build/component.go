@@ -93,6 +93,10 @@ var (
 			"coredns": "github.com/coredns/coredns",
 		},
 	}
+	kwok = Component{
+		Name: "kwok", Contents: "KWOK, which plays the kubelet of a fake node", Module: modules + "kwok",
+		Programs: map[string]string{"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+	}
 	enforcer = Component{
 		Name: "enforcer", Contents: "the NetworkPolicy enforcer", Module: "enforcer",
 		Sources: []string{"."}, Programs: map[string]string{"enforcer": "."},
@@ -117,4 +121,4 @@ var imageWriter = Component{
 var Needed = []Component{containerd, gvisor, kubernetes, tools, pause, imageWriter, enforcer, internet}
 
 // Optional are built only when they are asked for by name.
-var Optional = []Component{networkPolicyCases}
+var Optional = []Component{networkPolicyCases, kwok}

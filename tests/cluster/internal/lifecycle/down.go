@@ -41,7 +41,11 @@ func (c *Cluster) clean() error {
 		c.say("%v: cleaning up without it", err)
 	}
 	if current != nil {
-		if err := process.Stop(ending(current.Processes), 3*time.Second); err != nil {
+		records := ending(current.Processes)
+		if current.Kwok != nil {
+			records = append(records, *current.Kwok)
+		}
+		if err := process.Stop(records, 3*time.Second); err != nil {
 			return err
 		}
 	}

@@ -80,14 +80,19 @@ func (c *Cluster) startEnforcer(ctx context.Context, s *state) error {
 
 // spawn starts one process inside the node and writes it down.
 func (c *Cluster) spawn(s *state, p node.Process) error {
-	place := c.place(s, p.Network)
-	place.Cgroup = c.tree.Node()
-	record, err := process.Start(p.Name, place, c.Layout.Log(p.Name), c.environment(), p.Command)
+	record, err := c.run(s, p)
 	if err != nil {
 		return err
 	}
 	s.Processes = append(s.Processes, record)
 	return c.save(s)
+}
+
+// run starts one process inside the node.
+func (c *Cluster) run(s *state, p node.Process) (process.Record, error) {
+	place := c.place(s, p.Network)
+	place.Cgroup = c.tree.Node()
+	return process.Start(p.Name, place, c.Layout.Log(p.Name), c.environment(), p.Command)
 }
 
 // place is inside the node's mounts and the named network; the forwarder, which makes these mounts, has neither.

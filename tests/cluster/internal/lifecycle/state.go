@@ -30,6 +30,8 @@ type state struct {
 	Builds        map[string]string `json:"builds"`
 	Configuration string            `json:"configuration"`
 	Processes     []process.Record  `json:"processes"`
+	// Kwok is the fake node's kubelet. It comes and goes while the cluster runs, and its end is no reason to start anew.
+	Kwok *process.Record `json:"kwok,omitempty"`
 }
 
 func (s state) process(name string) (process.Record, bool) {

@@ -61,6 +61,9 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 		status.Running = status.Running && alive
 		status.Processes = append(status.Processes, ProcessStatus{Name: record.Name, PID: record.PID, Alive: alive, Log: c.Layout.Log(record.Name)})
 	}
+	if record := current.Kwok; record != nil {
+		status.Processes = append(status.Processes, ProcessStatus{Name: record.Name, PID: record.PID, Alive: record.Alive(), Log: c.Layout.Log(record.Name)})
+	}
 	status.Addresses = map[string]string{
 		"kubeconfig": c.Layout.Kubeconfig(), "api": "https://" + layout.ForwardAddress, "node": layout.NodeIP,
 		"pods": layout.NodePodCIDR, "services": layout.ServiceCIDR, "dns": layout.DNSServiceIP, "containerd": c.Layout.Socket(),

@@ -190,11 +190,15 @@ func (c *Cluster) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, c.Layout.Bin("kubectl"), "--kubeconfig", c.Layout.Kubeconfig(),
-		"apply", "--server-side", "--force-conflicts", "-f", "-")
-	command.Stdin = bytes.NewReader(manifests)
+	return c.kubectl(ctx, manifests, "apply", "--server-side", "--force-conflicts", "-f", "-")
+}
+
+// kubectl runs as the administrator, with the input.
+func (c *Cluster) kubectl(ctx context.Context, input []byte, arguments ...string) error {
+	command := exec.CommandContext(ctx, c.Layout.Bin("kubectl"), append([]string{"--kubeconfig", c.Layout.Kubeconfig()}, arguments...)...)
+	command.Stdin = bytes.NewReader(input)
 	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("apply the cluster's objects: %w: %s", err, output)
+		return fmt.Errorf("kubectl %s: %w: %s", arguments[0], err, output)
 	}
 	return nil
 }

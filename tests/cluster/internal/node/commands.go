@@ -50,7 +50,7 @@ func APIServer(l layout.Layout) Process {
 
 // ControllerManager runs alone, so it does not elect a leader.
 func ControllerManager(l layout.Layout) Process {
-	config := kubeconfig(l, "kube-controller-manager")
+	config := Kubeconfig(l, "kube-controller-manager")
 	return kube(l, "kube-controller-manager",
 		"--kubeconfig="+config, "--authentication-kubeconfig="+config, "--authorization-kubeconfig="+config,
 		"--service-account-private-key-file="+l.Path("pki/service-account.key"), "--root-ca-file="+l.Path("pki/ca.crt"),
@@ -62,7 +62,7 @@ func ControllerManager(l layout.Layout) Process {
 
 // Scheduler runs alone, too.
 func Scheduler(l layout.Layout) Process {
-	config := kubeconfig(l, "kube-scheduler")
+	config := Kubeconfig(l, "kube-scheduler")
 	return kube(l, "kube-scheduler",
 		"--kubeconfig="+config, "--authentication-kubeconfig="+config, "--authorization-kubeconfig="+config,
 		"--leader-elect=false", "--kube-api-qps=500", "--kube-api-burst=500",
@@ -72,7 +72,7 @@ func Scheduler(l layout.Layout) Process {
 // Kubelet runs the pods.
 func Kubelet(l layout.Layout) Process {
 	return kube(l, "kubelet",
-		"--config="+l.Path("config/kubelet.yaml"), "--kubeconfig="+kubeconfig(l, "kubelet"),
+		"--config="+l.Path("config/kubelet.yaml"), "--kubeconfig="+Kubeconfig(l, "kubelet"),
 		"--root-dir="+l.Path("kubelet"), "--hostname-override="+layout.NodeName, "--node-ip="+layout.NodeIP, "--v=1",
 	)
 }
@@ -94,7 +94,7 @@ func Containerd(l layout.Layout) Process {
 func Enforcer(l layout.Layout) Process {
 	return Process{
 		Name: "enforcer", Network: layout.NodeNamespace,
-		Command: []string{l.Bin("enforcer"), "--kubeconfig", kubeconfig(l, "enforcer"), "--node", layout.NodeName, "--pod-cidr", layout.PodCIDR},
+		Command: []string{l.Bin("enforcer"), "--kubeconfig", Kubeconfig(l, "enforcer"), "--node", layout.NodeName, "--pod-cidr", layout.PodCIDR},
 	}
 }
 
@@ -129,7 +129,8 @@ func kube(l layout.Layout, component string, flags ...string) Process {
 	}
 }
 
-func kubeconfig(l layout.Layout, client string) string {
+// Kubeconfig is the file with which a component inside the node speaks to the API server.
+func Kubeconfig(l layout.Layout, client string) string {
 	return l.Path("config", client+".kubeconfig")
 }
 

@@ -80,11 +80,23 @@ func Configure(place layout.Layout) error {
 		}
 	}
 	for _, subject := range clients {
-		if err := writeKubeconfig(place, subject, layout.APIAddress, place.Path("config", subject.File+".kubeconfig")); err != nil {
+		if err := writeKubeconfig(place, subject, layout.APIAddress, Kubeconfig(place, subject.File)); err != nil {
 			return err
 		}
 	}
 	return writeKubeconfig(place, clients[0], layout.ForwardAddress, place.Kubeconfig())
+}
+
+// AddClient gives one more component, of a cluster that runs, its certificate and kubeconfig.
+func AddClient(place layout.Layout, subject pki.Subject) error {
+	authority, err := pki.OpenAuthority(place.Path("pki"))
+	if err != nil {
+		return err
+	}
+	if err := authority.Issue(subject); err != nil {
+		return err
+	}
+	return writeKubeconfig(place, subject, layout.APIAddress, Kubeconfig(place, subject.File))
 }
 
 // RenderAll gives the content of every configuration file by its path below the state directory. Certificates are

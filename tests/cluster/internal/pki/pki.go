@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -59,6 +60,19 @@ func NewAuthority(dir string) (*Authority, error) {
 		return nil, err
 	}
 	return authority, write(dir, "ca", der, key)
+}
+
+// OpenAuthority reads the certificate authority that NewAuthority wrote to dir.
+func OpenAuthority(dir string) (*Authority, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"))
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate authority: %w", err)
+	}
+	key, matches := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !matches {
+		return nil, fmt.Errorf("%s is not of an ECDSA key", filepath.Join(dir, "ca.key"))
+	}
+	return &Authority{dir: dir, certificate: pair.Leaf, key: key}, nil
 }
 
 // Issue makes a certificate for the subject, good for servers and clients, and writes it with its key.
