@@ -37,7 +37,7 @@ for role in deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cof
 done
 # The ceiling that comes with the chart: every end-to-end run is under it too. It names the classes of the cluster, here
 # with those that tests ask for: plain runc, one with a misleading name, and two that do not exist.
-sed 's/classes: \[gvisor\]/classes: [gvisor, runc, cofferdam-test-gvisor, missing-runtime, no-such-runtime]/' deploy/default-policy.yaml |
+sed 's/runtimeClassNames: \[gvisor\]/runtimeClassNames: [gvisor, runc, cofferdam-test-gvisor, missing-runtime, no-such-runtime]/' deploy/default-policy.yaml |
   kubectl apply --server-side --force-conflicts -f -
 # And a second one, so that each run is under three layers.
 kubectl apply --server-side --force-conflicts -f tests/fixtures/second-ceiling.yaml

@@ -47,13 +47,13 @@ report_phases() {
   agent=$(field .status.agentStartTime); ended=$(field .status.completionTime)
   printf '  %-34s %s\n' "created" "$created"
   printf '  %-34s +%s s\n' "admitted, Job made" "$(seconds_between "$created" "$started")"
-  printf '  %-34s +%s s\n' "fence proven closed" "$(seconds_between "$created" "$(field .status.isolation.provenAt)")"
+  printf '  %-34s +%s s\n' "fence proven closed" "$(seconds_between "$created" "$(field .status.isolation.provenTime)")"
   printf '  %-34s +%s s\n' "agent started" "$(seconds_between "$created" "$agent")"
   printf '  %-34s +%s s\n' "ended: $(field .status.reason)" "$(seconds_between "$created" "$ended")"
-  field '"  sandbox: \(.status.isolation.runtimeClassName), own node \(.status.isolation.node), policy \(.status.resolved.policyHash[0:12])…"'
+  field '"  sandbox: \(.status.isolation.runtimeClassName), own node \(.status.isolation.nodeAccess), policy \(.status.resolved.policyHash[0:12])…"'
   field '.status.resolved.repositories[] | "  repository \(.name) at \(.commit)"'
   heading "What it was allowed, and what it was denied"
-  field '"  \(.status.usage.requests) requests allowed, \(.status.usage.deniedRequests) denied"'
+  field '"  \(.status.usage.allowedRequests) requests allowed, \(.status.usage.deniedRequests) denied"'
   field '.status.lastDenied[]? | "  denied: \(.host) (\(.code))"'
   # The script asks for one thing that no policy names: a demonstration in which nothing was denied shows nothing.
   [ "$(field '.status.lastDenied | length')" -gt 0 ] || { echo "  nothing was denied" >&2; return 1; }

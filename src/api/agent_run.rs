@@ -60,11 +60,11 @@ use super::{bounds, rules};
     validation = rules::immutable("repositories"),
     validation = rules::immutable("egress"),
     validation = rules::immutable("resources"),
-    validation = rules::immutable("schedulingProfile"),
+    validation = rules::immutable("schedulingProfileName"),
     validation = rules::immutable("requestedBy"),
     validation = rules::immutable("onBehalfOf"),
-    validation = rules::immutable("startTimeoutSeconds"),
-    validation = rules::immutable("timeoutSeconds"),
+    validation = rules::immutable("startDeadlineSeconds"),
+    validation = rules::immutable("activeDeadlineSeconds"),
     validation = rules::cancel_one_way()
 )]
 pub struct AgentRunSpec {
@@ -93,16 +93,16 @@ pub struct AgentRunSpec {
     /// else 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
-    pub start_timeout_seconds: Option<i32>,
+    pub start_deadline_seconds: Option<i32>,
     /// Seconds from the agent's start to its end. Absent: the policy's default, else 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
-    pub timeout_seconds: Option<i32>,
+    pub active_deadline_seconds: Option<i32>,
     /// How the pod is scheduled: a profile of the policy. Absent: the one named `default`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
-    #[x_kube(validation = rules::label("schedulingProfile"))]
-    pub scheduling_profile: Option<String>,
+    #[x_kube(validation = rules::label("schedulingProfileName"))]
+    pub scheduling_profile_name: Option<String>,
     /// Who asked for the run. The API server refuses anyone else than the user who creates it, and where it serves
     /// `MutatingAdmissionPolicy` v1 fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ pub struct AgentRunSpec {
     /// While true nothing is created. Can be set only before the run has started.
     #[serde(default)]
     pub suspend: bool,
-    /// Ends the run. `Graceful` keeps what the agent did so far as a patch, `Immediate` does not.
+    /// Ends the run. `KeepWork` keeps what the agent did so far as a patch, `DiscardWork` does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
     /// Seconds after its end when the run is deleted. Absent: the policy's default, else 7 days.
@@ -321,11 +321,11 @@ pub struct Resources {
     pub limits: BTreeMap<String, Quantity>,
 }
 
-/// Ends the run: `Graceful` keeps what the agent did so far as a patch, `Immediate` does not. Cannot be taken back.
+/// Ends the run: `KeepWork` keeps what the agent did so far as a patch, `DiscardWork` does not. Cannot be taken back.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
     /// Collect what there is, then stop.
-    Graceful,
+    KeepWork,
     /// Stop at once, without a patch.
-    Immediate,
+    DiscardWork,
 }

@@ -19,9 +19,9 @@ pub use agent_run::{
     PolicyRef, PromptSource, Repository, Requester, Resources, Task,
 };
 pub use limits::{
-    DigestMode, EgressLimits, EgressRule, ImageLimits, Mode, NodeReachability, OnMissingReport, PolicyLimits,
-    PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RuntimeLimits, SandboxedKernel,
-    Severity, TlsMode, UserMode, UserNamespaces, VulnerabilityLimits,
+    DigestMode, EgressLimits, EgressRule, ImageLimits, KernelCheck, Mode, NodeAccess, OnMissingReport,
+    PolicyLimits, PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RunAsUser,
+    RuntimeLimits, Severity, TlsMode, UserNamespaces, VulnerabilityLimits,
 };
 pub use policies::{
     ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,
@@ -31,6 +31,6 @@ pub use policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
 pub use reason::{FailureClass, Reason};
 pub use scheduling::{Disruption, SchedulingProfile};
 pub use status::{
-    AgentRunStatus, DeniedRequest, Isolation, NodeIsolation, Outputs, PatchOutput, ResolvedImage,
+    AgentRunStatus, DeniedRequest, Isolation, Outputs, PatchOutput, ProvenNodeAccess, ResolvedImage,
     ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot, Usage, WorkloadRef,
 };

@@ -31,18 +31,22 @@ pub struct PolicyLimits {
     #[schemars(schema_with = "bounds::amounts")]
     #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
     pub max_resources: Option<BTreeMap<String, Quantity>>,
-    /// Ceiling of `startTimeoutSeconds`; without one in any policy, 24 hours.
+    /// Ceiling of `startDeadlineSeconds`; without one in any policy, 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
-    pub max_start_timeout_seconds: Option<i32>,
-    /// Ceiling of `timeoutSeconds`; without one in any policy, 24 hours.
+    pub max_start_deadline_seconds: Option<i32>,
+    /// Ceiling of `activeDeadlineSeconds`; without one in any policy, 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
-    pub max_timeout_seconds: Option<i32>,
+    pub max_active_deadline_seconds: Option<i32>,
     /// Ceiling of `ttlSecondsAfterFinished`; without one in any policy, 365 days.
-    #[serde(default, rename = "maxTTLSeconds", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "maxTTLSecondsAfterFinished",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(range(min = 0, max = 31_536_000))]
-    pub max_ttl_seconds: Option<i32>,
+    pub max_ttl_seconds_after_finished: Option<i32>,
     /// Runs of one namespace that may have a pod at a time; further ones wait, oldest first. Without one in any policy, 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
@@ -90,31 +94,31 @@ pub struct RuntimeLimits {
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253)))]
     #[x_kube(
         merge_strategy = kube::core::cel::ListMerge::Set,
-        validation = rules::subdomains("classes")
+        validation = rules::subdomains("runtimeClassNames")
     )]
-    pub classes: Vec<String>,
+    pub runtime_class_names: Vec<String>,
     /// What happens when the sandbox reaches its own node.
     #[serde(default)]
-    pub node_reachability: NodeReachability,
+    pub node_access: NodeAccess,
     /// Who chooses the uid of the containers. Absent in every policy: `Fixed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserMode>,
+    pub run_as_user: Option<RunAsUser>,
     /// Whether the pod has a user namespace of its own. Absent in every policy: `Disabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_namespaces: Option<UserNamespaces>,
-    /// Whether `prepare` must find itself under gVisor's own kernel. Absent in every policy: `Unchecked`.
+    /// Whether `prepare` must find itself under gVisor's own kernel. Absent in every policy: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandboxed_kernel: Option<SandboxedKernel>,
+    pub kernel_check: Option<KernelCheck>,
 }
 
-/// Who chooses the uid of a sandbox's containers. `Platform` only if every policy that says anything says so.
+/// Who chooses the uid of a sandbox's containers. `PlatformAssigned` only if every policy that says anything says so.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UserMode {
+pub enum RunAsUser {
     /// Cofferdam: uid and gid 65532.
     #[default]
     Fixed,
     /// The platform assigns one at admission; root is refused all the same.
-    Platform,
+    PlatformAssigned,
 }
 
 /// Whether a sandbox's pod has a user namespace of its own (`hostUsers: false`).
@@ -131,23 +135,23 @@ pub enum UserNamespaces {
 
 /// Whether `prepare` looks for gVisor's own signature, so that a `RuntimeClass` with a misleading name is found out.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SandboxedKernel {
+pub enum KernelCheck {
     /// It does not look.
     #[default]
-    Unchecked,
+    None,
     /// A kernel that is not gVisor's ends the run `RuntimeUnavailable` before anything is cloned.
-    Required,
+    GVisor,
 }
 
-/// What happens when the sandbox reaches its own node: `Denied` ends the run, `Tolerated` lets it go on and shows it
-/// in the status. Tolerated only if every policy with a `runtime` says so.
+/// What happens when the sandbox reaches its own node: `Deny` ends the run, `Allow` lets it go on and shows it
+/// in the status. Allowed only if every policy with a `runtime` says so.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NodeReachability {
+pub enum NodeAccess {
     /// The run ends `EgressNotEnforced`.
     #[default]
-    Denied,
+    Deny,
     /// The run goes on and its status says so.
-    Tolerated,
+    Allow,
 }
 
 /// Images of every container of the pod: the agent's, and Cofferdam's own beside it.
@@ -233,7 +237,7 @@ pub enum PullPolicy {
 
 /// Repositories.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[x_kube(validation = rules::allow_list_needs("read"), validation = rules::deny_all_forbids("read"))]
+#[x_kube(validation = rules::allow_list_needs("clone"), validation = rules::deny_all_forbids("clone"))]
 pub struct RepositoryLimits {
     /// Whether anything is allowed.
     pub mode: Mode,
@@ -241,7 +245,7 @@ pub struct RepositoryLimits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
-    pub read: Vec<RepositoryRule>,
+    pub clone: Vec<RepositoryRule>,
 }
 
 /// Repositories that may be cloned.

@@ -27,7 +27,7 @@ use super::{bounds, rules};
     printcolumn(
         name = "Runtime",
         type_ = "string",
-        json_path = ".spec.limits.runtime.classes"
+        json_path = ".spec.limits.runtime.runtimeClassNames"
     ),
     printcolumn(name = "Images", type_ = "string", json_path = ".spec.limits.images.mode"),
     printcolumn(
@@ -54,7 +54,7 @@ pub struct SandboxPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
-    pub scheduling: Vec<SchedulingProfile>,
+    pub scheduling_profiles: Vec<SchedulingProfile>,
     /// Secrets of this namespace with which images are pulled; no container sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -81,11 +81,11 @@ pub struct SandboxPolicyDefaults {
     /// Seconds from admission to the agent's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
-    pub start_timeout_seconds: Option<i32>,
+    pub start_deadline_seconds: Option<i32>,
     /// Seconds from the agent's start to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86400))]
-    pub timeout_seconds: Option<i32>,
+    pub active_deadline_seconds: Option<i32>,
     /// Seconds after its end when a run is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
@@ -108,7 +108,7 @@ pub struct SandboxPolicyDefaults {
     printcolumn(
         name = "Runtime",
         type_ = "string",
-        json_path = ".spec.limits.runtime.classes"
+        json_path = ".spec.limits.runtime.runtimeClassNames"
     ),
     printcolumn(name = "Images", type_ = "string", json_path = ".spec.limits.images.mode"),
     printcolumn(

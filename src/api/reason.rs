@@ -67,7 +67,7 @@ reasons! {
     AdmissionRefused => Some(FailureClass::Policy),
     /// A `ResourceQuota` refused the pod.
     QuotaExceeded => Some(FailureClass::Policy),
-    /// The agent did not start in `startTimeoutSeconds`.
+    /// The agent did not start in `startDeadlineSeconds`.
     StartTimeout => Some(FailureClass::Infrastructure),
     /// An image cannot be pulled.
     ImagePullFailed => Some(FailureClass::Infrastructure),
@@ -85,7 +85,7 @@ reasons! {
     CloneFailed => Some(FailureClass::Infrastructure),
     /// The agent exited with another code than 0.
     AgentFailed => Some(FailureClass::Agent),
-    /// The agent ran longer than `timeoutSeconds`.
+    /// The agent ran longer than `activeDeadlineSeconds`.
     DeadlineExceeded => Some(FailureClass::Agent),
     /// A container used more memory than its limit.
     OutOfMemory => Some(FailureClass::Agent),

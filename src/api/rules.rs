@@ -107,8 +107,8 @@ pub(super) fn suspend_before_start() -> Rule {
 /// A cancelled run stays cancelled.
 pub(super) fn cancel_one_way() -> Rule {
     rule(
-        "!has(oldSelf.cancel) || (has(self.cancel) && (self.cancel == oldSelf.cancel || self.cancel == 'Immediate'))",
-        "spec.cancel cannot be taken back: it can only go from Graceful to Immediate",
+        "!has(oldSelf.cancel) || (has(self.cancel) && (self.cancel == oldSelf.cancel || self.cancel == 'DiscardWork'))",
+        "spec.cancel cannot be taken back: it can only go from KeepWork to DiscardWork",
     )
 }
 

@@ -13,9 +13,9 @@ use super::{placement, rules};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SchedulingProfile {
-    /// Its name; `spec.schedulingProfile` of a run refers to it.
+    /// Its name; `spec.schedulingProfileName` of a run refers to it.
     #[schemars(length(min = 1, max = 63))]
-    #[x_kube(validation = rules::label("scheduling[].name"))]
+    #[x_kube(validation = rules::label("schedulingProfiles[].name"))]
     pub name: String,
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

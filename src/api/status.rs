@@ -109,7 +109,8 @@ pub struct ResolvedImage {
     /// Name of the container.
     pub name: String,
     /// The image as the node names it, with the digest of what runs.
-    pub digest: String,
+    #[serde(rename = "imageID")]
+    pub image_id: String,
 }
 
 /// Commit of a repository.
@@ -143,20 +144,20 @@ pub struct Isolation {
     /// The NetworkPolicy that fences the pod.
     pub fence: String,
     /// Whether the pod reaches its own node.
-    pub node: NodeIsolation,
+    pub node_access: ProvenNodeAccess,
     /// When `prepare` had seen the fence closed.
-    pub proven_at: Time,
+    pub proven_time: Time,
     /// Digest of the live pod's security-relevant projection.
     pub pod_spec_digest: String,
 }
 
 /// Whether a pod reaches its own node; many conformant CNIs cannot close that way.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeIsolation {
+pub enum ProvenNodeAccess {
     /// It does not.
-    Closed,
-    /// It does, and policy tolerates it.
-    Open,
+    Denied,
+    /// It does, and policy allows it.
+    Allowed,
 }
 
 /// Counters of a run.
@@ -164,7 +165,7 @@ pub enum NodeIsolation {
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// Requests that the gateway let through.
-    pub requests: i64,
+    pub allowed_requests: i64,
     /// Requests that it denied.
     pub denied_requests: i64,
 }

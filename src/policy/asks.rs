@@ -69,9 +69,9 @@ pub fn scheduling(
     policy: &SandboxPolicy,
     layers: &[Arc<Opinions>],
 ) -> Result<Met<Option<SchedulingProfile>>, Refusal> {
-    const RULE: &str = "scheduling";
-    let profiles = &policy.spec.scheduling;
-    let name = spec.scheduling_profile.as_deref();
+    const RULE: &str = "schedulingProfiles";
+    let profiles = &policy.spec.scheduling_profiles;
+    let name = spec.scheduling_profile_name.as_deref();
     let found = profiles
         .iter()
         .find(|profile| profile.name == name.unwrap_or(DEFAULT_PROFILE));
@@ -88,7 +88,7 @@ pub fn scheduling(
         (None, Some(name)) => Err(Refusal {
             reason: Reason::PolicyDenied,
             layer: layer.cloned(),
-            field: "spec.schedulingProfile".to_owned(),
+            field: "spec.schedulingProfileName".to_owned(),
             rule: Some(RULE.to_owned()),
             offered: name.to_owned(),
             allowed: profiles.iter().map(|profile| profile.name.clone()).collect(),

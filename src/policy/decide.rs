@@ -23,8 +23,8 @@ use super::vulnerabilities::{Ceiling, Reports};
 use super::{asks, images, repositories, resources, runtime, times, vulnerabilities};
 use cofferdam_api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{
-    AgentRun, ClusterSandboxPolicy, NodeReachability, PullPolicy, Reason, RequesterMode, ResolvedPolicy,
-    Resources, Retry, SandboxPolicy, SandboxedKernel, SchedulingProfile, UserMode,
+    AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, RequesterMode,
+    ResolvedPolicy, Resources, Retry, RunAsUser, SandboxPolicy, SchedulingProfile,
 };
 
 pub use super::refusal::{Layer, LayerKind, Refusal};
@@ -62,13 +62,13 @@ pub struct Admitted {
     /// `RuntimeClass` of the pod.
     pub runtime_class: String,
     /// Whether the run goes on where the sandbox reaches its own node.
-    pub node_reachability: NodeReachability,
+    pub node_access: NodeAccess,
     /// Who chooses the uid of the containers.
-    pub user: UserMode,
+    pub run_as_user: RunAsUser,
     /// Whether the pod has a user namespace of its own.
     pub user_namespace: bool,
     /// Whether `prepare` looks for gVisor's signature.
-    pub sandboxed_kernel: SandboxedKernel,
+    pub kernel_check: KernelCheck,
     /// When images are pulled; absent: Kubernetes' own rule.
     pub pull_policy: Option<PullPolicy>,
     /// Secrets of the run's namespace with which images are pulled.
@@ -76,9 +76,9 @@ pub struct Admitted {
     /// Requests and limits of the agent's container for cpu, memory and ephemeral-storage.
     pub resources: Resources,
     /// From admission to the agent's start.
-    pub start_timeout_seconds: i32,
+    pub start_deadline_seconds: i32,
     /// From the agent's start to its end.
-    pub timeout_seconds: i32,
+    pub active_deadline_seconds: i32,
     /// From the run's end to its deletion.
     pub ttl_seconds_after_finished: i32,
     /// Runs of the namespace that may have a pod at a time, and who says so.
@@ -244,14 +244,14 @@ impl Weighed {
                 git: repositories::git_hosts(&granted),
             },
             runtime_class: runtime.class.value,
-            node_reachability: runtime.node_reachability.value,
-            user: runtime.user.value,
+            node_access: runtime.node_access.value,
+            run_as_user: runtime.run_as_user.value,
             user_namespace: runtime.user_namespace.value,
-            sandboxed_kernel: runtime.sandboxed_kernel.value,
+            kernel_check: runtime.kernel_check.value,
             pull_policy: self.pull_policy.value,
             image_pull_secrets: self.image_pull_secrets,
-            start_timeout_seconds: self.times.start_timeout_seconds?.value,
-            timeout_seconds: self.times.timeout_seconds?.value,
+            start_deadline_seconds: self.times.start_deadline_seconds?.value,
+            active_deadline_seconds: self.times.active_deadline_seconds?.value,
             ttl_seconds_after_finished: self.times.ttl_seconds_after_finished?.value,
             resources: self.resources?.resources,
             scheduling: self.scheduling?.value,

@@ -133,7 +133,7 @@ impl Weighed {
         match &self.scheduling {
             Ok(met) => {
                 let name = met.value.as_ref().map_or("none", |profile| profile.name.as_str());
-                findings.push(Finding::allowed("spec.schedulingProfile", name, &met.source));
+                findings.push(Finding::allowed("spec.schedulingProfileName", name, &met.source));
             }
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
@@ -165,10 +165,10 @@ fn of_runtime(runtime: &Runtime) -> Vec<Finding> {
     };
     vec![
         Finding::allowed("runtimeClassName", &runtime.class.value, &runtime.class.source),
-        Finding::word("limits.runtime.nodeReachability", &runtime.node_reachability),
-        Finding::word("limits.runtime.user", &runtime.user),
+        Finding::word("limits.runtime.nodeAccess", &runtime.node_access),
+        Finding::word("limits.runtime.runAsUser", &runtime.run_as_user),
         Finding::allowed("hostUsers", (!own).to_string(), &runtime.user_namespace.source).noted(note),
-        Finding::word("limits.runtime.sandboxedKernel", &runtime.sandboxed_kernel),
+        Finding::word("limits.runtime.kernelCheck", &runtime.kernel_check),
     ]
 }
 
@@ -185,8 +185,8 @@ fn of_vulnerabilities(container: Container, found: &Result<Ceiling, Refusal>) ->
 
 fn of_times(times: &Times) -> Vec<Finding> {
     let fields = [
-        ("spec.startTimeoutSeconds", &times.start_timeout_seconds),
-        ("spec.timeoutSeconds", &times.timeout_seconds),
+        ("spec.startDeadlineSeconds", &times.start_deadline_seconds),
+        ("spec.activeDeadlineSeconds", &times.active_deadline_seconds),
         ("spec.ttlSecondsAfterFinished", &times.ttl_seconds_after_finished),
     ];
     let findings = fields.map(|(field, met)| match met {

@@ -88,8 +88,8 @@ pub fn cluster_egress(
     opinionated.collect()
 }
 
-/// The lowest `maxTTLSeconds` that a policy sets now, for runs that are over. A policy that cannot be read counts as
-/// silent: on the word of such a one nothing is deleted.
+/// The lowest `maxTTLSecondsAfterFinished` that a policy sets now, for runs that are over. A policy that cannot be read
+/// sets none: no run is deleted because of a policy that nobody can read.
 pub fn ttl_ceiling(
     namespace_labels: &BTreeMap<String, String>,
     cluster_policies: &[ClusterSandboxPolicy],
@@ -99,7 +99,7 @@ pub fn ttl_ceiling(
     let limits = over.into_iter().map(|policy| &policy.spec.limits);
     limits
         .chain(policy.map(|policy| &policy.spec.limits))
-        .filter_map(|limits| limits.max_ttl_seconds)
+        .filter_map(|limits| limits.max_ttl_seconds_after_finished)
         .min()
 }
 
@@ -155,12 +155,12 @@ mod tests {
     fn the_lowest_time_to_live_of_the_policies_in_force_counts() {
         let over = |name: &str, team: &str, ttl: i32| -> ClusterSandboxPolicy {
             let spec = json!({
-                "namespaceSelector": {"matchLabels": {"team": team}}, "limits": {"maxTTLSeconds": ttl},
+                "namespaceSelector": {"matchLabels": {"team": team}}, "limits": {"maxTTLSecondsAfterFinished": ttl},
             });
             ClusterSandboxPolicy::new(name, serde_json::from_value(spec).unwrap())
         };
         let own = |ttl: Option<i32>| -> SandboxPolicy {
-            let spec = json!({"limits": {"maxTTLSeconds": ttl}});
+            let spec = json!({"limits": {"maxTTLSecondsAfterFinished": ttl}});
             SandboxPolicy::new("default", serde_json::from_value(spec).unwrap())
         };
         let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);

@@ -63,7 +63,7 @@ fn meets_nothing(own: &Opinions, other: &Opinions) -> Vec<Refusal> {
     let lists = [
         ("limits.egress.rules", dead_egress(own, other)),
         (IMAGES, dead_images(own, other)),
-        ("limits.repositories.read", dead_repositories(own, other)),
+        ("limits.repositories.clone", dead_repositories(own, other)),
     ];
     let mistakes = lists
         .into_iter()

@@ -33,12 +33,12 @@ pub struct Opinions {
     pub egress: Option<Arc<EgressLayer>>,
     /// Ceilings of resources; a resource that is missing has none here.
     pub max_resources: BTreeMap<Kind, Amount>,
-    /// Ceiling of `startTimeoutSeconds`.
-    pub max_start_timeout_seconds: Option<i32>,
-    /// Ceiling of `timeoutSeconds`.
-    pub max_timeout_seconds: Option<i32>,
+    /// Ceiling of `startDeadlineSeconds`.
+    pub max_start_deadline_seconds: Option<i32>,
+    /// Ceiling of `activeDeadlineSeconds`.
+    pub max_active_deadline_seconds: Option<i32>,
     /// Ceiling of `ttlSecondsAfterFinished`.
-    pub max_ttl_seconds: Option<i32>,
+    pub max_ttl_seconds_after_finished: Option<i32>,
     /// Ceiling of the runs of a namespace that have a pod.
     pub max_running: Option<i32>,
     /// On trying again before the agent's start.
@@ -143,9 +143,9 @@ impl Opinions {
                 .transpose()?,
             max_resources: read_resources(&layer, limits)?,
             runtime: limits.runtime.clone(),
-            max_start_timeout_seconds: limits.max_start_timeout_seconds,
-            max_timeout_seconds: limits.max_timeout_seconds,
-            max_ttl_seconds: limits.max_ttl_seconds,
+            max_start_deadline_seconds: limits.max_start_deadline_seconds,
+            max_active_deadline_seconds: limits.max_active_deadline_seconds,
+            max_ttl_seconds_after_finished: limits.max_ttl_seconds_after_finished,
             max_running: limits.max_running,
             retry: limits.retry,
             requester: limits.requester,
@@ -170,8 +170,8 @@ fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ImageOpinion, Refu
 }
 
 fn read_repositories(layer: &Layer, limits: &RepositoryLimits) -> Result<Vec<RepositoryGrant>, Refusal> {
-    let rules = limits.read.iter().map(|rule| {
-        let field = format!("limits.repositories.read[{}]", rule.name);
+    let rules = limits.clone.iter().map(|rule| {
+        let field = format!("limits.repositories.clone[{}]", rule.name);
         let url = RepositoryPattern::parse(&rule.url)
             .map_err(|error| unreadable(layer, &format!("{field}.url"), &rule.url, &error))?;
         let addresses = read_networks(layer, &format!("{field}.addresses"), &rule.addresses)?;

@@ -147,7 +147,7 @@ mod tests {
         serde_json::from_value(json!({
             "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy",
             "metadata": {"name": format!("over-{uid}"), "uid": uid, "resourceVersion": version},
-            "spec": {"namespaceSelector": {"matchLabels": {"team": team}}, "limits": {"maxTimeoutSeconds": seconds}},
+            "spec": {"namespaceSelector": {"matchLabels": {"team": team}}, "limits": {"maxActiveDeadlineSeconds": seconds}},
         }))
         .unwrap()
     }

@@ -45,7 +45,7 @@ pub fn decide(repository: &Repository, layers: &[Arc<Opinions>]) -> Result<Grant
         reason: Reason::PolicyDenied,
         layer: layer.cloned(),
         field: field.clone(),
-        rule: layer.map(|_| format!("{RULE}.read")),
+        rule: layer.map(|_| format!("{RULE}.clone")),
         offered: repository.url.clone(),
         allowed,
         why,
@@ -65,7 +65,7 @@ pub fn decide(repository: &Repository, layers: &[Arc<Opinions>]) -> Result<Grant
         Some(if let Some(first) = matching.peek() {
             let source = Source::Layer {
                 layer: layer.layer.clone(),
-                rule: format!("{RULE}.read[{}]", first.name),
+                rule: format!("{RULE}.clone[{}]", first.name),
             };
             let addresses = matching.flat_map(|rule| rule.addresses.iter().copied());
             Ok((source, sorted(addresses.collect())))

@@ -6,7 +6,7 @@ use super::meet::{Denial, meet, strictest};
 use super::opinions::Opinions;
 use super::refusal::{LayerKind, Refusal, listed, silence};
 use super::source::Met;
-use cofferdam_api::{NodeReachability, Reason, RuntimeLimits, SandboxedKernel, UserMode, UserNamespaces};
+use cofferdam_api::{KernelCheck, NodeAccess, Reason, RunAsUser, RuntimeLimits, UserNamespaces};
 
 const FIELD: &str = "runtimeClassName";
 const RULE: &str = "limits.runtime";
@@ -39,13 +39,13 @@ pub struct Runtime {
     /// Name of the `RuntimeClass`.
     pub class: Met<String>,
     /// Whether the run goes on where the sandbox reaches its own node.
-    pub node_reachability: Met<NodeReachability>,
+    pub node_access: Met<NodeAccess>,
     /// Who chooses the uid.
-    pub user: Met<UserMode>,
+    pub run_as_user: Met<RunAsUser>,
     /// Whether the pod has a user namespace of its own.
     pub user_namespace: Met<bool>,
     /// Whether `prepare` looks for gVisor's signature.
-    pub sandboxed_kernel: Met<SandboxedKernel>,
+    pub kernel_check: Met<KernelCheck>,
 }
 
 /// The first class, in the namespace's order and then in the cluster policies', that every layer allows. There is
@@ -60,27 +60,27 @@ pub fn decide(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) -> Result
         return Err(unavailable(&class.value, existing));
     };
     Ok(Runtime {
-        node_reachability: strictest(
+        node_access: strictest(
             layers,
-            "limits.runtime.nodeReachability",
-            |layer| Some(layer.runtime.as_ref()?.node_reachability),
-            |word| word == NodeReachability::Denied,
-            NodeReachability::Denied,
+            "limits.runtime.nodeAccess",
+            |layer| Some(layer.runtime.as_ref()?.node_access),
+            |word| word == NodeAccess::Deny,
+            NodeAccess::Deny,
         ),
-        user: strictest(
+        run_as_user: strictest(
             layers,
-            "limits.runtime.user",
-            |layer| layer.runtime.as_ref()?.user,
-            |word| word == UserMode::Fixed,
-            UserMode::Fixed,
+            "limits.runtime.runAsUser",
+            |layer| layer.runtime.as_ref()?.run_as_user,
+            |word| word == RunAsUser::Fixed,
+            RunAsUser::Fixed,
         ),
         user_namespace: user_namespace(layers, fact)?,
-        sandboxed_kernel: strictest(
+        kernel_check: strictest(
             layers,
-            "limits.runtime.sandboxedKernel",
-            |layer| layer.runtime.as_ref()?.sandboxed_kernel,
-            |word| word == SandboxedKernel::Required,
-            SandboxedKernel::Unchecked,
+            "limits.runtime.kernelCheck",
+            |layer| layer.runtime.as_ref()?.kernel_check,
+            |word| word == KernelCheck::GVisor,
+            KernelCheck::None,
         ),
         class,
     })
@@ -97,10 +97,16 @@ fn class(layers: &[Arc<Opinions>]) -> Result<Met<String>, Refusal> {
     let mut first_refusal = None;
     let preferred = own
         .chain(cluster)
-        .flat_map(|(layer, limits)| limits.classes.iter().map(move |class| (layer, class)));
+        .flat_map(|(layer, limits)| limits.runtime_class_names.iter().map(move |class| (layer, class)));
     for (layer, class) in preferred {
         match allowed(class, layers) {
-            Ok(()) => return Ok(Met::by(class.clone(), &layer.layer, "limits.runtime.classes")),
+            Ok(()) => {
+                return Ok(Met::by(
+                    class.clone(),
+                    &layer.layer,
+                    "limits.runtime.runtimeClassNames",
+                ));
+            }
             Err(refusal) => first_refusal = first_refusal.or(Some(refusal)),
         }
     }
@@ -111,7 +117,7 @@ fn class(layers: &[Arc<Opinions>]) -> Result<Met<String>, Refusal> {
 fn allowed(class: &str, layers: &[Arc<Opinions>]) -> Result<(), Refusal> {
     let met = meet(layers, |layer| {
         let limits = layer.runtime.as_ref()?;
-        Some(if limits.classes.iter().any(|known| known == class) {
+        Some(if limits.runtime_class_names.iter().any(|known| known == class) {
             Ok(())
         } else {
             Err(refuse(class, layer, limits))
@@ -184,9 +190,9 @@ fn refuse(class: &str, layer: &Opinions, limits: &RuntimeLimits) -> Refusal {
         reason: Reason::PolicyDenied,
         layer: Some(layer.layer.clone()),
         field: FIELD.to_owned(),
-        rule: Some(format!("{RULE}.classes")),
+        rule: Some(format!("{RULE}.runtimeClassNames")),
         offered: class.to_owned(),
-        allowed: limits.classes.clone(),
+        allowed: limits.runtime_class_names.clone(),
         why: "no class is allowed by every policy in force; this one is the first of those preferred"
             .to_owned(),
         help: "have the policies agree on a RuntimeClass".to_owned(),
@@ -199,7 +205,7 @@ fn unavailable(class: &str, existing: &[RuntimeClassFact]) -> Refusal {
         reason: Reason::RuntimeUnavailable,
         layer: None,
         field: FIELD.to_owned(),
-        rule: Some(format!("{RULE}.classes")),
+        rule: Some(format!("{RULE}.runtimeClassNames")),
         offered: class.to_owned(),
         allowed: Vec::new(),
         why: format!(
@@ -210,7 +216,7 @@ fn unavailable(class: &str, existing: &[RuntimeClassFact]) -> Refusal {
                 listed(&existing)
             }
         ),
-        help: "install the runtime and its RuntimeClass, or change the order in limits.runtime.classes; \
+        help: "install the runtime and its RuntimeClass, or change the order in limits.runtime.runtimeClassNames; \
                Cofferdam never falls back to another class"
             .to_owned(),
     }

@@ -7,24 +7,24 @@ use super::refusal::{Layer, Refusal};
 use super::source::{Met, Source};
 use cofferdam_api::{AgentRunSpec, Reason, SandboxPolicyDefaults};
 
-/// `startTimeoutSeconds` where neither run nor policy says anything: 10 minutes.
-pub const DEFAULT_START_TIMEOUT_SECONDS: i32 = 600;
-/// `timeoutSeconds` where neither run nor policy says anything: 1 hour.
-pub const DEFAULT_TIMEOUT_SECONDS: i32 = 3600;
+/// `startDeadlineSeconds` where neither run nor policy says anything: 10 minutes.
+pub const DEFAULT_START_DEADLINE_SECONDS: i32 = 600;
+/// `activeDeadlineSeconds` where neither run nor policy says anything: 1 hour.
+pub const DEFAULT_ACTIVE_DEADLINE_SECONDS: i32 = 3600;
 /// `ttlSecondsAfterFinished` where neither run nor policy says anything: 7 days.
 pub const DEFAULT_TTL_SECONDS: i32 = 7 * 24 * 3600;
 /// Ceiling of both time-outs where no policy names a lower one: 24 hours.
-pub const MAX_TIMEOUT_SECONDS: i32 = 24 * 3600;
+pub const MAX_DEADLINE_SECONDS: i32 = 24 * 3600;
 /// Ceiling of `ttlSecondsAfterFinished`: 365 days.
-pub const MAX_TTL_SECONDS: i32 = 365 * 24 * 3600;
+pub const MAX_TTL_SECONDS_AFTER_FINISHED: i32 = 365 * 24 * 3600;
 
 /// What a run gets, or why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Times {
     /// From admission to the agent's start.
-    pub start_timeout_seconds: Result<Met<i32>, Refusal>,
+    pub start_deadline_seconds: Result<Met<i32>, Refusal>,
     /// From the agent's start to its end.
-    pub timeout_seconds: Result<Met<i32>, Refusal>,
+    pub active_deadline_seconds: Result<Met<i32>, Refusal>,
     /// From the run's end to its deletion.
     pub ttl_seconds_after_finished: Result<Met<i32>, Refusal>,
 }
@@ -48,36 +48,36 @@ pub fn decide(
     layers: &[Arc<Opinions>],
 ) -> Times {
     let start = Field {
-        name: "spec.startTimeoutSeconds",
-        ceiling_name: "limits.maxStartTimeoutSeconds",
-        ask: spec.start_timeout_seconds,
-        default: defaults.and_then(|d| d.start_timeout_seconds),
-        built_in_default: DEFAULT_START_TIMEOUT_SECONDS,
+        name: "spec.startDeadlineSeconds",
+        ceiling_name: "limits.maxStartDeadlineSeconds",
+        ask: spec.start_deadline_seconds,
+        default: defaults.and_then(|d| d.start_deadline_seconds),
+        built_in_default: DEFAULT_START_DEADLINE_SECONDS,
         least: 1,
-        built_in_ceiling: MAX_TIMEOUT_SECONDS,
+        built_in_ceiling: MAX_DEADLINE_SECONDS,
     };
     let timeout = Field {
-        name: "spec.timeoutSeconds",
-        ceiling_name: "limits.maxTimeoutSeconds",
-        ask: spec.timeout_seconds,
-        default: defaults.and_then(|d| d.timeout_seconds),
-        built_in_default: DEFAULT_TIMEOUT_SECONDS,
+        name: "spec.activeDeadlineSeconds",
+        ceiling_name: "limits.maxActiveDeadlineSeconds",
+        ask: spec.active_deadline_seconds,
+        default: defaults.and_then(|d| d.active_deadline_seconds),
+        built_in_default: DEFAULT_ACTIVE_DEADLINE_SECONDS,
         least: 1,
-        built_in_ceiling: MAX_TIMEOUT_SECONDS,
+        built_in_ceiling: MAX_DEADLINE_SECONDS,
     };
     let ttl = Field {
         name: "spec.ttlSecondsAfterFinished",
-        ceiling_name: "limits.maxTTLSeconds",
+        ceiling_name: "limits.maxTTLSecondsAfterFinished",
         ask: spec.ttl_seconds_after_finished,
         default: defaults.and_then(|d| d.ttl_seconds_after_finished),
         built_in_default: DEFAULT_TTL_SECONDS,
         least: 0,
-        built_in_ceiling: MAX_TTL_SECONDS,
+        built_in_ceiling: MAX_TTL_SECONDS_AFTER_FINISHED,
     };
     Times {
-        start_timeout_seconds: start.decide(layers, |layer| layer.max_start_timeout_seconds),
-        timeout_seconds: timeout.decide(layers, |layer| layer.max_timeout_seconds),
-        ttl_seconds_after_finished: ttl.decide(layers, |layer| layer.max_ttl_seconds),
+        start_deadline_seconds: start.decide(layers, |layer| layer.max_start_deadline_seconds),
+        active_deadline_seconds: timeout.decide(layers, |layer| layer.max_active_deadline_seconds),
+        ttl_seconds_after_finished: ttl.decide(layers, |layer| layer.max_ttl_seconds_after_finished),
     }
 }
 

@@ -26,7 +26,7 @@ use cofferdam_wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, Repos
 const WHOAMI_BUDGET: Duration = Duration::from_mins(1);
 /// Between two questions.
 const WHOAMI_PAUSE: Duration = Duration::from_millis(250);
-/// How long all clones may take together; `startTimeoutSeconds` may end them before.
+/// How long all clones may take together; `startDeadlineSeconds` may end them before.
 const CLONE_BUDGET: Duration = Duration::from_mins(30);
 
 /// Why the agent is not started.
@@ -38,7 +38,7 @@ pub enum PrepareError {
     /// The kernel is not gVisor's, and policy demands that.
     #[error(
         "the kernel of this pod is not gVisor's, so its RuntimeClass is not gVisor's whatever its name: {0}. Have the \
-         class's handler run runsc, or name another class; limits.runtime.sandboxedKernel Required lets no other \
+         class's handler run runsc, or name another class; limits.runtime.kernelCheck GVisor lets no other \
          kernel pass, not Kata's either"
     )]
     NotSandboxed(String),
@@ -99,7 +99,7 @@ pub async fn run(spec: &PrepareSpec, node: Option<IpAddr>, paths: &Paths) -> Pre
         failure: None,
         commits: Vec::new(),
         node_open: None,
-        proven_at: None,
+        proven_time: None,
         probes_made: 0,
     };
     if let Err(error) = steps(spec, node, paths, &mut report).await {
@@ -120,7 +120,7 @@ async fn steps(
     identify(spec, &control).await?;
     let deadline = Deadline::after(CLONE_BUDGET);
     let proof = async {
-        let tolerated = spec.node_reachability_tolerated;
+        let tolerated = spec.node_access_allowed;
         let positive = async || {
             control
                 .whoami()
@@ -141,14 +141,14 @@ async fn steps(
     let ((proof, at), commits) = done?;
     report.node_open = Some(proof.node_open);
     report.probes_made = proof.probes_made;
-    report.proven_at = Some(at.to_string());
+    report.proven_time = Some(at.to_string());
     report.commits = commits;
     Ok(())
 }
 
 /// Nothing is fetched, and the gateway is not even asked, under a kernel that policy does not trust.
 fn check_kernel(spec: &PrepareSpec, paths: &Paths) -> Result<(), PrepareError> {
-    if !spec.sandboxed_kernel_required {
+    if !spec.gvisor_required {
         return Ok(());
     }
     let kernel = Kernel::of(&paths.proc());

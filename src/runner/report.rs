@@ -60,7 +60,7 @@ mod tests {
                 })
                 .collect(),
             node_open: Some(true),
-            proven_at: Some("2026-11-23T22:44:55.123456789Z".to_owned()),
+            proven_time: Some("2026-11-23T22:44:55.123456789Z".to_owned()),
             probes_made: u32::MAX,
         };
         let directory = tempfile::tempdir().unwrap();

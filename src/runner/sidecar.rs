@@ -59,7 +59,7 @@ pub async fn run(
     tokio::spawn(watcher::follow(control.clone(), states, stop.clone()));
     tokio::spawn(watcher::probe(
         control.clone(),
-        probe::forbidden(&targets, spec.node_reachability_tolerated),
+        probe::forbidden(&targets, spec.node_access_allowed),
         hole.clone(),
         stop.clone(),
     ));
@@ -69,7 +69,7 @@ pub async fn run(
         hole,
         terminated: terminated.clone(),
     };
-    let timeout = Duration::from_secs(u64::try_from(spec.timeout_seconds).unwrap_or_default());
+    let timeout = Duration::from_secs(u64::try_from(spec.active_deadline_seconds).unwrap_or_default());
     let end = clock::wait(signals, timeout).await;
     report(&finish(spec, paths, &control, &health, end).await);
     terminated.cancelled().await;

@@ -40,11 +40,11 @@ pub struct PrepareSpec {
     /// What must not be reachable.
     pub probes: Vec<Probe>,
     /// Whether an open way to the pod's own node ends the run.
-    pub node_reachability_tolerated: bool,
+    pub node_access_allowed: bool,
     /// What to clone.
     pub repositories: Vec<RepositorySpec>,
     /// Whether a kernel that is not gVisor's ends the run before anything is cloned.
-    pub sandboxed_kernel_required: bool,
+    pub gvisor_required: bool,
     /// The prompt; absent: it stands in the file `/cofferdam/input/prompt`.
     pub prompt: Option<String>,
 }
@@ -62,11 +62,11 @@ pub struct SidecarSpec {
     /// What must not be reachable.
     pub probes: Vec<Probe>,
     /// Whether an open way to the pod's own node ends the run.
-    pub node_reachability_tolerated: bool,
+    pub node_access_allowed: bool,
     /// What to collect: `ReadWrite` repositories only.
     pub repositories: Vec<RepositorySpec>,
     /// Seconds from the agent's start to its stop.
-    pub timeout_seconds: i32,
+    pub active_deadline_seconds: i32,
 }
 
 /// A repository of the run.
@@ -122,7 +122,7 @@ pub struct PrepareReport {
     /// Whether the pod's own node could be reached; absent: not proven yet.
     pub node_open: Option<bool>,
     /// RFC 3339 time when the fence was seen closed.
-    pub proven_at: Option<String>,
+    pub proven_time: Option<String>,
     /// Probes that were made until then.
     pub probes_made: u32,
 }

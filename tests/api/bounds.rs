@@ -14,9 +14,9 @@ use crate::schema::problems;
 #[case("/spec/agent/env", json!([{"name": "A", "valueFrom": {}}]), "unknown field")]
 #[case("/spec/repositories/1/name", json!("app"), "Duplicate value")]
 #[case("/spec/repositories/0/access", json!("Write"), "not supported")]
-#[case("/spec/startTimeoutSeconds", json!(0), "out of range")]
-#[case("/spec/timeoutSeconds", json!(86_401), "out of range")]
-#[case("/spec/timeoutSeconds", json!("1h"), "must be of type integer")]
+#[case("/spec/startDeadlineSeconds", json!(0), "out of range")]
+#[case("/spec/activeDeadlineSeconds", json!(86_401), "out of range")]
+#[case("/spec/activeDeadlineSeconds", json!("1h"), "must be of type integer")]
 #[case("/spec/ttlSecondsAfterFinished", json!(-1), "out of range")]
 #[case("/spec/resources/limits/cpu", json!(2), "must be of type string")]
 #[case("/spec/cancel", json!(true), "must be of type string")]
@@ -28,7 +28,7 @@ use crate::schema::problems;
 #[case("/spec/egress/rules/0/ports", json!([65_536]), "out of range")]
 #[case("/spec/egress/rules/0/addresses", json!(["10.0.0.0/8"]), "unknown field")]
 #[case("/spec/egress/rules/0/tls", json!("Tunnel"), "unknown field")]
-#[case("/spec/schedulingProfile", json!(""), "Length 0")]
+#[case("/spec/schedulingProfileName", json!(""), "Length 0")]
 #[case("/spec/onBehalfOf", json!(""), "Length 0")]
 #[case("/spec/onBehalfOf", json!("x".repeat(254)), "Length 254")]
 #[case("/spec/requestedBy", json!({}), "username: is required")]
@@ -42,20 +42,20 @@ fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message
 }
 
 #[rstest]
-#[case("/spec/limits/runtime/classes", json!([]), "Items 0")]
-#[case("/spec/limits/runtime/classes", json!(["a", "a"]), "Duplicate value")]
-#[case("/spec/limits/runtime/nodeReachability", json!("Open"), "not supported")]
-#[case("/spec/limits/runtime/user", json!("Root"), "not supported")]
+#[case("/spec/limits/runtime/runtimeClassNames", json!([]), "Items 0")]
+#[case("/spec/limits/runtime/runtimeClassNames", json!(["a", "a"]), "Duplicate value")]
+#[case("/spec/limits/runtime/nodeAccess", json!("Open"), "not supported")]
+#[case("/spec/limits/runtime/runAsUser", json!("Root"), "not supported")]
 #[case("/spec/limits/runtime/userNamespaces", json!(true), "must be of type string")]
 #[case("/spec/limits/runtime/userNamespaces", json!("Always"), "not supported")]
-#[case("/spec/limits/runtime/sandboxedKernel", json!("gVisor"), "not supported")]
+#[case("/spec/limits/runtime/kernelCheck", json!("gVisor"), "not supported")]
 #[case("/spec/limits/images/digest", json!("Optional"), "not supported")]
 #[case("/spec/limits/images/pullPolicy", json!("Never"), "not supported")]
 #[case("/spec/limits/images/vulnerabilities", json!({"onMissingReport": "Deny"}), "equired")]
 #[case("/spec/limits/images/vulnerabilities", json!({"maxSeverity": "None"}), "not supported")]
 #[case("/spec/limits/images/vulnerabilities", json!({"maxSeverity": "Low", "onMissingReport": "Warn"}), "not supported")]
-#[case("/spec/limits/maxTTLSeconds", json!(-1), "out of range")]
-#[case("/spec/limits/maxTTLSeconds", json!(31_536_001), "out of range")]
+#[case("/spec/limits/maxTTLSecondsAfterFinished", json!(-1), "out of range")]
+#[case("/spec/limits/maxTTLSecondsAfterFinished", json!(31_536_001), "out of range")]
 #[case("/spec/limits/maxRunning", json!(0), "out of range")]
 #[case("/spec/limits/maxRunning", json!(1001), "out of range")]
 #[case("/spec/limits/retry", json!("Always"), "not supported")]
@@ -70,8 +70,8 @@ fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message
 #[case("/spec/limits/egress/rules/0/methods", json!(["GET"]), "unknown field")]
 #[case("/spec/limits/egress/rules/1/name", json!("model"), "Duplicate value")]
 #[case("/spec/limits/repositories/write", json!([]), "unknown field")]
-#[case("/spec/limits/maxTimeoutSeconds", json!(86_401), "out of range")]
-#[case("/spec/limits/maxStartTimeoutSeconds", json!(0), "out of range")]
+#[case("/spec/limits/maxActiveDeadlineSeconds", json!(86_401), "out of range")]
+#[case("/spec/limits/maxStartDeadlineSeconds", json!(0), "out of range")]
 fn a_policy_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
     for manifest in [policy(), cluster_policy()] {
         let problems = problems(&with(&manifest, pointer, value.clone()), None).join("\n");
@@ -80,17 +80,17 @@ fn a_policy_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] mess
 }
 
 #[rstest]
-#[case("/spec/scheduling/1/name", json!("batch"), "Duplicate value")]
-#[case("/spec/scheduling/0/disruption", json!("Never"), "not supported")]
-#[case("/spec/scheduling/0/nodeName", json!("node-1"), "unknown field")]
-#[case("/spec/scheduling/0/nodeSelector/pool", json!("x".repeat(64)), "Length 64")]
-#[case("/spec/scheduling/0/tolerations/0/effect", json!("NoEntry"), "not supported")]
-#[case("/spec/scheduling/0/tolerations/0/tolerationSeconds", json!(-1), "out of range")]
-#[case("/spec/scheduling/0/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/weight", json!(0), "out of range")]
-#[case("/spec/scheduling/0/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution", json!([{}]), "topologyKey: is required")]
-#[case("/spec/scheduling/0/affinity/podAffnity", json!({}), "unknown field")]
-#[case("/spec/scheduling/0/topologySpreadConstraints/0/maxSkew", json!("1"), "must be of type integer")]
-#[case("/spec/scheduling/0/topologySpreadConstraints/0/whenUnsatisfiable", json!("Maybe"), "not supported")]
+#[case("/spec/schedulingProfiles/1/name", json!("batch"), "Duplicate value")]
+#[case("/spec/schedulingProfiles/0/disruption", json!("Never"), "not supported")]
+#[case("/spec/schedulingProfiles/0/nodeName", json!("node-1"), "unknown field")]
+#[case("/spec/schedulingProfiles/0/nodeSelector/pool", json!("x".repeat(64)), "Length 64")]
+#[case("/spec/schedulingProfiles/0/tolerations/0/effect", json!("NoEntry"), "not supported")]
+#[case("/spec/schedulingProfiles/0/tolerations/0/tolerationSeconds", json!(-1), "out of range")]
+#[case("/spec/schedulingProfiles/0/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/weight", json!(0), "out of range")]
+#[case("/spec/schedulingProfiles/0/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution", json!([{}]), "topologyKey: is required")]
+#[case("/spec/schedulingProfiles/0/affinity/podAffnity", json!({}), "unknown field")]
+#[case("/spec/schedulingProfiles/0/topologySpreadConstraints/0/maxSkew", json!("1"), "must be of type integer")]
+#[case("/spec/schedulingProfiles/0/topologySpreadConstraints/0/whenUnsatisfiable", json!("Maybe"), "not supported")]
 #[case("/spec/imagePullSecrets/1/name", json!("registry.pull"), "Duplicate value")]
 fn a_profile_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
     let problems = problems(&with(&policy(), pointer, value), None).join("\n");
@@ -100,8 +100,8 @@ fn a_profile_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] mes
 #[test]
 fn what_a_profile_may_say_is_what_kubernetes_types_read() {
     let read: cofferdam_api::SandboxPolicy = serde_json::from_value(policy()).unwrap();
-    let written = serde_json::to_value(&read.spec.scheduling[0]).unwrap();
-    assert_eq!(written, policy()["spec"]["scheduling"][0]);
+    let written = serde_json::to_value(&read.spec.scheduling_profiles[0]).unwrap();
+    assert_eq!(written, policy()["spec"]["schedulingProfiles"][0]);
 }
 
 #[test]

@@ -273,9 +273,9 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
             "nor cover a whole top-level domain",
         ),
         (
-            "/spec/schedulingProfile",
+            "/spec/schedulingProfileName",
             json!("Batch"),
-            "schedulingProfile must be a DNS label",
+            "schedulingProfileName must be a DNS label",
         ),
         (
             "/spec/onBehalfOf",
@@ -345,13 +345,13 @@ pub fn accepted_runs() -> Vec<(&'static str, Value)> {
         ),
         ("/spec/egress", json!({"mode": "DenyAll"})),
         ("/spec/egress/rules/0/hosts", json!(["*.a.example"])),
-        ("/spec/schedulingProfile", json!("default")),
+        ("/spec/schedulingProfileName", json!("default")),
         (
             "/spec/onBehalfOf",
             json!("Zoë Ng <zoe@example.com>, 佐藤 / नीना 👩"),
         ),
         ("/spec/suspend", json!(true)),
-        ("/spec/cancel", json!("Immediate")),
+        ("/spec/cancel", json!("DiscardWork")),
     ]
 }
 
@@ -364,9 +364,9 @@ pub fn refused_policies() -> Vec<(&'static str, Value, &'static str)> {
             "metadata.name must be a DNS label",
         ),
         (
-            "/spec/limits/runtime/classes",
+            "/spec/limits/runtime/runtimeClassNames",
             json!(["gVisor"]),
-            "every item of classes must be a DNS name",
+            "every item of runtimeClassNames must be a DNS name",
         ),
         (
             "/spec/limits/images",
@@ -411,50 +411,50 @@ pub fn refused_policies() -> Vec<(&'static str, Value, &'static str)> {
         (
             "/spec/limits/repositories",
             json!({"mode": "AllowList"}),
-            "mode AllowList needs at least one item in read",
+            "mode AllowList needs at least one item in clone",
         ),
         (
             "/spec/limits/repositories",
-            json!({"mode": "DenyAll", "read": [{"name": "a", "url": "https://a.b/c"}]}),
-            "mode DenyAll allows nothing, so read must be left out",
+            json!({"mode": "DenyAll", "clone": [{"name": "a", "url": "https://a.b/c"}]}),
+            "mode DenyAll allows nothing, so clone must be left out",
         ),
         (
-            "/spec/limits/repositories/read/0/name",
+            "/spec/limits/repositories/clone/0/name",
             json!("A"),
             "name of a rule must be a DNS label",
         ),
         (
-            "/spec/limits/repositories/read/0/url",
+            "/spec/limits/repositories/clone/0/url",
             json!("https://*.example.com/a"),
             "url must be https://host[:port]/path with '*'",
         ),
         (
-            "/spec/limits/repositories/read/0/url",
+            "/spec/limits/repositories/clone/0/url",
             json!("https://github.com"),
             "url must be https://host[:port]/path with '*'",
         ),
         (
-            "/spec/limits/repositories/read/0/url",
+            "/spec/limits/repositories/clone/0/url",
             json!("https://github.com/a*"),
             "url must be https://host[:port]/path with '*'",
         ),
         (
-            "/spec/limits/repositories/read/0/url",
+            "/spec/limits/repositories/clone/0/url",
             json!("https://github.com/**/a"),
             "url must be https://host[:port]/path with '*'",
         ),
         (
-            "/spec/limits/repositories/read/0/url",
+            "/spec/limits/repositories/clone/0/url",
             json!("git@github.com:a/*"),
             "url must be https://host[:port]/path with '*'",
         ),
         (
-            "/spec/limits/repositories/read/1/addresses/0",
+            "/spec/limits/repositories/clone/1/addresses/0",
             json!("10.0.0.1"),
             "every item of addresses must be a CIDR",
         ),
         (
-            "/spec/limits/repositories/read/1/addresses/0",
+            "/spec/limits/repositories/clone/1/addresses/0",
             json!("10.0.0.0/33"),
             "every item of addresses must be a CIDR",
         ),
@@ -544,7 +544,7 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
         ),
         ("/spec/limits/repositories", json!({"mode": "DenyAll"})),
         (
-            "/spec/limits/repositories/read/0/url",
+            "/spec/limits/repositories/clone/0/url",
             json!("https://github.com/**"),
         ),
         ("/spec/limits/egress", json!({"mode": "DenyAll"})),
@@ -560,17 +560,17 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
 pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         (
-            "/spec/scheduling/0/name",
+            "/spec/schedulingProfiles/0/name",
             json!("Batch"),
-            "scheduling[].name must be a DNS label",
+            "schedulingProfiles[].name must be a DNS label",
         ),
         (
-            "/spec/scheduling/0/priorityClassName",
+            "/spec/schedulingProfiles/0/priorityClassName",
             json!("Low"),
             "priorityClassName must be a DNS name",
         ),
         (
-            "/spec/scheduling/0/queueName",
+            "/spec/schedulingProfiles/0/queueName",
             json!("a.b"),
             "queueName must be a DNS label",
         ),
@@ -585,12 +585,15 @@ pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
 /// A field that only a `SandboxPolicy` has, and a value that it may have.
 pub fn accepted_own_fields() -> Vec<(&'static str, Value)> {
     vec![
-        ("/spec/scheduling", json!([])),
-        ("/spec/scheduling", json!([{"name": "a"}])),
-        ("/spec/scheduling/0/tolerations", json!([{"operator": "Exists"}])),
-        ("/spec/scheduling/0/affinity", json!({})),
+        ("/spec/schedulingProfiles", json!([])),
+        ("/spec/schedulingProfiles", json!([{"name": "a"}])),
         (
-            "/spec/scheduling/0/topologySpreadConstraints/0",
+            "/spec/schedulingProfiles/0/tolerations",
+            json!([{"operator": "Exists"}]),
+        ),
+        ("/spec/schedulingProfiles/0/affinity", json!({})),
+        (
+            "/spec/schedulingProfiles/0/topologySpreadConstraints/0",
             json!({"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}),
         ),
         ("/spec/imagePullSecrets", json!([])),

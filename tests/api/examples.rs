@@ -73,7 +73,7 @@ fn timeout_under(cluster_policy: &str) -> i32 {
         2,
         "the cluster policy's selector must match"
     );
-    admitted.timeout_seconds
+    admitted.active_deadline_seconds
 }
 
 #[test]

@@ -25,10 +25,10 @@ pub fn run() -> Value {
                 {"name": "model", "hosts": ["api.example.com", "*.cdn.example.com"], "ports": [443, 8443]},
             ]},
             "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "2", "memory": "4Gi"}},
-            "schedulingProfile": "batch",
+            "schedulingProfileName": "batch",
             "onBehalfOf": "Zoë (issue #7)",
-            "startTimeoutSeconds": 300,
-            "timeoutSeconds": 1800,
+            "startDeadlineSeconds": 300,
+            "activeDeadlineSeconds": 1800,
             "ttlSecondsAfterFinished": 0,
         },
     })
@@ -60,11 +60,11 @@ pub fn policy() -> Value {
             "limits": limits(),
             "defaults": {
                 "resources": {"limits": {"memory": "2Gi"}},
-                "startTimeoutSeconds": 100,
-                "timeoutSeconds": 1000,
+                "startDeadlineSeconds": 100,
+                "activeDeadlineSeconds": 1000,
                 "ttlSecondsAfterFinished": 3600,
             },
-            "scheduling": [scheduling_profile(), {"name": "default", "disruption": "Allow"}],
+            "schedulingProfiles": [scheduling_profile(), {"name": "default", "disruption": "Allow"}],
             "imagePullSecrets": [{"name": "registry.pull"}, {"name": "mirror"}],
         },
     })
@@ -103,11 +103,11 @@ fn scheduling_profile() -> Value {
 
 fn limits() -> Value {
     json!({
-        "runtime": {"classes": ["gvisor", "kata.v2"], "nodeReachability": "Tolerated", "user": "Platform",
-            "userNamespaces": "Preferred", "sandboxedKernel": "Required"},
+        "runtime": {"runtimeClassNames": ["gvisor", "kata.v2"], "nodeAccess": "Allow", "runAsUser": "PlatformAssigned",
+            "userNamespaces": "Preferred", "kernelCheck": "GVisor"},
         "images": {"mode": "AllowList", "digest": "Record", "pullPolicy": "IfNotPresent",
             "vulnerabilities": {"maxSeverity": "High", "onMissingReport": "Allow"}, "allowed": ["ghcr.io/team-a/*", "docker.io/library/alpine:3.20", "registry.example.com:5000/**"]},
-        "repositories": {"mode": "AllowList", "read": [
+        "repositories": {"mode": "AllowList", "clone": [
             {"name": "team", "url": "https://github.com/team-a/*"},
             {"name": "docs", "url": "https://git.example.com:8443/**", "addresses": ["10.20.0.0/16", "fd12::/32"]},
         ]},
@@ -116,9 +116,9 @@ fn limits() -> Value {
             {"name": "inside", "hosts": ["*.corp.example.com", "git.example.com"], "addresses": ["10.20.0.0/16"], "ports": [443, 8443], "tls": "Tunnel"},
         ]},
         "maxResources": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "50Gi"},
-        "maxStartTimeoutSeconds": 1800,
-        "maxTimeoutSeconds": 14400,
-        "maxTTLSeconds": 0,
+        "maxStartDeadlineSeconds": 1800,
+        "maxActiveDeadlineSeconds": 14400,
+        "maxTTLSecondsAfterFinished": 0,
         "maxRunning": 4,
         "retry": "BeforeAgentStart",
         "requester": "Required",

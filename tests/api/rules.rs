@@ -68,11 +68,11 @@ fn what_is_well_formed_is_accepted() {
 #[case("/spec/repositories/0/ref", json!("other"), "spec.repositories is immutable")]
 #[case("/spec/resources/limits/cpu", json!("1"), "spec.resources is immutable")]
 #[case("/spec/egress", json!({"mode": "DenyAll"}), "spec.egress is immutable")]
-#[case("/spec/schedulingProfile", json!("other"), "spec.schedulingProfile is immutable")]
+#[case("/spec/schedulingProfileName", json!("other"), "spec.schedulingProfileName is immutable")]
 #[case("/spec/onBehalfOf", json!("someone"), "spec.onBehalfOf is immutable")]
 #[case("/spec/requestedBy", json!({"username": "zoe"}), "spec.requestedBy is immutable")]
-#[case("/spec/startTimeoutSeconds", json!(301), "spec.startTimeoutSeconds is immutable")]
-#[case("/spec/timeoutSeconds", json!(1801), "spec.timeoutSeconds is immutable")]
+#[case("/spec/startDeadlineSeconds", json!(301), "spec.startDeadlineSeconds is immutable")]
+#[case("/spec/activeDeadlineSeconds", json!(1801), "spec.activeDeadlineSeconds is immutable")]
 fn what_a_run_asked_for_never_changes(#[case] pointer: &str, #[case] value: Value, #[case] message: &str) {
     assert_refused(&with(&run(), pointer, value), Some(&run()), message);
 }
@@ -82,10 +82,10 @@ fn what_a_run_asked_for_never_changes(#[case] pointer: &str, #[case] value: Valu
 #[case("/spec/repositories")]
 #[case("/spec/egress")]
 #[case("/spec/resources")]
-#[case("/spec/schedulingProfile")]
+#[case("/spec/schedulingProfileName")]
 #[case("/spec/onBehalfOf")]
-#[case("/spec/startTimeoutSeconds")]
-#[case("/spec/timeoutSeconds")]
+#[case("/spec/startDeadlineSeconds")]
+#[case("/spec/activeDeadlineSeconds")]
 fn what_a_run_asked_for_is_neither_added_nor_removed(#[case] pointer: &str) {
     let field = pointer.trim_start_matches("/spec/");
     let message = format!("spec.{field} is immutable");
@@ -118,13 +118,13 @@ fn a_run_can_be_suspended_only_before_it_started() {
 }
 
 #[rstest]
-#[case(None, Some("Graceful"), true)]
-#[case(None, Some("Immediate"), true)]
-#[case(Some("Graceful"), Some("Graceful"), true)]
-#[case(Some("Graceful"), Some("Immediate"), true)]
-#[case(Some("Immediate"), Some("Graceful"), false)]
-#[case(Some("Graceful"), None, false)]
-#[case(Some("Immediate"), None, false)]
+#[case(None, Some("KeepWork"), true)]
+#[case(None, Some("DiscardWork"), true)]
+#[case(Some("KeepWork"), Some("KeepWork"), true)]
+#[case(Some("KeepWork"), Some("DiscardWork"), true)]
+#[case(Some("DiscardWork"), Some("KeepWork"), false)]
+#[case(Some("KeepWork"), None, false)]
+#[case(Some("DiscardWork"), None, false)]
 fn a_cancel_is_never_taken_back(
     #[case] old: Option<&str>,
     #[case] new: Option<&str>,

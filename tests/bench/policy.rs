@@ -67,14 +67,14 @@ fn world(layers: usize, rules: usize) -> World {
 fn limits(rules: usize) -> Value {
     let of = |rule: &dyn Fn(usize) -> Value| (0..rules).map(rule).collect::<Vec<_>>();
     json!({
-        "runtime": {"classes": ["gvisor"]},
+        "runtime": {"runtimeClassNames": ["gvisor"]},
         "images": {"mode": "AllowList", "allowed": of(&|n| json!(format!("registry.example.com/team-{n}/*")))},
-        "repositories": {"mode": "AllowList", "read": of(&|n| json!({
+        "repositories": {"mode": "AllowList", "clone": of(&|n| json!({
             "name": format!("team-{n}"), "url": format!("https://git.example.com/team-{n}/*")}))},
         "egress": {"mode": "AllowList", "rules": of(&|n| json!({
             "name": format!("host-{n}"), "hosts": [format!("host-{n}.example.com")], "tls": "Tunnel"}))},
         "maxResources": {"cpu": "4", "memory": "8Gi"},
-        "maxTimeoutSeconds": 7200,
+        "maxActiveDeadlineSeconds": 7200,
     })
 }
 

@@ -185,7 +185,7 @@ async fn the_sandbox_reaches_nothing_but_what_policy_names() {
             BUSYBOX,
             "sh",
             "sleep 90\n",
-            json!({"timeoutSeconds": 120}),
+            json!({"activeDeadlineSeconds": 120}),
         )
         .await;
     let ordinary = Ordinary::start(

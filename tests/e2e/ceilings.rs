@@ -72,9 +72,9 @@ async fn a_run_is_under_both_ceilings_and_its_namespaces_policy() {
         ),
         (
             "start",
-            json!({"startTimeoutSeconds": 1801}),
-            json!({"startTimeoutSeconds": 1800}),
-            "ClusterSandboxPolicy/second-ceiling (limits.maxStartTimeoutSeconds)",
+            json!({"startDeadlineSeconds": 1801}),
+            json!({"startDeadlineSeconds": 1800}),
+            "ClusterSandboxPolicy/second-ceiling (limits.maxStartDeadlineSeconds)",
         ),
     ] {
         let refused = asks(&space, &format!("{name}-above"), above).await;

@@ -39,7 +39,13 @@ async fn an_agent_that_exits_3_failed_and_its_patch_is_kept() {
 async fn at_the_time_out_the_work_is_kept_though_the_agent_ignores_sigterm() {
     let space = Space::open("time-out").await;
     let run = space
-        .script("endless", BUSYBOX, "sh", STUBBORN, json!({"timeoutSeconds": 8}))
+        .script(
+            "endless",
+            BUSYBOX,
+            "sh",
+            STUBBORN,
+            json!({"activeDeadlineSeconds": 8}),
+        )
         .await;
     let status = run.ends(Reason::DeadlineExceeded).await.status.unwrap();
     let patch = &status.outputs.expect("the snapshot's patch").patches[0];
@@ -54,7 +60,7 @@ async fn a_graceful_cancel_keeps_the_work() {
         .script("cancelled", BUSYBOX, "sh", STUBBORN, json!({}))
         .await;
     has_begun(&run).await;
-    run.change(json!({"cancel": "Graceful"}))
+    run.change(json!({"cancel": "KeepWork"}))
         .await
         .expect("cancel may be set");
     let status = run.ends(Reason::Cancelled).await.status.unwrap();
@@ -70,7 +76,7 @@ async fn an_immediate_cancel_ends_without_a_patch() {
     let space = Space::open("cancel-immediate").await;
     let run = space.script("aborted", BUSYBOX, "sh", STUBBORN, json!({})).await;
     has_begun(&run).await;
-    run.change(json!({"cancel": "Immediate"}))
+    run.change(json!({"cancel": "DiscardWork"}))
         .await
         .expect("cancel may be set");
     let status = run.ends(Reason::Cancelled).await.status.unwrap();
@@ -137,7 +143,7 @@ async fn an_image_that_does_not_exist() {
 async fn a_runtime_class_that_does_not_exist_is_no_reason_to_take_another() {
     let space = Space::open_bare("no-runtime").await;
     let mut limits = default_limits();
-    limits["runtime"]["classes"] = json!(["missing-runtime"]);
+    limits["runtime"]["runtimeClassNames"] = json!(["missing-runtime"]);
     space.policy("default", limits).await;
     let run = space.script("nowhere", BUSYBOX, "sh", "true\n", json!({})).await;
     let status = run.ends(Reason::RuntimeUnavailable).await.status.unwrap();

@@ -31,7 +31,7 @@ fn cases() -> Vec<Case> {
         Case("closed", json!({"egress": {"mode": "DenyAll"}}), None),
         Case(
             "at-the-ceiling",
-            json!({"timeoutSeconds": 600, "ttlSecondsAfterFinished": 3600}),
+            json!({"activeDeadlineSeconds": 600, "ttlSecondsAfterFinished": 3600}),
             None,
         ),
         Case(
@@ -47,7 +47,7 @@ fn cases() -> Vec<Case> {
         Case(
             "repository",
             clone("https://git.internet.test/other/app"),
-            Some((by_policy, "limits.repositories.read")),
+            Some((by_policy, "limits.repositories.clone")),
         ),
         Case(
             "cpu",
@@ -61,22 +61,22 @@ fn cases() -> Vec<Case> {
         ),
         Case(
             "time-out",
-            json!({"timeoutSeconds": 601}),
-            Some((by_policy, "limits.maxTimeoutSeconds")),
+            json!({"activeDeadlineSeconds": 601}),
+            Some((by_policy, "limits.maxActiveDeadlineSeconds")),
         ),
         Case(
             "start",
-            json!({"startTimeoutSeconds": 301}),
-            Some((by_policy, "limits.maxStartTimeoutSeconds")),
+            json!({"startDeadlineSeconds": 301}),
+            Some((by_policy, "limits.maxStartDeadlineSeconds")),
         ),
         Case(
             "to-live",
             json!({"ttlSecondsAfterFinished": 3601}),
-            Some((by_policy, "limits.maxTTLSeconds")),
+            Some((by_policy, "limits.maxTTLSecondsAfterFinished")),
         ),
         Case(
             "profile",
-            json!({"schedulingProfile": "gpu"}),
+            json!({"schedulingProfileName": "gpu"}),
             Some((by_policy, "no profile of this name")),
         ),
         Case(

@@ -114,7 +114,7 @@ async fn a_policy_says_what_is_in_the_way_of_its_runs() {
     says(&space, "Ready", "True/Ready").await;
 
     let mut limits = default_limits();
-    limits["runtime"]["classes"] = json!(["no-such-runtime"]);
+    limits["runtime"]["runtimeClassNames"] = json!(["no-such-runtime"]);
     space.policy("default", limits).await;
     says(&space, "RuntimeAvailable", "False/RuntimeUnavailable").await;
     space.policy("default", default_limits()).await;
@@ -201,10 +201,10 @@ async fn a_cluster_policy_that_stands_over_nothing_says_so() {
         &space.client,
         &nowhere,
         selector,
-        json!({"maxTimeoutSeconds": 60}),
+        json!({"maxActiveDeadlineSeconds": 60}),
     )
     .await;
-    let somewhere = over(&space, "somewhere", json!({"maxTimeoutSeconds": 60})).await;
+    let somewhere = over(&space, "somewhere", json!({"maxActiveDeadlineSeconds": 60})).await;
     let policies: Api<ClusterSandboxPolicy> = Api::all(space.client.clone());
     for (name, word) in [(&nowhere, "False/SelectsNoNamespace"), (&somewhere, "True/Ready")] {
         let policies = &policies;

@@ -59,9 +59,9 @@ async fn a_profile_decides_on_which_nodes_a_run_may_start() {
             }],
         },
     ]);
-    let spec = json!({"limits": default_limits(), "scheduling": profiles});
+    let spec = json!({"limits": default_limits(), "schedulingProfiles": profiles});
     space.policy_of("placed", spec).await;
-    let ask = |profile: &str| json!({"schedulingProfile": profile, "startTimeoutSeconds": 40});
+    let ask = |profile: &str| json!({"schedulingProfileName": profile, "startDeadlineSeconds": 40});
     let lost = start(&space, "lost", "placed", &ask("nowhere")).await;
     // Long before its time is up it says what it waits for.
     let told = until(
@@ -83,7 +83,7 @@ async fn a_profile_decides_on_which_nodes_a_run_may_start() {
     let message = ends(&lost, Reason::StartTimeout).await;
     assert!(message.contains("node affinity/selector"), "{message}");
     let mut fits = ask("anywhere");
-    merge(&mut fits, &json!({"startTimeoutSeconds": null}));
+    merge(&mut fits, &json!({"startDeadlineSeconds": null}));
     let found = start(&space, "found", "placed", &fits).await;
     ends(&found, Reason::Completed).await;
     let unknown = start(&space, "unknown", "placed", &ask("fast-lane")).await;
@@ -101,10 +101,10 @@ async fn a_runtime_class_that_only_says_gvisor_is_found_out() {
     impostor(&space).await;
     // Under runc a sandbox reaches its own node here, which is not what is tried.
     let kernel = |class: &str, word: &str| {
-        under(&json!({"classes": [class], "sandboxedKernel": word, "nodeReachability": "Tolerated"}))
+        under(&json!({"runtimeClassNames": [class], "kernelCheck": word, "nodeAccess": "Allow"}))
     };
-    space.policy("required", kernel(IMPOSTOR, "Required")).await;
-    space.policy("unchecked", kernel(IMPOSTOR, "Unchecked")).await;
+    space.policy("required", kernel(IMPOSTOR, "GVisor")).await;
+    space.policy("unchecked", kernel(IMPOSTOR, "None")).await;
     space.policy("genuine", kernel("gvisor", "Required")).await;
     let caught = start(&space, "caught", "required", &json!({})).await;
     let message = ends(&caught, Reason::RuntimeUnavailable).await;
@@ -125,7 +125,7 @@ async fn a_user_namespace_that_cannot_be_had_is_said() {
     let space = Space::open_bare("userns").await;
     impostor(&space).await;
     let users = |class: &str, word: &str| {
-        under(&json!({"classes": [class], "userNamespaces": word, "nodeReachability": "Tolerated"}))
+        under(&json!({"runtimeClassNames": [class], "userNamespaces": word, "nodeAccess": "Allow"}))
     };
     space.policy("promised", users("gvisor", "Required")).await;
     space.policy("not-even", users(IMPOSTOR, "Required")).await;

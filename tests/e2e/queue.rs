@@ -62,7 +62,7 @@ async fn of_three_runs_under_a_ceiling_of_one_two_wait_and_go_by_age() {
     );
     assert!(second.jobs().await.is_empty() && third.jobs().await.is_empty());
     first
-        .change(json!({"cancel": "Immediate"}))
+        .change(json!({"cancel": "DiscardWork"}))
         .await
         .expect("cancel may be set");
     first.ends(Reason::Cancelled).await;

@@ -27,7 +27,7 @@ fn repositories_of(hosts: &[&str]) -> Value {
         })
         .collect();
     let mut limits = default_limits();
-    limits["repositories"]["read"] = json!(rules);
+    limits["repositories"]["clone"] = json!(rules);
     limits
 }
 

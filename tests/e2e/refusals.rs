@@ -52,7 +52,11 @@ async fn malformed_runs_are_refused_with_the_field_and_the_fix() {
         ),
         ("no image", json!({"agent": {"image": null}}), "image"),
         ("unknown field", json!({"budget": {"maxTokens": 1}}), "budget"),
-        ("zero time-out", json!({"timeoutSeconds": 0}), "timeoutSeconds"),
+        (
+            "zero time-out",
+            json!({"activeDeadlineSeconds": 0}),
+            "activeDeadlineSeconds",
+        ),
         (
             "negative time to live",
             json!({"ttlSecondsAfterFinished": -1}),
@@ -113,7 +117,7 @@ async fn a_run_cannot_be_changed_after_it_was_made() {
         json!({"task": {"prompt": "something else"}}),
         json!({"agent": {"image": "cofferdam.test/other:dev"}}),
         json!({"repositories": null}),
-        json!({"timeoutSeconds": 99}),
+        json!({"activeDeadlineSeconds": 99}),
         json!({"policyRef": {"name": "laxer"}}),
     ] {
         let refusal = run
@@ -136,7 +140,7 @@ async fn a_run_cannot_be_changed_after_it_was_made() {
 #[case::no_tls("no-tls", json!({"egress": {"mode": "AllowList", "rules": [{"name": "a", "hosts": ["a.example"]}]}}), "tls")]
 #[case::bad_port("bad-port", json!({"egress": {"mode": "AllowList", "rules": [{"name": "a", "hosts": ["a.example"], "ports": [0], "tls": "Tunnel"}]}}), "ports")]
 #[case::address_as_host("address-host", json!({"egress": {"mode": "AllowList", "rules": [{"name": "a", "hosts": ["203.0.113.1"], "tls": "Tunnel"}]}}), "hosts")]
-#[case::no_classes("no-classes", json!({"runtime": {"classes": []}}), "classes")]
+#[case::no_classes("no-classes", json!({"runtime": {"runtimeClassNames": []}}), "runtimeClassNames")]
 #[tokio::test]
 async fn malformed_policies_are_refused(#[case] name: &str, #[case] limits: Value, #[case] field: &str) {
     let client = crate::harness::client().await;

@@ -96,7 +96,7 @@ async fn the_images_that_ran_and_who_asked_stand_in_the_status() {
     assert_eq!(names, ["agent", "prepare", "sidecar"]);
     for image in images(&ended) {
         assert!(
-            image["digest"]
+            image["imageID"]
                 .as_str()
                 .is_some_and(|text| text.contains("sha256:")),
             "{image}"

@@ -166,7 +166,10 @@ async fn an_allowed_host_answers_through_the_gateway_and_a_denied_one_does_not()
     assert_eq!(result[1], "http://allowed.internet.test/ 200");
     assert!(result[2].contains("HostNotAllowed"), "{result:?}");
     let usage = status.usage.expect("counters");
-    assert!(usage.requests >= 2 && usage.denied_requests >= 1, "{usage:?}");
+    assert!(
+        usage.allowed_requests >= 2 && usage.denied_requests >= 1,
+        "{usage:?}"
+    );
     assert_eq!(status.last_denied[0].code, "HostNotAllowed");
     assert_eq!(status.last_denied[0].host, "denied.internet.test:443");
     space.close().await;

@@ -27,7 +27,7 @@ async fn policies(space: &Space) {
         (
             "brief",
             json!({
-                "maxTimeoutSeconds": 60, "maxStartTimeoutSeconds": 240, "maxTTLSeconds": 1000,
+                "maxActiveDeadlineSeconds": 60, "maxStartDeadlineSeconds": 240, "maxTTLSecondsAfterFinished": 1000,
                 "maxResources": {"memory": "1Gi"},
             }),
         ),
@@ -40,10 +40,13 @@ async fn policies(space: &Space) {
         ("no-word-of-code", json!({"repositories": null})),
         (
             "no-code",
-            json!({"repositories": {"mode": "DenyAll", "read": null}}),
+            json!({"repositories": {"mode": "DenyAll", "clone": null}}),
         ),
-        ("alone", json!({"runtime": {"classes": ["kata"]}})),
-        ("not-there", json!({"runtime": {"classes": ["no-such-runtime"]}})),
+        ("alone", json!({"runtime": {"runtimeClassNames": ["kata"]}})),
+        (
+            "not-there",
+            json!({"runtime": {"runtimeClassNames": ["no-such-runtime"]}}),
+        ),
         (
             "unreadable",
             json!({"egress": {"rules": [{"name": "rented", "hosts": ["*.co.uk"], "tls": "Tunnel"}]}}),
@@ -110,7 +113,7 @@ fn sources() -> Vec<Ask> {
             Reason::PolicyDenied,
             &[
                 "spec.repositories[work].url",
-                "SandboxPolicy/default (limits.repositories.read)",
+                "SandboxPolicy/default (limits.repositories.clone)",
                 "allowed: https://git.internet.test/**",
             ],
         ),
@@ -119,7 +122,7 @@ fn sources() -> Vec<Ask> {
             under("no-code"),
             Reason::PolicyDenied,
             &[
-                "SandboxPolicy/no-code (limits.repositories.read)",
+                "SandboxPolicy/no-code (limits.repositories.clone)",
                 "allows none at all",
             ],
         ),
@@ -142,30 +145,30 @@ fn amounts() -> Vec<Ask> {
     vec![
         (
             "time",
-            brief(&json!({"timeoutSeconds": 61})),
+            brief(&json!({"activeDeadlineSeconds": 61})),
             Reason::PolicyDenied,
             &[
-                "spec.timeoutSeconds `61`",
-                "SandboxPolicy/brief (limits.maxTimeoutSeconds)",
+                "spec.activeDeadlineSeconds `61`",
+                "SandboxPolicy/brief (limits.maxActiveDeadlineSeconds)",
                 "allowed: 1 to 60",
             ],
         ),
         (
             "time-of-the-cluster",
-            json!({"timeoutSeconds": 14401}),
+            json!({"activeDeadlineSeconds": 14401}),
             Reason::PolicyDenied,
             &[
-                "ClusterSandboxPolicy/default (limits.maxTimeoutSeconds)",
+                "ClusterSandboxPolicy/default (limits.maxActiveDeadlineSeconds)",
                 "allowed: 1 to 14400",
             ],
         ),
         (
             "time-to-start",
-            brief(&json!({"startTimeoutSeconds": 241})),
+            brief(&json!({"startDeadlineSeconds": 241})),
             Reason::PolicyDenied,
             &[
-                "spec.startTimeoutSeconds `241`",
-                "SandboxPolicy/brief (limits.maxStartTimeoutSeconds)",
+                "spec.startDeadlineSeconds `241`",
+                "SandboxPolicy/brief (limits.maxStartDeadlineSeconds)",
             ],
         ),
         (
@@ -174,7 +177,7 @@ fn amounts() -> Vec<Ask> {
             Reason::PolicyDenied,
             &[
                 "spec.ttlSecondsAfterFinished `1001`",
-                "SandboxPolicy/brief (limits.maxTTLSeconds)",
+                "SandboxPolicy/brief (limits.maxTTLSecondsAfterFinished)",
             ],
         ),
         (
@@ -207,11 +210,11 @@ fn absences() -> Vec<Ask> {
     vec![
         (
             "profile",
-            json!({"schedulingProfile": "fast-lane"}),
+            json!({"schedulingProfileName": "fast-lane"}),
             Reason::PolicyDenied,
             &[
-                "spec.schedulingProfile `fast-lane`",
-                "SandboxPolicy/default (scheduling)",
+                "spec.schedulingProfileName `fast-lane`",
+                "SandboxPolicy/default (schedulingProfiles)",
             ],
         ),
         (
@@ -229,7 +232,7 @@ fn absences() -> Vec<Ask> {
             Reason::PolicyDenied,
             &[
                 "runtimeClassName `kata`",
-                "ClusterSandboxPolicy/default (limits.runtime.classes)",
+                "ClusterSandboxPolicy/default (limits.runtime.runtimeClassNames)",
             ],
         ),
         (
@@ -238,7 +241,7 @@ fn absences() -> Vec<Ask> {
             Reason::RuntimeUnavailable,
             &[
                 "runtimeClassName `no-such-runtime`",
-                "(limits.runtime.classes)",
+                "(limits.runtime.runtimeClassNames)",
                 "gvisor",
             ],
         ),
@@ -299,7 +302,7 @@ async fn a_refused_run_stalls_and_names_layer_and_rule() {
     }
     // The controls: the same asks within the same policies are had.
     let most = json!({
-        "timeoutSeconds": 60, "startTimeoutSeconds": 240, "ttlSecondsAfterFinished": 1000,
+        "activeDeadlineSeconds": 60, "startDeadlineSeconds": 240, "ttlSecondsAfterFinished": 1000,
         "resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "1Gi"}},
     });
     let without_code = |policy| {
@@ -343,9 +346,9 @@ async fn a_prompt_that_is_nowhere_is_named(#[case] name: &str, #[case] map: &str
         })
     };
     let mut hasty = ask(map, key);
-    merge(&mut hasty, &json!({"startTimeoutSeconds": 20}));
+    merge(&mut hasty, &json!({"startDeadlineSeconds": 20}));
     let run = space.run("nowhere", hasty).await;
-    let wrong = wrong(&run, Reason::StartTimeout, &["startTimeoutSeconds", "absent"]).await;
+    let wrong = wrong(&run, Reason::StartTimeout, &["startDeadlineSeconds", "absent"]).await;
     assert!(wrong.is_empty(), "{wrong:#?}");
     // The control: the prompt that is there.
     let run = space.run("somewhere", ask("there", "prompt")).await;

@@ -231,7 +231,7 @@ async fn the_events_of_a_run_tell_its_story() {
     let endless = "while :; do sleep 1; done\n";
     let cancelled = space.script("cancelled", BUSYBOX, "sh", endless, json!({})).await;
     cancelled.in_phase("Running").await;
-    let change = cancelled.change(json!({"cancel": "Graceful"})).await;
+    let change = cancelled.change(json!({"cancel": "KeepWork"})).await;
     change.map(drop).expect("cancel may be set");
     cancelled.ends(Reason::Cancelled).await;
     assert_eq!(

@@ -94,7 +94,7 @@ async fn without_crd(client: &Client) {
 /// passes the gate does not start in time.
 async fn end(space: &Space, policy: &str, name: &str, image: &str) -> (String, String) {
     let spec = json!({
-        "policyRef": {"name": policy}, "task": {"prompt": "nothing"}, "agent": {"image": image}, "startTimeoutSeconds": 15,
+        "policyRef": {"name": policy}, "task": {"prompt": "nothing"}, "agent": {"image": image}, "startDeadlineSeconds": 15,
     });
     let status = space.run(name, spec).await.ended().await.status.unwrap();
     (

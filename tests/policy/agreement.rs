@@ -43,14 +43,14 @@ fn cases() -> impl Strategy<Value = World> {
                 ..world
             },
             2 => world.policy("requester", json!(requester)),
-            3 => world.run("schedulingProfile", json!("fast")),
+            3 => world.run("schedulingProfileName", json!("fast")),
             4 => world.run(
                 "egress",
                 json!({"mode": "AllowList", "rules": [{"name": "bad", "hosts": ["10.0.0.1"]}]}),
             ),
             5 => world.policy(
                 "runtime",
-                json!({"classes": ["gvisor"], "userNamespaces": user_namespaces}),
+                json!({"runtimeClassNames": ["gvisor"], "userNamespaces": user_namespaces}),
             ),
             6 => world.policy("images", json!({"mode": "AllowList", "allowed": ["***"]})),
             7..=12 => World {
@@ -68,15 +68,15 @@ fn cases() -> impl Strategy<Value = World> {
 /// The world under a policy that grants what its run asks for.
 fn admissible(world: World) -> World {
     let everything = json!({"mode": "AllowList", "allowed": ["ghcr.io/**", "docker.io/**"]});
-    let repositories = json!({"mode": "AllowList", "read": [
+    let repositories = json!({"mode": "AllowList", "clone": [
         {"name": "g", "url": "https://g.example/**"}, {"name": "h", "url": "https://h.example:8443/**"},
     ]});
     world
         .policy("images", everything)
         .policy("repositories", repositories)
         .policy("maxResources", Value::Null)
-        .policy("maxTimeoutSeconds", Value::Null)
-        .policy("maxStartTimeoutSeconds", Value::Null)
+        .policy("maxActiveDeadlineSeconds", Value::Null)
+        .policy("maxStartDeadlineSeconds", Value::Null)
 }
 
 fn controllers(world: &World) -> Answer {

@@ -1,6 +1,6 @@
 //! What an admitted run gets.
 
-use cofferdam_api::NodeReachability;
+use cofferdam_api::NodeAccess;
 use cofferdam_policy::frozen::FrozenPolicy;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -119,8 +119,8 @@ fn the_first_class_that_all_allow_is_used(
     #[case] class: &str,
 ) {
     let world = World::admitting()
-        .policy("runtime", json!({"classes": own}))
-        .cluster("runtime", json!({"classes": cluster}));
+        .policy("runtime", json!({"runtimeClassNames": own}))
+        .cluster("runtime", json!({"runtimeClassNames": cluster}));
     assert_eq!(world.decide().unwrap().runtime_class, class);
 }
 
@@ -128,24 +128,24 @@ fn the_first_class_that_all_allow_is_used(
 fn where_the_namespace_is_silent_the_cluster_prefers() {
     let world = World::admitting()
         .policy("runtime", Value::Null)
-        .cluster("runtime", json!({"classes": ["runc", "gvisor"]}));
+        .cluster("runtime", json!({"runtimeClassNames": ["runc", "gvisor"]}));
     assert_eq!(world.decide().unwrap().runtime_class, "runc");
 }
 
 #[rstest]
-#[case("Tolerated", "Tolerated", NodeReachability::Tolerated)]
-#[case("Tolerated", "Denied", NodeReachability::Denied)]
-#[case("Denied", "Tolerated", NodeReachability::Denied)]
+#[case("Allow", "Allow", NodeAccess::Allow)]
+#[case("Allow", "Deny", NodeAccess::Deny)]
+#[case("Deny", "Allow", NodeAccess::Deny)]
 fn a_reachable_node_is_tolerated_only_by_all(
     #[case] own: &str,
     #[case] cluster: &str,
-    #[case] met: NodeReachability,
+    #[case] met: NodeAccess,
 ) {
-    let runtime = |word: &str| json!({"classes": ["gvisor"], "nodeReachability": word});
+    let runtime = |word: &str| json!({"runtimeClassNames": ["gvisor"], "nodeAccess": word});
     let world = World::admitting()
         .policy("runtime", runtime(own))
         .cluster("runtime", runtime(cluster));
-    assert_eq!(world.decide().unwrap().node_reachability, met);
+    assert_eq!(world.decide().unwrap().node_access, met);
 }
 
 /// (the run asks, the policy's default, ceilings of policy and cluster) → what it gets; 0 stands for nothing.
@@ -168,18 +168,18 @@ fn times_are_defaults_cut_down_or_asks_within_the_ceilings(
 ) {
     let value = |seconds: i32| if seconds == 0 { Value::Null } else { json!(seconds) };
     let world = World::admitting()
-        .run("timeoutSeconds", value(ask))
-        .defaults("timeoutSeconds", value(default))
-        .policy("maxTimeoutSeconds", value(own))
-        .cluster("maxTimeoutSeconds", value(cluster));
-    assert_eq!(world.decide().unwrap().timeout_seconds, timeout);
+        .run("activeDeadlineSeconds", value(ask))
+        .defaults("activeDeadlineSeconds", value(default))
+        .policy("maxActiveDeadlineSeconds", value(own))
+        .cluster("maxActiveDeadlineSeconds", value(cluster));
+    assert_eq!(world.decide().unwrap().active_deadline_seconds, timeout);
     let world = World::admitting()
-        .run("startTimeoutSeconds", value(ask))
-        .defaults("startTimeoutSeconds", value(default))
-        .policy("maxStartTimeoutSeconds", value(own))
-        .cluster("maxStartTimeoutSeconds", value(cluster));
+        .run("startDeadlineSeconds", value(ask))
+        .defaults("startDeadlineSeconds", value(default))
+        .policy("maxStartDeadlineSeconds", value(own))
+        .cluster("maxStartDeadlineSeconds", value(cluster));
     let expected = if timeout == 3600 { 600 } else { timeout };
-    assert_eq!(world.decide().unwrap().start_timeout_seconds, expected);
+    assert_eq!(world.decide().unwrap().start_deadline_seconds, expected);
 }
 
 #[test]
@@ -229,8 +229,8 @@ fn a_repository_host_gets_the_networks_that_every_layer_grants_for_all_its_repos
     };
     let rule = |name: &str, path: &str, addresses: &[&str]| json!({"name": name, "url": format!("https://git.corp.example.com:8443/{path}"), "addresses": addresses});
     let world = World::admitting()
-        .cluster("repositories", json!({"mode": "AllowList", "read": [rule("all", "**", &["10.0.0.0/8", "192.168.0.0/16"])]}))
-        .policy("repositories", json!({"mode": "AllowList", "read": [rule("one", "one", &["10.1.0.0/16", "172.16.0.0/12"]), rule("two", "two", &["10.1.2.0/24"])]}));
+        .cluster("repositories", json!({"mode": "AllowList", "clone": [rule("all", "**", &["10.0.0.0/8", "192.168.0.0/16"])]}))
+        .policy("repositories", json!({"mode": "AllowList", "clone": [rule("one", "one", &["10.1.0.0/16", "172.16.0.0/12"]), rule("two", "two", &["10.1.2.0/24"])]}));
     let git = |paths: &[&str]| {
         let frozen = world
             .clone()

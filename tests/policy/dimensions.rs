@@ -14,7 +14,7 @@ use crate::fixtures::{World, cluster_policy};
 /// What a layer that says nothing of the field says of the rest of its object, where a run needs a word on that.
 fn rest_of(object: &str) -> Option<Value> {
     match object {
-        "runtime" => Some(json!({"classes": ["gvisor"]})),
+        "runtime" => Some(json!({"runtimeClassNames": ["gvisor"]})),
         "images" => Some(json!({"mode": "AllowList", "allowed": ["ghcr.io/**"]})),
         _ => None,
     }
@@ -24,7 +24,7 @@ impl Dimension {
     /// The admitting world in which the two layers say this of the dimension.
     fn world(&self, own: Option<&Value>, cluster: Option<&Value>) -> World {
         let silent = own.is_none() && cluster.is_none();
-        let rest = rest_of(self.object).filter(|_| silent && !matches!(self.field, "" | "classes"));
+        let rest = rest_of(self.object).filter(|_| silent && !matches!(self.field, "" | "runtimeClassNames"));
         let mut world = World::admitting();
         world.cluster = vec![cluster_policy("above", &json!({}))];
         if self.row == "addresses" && silent {
@@ -108,7 +108,7 @@ fn the_table_has_a_row_for_each_dimension_with_what_the_engine_does() {
     let mut known: Vec<&str> = dimensions()
         .iter()
         .map(|dimension| dimension.row)
-        .chain(["scheduling"])
+        .chain(["schedulingProfiles"])
         .collect();
     documented.sort_unstable();
     known.sort_unstable();
@@ -166,8 +166,8 @@ fn every_field_of_limits_belongs_to_a_dimension() {
 #[case::cpu("resources", "cpu", "500m/2")]
 #[case::memory("resources", "memory", "1Gi/4Gi")]
 #[case::storage("resources", "ephemeral-storage", "2Gi/10Gi")]
-#[case::start("startTimeoutSeconds", "", "600")]
-#[case::time("timeoutSeconds", "", "3600")]
+#[case::start("startDeadlineSeconds", "", "600")]
+#[case::time("activeDeadlineSeconds", "", "3600")]
 #[case::kept("ttlSecondsAfterFinished", "", "604800")]
 fn a_run_that_asks_for_nothing_gets_the_defaults_of_the_table(
     #[case] field: &str,
@@ -176,12 +176,12 @@ fn a_run_that_asks_for_nothing_gets_the_defaults_of_the_table(
 ) {
     let silent = World::admitting()
         .cluster("maxResources", Value::Null)
-        .cluster("maxTimeoutSeconds", Value::Null);
+        .cluster("maxActiveDeadlineSeconds", Value::Null);
     let had = |world: &World| {
         let run = world.decide().unwrap();
         match field {
-            "startTimeoutSeconds" => run.start_timeout_seconds.to_string(),
-            "timeoutSeconds" => run.timeout_seconds.to_string(),
+            "startDeadlineSeconds" => run.start_deadline_seconds.to_string(),
+            "activeDeadlineSeconds" => run.active_deadline_seconds.to_string(),
             "ttlSecondsAfterFinished" => run.ttl_seconds_after_finished.to_string(),
             _ => format!(
                 "{}/{}",
@@ -209,8 +209,8 @@ fn a_run_that_asks_for_nothing_gets_the_defaults_of_the_table(
 fn a_profile_comes_from_the_one_layer_that_has_them() {
     let profile = |name: &str| json!([{"name": name, "nodeSelector": {"pool": name}}]);
     let world = |profiles: Value, ask: Value| {
-        let mut world = World::admitting().run("schedulingProfile", ask);
-        world.policy.as_mut().unwrap()["spec"]["scheduling"] = profiles;
+        let mut world = World::admitting().run("schedulingProfileName", ask);
+        world.policy.as_mut().unwrap()["spec"]["schedulingProfiles"] = profiles;
         told(&world, |run| {
             run.scheduling
                 .as_ref()

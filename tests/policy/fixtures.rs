@@ -132,9 +132,9 @@ fn policy() -> Value {
         "metadata": {"name": "default", "namespace": "team-a", "uid": "uid-of-default", "generation": 7},
         "spec": {
             "limits": {
-                "runtime": {"classes": ["kata", "gvisor"]},
+                "runtime": {"runtimeClassNames": ["kata", "gvisor"]},
                 "images": {"mode": "AllowList", "allowed": ["ghcr.io/team-a/*"]},
-                "repositories": {"mode": "AllowList", "read": [{"name": "team", "url": "https://github.com/team-a/*"}]},
+                "repositories": {"mode": "AllowList", "clone": [{"name": "team", "url": "https://github.com/team-a/*"}]},
                 "egress": {"mode": "AllowList", "rules": [
                     {"name": "model", "hosts": ["model.example.org"], "tls": "Tunnel"},
                     {"name": "inside", "hosts": ["git.corp.example.com"], "addresses": ["10.1.0.0/16"], "ports": [8443], "tls": "Tunnel"},
@@ -156,14 +156,14 @@ pub fn cluster_policy(name: &str, limits: &Value) -> Value {
 
 fn cluster_limits() -> Value {
     json!({
-        "runtime": {"classes": ["gvisor"], "nodeReachability": "Tolerated"},
+        "runtime": {"runtimeClassNames": ["gvisor"], "nodeAccess": "Allow"},
         "images": {"mode": "AllowList", "allowed": ["ghcr.io/**"]},
-        "repositories": {"mode": "AllowList", "read": [{"name": "github", "url": "https://github.com/**"}]},
+        "repositories": {"mode": "AllowList", "clone": [{"name": "github", "url": "https://github.com/**"}]},
         "egress": {"mode": "AllowList", "rules": [
             {"name": "models", "hosts": ["model.example.org", "other.example.org"], "tls": "Tunnel"},
             {"name": "corp", "hosts": ["*.corp.example.com"], "addresses": ["10.0.0.0/8"], "ports": [443, 8443], "tls": "Tunnel"},
         ]},
         "maxResources": {"cpu": "4", "memory": "8Gi"},
-        "maxTimeoutSeconds": 7200,
+        "maxActiveDeadlineSeconds": 7200,
     })
 }

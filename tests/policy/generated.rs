@@ -174,7 +174,7 @@ fn repositories() -> impl Strategy<Value = Value> {
             named(rules.map(|(url, addresses)| json!({"url": url, "addresses": addresses})))
         })
     });
-    listed("read", rules)
+    listed("clone", rules)
 }
 
 fn egress() -> impl Strategy<Value = Value> {
@@ -203,19 +203,19 @@ fn named(rules: impl Iterator<Item = Value>) -> Value {
 fn runtime() -> impl Strategy<Value = Value> {
     (
         some(&CLASSES).prop_shuffle(),
-        select(&["Denied", "Tolerated"][..]),
-        word(&["Fixed", "Platform"]),
+        select(&["Deny", "Allow"][..]),
+        word(&["Fixed", "PlatformAssigned"]),
         word(&["Disabled", "Preferred", "Required"]),
-        word(&["Unchecked", "Required"]),
+        word(&["None", "GVisor"]),
     )
         .prop_map(|(classes, reachability, user, namespaces, kernel)| {
-            let mut runtime = json!({"classes": classes, "nodeReachability": reachability});
+            let mut runtime = json!({"runtimeClassNames": classes, "nodeAccess": reachability});
             add(
                 &mut runtime,
                 [
-                    ("user", user),
+                    ("runAsUser", user),
                     ("userNamespaces", namespaces),
-                    ("sandboxedKernel", kernel),
+                    ("kernelCheck", kernel),
                 ],
             );
             runtime
@@ -281,9 +281,9 @@ pub fn limits() -> impl Strategy<Value = Value> {
                 ("repositories", repositories),
                 ("egress", egress),
                 ("maxResources", resources),
-                ("maxStartTimeoutSeconds", start),
-                ("maxTimeoutSeconds", timeout),
-                ("maxTTLSeconds", ttl),
+                ("maxStartDeadlineSeconds", start),
+                ("maxActiveDeadlineSeconds", timeout),
+                ("maxTTLSecondsAfterFinished", ttl),
                 ("maxRunning", running),
                 ("retry", retry),
                 ("requester", requester),
@@ -300,12 +300,12 @@ pub fn full_limits() -> impl Strategy<Value = Value> {
         images().boxed(),
         repositories().boxed(),
         egress().boxed(),
-        select(&["Fixed", "Platform"][..]),
+        select(&["Fixed", "PlatformAssigned"][..]),
         select(&["Never", "BeforeAgentStart"][..]),
     )
         .prop_map(
             |(mut limits, mut runtime, images, repositories, egress, user, retry)| {
-                runtime["user"] = json!(user);
+                runtime["runAsUser"] = json!(user);
                 for (field, value) in [
                     ("runtime", runtime),
                     ("images", images),
@@ -351,8 +351,8 @@ fn run_spec() -> impl Strategy<Value = Value> {
                     ("resources", resources),
                     ("egress", egress),
                     ("requestedBy", requester),
-                    ("startTimeoutSeconds", start),
-                    ("timeoutSeconds", timeout),
+                    ("startDeadlineSeconds", start),
+                    ("activeDeadlineSeconds", timeout),
                     ("ttlSecondsAfterFinished", ttl),
                 ])
             },

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use cofferdam_api::{NodeReachability, PullPolicy, Retry, SandboxedKernel, UserMode};
+use cofferdam_api::{KernelCheck, NodeAccess, PullPolicy, Retry, RunAsUser};
 use cofferdam_policy::decide::Admitted;
 use cofferdam_policy::egress::Egress;
 use cofferdam_policy::findings::Verdict;
@@ -70,8 +70,8 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
     }
     let strictness = |admitted: &Admitted| {
         [
-            admitted.user == UserMode::Fixed,
-            admitted.sandboxed_kernel == SandboxedKernel::Required,
+            admitted.run_as_user == RunAsUser::Fixed,
+            admitted.kernel_check == KernelCheck::GVisor,
             admitted.pull_policy == Some(PullPolicy::Always),
             admitted.retry == Retry::Never,
         ]
@@ -84,8 +84,8 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
     );
     prop_assert!(less.max_running.value <= more.max_running.value);
     prop_assert!(less.ttl_seconds_after_finished <= more.ttl_seconds_after_finished);
-    prop_assert!(less.timeout_seconds <= more.timeout_seconds);
-    prop_assert!(less.start_timeout_seconds <= more.start_timeout_seconds);
+    prop_assert!(less.active_deadline_seconds <= more.active_deadline_seconds);
+    prop_assert!(less.start_deadline_seconds <= more.start_deadline_seconds);
     prop_assert!(
         amounts(less)
             .iter()
@@ -93,10 +93,7 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
             .all(|(less, more)| *less <= more),
         "resources grew"
     );
-    prop_assert!(
-        less.node_reachability == NodeReachability::Denied
-            || more.node_reachability == NodeReachability::Tolerated
-    );
+    prop_assert!(less.node_access == NodeAccess::Deny || more.node_access == NodeAccess::Allow);
     Ok(())
 }
 
@@ -158,7 +155,7 @@ proptest! {
     #[test]
     fn asks_only_remove(
         world in worlds(limits()),
-        field in proptest::sample::select(&["repositories", "resources", "startTimeoutSeconds", "timeoutSeconds", "ttlSecondsAfterFinished"][..]),
+        field in proptest::sample::select(&["repositories", "resources", "startDeadlineSeconds", "activeDeadlineSeconds", "ttlSecondsAfterFinished"][..]),
     ) {
         let silent = world.clone().run(field, Value::Null);
         if let Ok(asking) = world.decide() {
@@ -192,11 +189,11 @@ proptest! {
             let layers = layers(&world);
             let says = |dimension: &str, field: &str, word: &str| layers.iter().any(|layer| layer[dimension][field] == word);
             let requires = |field: &str, word: &str| layers.iter().any(|layer| layer[field] == word);
-            prop_assert!(!says("runtime", "sandboxedKernel", "Required") || admitted.sandboxed_kernel == SandboxedKernel::Required);
+            prop_assert!(!says("runtime", "kernelCheck", "GVisor") || admitted.kernel_check == KernelCheck::GVisor);
             prop_assert!(!says("runtime", "userNamespaces", "Required") || admitted.user_namespace);
             prop_assert!(!says("runtime", "userNamespaces", "Disabled") || !admitted.user_namespace);
-            prop_assert!(!says("runtime", "user", "Fixed") || admitted.user == UserMode::Fixed);
-            prop_assert!(admitted.user == UserMode::Fixed || says("runtime", "user", "Platform"));
+            prop_assert!(!says("runtime", "runAsUser", "Fixed") || admitted.run_as_user == RunAsUser::Fixed);
+            prop_assert!(admitted.run_as_user == RunAsUser::Fixed || says("runtime", "runAsUser", "PlatformAssigned"));
             prop_assert!(!says("images", "digest", "Required") || world.run["spec"]["agent"]["image"].as_str().unwrap().contains("@sha256:"));
             prop_assert!(!says("images", "pullPolicy", "Always") || admitted.pull_policy == Some(PullPolicy::Always));
             prop_assert!(!requires("requester", "Required") || world.run["spec"].get("requestedBy").is_some());
@@ -204,7 +201,7 @@ proptest! {
             prop_assert!(admitted.retry == Retry::Never || requires("retry", "BeforeAgentStart"));
             let ceiling = |field: &str| layers.iter().filter_map(|layer| layer[field].as_i64()).min();
             prop_assert_eq!(i64::from(admitted.max_running.value), ceiling("maxRunning").unwrap_or(1000));
-            prop_assert!(ceiling("maxTTLSeconds").is_none_or(|most| i64::from(admitted.ttl_seconds_after_finished) <= most));
+            prop_assert!(ceiling("maxTTLSecondsAfterFinished").is_none_or(|most| i64::from(admitted.ttl_seconds_after_finished) <= most));
         }
     }
 
@@ -246,7 +243,7 @@ proptest! {
             let layers = layers(&world);
             let image = world.run["spec"]["agent"]["image"].as_str().unwrap();
             prop_assert!(layers.iter().any(|l| list(l, "images", "allowed").iter().any(|p| image_named(p.as_str().unwrap(), image))));
-            prop_assert!(layers.iter().any(|l| list(&l["runtime"], "", "classes").contains(&admitted.runtime_class.as_str().into())));
+            prop_assert!(layers.iter().any(|l| list(&l["runtime"], "", "runtimeClassNames").contains(&admitted.runtime_class.as_str().into())));
             for ((host, port), addresses) in reach(&admitted) {
                 let rules: Vec<&Value> = layers.iter().flat_map(|l| list(l, "egress", "rules")).filter(|rule| rule_names(rule, &host, port)).collect();
                 prop_assert!(!rules.is_empty(), "{host}:{port}");
@@ -258,7 +255,7 @@ proptest! {
             for repository in &admitted.repositories {
                 let prefix = format!("https://{}", repository.url.host());
                 let named = |rule: &&Value| rule["url"].as_str().unwrap().starts_with(&prefix);
-                prop_assert!(layers.iter().flat_map(|l| list(l, "repositories", "read")).any(|rule| named(&rule)));
+                prop_assert!(layers.iter().flat_map(|l| list(l, "repositories", "clone")).any(|rule| named(&rule)));
             }
         }
     }

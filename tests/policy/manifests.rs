@@ -271,19 +271,19 @@ impl Good {
         let mut world = World::admitting()
             .run("egress", json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": ["model.example.org"], "ports": [443]}]}))
             .run("resources", json!({"requests": {"cpu": "500m"}, "limits": {"cpu": "2", "memory": "4Gi"}}))
-            .run("startTimeoutSeconds", json!(300))
-            .run("timeoutSeconds", json!(1800))
+            .run("startDeadlineSeconds", json!(300))
+            .run("activeDeadlineSeconds", json!(1800))
             .run("ttlSecondsAfterFinished", json!(60))
-            .run("schedulingProfile", json!("fast"))
+            .run("schedulingProfileName", json!("fast"))
             .run("requestedBy", json!({"username": "ada", "groups": ["makers"]}))
             .policy("maxRunning", json!(4))
-            .policy("maxTTLSeconds", json!(3600))
+            .policy("maxTTLSecondsAfterFinished", json!(3600))
             .policy("retry", json!("BeforeAgentStart"))
             .policy("requester", json!("Required"))
             .policy("maxResources", json!({"cpu": "4", "memory": "16Gi", "ephemeral-storage": "50Gi"}))
             .defaults("resources", json!({"limits": {"memory": "2Gi"}}))
-            .defaults("timeoutSeconds", json!(1000));
-        world.policy.as_mut().unwrap()["spec"]["scheduling"] =
+            .defaults("activeDeadlineSeconds", json!(1000));
+        world.policy.as_mut().unwrap()["spec"]["schedulingProfiles"] =
             json!([{"name": "fast", "nodeSelector": {"pool": "fast"}}]);
         let manifests = [
             world.run.clone(),

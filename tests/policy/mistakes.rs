@@ -38,7 +38,7 @@ fn egress(host: &str, port: u16) -> Value {
 
 /// Every kind of mistake, each the only one of its world.
 pub fn mistaken_policies() -> Vec<(&'static str, World)> {
-    let repositories = json!({"mode": "AllowList", "read": [
+    let repositories = json!({"mode": "AllowList", "clone": [
         {"name": "team", "url": "https://github.com/team-a/*"}, {"name": "lab", "url": "https://gitlab.com/team-a/*"}]});
     vec![
         (

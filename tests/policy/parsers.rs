@@ -101,12 +101,12 @@ proptest! {
         let world = World::admitting()
             .run("agent", json!({"image": image}))
             .run("repositories", json!([{"name": host, "url": url}]))
-            .run("timeoutSeconds", json!(seconds))
+            .run("activeDeadlineSeconds", json!(seconds))
             .run("resources", json!({"limits": {"cpu": amount}}))
             .policy("images", json!({"mode": "AllowList", "allowed": [image]}))
-            .policy("repositories", json!({"mode": "AllowList", "read": [{"name": "a", "url": url, "addresses": [host]}]}))
+            .policy("repositories", json!({"mode": "AllowList", "clone": [{"name": "a", "url": url, "addresses": [host]}]}))
             .policy("egress", json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": [host], "ports": [port], "tls": "Tunnel"}]}))
-            .cluster("maxTimeoutSeconds", json!(seconds));
+            .cluster("maxActiveDeadlineSeconds", json!(seconds));
         if let Err(refusal) = world.decide() {
             prop_assert!(refusal.message().len() <= 1000);
             prop_assert!(!refusal.message().contains(char::is_control));

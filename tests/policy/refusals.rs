@@ -46,7 +46,7 @@ fn not_granted() -> Vec<(&'static str, World)> {
         ),
         (
             "runtime: no class in common",
-            good().policy("runtime", json!({"classes": ["kata"]})),
+            good().policy("runtime", json!({"runtimeClassNames": ["kata"]})),
         ),
         ("runtime: not there", no_class),
         (
@@ -98,17 +98,17 @@ fn above_a_ceiling() -> Vec<(&'static str, World)> {
     vec![
         (
             "time-out above a ceiling",
-            good().run("timeoutSeconds", json!(7201)),
+            good().run("activeDeadlineSeconds", json!(7201)),
         ),
         (
             "time-out above the built-in ceiling",
             good()
-                .cluster("maxTimeoutSeconds", Value::Null)
-                .run("timeoutSeconds", json!(86_401)),
+                .cluster("maxActiveDeadlineSeconds", Value::Null)
+                .run("activeDeadlineSeconds", json!(86_401)),
         ),
         (
             "start time-out of nothing",
-            good().run("startTimeoutSeconds", json!(0)),
+            good().run("startDeadlineSeconds", json!(0)),
         ),
         (
             "time to live of years",
@@ -168,7 +168,7 @@ fn unreadable_policies() -> Vec<(&'static str, World)> {
             "policy: repository pattern",
             good().cluster(
                 "repositories",
-                json!({"mode": "AllowList", "read": [{"name": "a", "url": "https://*.b/c"}]}),
+                json!({"mode": "AllowList", "clone": [{"name": "a", "url": "https://*.b/c"}]}),
             ),
         ),
         ("policy: host", good().policy("egress", hosts("*.com"))),

@@ -251,8 +251,8 @@ mod tests {
 
     #[rstest]
     #[case(&[("    prompt: |", "    promt: |")], "run.yaml:13: spec.task.promt: unknown field; known here: prompt, promptFrom")]
-    #[case(&[("timeoutSeconds: 1800", "timeoutSeconds: half an hour")], "run.yaml:34: spec.timeoutSeconds: must be of type integer")]
-    #[case(&[("timeoutSeconds: 1800", "timeoutSeconds: 0")], "run.yaml:34: spec.timeoutSeconds: 0: at least 1 needed")]
+    #[case(&[("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: half an hour")], "run.yaml:34: spec.activeDeadlineSeconds: must be of type integer")]
+    #[case(&[("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: 0")], "run.yaml:34: spec.activeDeadlineSeconds: 0: at least 1 needed")]
     #[case(&[("access: ReadOnly", "access: Write")], "run.yaml:29: spec.repositories[1].access: must be one of ReadOnly, ReadWrite")]
     #[case(&[("name: style-guide", "name: app")], "run.yaml:27: spec.repositories[1]: stands there twice")]
     #[case(&[("    image: ghcr.io/team-a/mini-swe-agent:2.4.6\n", "")], "run.yaml:16: spec.agent.image: is required")]

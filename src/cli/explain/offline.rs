@@ -178,7 +178,7 @@ fn classes(
     if names.is_empty() {
         let runtimes = limits.iter().filter_map(|limits| limits.runtime.as_ref());
         names = runtimes
-            .flat_map(|runtime| runtime.classes.iter().cloned())
+            .flat_map(|runtime| runtime.runtime_class_names.iter().cloned())
             .collect();
         assumed.push("the cluster has every RuntimeClass that a policy names".to_owned());
     }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use kube::api::ObjectMeta;
 
 use cofferdam_api::names::SANDBOX_UID;
-use cofferdam_api::{AgentRun, SchedulingProfile, UserMode};
+use cofferdam_api::{AgentRun, RunAsUser, SchedulingProfile};
 use cofferdam_policy::decide::Admitted;
 
 /// Prefix of its name; the API server adds to it.
@@ -19,9 +19,9 @@ const NAME_PREFIX: &str = "explain-";
 
 /// A pod as confined as the run's.
 pub fn build(run: &AgentRun, admitted: &Admitted) -> Pod {
-    let uid = match admitted.user {
-        UserMode::Fixed => Some(SANDBOX_UID),
-        UserMode::Platform => None,
+    let uid = match admitted.run_as_user {
+        RunAsUser::Fixed => Some(SANDBOX_UID),
+        RunAsUser::PlatformAssigned => None,
     };
     let secrets = admitted
         .image_pull_secrets

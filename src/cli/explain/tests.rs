@@ -59,7 +59,7 @@ fn every_refusal_is_shown_and_the_first_is_the_controllers() {
             "https://github.com/team-b/style-guide",
         ),
         ("memory: 4Gi", "memory: 40Gi"),
-        ("timeoutSeconds: 1800", "timeoutSeconds: 9000"),
+        ("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: 9000"),
     ];
     let explanation = judged_on_files(&run(&changes), &policies(&[]), &given());
     assert_eq!(explanation.verdict.exit_code(), 1);
@@ -70,7 +70,7 @@ fn every_refusal_is_shown_and_the_first_is_the_controllers() {
 #[test]
 fn the_document_is_stable() {
     let explanation = judged_on_files(
-        &run(&[("timeoutSeconds: 1800", "timeoutSeconds: 9000")]),
+        &run(&[("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: 9000")]),
         &policies(&[]),
         &given(),
     );
@@ -227,7 +227,7 @@ fn what_the_api_server_refuses_is_refused(#[case] dry_runs: &[DryRun], #[case] c
 #[test]
 fn where_the_verdict_hangs_on_nodes_it_cannot_be_told_from_the_cluster() {
     let verdict = |word: &str| {
-        let classes = "classes: [gvisor]";
+        let classes = "runtimeClassNames: [gvisor]";
         let manifests = policies(&[(classes, &format!("{classes}\n      userNamespaces: {word}"))]);
         let facts = offline::facts(&run(&[]), &manifests, &given()).unwrap().facts;
         let judgement = judge(&run(&[]), &facts);

@@ -17,7 +17,7 @@ use cofferdam_policy::vulnerabilities::Reports;
 /// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
 const ORDER_PATIENCE_SECONDS: i64 = 30;
 /// Start time-out of a run that says nothing, where no policy is there to say it.
-const DEFAULT_START_TIMEOUT_SECONDS: i32 = 600;
+const DEFAULT_START_DEADLINE_SECONDS: i32 = 600;
 
 /// Everything that the decision rests on.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
         return Decision::Suspended;
     }
     let Some(reports) = &facts.reports else {
-        return wait(no_reports(), DEFAULT_START_TIMEOUT_SECONDS, facts, now);
+        return wait(no_reports(), DEFAULT_START_DEADLINE_SECONDS, facts, now);
     };
     let admitted = match admit(run, facts, reports) {
         Ok(admitted) => admitted,
@@ -105,7 +105,7 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
         },
         (gap, _) => wait(
             gap.unwrap_or_else(no_gateway),
-            admitted.start_timeout_seconds,
+            admitted.start_deadline_seconds,
             facts,
             now,
         ),
@@ -145,11 +145,11 @@ fn refused(verdict: Verdict, facts: &Facts, now: Timestamp) -> Decision {
     Decision::End(verdict)
 }
 
-fn wait(gap: Gap, start_timeout_seconds: i32, facts: &Facts, now: Timestamp) -> Decision {
-    let limit = if start_timeout_seconds > 0 {
-        start_timeout_seconds
+fn wait(gap: Gap, start_deadline_seconds: i32, facts: &Facts, now: Timestamp) -> Decision {
+    let limit = if start_deadline_seconds > 0 {
+        start_deadline_seconds
     } else {
-        DEFAULT_START_TIMEOUT_SECONDS
+        DEFAULT_START_DEADLINE_SECONDS
     };
     if seconds_since(facts.waiting_since, now) < i64::from(limit) {
         return Decision::Wait(gap);
@@ -157,7 +157,7 @@ fn wait(gap: Gap, start_timeout_seconds: i32, facts: &Facts, now: Timestamp) -> 
     Decision::End(Verdict::new(
         gap.reason,
         format!(
-            "{} It was not so for {limit} s (startTimeoutSeconds).",
+            "{} It was not so for {limit} s (startDeadlineSeconds).",
             gap.message
         ),
     ))
@@ -272,7 +272,7 @@ mod tests {
         let mut run = fixtures::run();
         run.spec.suspend = true;
         assert_eq!(decide(&run, &facts(), at(100_000)), Decision::Suspended);
-        run.spec.cancel = Some(cofferdam_api::Cancel::Graceful);
+        run.spec.cancel = Some(cofferdam_api::Cancel::KeepWork);
         assert!(
             matches!(decide(&run, &facts(), at(0)), Decision::End(end) if end.reason == Reason::Cancelled)
         );

@@ -54,9 +54,9 @@ pub fn policy() -> SandboxPolicy {
         "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy",
         "metadata": {"name": "house-rules", "namespace": "tenant-a", "uid": "policy-uid", "generation": 3},
         "spec": {"limits": {
-            "runtime": {"classes": ["gvisor"]},
+            "runtime": {"runtimeClassNames": ["gvisor"]},
             "images": {"mode": "AllowList", "allowed": ["images.example/**"]},
-            "repositories": {"mode": "AllowList", "read": [{"name": "forge", "url": "https://forge.example/**"}]},
+            "repositories": {"mode": "AllowList", "clone": [{"name": "forge", "url": "https://forge.example/**"}]},
             "egress": {"mode": "AllowList", "rules": [{"name": "model", "hosts": ["model.example"], "tls": "Tunnel"}]},
         }},
     }))

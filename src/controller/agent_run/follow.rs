@@ -126,13 +126,13 @@ async fn look(
 fn no_longer_wanted(run: &AgentRun, plan: &Plan, progress: &Progress, context: &Context) -> Option<Verdict> {
     let started = !matches!(progress, Progress::Starting { .. });
     match run.spec.cancel {
-        Some(Cancel::Immediate) => {
+        Some(Cancel::DiscardWork) => {
             return Some(Verdict::new(
                 Reason::Cancelled,
                 "The run was cancelled at once; nothing was collected.",
             ));
         }
-        Some(Cancel::Graceful) if !started => {
+        Some(Cancel::KeepWork) if !started => {
             return Some(Verdict::new(
                 Reason::Cancelled,
                 "The run was cancelled before its agent started.",
@@ -181,7 +181,7 @@ async fn go_on(
     let stop = if run.spec.cancel.is_some() {
         Some(Verdict::new(
             Reason::Cancelled,
-            "spec.cancel asks for a graceful stop.",
+            "spec.cancel asks for a stop that keeps the work.",
         ))
     } else {
         foreign().map(|gap| Verdict::new(gap.reason, gap.message))
@@ -259,7 +259,7 @@ pub async fn gone(
     if verdict.reason == Reason::Cancelled
         && let Some(record) = &mut record
     {
-        // `Immediate` asked for no patch; a pod that was told to end may have sent one all the same.
+        // `DiscardWork` asked for no patch; a pod that was told to end may have sent one all the same.
         record.receipt = None;
     }
     let denials = record.as_ref().map(notices::denials).unwrap_or_default();

@@ -74,7 +74,7 @@ pub fn end(reason: Reason, spec: &AgentRunSpec, status: &AgentRunStatus) -> Noti
     if let Some(usage) = &status.usage {
         note = format!(
             "{note} Requests: {} allowed, {} denied.",
-            usage.requests, usage.denied_requests
+            usage.allowed_requests, usage.denied_requests
         );
     }
     for patch in status.outputs.iter().flat_map(|outputs| &outputs.patches) {

@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
 use cofferdam_api::names::ANNOTATION_PLAN;
-use cofferdam_api::{NodeReachability, ResolvedPolicy, ResolvedRun, Retry};
+use cofferdam_api::{NodeAccess, ResolvedPolicy, ResolvedRun, Retry};
 use cofferdam_policy::decide::Admitted;
 
 /// Version of [`Plan`].
@@ -29,9 +29,9 @@ pub struct Plan {
     /// `address:port` of the gateway that the pod was given.
     pub gateway: String,
     /// Seconds from the Job's creation to the agent's start.
-    pub start_timeout_seconds: i32,
+    pub start_deadline_seconds: i32,
     /// Whether policy tolerates a pod that reaches its own node.
-    pub node_reachability: NodeReachability,
+    pub node_access: NodeAccess,
     /// Whether policy lets the run be tried again should its agent never start.
     pub retry: Retry,
     /// Which attempt the Job is, from 1.
@@ -54,8 +54,8 @@ impl Plan {
             policy_hash: admitted.frozen.hash(),
             pod_digest,
             gateway,
-            start_timeout_seconds: admitted.start_timeout_seconds,
-            node_reachability: admitted.node_reachability,
+            start_deadline_seconds: admitted.start_deadline_seconds,
+            node_access: admitted.node_access,
             retry: admitted.retry,
             attempt,
         }

@@ -132,14 +132,14 @@ fn a_namespace_that_did_not_opt_in_is_told_how_and_what_else_would_be_in_the_way
     insta::assert_snapshot!(message, @"Namespace tenant-a does not hold sandboxes: kubectl label namespace tenant-a cofferdam.dev/sandbox=enabled. Before that: NetworkPolicy allow-dns opens the sandboxes of namespace tenant-a. Make its podSelector leave them out: matchExpressions: [{key: cofferdam.dev/run, operator: DoesNotExist}].");
 }
 
-const ONLY_KATA: &str = r#"{"runtime": {"classes": ["kata"]}}"#;
+const ONLY_KATA: &str = r#"{"runtime": {"runtimeClassNames": ["kata"]}}"#;
 
 #[rstest]
 #[case::no_common_class(json!({}), ONLY_KATA, "False/PolicyDenied", "False/PolicyDenied")]
-#[case::missing_class(json!({"runtime": {"classes": ["kata"]}}), "{}", "False/RuntimeUnavailable", "False/RuntimeUnavailable")]
+#[case::missing_class(json!({"runtime": {"runtimeClassNames": ["kata"]}}), "{}", "False/RuntimeUnavailable", "False/RuntimeUnavailable")]
 #[case::user_namespaces(
     json!({"runtime": {"userNamespaces": "Required"}}),
-    r#"{"runtime": {"classes": ["gvisor"], "userNamespaces": "Disabled"}}"#, "False/PolicyDenied", "False/PolicyDenied")]
+    r#"{"runtime": {"runtimeClassNames": ["gvisor"], "userNamespaces": "Disabled"}}"#, "False/PolicyDenied", "False/PolicyDenied")]
 #[case::runner_refused(json!({}), r#"{"images": {"mode": "AllowList", "allowed": ["images.example/agent"]}}"#, "False/NoRunCanStart", "True/Available")]
 #[case::no_image_at_all(json!({}), r#"{"images": {"mode": "DenyAll"}}"#, "False/NoRunCanStart", "True/Available")]
 #[case::runner_without_digest(json!({}), r#"{"images": {"mode": "AllowList", "allowed": ["images.example/**"], "digest": "Required"}}"#, "False/NoRunCanStart", "True/Available")]
@@ -175,8 +175,8 @@ fn egress(hosts: &[&str], port: u16) -> Value {
 #[case::another_port(egress(&["model.example"], 8443), Some("limits.egress.rules of SandboxPolicy/house-rules `model`"))]
 #[case::nothing(json!({"egress": {"mode": "DenyAll"}}), Some("limits.egress.rules of SandboxPolicy/house-rules `model`"))]
 #[case::other_repositories(
-    json!({"repositories": {"mode": "AllowList", "read": [{"name": "x", "url": "https://other.example/**"}]}}),
-    Some("limits.repositories.read of SandboxPolicy/house-rules `forge`"))]
+    json!({"repositories": {"mode": "AllowList", "clone": [{"name": "x", "url": "https://other.example/**"}]}}),
+    Some("limits.repositories.clone of SandboxPolicy/house-rules `forge`"))]
 fn rules_that_no_other_policy_meets_are_named(#[case] above: Value, #[case] dead: Option<&str>) {
     let (word, message) = said(&judge(&policy(&json!({})), &under(&above), at(0)), READY);
     match dead {

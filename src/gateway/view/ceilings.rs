@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn only_policies_over_the_namespace_that_speak_of_egress_take_anything() {
         let silent = json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy",
-            "metadata": {"name": "silent"}, "spec": {"namespaceSelector": {}, "limits": {"maxTimeoutSeconds": 60}}});
+            "metadata": {"name": "silent"}, "spec": {"namespaceSelector": {}, "limits": {"maxActiveDeadlineSeconds": 60}}});
         let silent: Guarded = serde_json::from_value(silent).unwrap();
         let red = cluster_policy("red", &json!({"team": "red"}), &allow(&["one.example"]));
         let mut ceilings = ceilings(vec![silent, red]);

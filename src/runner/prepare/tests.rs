@@ -76,9 +76,9 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> PrepareSpec {
             address: probed.to_string(),
             protocol: ProbeProtocol::Tcp,
         }],
-        node_reachability_tolerated: false,
+        node_access_allowed: false,
         repositories: Vec::new(),
-        sandboxed_kernel_required: false,
+        gvisor_required: false,
         prompt: Some("do it".to_owned()),
     }
 }
@@ -162,7 +162,7 @@ async fn under_a_kernel_that_is_not_gvisors_nothing_is_asked_where_policy_demand
         };
         std::fs::write(proc.join("version"), version).unwrap();
         let mut spec = spec(gateway, shut().await);
-        spec.sandboxed_kernel_required = required;
+        spec.gvisor_required = required;
         let report = run(&spec, None, &paths).await;
         assert_eq!(report.failure.as_ref().map(|failure| failure.reason), ends);
         assert_eq!(asked.load(Ordering::Relaxed) == 0, ends.is_some());
@@ -188,7 +188,7 @@ async fn another_address_or_a_refusal_ends_the_run_with_its_reason() {
         let (_directory, paths) = root();
         let report = run(&spec(gateway, shut().await), None, &paths).await;
         assert_eq!(report.failure.unwrap().reason, reason);
-        assert_eq!(report.proven_at, None);
+        assert_eq!(report.proven_time, None);
     }
 }
 

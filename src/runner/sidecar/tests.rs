@@ -150,7 +150,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> SidecarSpec {
             address: probed.to_string(),
             protocol: ProbeProtocol::Tcp,
         }],
-        node_reachability_tolerated: false,
+        node_access_allowed: false,
         repositories: vec![RepositorySpec {
             name: "app".to_owned(),
             url: "https://git.test/app".to_owned(),
@@ -158,7 +158,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> SidecarSpec {
             directory: "tree".to_owned(),
             access: Access::ReadWrite,
         }],
-        timeout_seconds: 60,
+        active_deadline_seconds: 60,
     }
 }
 

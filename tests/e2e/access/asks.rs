@@ -263,17 +263,17 @@ fn others() -> Vec<Ask> {
     vec![
         Ask(
             "a longer run",
-            json!({"timeoutSeconds": 601}),
+            json!({"activeDeadlineSeconds": 601}),
             POLICY,
             above,
-            json!({"timeoutSeconds": 600}),
+            json!({"activeDeadlineSeconds": 600}),
         ),
         Ask(
             "a longer start",
-            json!({"startTimeoutSeconds": 301}),
+            json!({"startDeadlineSeconds": 301}),
             POLICY,
             above,
-            json!({"startTimeoutSeconds": 300}),
+            json!({"startDeadlineSeconds": 300}),
         ),
         Ask(
             "a longer memory",
@@ -284,17 +284,17 @@ fn others() -> Vec<Ask> {
         ),
         Ask(
             "days in one number",
-            json!({"timeoutSeconds": 86401}),
+            json!({"activeDeadlineSeconds": 86401}),
             By::Schema,
-            "timeoutSeconds",
-            json!({"timeoutSeconds": 1}),
+            "activeDeadlineSeconds",
+            json!({"activeDeadlineSeconds": 1}),
         ),
         Ask(
             "nodes of its own choice",
-            json!({"schedulingProfile": "gpu"}),
+            json!({"schedulingProfileName": "gpu"}),
             POLICY,
             "no profile of this name",
-            json!({"schedulingProfile": "elsewhere"}),
+            json!({"schedulingProfileName": "elsewhere"}),
         ),
         Ask(
             "another proxy",

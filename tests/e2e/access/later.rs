@@ -77,7 +77,7 @@ async fn runs_above_the_number_wait_for_those_before_them() {
 #[tokio::test]
 async fn a_run_is_not_kept_longer_than_the_ceiling_by_what_it_says_later() {
     let mut short = limits();
-    merge(&mut short, &json!({"maxTTLSeconds": 20}));
+    merge(&mut short, &json!({"maxTTLSecondsAfterFinished": 20}));
     let world = World::open("access-kept", short).await;
     world.policy("long", limits()).await;
     world.may_use("long").await;

@@ -35,7 +35,7 @@ fn ceilings(world: &World) -> Vec<Attempt> {
     let open = json!({"limits": {}});
     let named = |kind: &str, spec: &Value| json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": kind, "metadata": {"name": "mine"}, "spec": spec});
     let everywhere = json!({"limits": {}, "namespaceSelector": {}});
-    let wider = json!({"spec": {"limits": {"maxTTLSeconds": null}}});
+    let wider = json!({"spec": {"limits": {"maxTTLSecondsAfterFinished": null}}});
     let subject = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "access-kim"}]);
     let role = json!({"metadata": {"name": "mine"}, "rules": [
         {"apiGroups": ["cofferdam.dev"], "resources": ["sandboxpolicies"], "verbs": ["use"]}]});
@@ -214,8 +214,8 @@ fn runs(world: &World) -> Vec<Attempt> {
         ),
         Attempt(
             "more time later",
-            change(json!({"timeoutSeconds": 601})),
-            "spec.timeoutSeconds is immutable",
+            change(json!({"activeDeadlineSeconds": 601})),
+            "spec.activeDeadlineSeconds is immutable",
             may(),
         ),
         Attempt(
@@ -226,8 +226,8 @@ fn runs(world: &World) -> Vec<Attempt> {
         ),
         Attempt(
             "other nodes later",
-            change(json!({"schedulingProfile": "elsewhere"})),
-            "spec.schedulingProfile is immutable",
+            change(json!({"schedulingProfileName": "elsewhere"})),
+            "spec.schedulingProfileName is immutable",
             may(),
         ),
         only(
@@ -364,7 +364,7 @@ fn kim(world: &World, config: &Config) -> Client {
 async fn no_right_of_an_editor_lifts_the_ceiling() {
     let world = World::open("access-rights", limits()).await;
     let held = run(&json!({
-        "suspend": true, "timeoutSeconds": 60, "egress": {"mode": "DenyAll"}, "requestedBy": {"username": "access-kim"},
+        "suspend": true, "activeDeadlineSeconds": 60, "egress": {"mode": "DenyAll"}, "requestedBy": {"username": "access-kim"},
     }));
     world.run("held", &held).await.expect("within the ceiling");
     let config = Config::infer().await.expect("a kubeconfig");

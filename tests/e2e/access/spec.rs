@@ -24,10 +24,10 @@ pub fn limits() -> Value {
 /// What a team's policies say otherwise than [`default_limits`].
 pub fn team() -> Value {
     json!({
-        "repositories": {"read": [
+        "repositories": {"clone": [
             {"name": "forge", "url": "https://git.internet.test/team/*", "addresses": ["203.0.113.10/32"]}]},
         "maxResources": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
-        "maxTTLSeconds": 3600,
+        "maxTTLSecondsAfterFinished": 3600,
     })
 }
 

@@ -41,7 +41,7 @@ impl World {
 
     /// A policy whose pods find no node: what is admitted here need not run.
     pub async fn policy(&self, name: &str, limits: Value) {
-        let spec = json!({"limits": limits, "scheduling": [
+        let spec = json!({"limits": limits, "schedulingProfiles": [
             {"name": "default", "nodeSelector": {"cofferdam.test/nowhere": "true"}},
             {"name": "elsewhere", "nodeSelector": {"cofferdam.test/elsewhere": "true"}}]});
         self.space.policy_of(name, spec).await;
@@ -49,10 +49,11 @@ impl World {
 
     /// Two cluster policies over this namespace alone; the second forbids what the namespace's policy would allow.
     async fn ceiling(&self) {
-        let wide = json!({"runtime": {"classes": ["gvisor", "runc"]}, "maxStartTimeoutSeconds": 300});
+        let wide =
+            json!({"runtime": {"runtimeClassNames": ["gvisor", "runc"]}, "maxStartDeadlineSeconds": 300});
         let narrow = json!({
             "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "docker.io/**", "ghcr.io/team/reviewed"]},
-            "maxTimeoutSeconds": 600,
+            "maxActiveDeadlineSeconds": 600,
         });
         for (part, limits) in [("wide", wide), ("narrow", narrow)] {
             self.space.ceiling(&self.cluster_policy(part), limits).await;

@@ -56,12 +56,12 @@ impl World {
         let mut limits = default_limits();
         merge(&mut limits, &spec::team());
         let more = json!({
-            "runtime": {"classes": [class]},
+            "runtime": {"runtimeClassNames": [class]},
             "images": {"allowed": ["cofferdam.test/team/*", "ghcr.io/team/*", "cofferdam.test/cofferdam-runner"]},
         });
         merge(&mut limits, &more);
         let nowhere = json!([{"name": "default", "nodeSelector": {"cofferdam.test/nowhere": "true"}}]);
-        let spec = json!({"limits": limits, "scheduling": nowhere});
+        let spec = json!({"limits": limits, "schedulingProfiles": nowhere});
         self.space.policy_of(name, spec).await;
     }
 
@@ -69,8 +69,8 @@ impl World {
     async fn ceiling(&self) {
         let limits = json!({
             "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**", "ghcr.io/team/reviewed"]},
-            "maxStartTimeoutSeconds": 300,
-            "maxTimeoutSeconds": 600,
+            "maxStartDeadlineSeconds": 300,
+            "maxActiveDeadlineSeconds": 600,
         });
         self.space.ceiling(&self.cluster_wide(), limits).await;
     }

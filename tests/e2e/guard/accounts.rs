@@ -185,7 +185,7 @@ async fn the_status_of_a_policy_is_the_controllers() {
     let cluster = format!("{group}/clustersandboxpolicies");
     let name = "guard-policy-status";
     let policy = |kind: &str, spec: &serde_json::Value| json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-    let limits = json!({"maxTimeoutSeconds": 60});
+    let limits = json!({"maxActiveDeadlineSeconds": 60});
     let own = policy("SandboxPolicy", &json!({"limits": limits}));
     let nowhere = json!({"matchLabels": {"cofferdam.test/no-such-label": "here"}});
     let over = policy(
@@ -204,7 +204,7 @@ async fn the_status_of_a_policy_is_the_controllers() {
         cases.push(Case("its status", Edit, status.clone(), NoGuard));
         // RBAC gives the controller updates only; that it makes them is seen in governance.rs.
         cases.push(Case("its status by patch", Controller, status, NoGuard));
-        let limits = json!({"spec": {"limits": {"maxTimeoutSeconds": 61}}});
+        let limits = json!({"spec": {"limits": {"maxActiveDeadlineSeconds": 61}}});
         let object = format!("{path}/{name}");
         cases.push(Case(
             "the policy",
@@ -270,7 +270,7 @@ async fn who_may_start_runs_sets_no_ceiling_over_them() {
     };
     let cluster_policies = "/apis/cofferdam.dev/v1alpha1/clustersandboxpolicies".to_owned();
     let policy = |kind: &str, spec: serde_json::Value| json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": kind, "metadata": {"name": "lax"}, "spec": spec});
-    let limits = json!({"runtime": {"classes": ["gvisor"]}});
+    let limits = json!({"runtime": {"runtimeClassNames": ["gvisor"]}});
     let lax = policy("SandboxPolicy", json!({"limits": limits}));
     let everywhere = policy(
         "ClusterSandboxPolicy",
@@ -294,7 +294,7 @@ async fn who_may_start_runs_sets_no_ceiling_over_them() {
         .await
         .expect("and lets them be used");
     let there = format!("{}/lax", ours("sandboxpolicies"));
-    let more = json!({"spec": {"limits": {"runtime": {"classes": ["runc"]}}}});
+    let more = json!({"spec": {"limits": {"runtime": {"runtimeClassNames": ["runc"]}}}});
     let other = |mut policy: serde_json::Value| {
         policy["metadata"]["name"] = json!("laxer");
         policy

@@ -183,9 +183,9 @@ pub async fn remove_namespace(client: &Client, name: &str) {
 /// What most tests may have: gVisor, the test images, the test forge, and one host.
 pub fn default_limits() -> Value {
     json!({
-        "runtime": {"classes": ["gvisor"]},
+        "runtime": {"runtimeClassNames": ["gvisor"]},
         "images": {"mode": "AllowList", "allowed": ["cofferdam.test/**"]},
-        "repositories": {"mode": "AllowList", "read": [
+        "repositories": {"mode": "AllowList", "clone": [
             {"name": "forge", "url": "https://git.internet.test/**", "addresses": ["203.0.113.10/32"]}]},
         "egress": {"mode": "AllowList", "rules": [
             {"name": "allowed", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"],

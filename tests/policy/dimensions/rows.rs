@@ -28,7 +28,7 @@ pub struct Dimension {
     pub probe: Probe,
 }
 
-/// Every row but that of `scheduling`, which no two layers meet on.
+/// Every row but that of `schedulingProfiles`, which no two layers meet on.
 pub fn dimensions() -> Vec<Dimension> {
     let modes = of_runtime()
         .into_iter()
@@ -67,41 +67,41 @@ fn mode(
 fn of_runtime() -> Vec<Dimension> {
     vec![
         Dimension {
-            row: "runtime.classes",
+            row: "runtime.runtimeClassNames",
             cells: ["any layer", "refused, `PolicyDenied`", "both list", "no ask"],
-            fields: vec!["runtime.classes"],
+            fields: vec!["runtime.runtimeClassNames"],
             object: "runtime",
-            field: "classes",
+            field: "runtimeClassNames",
             loose: json!(["gvisor", "kata"]),
             strict: json!(["kata"]),
             outcomes: ["PolicyDenied", "gvisor", "kata"],
             probe: |world| told(world, |run| run.runtime_class.clone()),
         },
         mode(
-            "runtime.nodeReachability",
+            "runtime.nodeAccess",
             [
                 "every layer with a `runtime`",
-                "`Denied`",
-                "`Tolerated` only if all",
+                "`Deny`",
+                "`Allow` only if all",
                 "no ask",
             ],
-            ("runtime", "nodeReachability"),
-            ["Tolerated", "Denied"],
-            ["Denied", "Tolerated", "Denied"],
-            |world| told(world, |run| format!("{:?}", run.node_reachability)),
+            ("runtime", "nodeAccess"),
+            ["Allow", "Deny"],
+            ["Deny", "Allow", "Deny"],
+            |world| told(world, |run| format!("{:?}", run.node_access)),
         ),
         mode(
-            "runtime.user",
+            "runtime.runAsUser",
             [
                 "every layer that speaks",
                 "`Fixed`",
-                "`Platform` only if all",
+                "`PlatformAssigned` only if all",
                 "no ask",
             ],
-            ("runtime", "user"),
-            ["Platform", "Fixed"],
-            ["Fixed", "Platform", "Fixed"],
-            |world| told(world, |run| format!("{:?}", run.user)),
+            ("runtime", "runAsUser"),
+            ["PlatformAssigned", "Fixed"],
+            ["Fixed", "PlatformAssigned", "Fixed"],
+            |world| told(world, |run| format!("{:?}", run.run_as_user)),
         ),
         mode(
             "runtime.userNamespaces",
@@ -112,12 +112,12 @@ fn of_runtime() -> Vec<Dimension> {
             |world| told(world, |run| run.user_namespace.to_string()),
         ),
         mode(
-            "runtime.sandboxedKernel",
-            ["–", "`Unchecked`", "`Required` if one", "no ask"],
-            ("runtime", "sandboxedKernel"),
-            ["Unchecked", "Required"],
-            ["Unchecked", "Unchecked", "Required"],
-            |world| told(world, |run| format!("{:?}", run.sandboxed_kernel)),
+            "runtime.kernelCheck",
+            ["–", "`None`", "`GVisor` if one", "no ask"],
+            ("runtime", "kernelCheck"),
+            ["None", "GVisor"],
+            ["None", "None", "GVisor"],
+            |world| told(world, |run| format!("{:?}", run.kernel_check)),
         ),
     ]
 }
@@ -185,11 +185,11 @@ fn of_images() -> Vec<Dimension> {
 }
 
 fn of_lists() -> Vec<Dimension> {
-    let read = |url: &str| json!({"mode": "AllowList", "read": [{"name": "a", "url": url}]});
+    let read = |url: &str| json!({"mode": "AllowList", "clone": [{"name": "a", "url": url}]});
     let hosts = |hosts: &[&str], addresses: &[&str]| json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": hosts, "addresses": addresses, "tls": "Tunnel"}]});
     vec![
         Dimension {
-            row: "repositories.read",
+            row: "repositories.clone",
             cells: [
                 "any layer",
                 "refused, `PolicyDenied`",
@@ -198,8 +198,8 @@ fn of_lists() -> Vec<Dimension> {
             ],
             fields: vec![
                 "repositories.mode",
-                "repositories.read.url",
-                "repositories.read.addresses",
+                "repositories.clone.url",
+                "repositories.clone.addresses",
             ],
             object: "repositories",
             field: "",
@@ -309,22 +309,22 @@ fn of_numbers() -> Vec<Dimension> {
     };
     vec![
         number(
-            "maxStartTimeoutSeconds",
+            "maxStartDeadlineSeconds",
             "else 600",
             ["86400", "5000", "700"],
-            |world| longest(world, "startTimeoutSeconds", &[86_401, 86_400, 5000, 700]),
+            |world| longest(world, "startDeadlineSeconds", &[86_401, 86_400, 5000, 700]),
         ),
         number(
-            "maxTimeoutSeconds",
+            "maxActiveDeadlineSeconds",
             "else 3600",
             ["86400", "9000", "4000"],
-            |world| longest(world, "timeoutSeconds", &[86_401, 86_400, 9000, 4000]),
+            |world| longest(world, "activeDeadlineSeconds", &[86_401, 86_400, 9000, 4000]),
         ),
         number("maxRunning", "no ask", ["1000", "30", "4"], |world| {
             told(world, |run| run.max_running.value.to_string())
         }),
         number(
-            "maxTTLSeconds",
+            "maxTTLSecondsAfterFinished",
             "else 604800",
             ["31536000", "900000", "700000"],
             |world| {

@@ -28,8 +28,8 @@ pub fn job(input: &Input<'_>, identity: &Identity, plan: &Plan, spec: PodSpec) -
     job_labels.extend(scheduling::job_labels(profile));
     let mut annotations = template_annotations(&plan.pod_digest);
     annotations.extend(scheduling::annotations(profile));
-    let deadline = i64::from(input.admitted.start_timeout_seconds)
-        + i64::from(input.admitted.timeout_seconds)
+    let deadline = i64::from(input.admitted.start_deadline_seconds)
+        + i64::from(input.admitted.active_deadline_seconds)
         + GRACE_SECONDS
         + BACKSTOP_SECONDS;
     Ok(Job {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::job::GRACE_SECONDS;
 use super::{BuildError, Identity, Input, containers, scheduling, volumes};
-use cofferdam_api::UserMode;
+use cofferdam_api::RunAsUser;
 use cofferdam_api::names::{SANDBOX_SERVICE_ACCOUNT, SANDBOX_UID};
 use cofferdam_policy::decide::Admitted;
 
@@ -50,9 +50,9 @@ pub fn spec(input: &Input<'_>, identity: &Identity) -> Result<PodSpec, BuildErro
 
 /// The uid, gid and fsGroup of every container; `None`: the platform assigns them at admission.
 pub fn user(admitted: &Admitted) -> Option<i64> {
-    match admitted.user {
-        UserMode::Fixed => Some(SANDBOX_UID),
-        UserMode::Platform => None,
+    match admitted.run_as_user {
+        RunAsUser::Fixed => Some(SANDBOX_UID),
+        RunAsUser::PlatformAssigned => None,
     }
 }
 

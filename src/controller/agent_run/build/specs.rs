@@ -1,7 +1,7 @@
 //! The orders to `prepare` and `sidecar`.
 
 use super::{Identity, Input, probes};
-use cofferdam_api::{Access, NodeReachability, SandboxedKernel};
+use cofferdam_api::{Access, KernelCheck, NodeAccess};
 use cofferdam_wire::runner::{PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
 
 /// Order to `prepare`.
@@ -11,9 +11,9 @@ pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
         run: run(identity),
         gateway: input.gateway.to_string(),
         probes: probes::all(input),
-        node_reachability_tolerated: tolerated(input),
+        node_access_allowed: tolerated(input),
         repositories: repositories(input, |_| true),
-        sandboxed_kernel_required: input.admitted.sandboxed_kernel == SandboxedKernel::Required,
+        gvisor_required: input.admitted.kernel_check == KernelCheck::GVisor,
         prompt: input.run.spec.task.prompt.clone(),
     }
 }
@@ -25,9 +25,9 @@ pub fn sidecar(input: &Input<'_>, identity: &Identity) -> SidecarSpec {
         run: run(identity),
         gateway: input.gateway.to_string(),
         probes: probes::all(input),
-        node_reachability_tolerated: tolerated(input),
+        node_access_allowed: tolerated(input),
         repositories: repositories(input, |access| access == Access::ReadWrite),
-        timeout_seconds: input.admitted.timeout_seconds,
+        active_deadline_seconds: input.admitted.active_deadline_seconds,
     }
 }
 
@@ -40,7 +40,7 @@ fn run(identity: &Identity) -> RunIdentity {
 }
 
 fn tolerated(input: &Input<'_>) -> bool {
-    input.admitted.node_reachability == NodeReachability::Tolerated
+    input.admitted.node_access == NodeAccess::Allow
 }
 
 fn repositories(input: &Input<'_>, wanted: impl Fn(Access) -> bool) -> Vec<RepositorySpec> {

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::json;
 
 use crate::agent_run::fixtures;
-use cofferdam_api::{AgentRun, Disruption, PullPolicy, SandboxedKernel, SchedulingProfile, UserMode};
+use cofferdam_api::{AgentRun, Disruption, KernelCheck, PullPolicy, RunAsUser, SchedulingProfile};
 use cofferdam_policy::decide::Admitted;
 use cofferdam_wire::pod::pod_digest;
 use cofferdam_wire::runner::{PREPARE_ENV, PrepareSpec};
@@ -246,7 +246,7 @@ fn a_platform_that_assigns_uids_finds_none_and_root_stays_ruled_out() {
     let fixed = fixtures::workload(&fixtures::run()).job;
     assert_eq!(users(&fixed)[0], (own, own, own, root));
     assert_eq!(users(&fixed)[1..], [(own, own, None, root); 3]);
-    let left = job_where(|admitted| admitted.user = UserMode::Platform);
+    let left = job_where(|admitted| admitted.run_as_user = RunAsUser::PlatformAssigned);
     assert_eq!(users(&left), [(None, None, None, root); 4]);
     assert_ne!(
         pod_digest(spec(&left)).unwrap(),
@@ -264,7 +264,7 @@ fn a_user_namespace_is_asked_for_only_where_policy_decided_so() {
 #[test]
 fn prepare_is_told_to_look_at_the_kernel() {
     let told = |mode| {
-        let job = job_where(|admitted| admitted.sandboxed_kernel = mode);
+        let job = job_where(|admitted| admitted.kernel_check = mode);
         let env = spec(&job).init_containers.as_ref().unwrap()[0]
             .env
             .clone()
@@ -274,8 +274,8 @@ fn prepare_is_told_to_look_at_the_kernel() {
             .find(|variable| variable.name == PREPARE_ENV)
             .unwrap();
         let order: PrepareSpec = serde_json::from_str(&order.value.unwrap()).unwrap();
-        order.sandboxed_kernel_required
+        order.gvisor_required
     };
-    assert!(told(SandboxedKernel::Required));
-    assert!(!told(SandboxedKernel::Unchecked));
+    assert!(told(KernelCheck::GVisor));
+    assert!(!told(KernelCheck::None));
 }

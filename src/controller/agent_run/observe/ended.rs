@@ -139,7 +139,7 @@ fn stopped(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Option<Verd
     let reason = manifest.and_then(|manifest| manifest.stopped).or_else(reported)?;
     let message = match reason {
         Reason::DeadlineExceeded => {
-            "The agent ran longer than timeoutSeconds and was stopped; the patch is what it had done by then."
+            "The agent ran longer than activeDeadlineSeconds and was stopped; the patch is what it had done by then."
         }
         Reason::Cancelled => "The run was cancelled; the patch is what the agent had done by then.",
         Reason::EgressNotEnforced => {

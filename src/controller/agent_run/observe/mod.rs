@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::plan::Plan;
 use crate::conditions::seconds_since;
 use cofferdam_api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
-use cofferdam_api::{NodeIsolation, Reason, ResolvedImage};
+use cofferdam_api::{ProvenNodeAccess, Reason, ResolvedImage};
 use cofferdam_wire::pod::pod_digest;
 use cofferdam_wire::record::RunRecord;
 use cofferdam_wire::runner::PrepareReport;
@@ -110,23 +110,23 @@ pub struct Proof {
     /// Its report.
     pub report: PrepareReport,
     /// Whether the pod reaches its own node.
-    pub node: NodeIsolation,
+    pub node_access: ProvenNodeAccess,
     /// When it had seen the fence closed.
-    pub proven_at: Timestamp,
+    pub proven_time: Timestamp,
 }
 
 impl Proof {
     /// The proof in a report; `None` if `prepare` did not get that far.
     fn of(report: &PrepareReport) -> Option<Self> {
-        let proven_at = report.proven_at.as_deref()?.parse().ok()?;
+        let proven_time = report.proven_time.as_deref()?.parse().ok()?;
         Some(Self {
-            node: if report.node_open? {
-                NodeIsolation::Open
+            node_access: if report.node_open? {
+                ProvenNodeAccess::Allowed
             } else {
-                NodeIsolation::Closed
+                ProvenNodeAccess::Denied
             },
             report: report.clone(),
-            proven_at,
+            proven_time,
         })
     }
 }
@@ -206,7 +206,7 @@ fn without_pod(seen: &Observation<'_>) -> Progress {
             detail: "The Job is suspended until its queue admits it.".to_owned(),
         };
     }
-    if age >= i64::from(seen.plan.start_timeout_seconds) {
+    if age >= i64::from(seen.plan.start_deadline_seconds) {
         return Progress::Kill(Verdict::new(
             Reason::StartTimeout,
             format!("The Job made no pod in {age} s. Look at its events."),

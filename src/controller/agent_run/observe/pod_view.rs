@@ -138,7 +138,7 @@ impl<'a> PodView<'a> {
             .filter(|container| !container.image_id.is_empty())
             .map(|container| ResolvedImage {
                 name: bounded(&container.name, NAME_LIMIT),
-                digest: bounded(&container.image_id, IMAGE_LIMIT),
+                image_id: bounded(&container.image_id, IMAGE_LIMIT),
             })
             .collect()
     }

@@ -19,7 +19,7 @@ pub fn observe(seen: &Observation<'_>, view: &PodView<'_>) -> Progress {
         return Progress::Kill(verdict);
     }
     let sandbox_stuck = sandbox_stuck(seen, view);
-    let timed_out = job_age(seen) >= i64::from(seen.plan.start_timeout_seconds);
+    let timed_out = job_age(seen) >= i64::from(seen.plan.start_deadline_seconds);
     if (sandbox_stuck || timed_out) && seen.warnings.is_none() {
         return Progress::Ask(Question::Warnings);
     }
@@ -29,10 +29,10 @@ pub fn observe(seen: &Observation<'_>, view: &PodView<'_>) -> Progress {
     }
     let detail = detail(view, warnings);
     if timed_out {
-        let seconds = seen.plan.start_timeout_seconds;
+        let seconds = seen.plan.start_deadline_seconds;
         return Progress::Kill(Verdict::new(
             Reason::StartTimeout,
-            format!("The agent did not start in {seconds} s (startTimeoutSeconds). {detail}"),
+            format!("The agent did not start in {seconds} s (startDeadlineSeconds). {detail}"),
         ));
     }
     Progress::Starting { detail }

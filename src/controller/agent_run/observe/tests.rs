@@ -107,7 +107,7 @@ fn killed() -> Value {
 
 fn proof() -> Value {
     json!({"version": 1, "failure": null, "commits": [{"name": "code", "commit": "c0ffee"}], "nodeOpen": false,
-        "provenAt": at(9).to_string(), "probesMade": 12})
+        "provenTime": at(9).to_string(), "probesMade": 12})
 }
 
 fn status(phase: &str, prepare: &Value, sidecar: &Value, agent: &Value) -> Value {
@@ -143,7 +143,10 @@ fn a_running_agent_carries_its_proof() {
     };
     assert_eq!(running.agent_started, at(10));
     let proof = running.proof.unwrap();
-    assert_eq!((proof.node, proof.proven_at), (NodeIsolation::Closed, at(9)));
+    assert_eq!(
+        (proof.node_access, proof.proven_time),
+        (ProvenNodeAccess::Denied, at(9))
+    );
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn a_hole_in_the_fence_outweighs_a_success() {
 #[case(Reason::PeerAddressRewritten)]
 fn prepare_reports_its_own_failure(#[case] reason: Reason) {
     let report = json!({"version": 1, "failure": {"reason": reason, "message": "so it was"}, "commits": [],
-        "nodeOpen": null, "provenAt": null, "probesMade": 3});
+        "nodeOpen": null, "provenTime": null, "probesMade": 3});
     let seen = Seen::pod(status(
         "Failed",
         &with_message(1, &report),
@@ -526,7 +529,7 @@ fn unstarted(seen: &Seen) -> bool {
 
 fn failed_clone(agent: &Value) -> Value {
     let report = json!({"version": 1, "failure": {"reason": "CloneFailed", "message": "gone"}, "commits": [],
-        "nodeOpen": null, "provenAt": null, "probesMade": 3});
+        "nodeOpen": null, "provenTime": null, "probesMade": 3});
     status("Failed", &with_message(1, &report), &json!({}), agent)
 }
 
@@ -597,7 +600,7 @@ fn images_are_what_the_node_says_and_cannot_break_a_line() {
     let images: Vec<_> = running
         .images
         .iter()
-        .map(|image| (image.name.as_str(), image.digest.as_str()))
+        .map(|image| (image.name.as_str(), image.image_id.as_str()))
         .collect();
     assert_eq!(
         images,

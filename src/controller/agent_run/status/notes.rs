@@ -98,8 +98,8 @@ pub fn proof(
     status.isolation = Some(Isolation {
         runtime_class_name: plan.runtime_class_name.clone(),
         fence: FENCE.to_owned(),
-        node: proof.node,
-        proven_at: time(proof.proven_at),
+        node_access: proof.node_access,
+        proven_time: time(proof.proven_time),
         pod_spec_digest: plan.pod_digest.clone(),
     });
     let proven = desired(

@@ -14,7 +14,7 @@ const DENIALS: usize = 10;
 /// Notes counters, the last denials and the patches.
 pub fn note(status: &mut AgentRunStatus, record: &RunRecord) {
     status.usage = Some(Usage {
-        requests: count(record.requests),
+        allowed_requests: count(record.requests),
         denied_requests: count(record.denied_requests),
     });
     let first = record.last_denied.len().saturating_sub(DENIALS);

@@ -271,9 +271,9 @@ fn images_are_told_while_it_runs_and_completed_at_the_end() {
         job: &job,
         plan: &plan,
     };
-    let image = |name: &str, digest: &str| ResolvedImage {
+    let image = |name: &str, image_id: &str| ResolvedImage {
         name: name.to_owned(),
-        digest: digest.to_owned(),
+        image_id: image_id.to_owned(),
     };
     let seen = Running {
         agent_started: at(9),
@@ -286,7 +286,7 @@ fn images_are_told_while_it_runs_and_completed_at_the_end() {
     let running = with_status(running(&run(), built, &seen, at(10)));
     let digests = |status: &AgentRunStatus| {
         let images = status.resolved.clone().unwrap().images;
-        images.into_iter().map(|image| image.digest).collect::<Vec<_>>()
+        images.into_iter().map(|image| image.image_id).collect::<Vec<_>>()
     };
     assert_eq!(
         digests(running.status.as_ref().unwrap()),
