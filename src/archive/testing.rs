@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::server::{Archive, serve as serve_archive};
 use crate::store::Store;
 
-/// Serves the archive of directory `data` until the future is dropped. ServiceAccounts of `namespace` may call it with
+/// Serves the archive of directory `data` until the future is dropped. Accounts of `namespace` may call it with
 /// tokens that `verifier` believes.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Conditions of a status, and who owns their timestamps.
 
+pub use cofferdam_text::bounded;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -69,40 +70,6 @@ pub fn seconds_since(start: Timestamp, now: Timestamp) -> i64 {
     now.duration_since(start).max(SignedDuration::ZERO).as_secs()
 }
 
-/// Text from elsewhere made fit for a status or an event: control characters escaped, at most `limit` bytes,
-/// cut at a character's edge.
-pub fn bounded(text: &str, limit: usize) -> String {
-    let mut out = String::new();
-    for character in text.trim().chars() {
-        let piece = if character == '\n' || character == '\t' {
-            " ".to_owned()
-        } else if character.is_control() || is_direction_mark(character) {
-            character.escape_unicode().to_string()
-        } else {
-            character.to_string()
-        };
-        if out.len() + piece.len() > limit {
-            cut_for_ellipsis(&mut out, limit);
-            break;
-        }
-        out.push_str(&piece);
-    }
-    out
-}
-
-/// Invisible characters that reorder what a terminal shows.
-fn is_direction_mark(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-fn cut_for_ellipsis(text: &mut String, limit: usize) {
-    const ELLIPSIS: &str = "…";
-    while text.len() + ELLIPSIS.len() > limit && text.pop().is_some() {}
-    if text.len() + ELLIPSIS.len() <= limit {
-        text.push_str(ELLIPSIS);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,17 +102,5 @@ mod tests {
             (conditions.len(), conditions[0].last_transition_time.0),
             (1, at(30))
         );
-    }
-
-    #[test]
-    fn foreign_text_is_escaped_and_cut_at_a_characters_edge() {
-        assert_eq!(bounded("a\u{1b}[31m\u{202e}b", 100), "a\\u{1b}[31m\\u{202e}b");
-        assert_eq!(bounded("two\nlines", 100), "two lines");
-        for limit in 0..12 {
-            let cut = bounded("äöüäöüäöü", limit);
-            assert!(cut.len() <= limit, "{limit}: {cut}");
-        }
-        assert_eq!(bounded("exact", 5), "exact");
-        assert_eq!(bounded("longer", 5), "lo…");
     }
 }

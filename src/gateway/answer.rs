@@ -6,7 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::denial::{Denial, Standing};
+use cofferdam_text::bounded;
 
+/// Longest message of an answer, in bytes.
+const MESSAGE_LIMIT: usize = 1000;
 /// Time and bytes for which a refused client may go on sending: closing earlier would destroy the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 256 * 1024;
@@ -29,7 +32,7 @@ pub async fn malformed(stream: TcpStream, message: &str) {
 }
 
 async fn write(mut stream: TcpStream, status: u16, reason: &str, extra: &str, message: &str) {
-    let body = format!("cofferdam: {reason}: {}\n", one_line(message));
+    let body = format!("cofferdam: {reason}: {}\n", bounded(message, MESSAGE_LIMIT));
     let length = body.len();
     let answer = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
@@ -38,14 +41,6 @@ async fn write(mut stream: TcpStream, status: u16, reason: &str, extra: &str, me
     if stream.write_all(answer.as_bytes()).await.is_ok() {
         close(stream).await;
     }
-}
-
-fn one_line(message: &str) -> String {
-    message
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .take(500)
-        .collect()
 }
 
 /// Ends our side and reads what is still under way, so that no reset overtakes what was written.
@@ -78,7 +73,7 @@ mod tests {
         let text = answer_of(Denial::proven("HostNotAllowed", "no\r\nX: y")).await;
         assert!(text.starts_with("HTTP/1.1 403 HostNotAllowed\r\n"), "{text}");
         assert!(
-            text.ends_with("\r\n\r\ncofferdam: HostNotAllowed: no  X: y\n"),
+            text.ends_with("\r\n\r\ncofferdam: HostNotAllowed: no X: y\n"),
             "{text}"
         );
         let text = answer_of(Denial::unproven("TokenInvalid", "no")).await;

@@ -49,13 +49,12 @@ impl Denial {
     }
 }
 
-/// Text from a sandbox made safe for logs, records and terminals: printable ASCII, at most 100 bytes.
+/// Longest text of a sandbox in logs and records, in bytes.
+const SHOWN: usize = 100;
+
+/// Text from a sandbox made safe for logs, records and terminals: one line of at most 100 bytes.
 pub fn printable(text: &str) -> String {
-    text.bytes()
-        .flat_map(std::ascii::escape_default)
-        .take(100)
-        .map(char::from)
-        .collect()
+    cofferdam_text::bounded(text, SHOWN)
 }
 
 #[cfg(test)]
@@ -65,7 +64,7 @@ mod tests {
     #[test]
     fn hostile_text_is_escaped_and_cut() {
         assert_eq!(printable("a.test:443"), "a.test:443");
-        assert_eq!(printable("\u{1b}[2J\u{202e}"), "\\x1b[2J\\xe2\\x80\\xae");
-        assert_eq!(printable(&"é".repeat(1000)).len(), 100);
+        assert_eq!(printable("\u{1b}[2J\u{202e}"), "\\u{1b}[2J\\u{202e}");
+        assert_eq!(printable(&"é".repeat(1000)).len(), 99);
     }
 }

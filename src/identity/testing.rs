@@ -1,7 +1,7 @@
 //! A key pair and a source of keys for the tests of everything that reads tokens.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::missing_panics_doc)]
 
-use super::*;
+use super::{Algorithm, Arc, BoxFuture, JwkSet, KeySource, Published, now};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use cofferdam_api::Reason;
+use cofferdam_text::{bounded, cut, escape};
 
 /// Kind of a policy layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ impl Refusal {
         self
     }
 
-    /// What was refused, where, why, and what to do: one line, at most 1000 bytes, without control characters.
+    /// What was refused, where, why, and what to do: one line, at most 1000 bytes, without hidden characters.
     pub fn message(&self) -> String {
         let offered = match self.offered.as_str() {
             "" => String::new(),
@@ -99,7 +100,7 @@ impl Refusal {
         let Self { field, why, help, .. } = self;
         let text = format!("{field}{offered} is refused{layer}{rule}: {why}{allowed}; help: {help}");
         // Names of rules and layers stand in it too, and not every reader of manifests holds them to the schema.
-        cut(printable(&text), MESSAGE_LIMIT)
+        bounded(&text, MESSAGE_LIMIT)
     }
 }
 
@@ -156,40 +157,7 @@ pub(super) fn first_of(values: &[String], most: usize, show: impl Fn(&str) -> St
 
 /// A value as it may reach a terminal, cut to length.
 fn shown(value: &str) -> String {
-    let mut rest = value.chars();
-    let mut text = printable(&rest.by_ref().take(VALUE_LIMIT).collect::<String>());
-    if rest.next().is_some() {
-        text.push('…');
-    }
-    text
-}
-
-/// A text as it may reach a terminal: control and bidirectional characters escaped, line breaks too.
-pub fn printable(value: &str) -> String {
-    let mut text = String::new();
-    for c in value.chars() {
-        if c.is_control() || is_invisible(c) {
-            text.extend(c.escape_unicode());
-        } else {
-            text.push(c);
-        }
-    }
-    text
-}
-
-/// Characters that reorder or hide their neighbours (Unicode bidirectional controls, zero-width, tags).
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-}
-
-fn cut(mut text: String, limit: usize) -> String {
-    const ELLIPSIS: &str = "…";
-    if text.len() > limit {
-        let end = text.floor_char_boundary(limit.saturating_sub(ELLIPSIS.len()));
-        text.truncate(end);
-        text += ELLIPSIS;
-    }
-    text
+    escape(&cut(value, VALUE_LIMIT))
 }
 
 #[cfg(test)]
@@ -222,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_bounded_and_carry_no_control_characters() {
+    fn messages_are_bounded_and_carry_no_hidden_characters() {
         let hostile = Refusal {
             field: "spec.limits.egress.rules[\u{202e}\0]".into(),
             offered: "a\u{1b}[2J\u{202e}\n\u{200b}".into(),
@@ -232,6 +200,6 @@ mod tests {
         let message = hostile.message();
         assert!(message.len() <= MESSAGE_LIMIT, "{}", message.len());
         assert!(message.contains(r"a\u{1b}[2J\u{202e}\u{a}\u{200b}"));
-        assert!(!message.chars().any(|c| c.is_control() || is_invisible(c)));
+        assert!(!message.chars().any(cofferdam_text::is_hidden));
     }
 }

@@ -8,7 +8,8 @@
 
 use std::path::Path;
 
-use super::text::{cut, escape};
+use super::text::escape;
+use cofferdam_text::cut;
 
 /// `LinuxVersion` of every gVisor so far.
 const VERSION: &str = "#1 SMP Sun Jan 10 15:06:54 PST 2016";
@@ -16,7 +17,7 @@ const VERSION: &str = "#1 SMP Sun Jan 10 15:06:54 PST 2016";
 const SYSNAME: &str = "Linux version ";
 /// Memory of gVisor's kernel, the sentry.
 const SENTRY_FILE: &str = "sentry-meminfo";
-/// `/proc/version` is one line of a few hundred bytes.
+/// `/proc/version` is one line of a few hundred characters.
 const VERSION_LIMIT: usize = 1024;
 
 /// What a container sees of its kernel.
@@ -34,7 +35,7 @@ impl Kernel {
         let version = std::fs::read(proc.join("version")).unwrap_or_default();
         let version = String::from_utf8_lossy(&version);
         Self {
-            version: cut(&version, VERSION_LIMIT).trim_end().to_owned(),
+            version: cut(version.trim_end(), VERSION_LIMIT),
             has_sentry_file: proc.join(SENTRY_FILE).is_file(),
         }
     }
@@ -124,7 +125,7 @@ mod tests {
         let forged = kernel("Linux version 6\n\u{1b}[31m", false).found();
         assert_eq!(
             forged,
-            "/proc/version is `Linux version 6\\n\\x1b[31m` and /proc/sentry-meminfo does not exist"
+            "/proc/version is `Linux version 6\\u{a}\\u{1b}[31m` and /proc/sentry-meminfo does not exist"
         );
     }
 }

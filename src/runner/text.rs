@@ -3,21 +3,9 @@
 /// Longest piece of foreign text in a message, in characters after escaping.
 const SHOWN: usize = 300;
 
-/// Printable ASCII as it is, everything else escaped, cut at 300 characters: nothing in it can forge a line, a
-/// colour or the direction of writing.
+/// `bytes` with everything hidden or invalid escaped, at most 300 characters.
 pub fn escape(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        if text.len() >= SHOWN {
-            text.push_str("...");
-            break;
-        }
-        match byte {
-            b'"' | b'\'' => text.push(char::from(*byte)),
-            _ => text.extend(std::ascii::escape_default(*byte).map(char::from)),
-        }
-    }
-    text
+    cofferdam_text::cut(&cofferdam_text::escape_bytes(bytes), SHOWN)
 }
 
 /// The last line of a program's complaints that says something, escaped.
@@ -30,24 +18,15 @@ pub fn last_line(output: &[u8]) -> String {
         .unwrap_or_default()
 }
 
-/// At most `limit` bytes of `text`, cut between characters.
-pub fn cut(text: &str, limit: usize) -> &str {
-    let mut end = limit.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn nothing_survives_that_a_terminal_obeys() {
-        assert_eq!(escape(b"a\x1b[31m\nb\xff\"c'"), "a\\x1b[31m\\nb\\xff\"c'");
-        assert_eq!(escape("\u{202e}x".as_bytes()), "\\xe2\\x80\\xaex");
-        assert!(escape(&[b'a'; 5000]).len() < 310);
+        assert_eq!(escape(b"a\x1b[31m\nb\xff\"c'"), "a\\u{1b}[31m\\u{a}b\\xff\"c'");
+        assert_eq!(escape("\u{202e}x".as_bytes()), "\\u{202e}x");
+        assert!(escape(&[b'a'; 5000]).chars().count() == SHOWN);
     }
 
     #[test]
@@ -57,11 +36,5 @@ mod tests {
             "fatal: no such thing"
         );
         assert_eq!(last_line(b""), "");
-    }
-
-    #[test]
-    fn cuts_fall_between_characters() {
-        assert_eq!(cut("aäb", 2), "a");
-        assert_eq!(cut("ab", 9), "ab");
     }
 }

@@ -1,7 +1,8 @@
 //! A refusal for a terminal, laid out like rustc's: what, where, why, what would be allowed, what to do.
 
 use super::paint::Paint;
-use cofferdam_policy::refusal::{Refusal, printable};
+use cofferdam_policy::refusal::Refusal;
+use cofferdam_text::escape;
 
 /// Allowed values that stand in one refusal; `-o json` has them all.
 const LISTED: usize = 12;
@@ -10,28 +11,24 @@ const LISTED: usize = 12;
 pub fn render(refusal: &Refusal, paint: Paint) -> String {
     let offered = match refusal.offered.as_str() {
         "" => String::new(),
-        offered => format!(" `{}`", printable(offered)),
+        offered => format!(" `{}`", escape(offered)),
     };
     let mut text = format!(
         "{}{}\n",
         paint.bad(&format!("refused[{}]", refusal.reason)),
-        paint.bold(&format!(": {}{offered}", printable(&refusal.field)))
+        paint.bold(&format!(": {}{offered}", escape(&refusal.field)))
     );
     let layer = refusal.layer.as_ref().map(ToString::to_string);
     let place: Vec<String> = layer.into_iter().chain(refusal.rule.clone()).collect();
     if !place.is_empty() {
-        text.extend([format!(
-            "  {} {}\n",
-            paint.dim("-->"),
-            printable(&place.join(", "))
-        )]);
+        text.extend([format!("  {} {}\n", paint.dim("-->"), escape(&place.join(", ")))]);
     }
     let mut part = |name: &str, value: &str| {
         text.extend([format!(
             "   {} {}{}\n",
             paint.dim("="),
             paint.bold(&format!("{name:<9}")),
-            printable(value)
+            escape(value)
         )]);
     };
     part("why:", &refusal.why);

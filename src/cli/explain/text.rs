@@ -5,7 +5,7 @@ use super::paint::Paint;
 use super::refusal;
 use cofferdam_policy::exfiltration::Exfiltration;
 use cofferdam_policy::findings::{Finding, Verdict};
-use cofferdam_policy::refusal::printable;
+use cofferdam_text::escape;
 
 /// The whole text.
 pub fn render(explanation: &Explanation, paint: Paint) -> String {
@@ -33,7 +33,7 @@ fn problems(explanation: &Explanation) -> String {
     let lines = explanation
         .problems
         .iter()
-        .map(|problem| format!("{}\n", printable(&problem.to_string())));
+        .map(|problem| format!("{}\n", escape(&problem.to_string())));
     lines.collect()
 }
 
@@ -41,13 +41,13 @@ fn unknown(explanation: &Explanation, paint: Paint) -> String {
     let blocks = explanation.unknown.iter().map(|unknown| {
         format!(
             "{}\n   {} {}{}\n   {} {}{}\n",
-            paint.odd("unknown") + &paint.bold(&format!(": {}", printable(&unknown.what))),
+            paint.odd("unknown") + &paint.bold(&format!(": {}", escape(&unknown.what))),
             paint.dim("="),
             paint.bold("why:     "),
-            printable(&unknown.why),
+            escape(&unknown.why),
             paint.dim("="),
             paint.bold("help:    "),
-            printable(&unknown.help),
+            escape(&unknown.help),
         )
     });
     blocks.collect::<Vec<_>>().join("\n")
@@ -73,20 +73,15 @@ fn fields(findings: &[Finding], paint: Paint) -> String {
                 let note = note
                     .as_ref()
                     .map_or_else(String::new, |note| format!(" ({note})"));
-                let value = printable(&format!("{value}{note}"));
-                (printable(&finding.field), value, printable(&by.to_string()), true)
+                let value = escape(&format!("{value}{note}"));
+                (escape(&finding.field), value, escape(&by.to_string()), true)
             }
             Verdict::Refused { refusal } => {
                 let by = refusal
                     .layer
                     .as_ref()
                     .map_or_else(String::new, ToString::to_string);
-                (
-                    printable(&finding.field),
-                    "refused".to_owned(),
-                    printable(&by),
-                    false,
-                )
+                (escape(&finding.field), "refused".to_owned(), escape(&by), false)
             }
         })
         .collect();
@@ -117,7 +112,7 @@ fn of_egress(egress: &Egress, paint: Paint) -> String {
         class(egress.exfiltration, paint)
     );
     if let Some(why) = &egress.closed_because {
-        text.extend([format!("  nothing goes out: {}\n", printable(why))]);
+        text.extend([format!("  nothing goes out: {}\n", escape(why))]);
     }
     text.extend(egress.hosts.iter().map(|host| of_host(host, paint)));
     if !egress.repositories.is_empty() {
@@ -150,9 +145,9 @@ fn of_host(host: &EgressHost, paint: Paint) -> String {
         "  {}  {}, {inspected}: {}\n      {} {}\n",
         paint.bold(&format!("{}:{ports}", host.reached.host)),
         class(host.exfiltration, paint),
-        printable(&host.why),
+        escape(&host.why),
         paint.dim("by"),
-        paint.dim(&printable(&host.reached.rules.join(", "))),
+        paint.dim(&escape(&host.reached.rules.join(", "))),
     );
     if !host.reached.addresses.is_empty() {
         let nets = host
@@ -179,7 +174,7 @@ fn list(title: &str, items: &[String], paint: Paint) -> String {
     if items.is_empty() {
         return String::new();
     }
-    let lines = items.iter().map(|item| format!("  - {}\n", printable(item)));
+    let lines = items.iter().map(|item| format!("  - {}\n", escape(item)));
     format!("{}\n{}", paint.bold(title), lines.collect::<String>())
 }
 
@@ -195,7 +190,7 @@ fn dry_runs(dry_runs: &[DryRun], paint: Paint) -> String {
             let message = run
                 .message
                 .as_ref()
-                .map_or_else(String::new, |text| format!(": {}", printable(text)));
+                .map_or_else(String::new, |text| format!(": {}", escape(text)));
             format!("  {}: {outcome}{message}\n", run.kind)
         })
         .collect();
@@ -208,7 +203,7 @@ fn dry_runs(dry_runs: &[DryRun], paint: Paint) -> String {
 fn verdict(explanation: &Explanation, paint: Paint) -> String {
     let subject = explanation.run.as_ref().map_or_else(
         || "AgentRun".to_owned(),
-        |run| format!("AgentRun {}/{}", printable(&run.namespace), printable(&run.name)),
+        |run| format!("AgentRun {}/{}", escape(&run.namespace), escape(&run.name)),
     );
     let word = match explanation.verdict {
         Answer::Allowed => paint.good("allowed"),

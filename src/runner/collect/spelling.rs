@@ -48,6 +48,9 @@ fn folded(name: &[u8]) -> String {
 }
 
 /// Code points that HFS+ ignores when it compares names, and others that show nothing.
+///
+/// The list is git's own (`next_hfs_char`) and more. It is not `cofferdam_text::is_hidden`: that one is about what
+/// a reader sees, and a character added to it must not change which trees are refused.
 fn ignorable(char: char) -> bool {
     matches!(char,
         '\u{00ad}' | '\u{034f}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
@@ -97,6 +100,12 @@ mod tests {
             assert_eq!(of(name.as_bytes()), Spelling::Other, "{name:?}");
         }
         assert_eq!(of(b".gi\xfft"), Spelling::Other);
+    }
+
+    #[test]
+    fn what_a_file_system_ignores_is_hidden_from_readers_too() {
+        let unseen = |char: &char| ignorable(*char) && !cofferdam_text::is_hidden(*char);
+        assert_eq!(('\0'..=char::MAX).find(unseen), None);
     }
 
     #[test]
