@@ -3,22 +3,20 @@
 mod apply;
 mod ask;
 mod attempts;
-mod build;
 mod context;
 pub mod decide;
 mod fetch;
-#[cfg(test)]
-pub(super) mod fixtures;
 mod follow;
 mod housekeeping;
 mod notices;
 mod observe;
-mod plan;
+pub(crate) mod plan;
 mod queue;
 #[cfg(test)]
 mod refused;
 mod retry;
 pub mod status;
+pub(crate) mod workload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,18 +27,17 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use self::apply::ApplyError;
-use self::build::{BuildError, Input};
 pub use self::context::Context;
-use self::decide::{Decision, Gap};
-use self::fetch::Workload;
+use self::decide::Decision;
+use self::fetch::FoundJob;
 use self::housekeeping::Chore;
-use self::observe::Verdict;
-pub(super) use self::observe::agent_never_started;
 pub use self::queue::Queue;
 use self::queue::{Place, Standing, Turn};
+use self::workload::{BuildError, Input};
 use super::events::Notice;
 use super::stores::Guarded;
 use crate::conditions::seconds_since;
+use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRun, AgentRunStatus, Reason};
 use cofferdam_policy::decide::Admitted;
 
@@ -80,14 +77,14 @@ pub async fn reconcile(run: Arc<Guarded<AgentRun>>, context: Arc<Context>) -> Re
     let Some(uid) = run.uid().filter(|_| run.metadata.deletion_timestamp.is_none()) else {
         return Ok(Action::await_change());
     };
-    let action = if status::is_finished(run.status.as_ref()) {
+    let action = if run.is_finished() {
         context.forget(run, &uid);
         keep_house(run, &uid, &context, now).await
     } else {
         match fetch::workload(run, &uid, &context).await? {
-            Workload::None => start(run, &uid, &context, now).await,
-            Workload::Gone => follow::gone(run, &uid, &context, now).await,
-            Workload::Present(job) => {
+            FoundJob::None => start(run, &uid, &context, now).await,
+            FoundJob::Gone => follow::gone(run, &uid, &context, now).await,
+            FoundJob::Present(job) => {
                 context.stand(run, &uid, Standing::Holding);
                 follow::present(run, &uid, &job, &context, now).await
             }
@@ -163,7 +160,7 @@ async fn create(
         gateway,
         attempt: failed + 1,
     };
-    let workload = build::build(&input, &context.operator_namespace)
+    let workload = workload::build(&input, &context.operator_namespace)
         .inspect_err(|_| context.stand(run, uid, Standing::Aside))?;
     match apply::create(&context.client, run, workload).await {
         Ok(job) => {

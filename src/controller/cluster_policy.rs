@@ -13,8 +13,9 @@ use kube::core::{ParseExpressionError, Selector, SelectorExt};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 
-use super::sandbox_policy::{Context, READY, StatusError, post, superseded_is_fine, told};
+use super::sandbox_policy::{Context, READY, StatusError, told};
 use super::stores::Guarded;
+use crate::api_server::{post, superseded_is_fine};
 use crate::conditions::{self, Desired};
 use cofferdam_api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
 use cofferdam_policy::layers::Layers;
@@ -153,7 +154,7 @@ fn selected(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent_run::fixtures::at;
+    use crate::testing::at;
     use rstest::rstest;
     use serde_json::{Value, json};
 

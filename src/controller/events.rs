@@ -138,7 +138,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent_run::fixtures;
+    use crate::testing;
 
     #[test]
     fn an_event_is_named_by_its_content_and_carries_no_control_characters() {
@@ -148,7 +148,7 @@ mod tests {
             action: "Deny",
             note: note.to_owned(),
         };
-        let make = |note: &str| event(&fixtures::run(), &notice(note), "pod-1", "", fixtures::at(0)).unwrap();
+        let make = |note: &str| event(&testing::run(), &notice(note), "pod-1", "", testing::at(0)).unwrap();
         let (one, same, other) = (make("a\u{1b}[2J"), make("a\u{1b}[2J"), make("b"));
         assert_eq!(one.metadata.name, same.metadata.name);
         assert_ne!(one.metadata.name, other.metadata.name);
@@ -166,7 +166,7 @@ mod tests {
             note: "in order".to_owned(),
         };
         let name = |occasion: &str| {
-            let event = event(&fixtures::policy(), &notice, "pod-1", occasion, fixtures::at(0)).unwrap();
+            let event = event(&testing::policy(), &notice, "pod-1", occasion, testing::at(0)).unwrap();
             assert_eq!(event.regarding.unwrap().kind.as_deref(), Some("SandboxPolicy"));
             event.metadata.name
         };
@@ -187,7 +187,7 @@ mod tests {
             action: "Judge",
             note: String::new(),
         };
-        let event = event(&policy, &notice, "pod-1", "", fixtures::at(0)).unwrap();
+        let event = event(&policy, &notice, "pod-1", "", testing::at(0)).unwrap();
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
         assert_eq!(event.regarding.unwrap().namespace, None);
     }

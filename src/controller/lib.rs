@@ -1,6 +1,7 @@
 //! The controller: turns runs and policies into Jobs under the fence, and tells what happened.
 
 pub mod agent_run;
+mod api_server;
 mod archive;
 mod backoff;
 mod cluster_policy;
@@ -10,12 +11,16 @@ mod events;
 pub mod fence;
 mod guard;
 mod nodes;
+mod pod_view;
 mod queues;
 mod reports;
 pub mod sandbox_policy;
 mod stores;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod unstarted;
+mod verdict;
 mod watches;
 
 use std::collections::HashMap;
@@ -26,10 +31,9 @@ use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt};
 use http::HeaderValue;
 use http::header::USER_AGENT;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
-use kube::runtime::controller::{Config as ApplierConfig, ReconcileRequest, applier};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::controller::{Action, Config as ApplierConfig, ReconcileRequest, applier};
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use self::archive::Archive;
@@ -37,10 +41,9 @@ pub use self::config::Args;
 use self::config::SandboxConfig;
 use self::events::Publisher;
 use self::queues::{Queue, Queues};
-use self::stores::{Guarded, NotFilled, Stores};
+use self::stores::NotFilled;
 use self::watches::Trigger;
 use crate::backoff::{Backoff, Failures};
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 
 /// Delays after failures: quick enough for a race, slow enough for an outage.
@@ -123,15 +126,42 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
     readiness.set(true);
     tracing::info!(runs = stores.runs.len(), namespace = args.namespace, "watching");
     tokio::join!(
-        work_runs(queues.runs, run_context, &stores, args.concurrency, stop.clone()),
-        work_fences(queues.namespaces, fence_context, &stores, stop.clone()),
-        work_policies(
-            queues.policies,
-            Arc::clone(&policy_context),
-            &stores,
-            stop.clone()
+        work(
+            "run",
+            queues.runs,
+            &stores.runs,
+            run_context,
+            args.concurrency,
+            (agent_run::reconcile, agent_run::on_error),
+            stop.clone(),
         ),
-        work_cluster_policies(queues.cluster_policies, policy_context, &stores, stop.clone()),
+        work(
+            "fence",
+            queues.namespaces,
+            &stores.namespaces,
+            fence_context,
+            FENCE_CONCURRENCY,
+            (fence::reconcile, fence::on_error),
+            stop.clone(),
+        ),
+        work(
+            "policy",
+            queues.policies,
+            &stores.policies,
+            Arc::clone(&policy_context),
+            POLICY_CONCURRENCY,
+            (sandbox_policy::reconcile, sandbox_policy::on_error),
+            stop.clone(),
+        ),
+        work(
+            "cluster policy",
+            queues.cluster_policies,
+            &stores.cluster_policies,
+            policy_context,
+            POLICY_CONCURRENCY,
+            (cluster_policy::reconcile, cluster_policy::on_error),
+            stop.clone(),
+        ),
         sweep::run(&client, &args.namespace, &stores, stop.clone()),
     );
     drop(health.await);
@@ -145,80 +175,40 @@ async fn client() -> Result<Client, ControllerError> {
     Ok(Client::try_from(config)?)
 }
 
-async fn work_runs(
-    queue: Queue<Guarded<AgentRun>>,
-    context: Arc<agent_run::Context>,
-    stores: &Stores,
+/// What to do after a failure.
+type OnError<K, E, C> = fn(Arc<K>, &E, Arc<C>) -> Action;
+
+/// Reconciles what comes out of a queue, at most `concurrency` objects at a time, until `stop`.
+async fn work<K, C, R, F, E>(
+    what: &'static str,
+    queue: Queue<K>,
+    store: &Store<K>,
+    context: Arc<C>,
     concurrency: u16,
+    (reconcile, on_error): (R, OnError<K, E, C>),
     stop: CancellationToken,
-) {
+) where
+    K: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    C: Send + Sync + 'static,
+    R: Fn(Arc<K>, Arc<C>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Action, E>> + Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
     let worked = applier(
-        |run, context| Box::pin(agent_run::reconcile(run, context)),
-        agent_run::on_error,
+        move |object, context| Box::pin(reconcile(object, context)),
+        on_error,
         context,
-        stores.runs.clone(),
+        store.clone(),
         requests(queue, stop),
         ApplierConfig::default().concurrency(concurrency),
     );
     worked
-        .for_each(|result| async { log("run", result.map(drop)) })
-        .await;
-}
-
-async fn work_fences(
-    queue: Queue<Namespace>,
-    context: Arc<fence::Context>,
-    stores: &Stores,
-    stop: CancellationToken,
-) {
-    let worked = applier(
-        |namespace, context| Box::pin(fence::reconcile(namespace, context)),
-        fence::on_error,
-        context,
-        stores.namespaces.clone(),
-        requests(queue, stop),
-        ApplierConfig::default().concurrency(FENCE_CONCURRENCY),
-    );
-    worked
-        .for_each(|result| async { log("fence", result.map(drop)) })
-        .await;
-}
-
-async fn work_policies(
-    queue: Queue<Guarded<SandboxPolicy>>,
-    context: Arc<sandbox_policy::Context>,
-    stores: &Stores,
-    stop: CancellationToken,
-) {
-    let worked = applier(
-        |policy, context| Box::pin(sandbox_policy::reconcile(policy, context)),
-        sandbox_policy::on_error,
-        context,
-        stores.policies.clone(),
-        requests(queue, stop),
-        ApplierConfig::default().concurrency(POLICY_CONCURRENCY),
-    );
-    worked
-        .for_each(|result| async { log("policy", result.map(drop)) })
-        .await;
-}
-
-async fn work_cluster_policies(
-    queue: Queue<Guarded<ClusterSandboxPolicy>>,
-    context: Arc<sandbox_policy::Context>,
-    stores: &Stores,
-    stop: CancellationToken,
-) {
-    let worked = applier(
-        |policy, context| Box::pin(cluster_policy::reconcile(policy, context)),
-        cluster_policy::on_error,
-        context,
-        stores.cluster_policies.clone(),
-        requests(queue, stop),
-        ApplierConfig::default().concurrency(POLICY_CONCURRENCY),
-    );
-    worked
-        .for_each(|result| async { log("cluster policy", result.map(drop)) })
+        .for_each(|result| async {
+            // The error policies log failures of reconcilers; what is left is an object that was deleted meanwhile.
+            if let Err(error) = result {
+                tracing::debug!(what, %error, "not reconciled");
+            }
+        })
         .await;
 }
 
@@ -233,11 +223,4 @@ where
     queue
         .map(|reference| Ok(ReconcileRequest::from(reference)))
         .take_until(Box::pin(stop.cancelled_owned()))
-}
-
-/// Failures of reconcilers are logged by their error policies; what is left is an object that went meanwhile.
-fn log<E: std::error::Error>(what: &str, result: Result<(), E>) {
-    if let Err(error) = result {
-        tracing::debug!(what, %error, "not reconciled");
-    }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::PostParams;
 use kube::runtime::controller::Action;
 use kube::{Api, Client, ResourceExt};
 
@@ -15,8 +14,8 @@ pub(super) use self::judge::READY;
 use self::judge::{Facts, judge};
 use super::events::{Kind, Notice, Publisher};
 use super::stores::{Guarded, Stores};
+use crate::api_server::{post, superseded_is_fine};
 use crate::backoff::Failures;
-use cofferdam_api::names::FIELD_MANAGER;
 use cofferdam_api::{SandboxPolicy, SandboxPolicyStatus};
 
 /// What the reconcilers of policies need.
@@ -111,22 +110,6 @@ async fn write(
         name: policy.name_any(),
         source,
     })
-}
-
-/// Parameters of a write in the controller's name.
-pub(super) fn post() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
-}
-
-/// A policy that changed or went meanwhile is looked at again because of just that.
-pub(super) fn superseded_is_fine(written: kube::Result<()>) -> kube::Result<()> {
-    match written {
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        written => written,
-    }
 }
 
 /// What is to be told of a status: its `Ready`, if that says anything new.

@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::fence::foreign;
 use super::nodes;
+use super::pod_view::is_over;
 use super::reports::Scanner;
 use super::unstarted::Unstarted;
 use cofferdam_api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
@@ -221,17 +222,11 @@ impl Stores {
             .filter(|run| namespace.is_none_or(|namespace| run.namespace().as_deref() == Some(namespace)))
             .filter(|run| {
                 let readable = run.0.as_ref().ok();
-                readable.is_some_and(|run| !super::agent_run::status::is_finished(run.status.as_ref()))
+                readable.is_some_and(|run| !run.is_finished())
             })
             .map(|run| ObjectRef::from_obj(&**run))
             .collect()
     }
-}
-
-/// Whether no container of a pod runs or will run.
-pub fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The run that a Job or pod of ours belongs to.

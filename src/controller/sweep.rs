@@ -12,13 +12,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
+use super::api_server::{is_code, post};
 use super::stores::Stores;
-use cofferdam_api::names::{FIELD_MANAGER, LABEL_FROZEN_POLICY, LABEL_POLICY_HASH, frozen_policy_name};
+use cofferdam_api::names::{LABEL_FROZEN_POLICY, LABEL_POLICY_HASH, frozen_policy_name};
 
 /// How often is swept.
 const PERIOD: Duration = Duration::from_mins(10);
@@ -134,12 +135,8 @@ async fn put_back(api: &Api<ConfigMap>, policy: ConfigMap) -> kube::Result<()> {
         },
         ..policy
     };
-    let post = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    match api.create(&post, &again).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+    match api.create(&post(), &again).await {
+        Err(error) if is_code(&error, 409) => Ok(()),
         created => created.map(drop),
     }
 }
@@ -147,7 +144,7 @@ async fn put_back(api: &Api<ConfigMap>, policy: ConfigMap) -> kube::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent_run::fixtures::at;
+    use crate::testing::at;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn policy(hash: &str, made: i64) -> PartialObjectMeta<ConfigMap> {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::agent_run::agent_never_started;
+use super::pod_view::PodView;
 use cofferdam_api::names::LABEL_RUN_UID;
 
 /// Runs that are remembered; one is of use for seconds only, so what is lost by forgetting all is a retry.
@@ -29,7 +29,7 @@ impl Unstarted {
             return;
         }
         let mut runs = self.lock();
-        if !agent_never_started(pod) {
+        if !PodView::new(pod).agent_never_started() {
             runs.remove(uid);
             return;
         }
@@ -61,7 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::agent_run::fixtures::{RUN_UID, at, pod};
+    use crate::testing::{RUN_UID, at, pod};
 
     #[test]
     fn the_last_state_of_a_pod_that_goes_is_remembered_and_no_other() {

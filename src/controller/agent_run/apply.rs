@@ -2,12 +2,13 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::api::{ObjectMeta, Patch, PatchParams, PropagationPolicy};
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::build::Workload;
-use cofferdam_api::names::{ANNOTATION_STOP, FIELD_MANAGER};
+use super::workload::Workload;
+use crate::api_server::{delete, is_code, post};
+use cofferdam_api::names::ANNOTATION_STOP;
 use cofferdam_api::{AgentRun, AgentRunStatus, Reason};
 
 /// A change that could not be made.
@@ -62,17 +63,6 @@ impl ApplyError {
 
 fn failed(step: &'static str) -> impl FnOnce(kube::Error) -> ApplyError {
     move |source| ApplyError::Api { step, source }
-}
-
-fn is_code(error: &kube::Error, code: u16) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == code)
-}
-
-fn post() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
 }
 
 /// Creates the run's objects in the order in which they need each other; gives the Job as it is stored.
@@ -170,43 +160,16 @@ pub async fn ask_to_stop(client: &Client, pod: &Pod, reason: Reason) -> Result<b
 
 /// Deletes a Job with its pods; it stays visible until they are gone.
 pub async fn delete_job(client: &Client, job: &Job) -> Result<(), ApplyError> {
-    delete(client, job, PropagationPolicy::Foreground, "delete the Job").await
+    delete(client, job, PropagationPolicy::Foreground)
+        .await
+        .map_err(failed("delete the Job"))
 }
 
 /// Deletes a run whose time to live is over.
 pub async fn delete_run(client: &Client, run: &AgentRun) -> Result<(), ApplyError> {
-    delete(client, run, PropagationPolicy::Background, "delete the run").await
-}
-
-async fn delete<K>(
-    client: &Client,
-    object: &K,
-    propagation: PropagationPolicy,
-    step: &'static str,
-) -> Result<(), ApplyError>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    if object.meta().deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let params = DeleteParams {
-        propagation_policy: Some(propagation),
-        // Never another object of the same name.
-        preconditions: Some(Preconditions {
-            uid: object.uid(),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    match api.delete(&object.name_any(), &params).await {
-        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
-        result => result.map(drop).map_err(failed(step)),
-    }
+    delete(client, run, PropagationPolicy::Background)
+        .await
+        .map_err(failed("delete the run"))
 }
 
 #[cfg(test)]

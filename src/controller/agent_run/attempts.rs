@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 use super::follow::ENDING_LOOK;
-use super::observe::{End, Verdict};
+use super::observe::End;
 use super::queue::Standing;
 use super::retry::{self, Between, Next, Remains};
 use super::status::{self, Built};
 use super::{Context, ReconcileError, apply, end, fetch, notices, start, write};
+use crate::verdict::Verdict;
 use cofferdam_api::AgentRun;
 use cofferdam_wire::record::RunRecord;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::observe::Verdict;
 use crate::conditions::seconds_since;
+use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
 use cofferdam_policy::decide::{Admitted, Refusal, Request, decide_remembering};
 use cofferdam_policy::readings::Readings;
@@ -44,17 +44,6 @@ pub struct Facts {
     pub waiting_since: Timestamp,
     /// What was read of these policies before.
     pub readings: Arc<Readings>,
-}
-
-/// Something that a run waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// What the run ends with if it waits too long.
-    pub reason: Reason,
-    /// What is missing and what to do.
-    pub message: String,
-    /// Whether someone has to act; otherwise it comes by itself.
-    pub stalled: bool,
 }
 
 /// What to do with the run.
@@ -188,19 +177,19 @@ fn no_gateway() -> Gap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent_run::fixtures;
+    use crate::testing;
 
     fn facts() -> Facts {
-        fixtures::facts()
+        testing::facts()
     }
 
     fn at(second: i64) -> Timestamp {
-        fixtures::at(second)
+        testing::at(second)
     }
 
     #[test]
     fn a_good_run_starts_and_each_gap_holds_it() {
-        let run = fixtures::run();
+        let run = testing::run();
         assert!(matches!(decide(&run, &facts(), at(1)), Decision::Start { .. }));
         let gap = Gap {
             reason: Reason::GuardMissing,
@@ -237,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_may_only_come_later_is_waited_for_and_a_denial_is_final() {
-        let run = fixtures::run();
+        let run = testing::run();
         let missing = Facts {
             policy: None,
             ..facts()
@@ -261,7 +250,7 @@ mod tests {
             cluster_policies: Err("ClusterSandboxPolicy/odd cannot be read".into()),
             ..facts()
         };
-        let decision = decide(&fixtures::run(), &broken, at(0));
+        let decision = decide(&testing::run(), &broken, at(0));
         assert!(
             matches!(decision, Decision::End(end) if end.reason == Reason::PolicyDenied && end.message.contains("odd"))
         );
@@ -269,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_suspended_run_waits_and_a_cancelled_one_ends_without_a_job() {
-        let mut run = fixtures::run();
+        let mut run = testing::run();
         run.spec.suspend = true;
         assert_eq!(decide(&run, &facts(), at(100_000)), Decision::Suspended);
         run.spec.cancel = Some(cofferdam_api::Cancel::KeepWork);
@@ -280,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_run_that_rested_is_decided_by_the_policies_of_the_moment() {
-        let mut narrower = fixtures::policy();
+        let mut narrower = testing::policy();
         narrower.spec.limits.images.as_mut().unwrap().allowed =
             ["elsewhere.example/**", "images.example/runner"]
                 .map(str::to_owned)
@@ -290,7 +279,7 @@ mod tests {
             ..facts()
         };
         for phase in ["Suspended", "Queued"] {
-            let mut run = fixtures::run();
+            let mut run = testing::run();
             run.status = Some(cofferdam_api::AgentRunStatus {
                 phase: Some(phase.to_owned()),
                 ..cofferdam_api::AgentRunStatus::default()
@@ -314,13 +303,13 @@ mod tests {
 
     #[test]
     fn the_ceiling_and_its_source_come_with_the_decision() {
-        let mut policy = fixtures::policy();
+        let mut policy = testing::policy();
         policy.spec.limits.max_running = Some(4);
         let facts = Facts {
             policy: Some(policy),
             ..facts()
         };
-        let Decision::Start { admitted, .. } = decide(&fixtures::run(), &facts, at(1)) else {
+        let Decision::Start { admitted, .. } = decide(&testing::run(), &facts, at(1)) else {
             panic!("it may start")
         };
         assert_eq!(admitted.max_running.value, 4);

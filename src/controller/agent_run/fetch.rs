@@ -14,14 +14,14 @@ use super::housekeeping::PolicyTtl;
 use super::queue::Open;
 use super::status;
 use crate::fence;
-use crate::stores::is_over;
+use crate::pod_view::is_over;
 use cofferdam_api::AgentRun;
 use cofferdam_api::names::{DEFAULT_POLICY, workload_name};
 use cofferdam_policy::layers::ttl_ceiling;
 use cofferdam_policy::vulnerabilities::{self, Reports};
 
 /// The Job of a run.
-pub enum Workload {
+pub enum FoundJob {
     /// There has been none.
     None,
     /// There was one.
@@ -31,21 +31,21 @@ pub enum Workload {
 }
 
 /// Finds the run's Job. One that should be there and is not in the cache is looked for past it.
-pub async fn workload(run: &AgentRun, uid: &str, context: &Context) -> Result<Workload, ApplyError> {
+pub async fn workload(run: &AgentRun, uid: &str, context: &Context) -> Result<FoundJob, ApplyError> {
     if let Some(job) = cached_job(run, uid, context) {
-        return Ok(Workload::Present(job));
+        return Ok(FoundJob::Present(job));
     }
     let noted = run
         .status
         .as_ref()
         .is_some_and(|status| status.workload.is_some());
     if !noted && !context.has_made(uid) {
-        return Ok(Workload::None);
+        return Ok(FoundJob::None);
     }
     let name = workload_name(&run.name_any(), uid);
     Ok(match apply::read_job(&context.client, run, &name).await? {
-        Some(job) => Workload::Present(Arc::new(job)),
-        None => Workload::Gone,
+        Some(job) => FoundJob::Present(Arc::new(job)),
+        None => FoundJob::Gone,
     })
 }
 
@@ -100,7 +100,7 @@ pub fn open_runs(context: &Context, namespace: &str) -> Vec<Open> {
     runs.iter()
         .filter_map(|run| run.0.as_ref().ok())
         .filter(|run| run.metadata.namespace.as_deref() == Some(namespace))
-        .filter(|run| run.metadata.deletion_timestamp.is_none() && !status::is_finished(run.status.as_ref()))
+        .filter(|run| run.metadata.deletion_timestamp.is_none() && !run.is_finished())
         .filter_map(|run| {
             let uid = run.uid()?;
             let noted = || {

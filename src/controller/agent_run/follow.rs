@@ -9,11 +9,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::observe::{End, Observation, Progress, Question, Verdict, observe};
+use super::observe::{End, Observation, Progress, Question, observe};
 use super::plan::Plan;
 use super::status::{self, Built};
 use super::{Context, ReconcileError, apply, ask, attempts, end, fetch, notices, retry, write};
 use crate::fence;
+use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, Cancel, Reason};
 use cofferdam_wire::record::RunRecord;
 

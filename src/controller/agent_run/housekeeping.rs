@@ -75,7 +75,7 @@ const fn kept(live_pod: bool) -> SignedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent_run::fixtures::{at, finished_run, job};
+    use crate::testing::{at, finished_run, job};
 
     #[test]
     fn a_finished_run_keeps_its_job_for_ten_minutes_and_itself_for_its_time_to_live() {

@@ -1,9 +1,9 @@
 //! What `kubectl describe agentrun` tells. Pure: status and record → notices.
 
-use super::observe::Verdict;
 use super::retry;
 use super::status::named;
 use crate::events::{Kind, Notice};
+use crate::verdict::Verdict;
 use cofferdam_api::{AgentRunSpec, AgentRunStatus, Reason};
 use cofferdam_wire::record::RunRecord;
 
@@ -113,13 +113,13 @@ fn asker(spec: &AgentRunSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent_run::fixtures;
+    use crate::testing;
     use cofferdam_api::Requester;
 
     #[test]
     fn the_summary_says_who_asked_and_marks_the_claim_as_one() {
         let note = |who: Option<&str>, whom: Option<&str>| {
-            let mut spec = fixtures::run().spec;
+            let mut spec = testing::run().spec;
             spec.requested_by = who.map(|username| Requester {
                 username: username.to_owned(),
                 ..Requester::default()

@@ -5,9 +5,9 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::decide::{Decision, Facts, decide};
-use super::fixtures::{self, at};
 use super::housekeeping::{self, Chore, PolicyTtl};
 use super::status;
+use crate::testing::{self, at};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Reason};
 
 /// What a look comes to.
@@ -25,7 +25,7 @@ enum Look {
 fn life(mut run: AgentRun, facts: &Facts, mut now: Timestamp) -> Vec<Look> {
     let mut looks = Vec::new();
     while looks.len() < 10 {
-        if !status::is_finished(run.status.as_ref()) {
+        if !run.is_finished() {
             let Decision::End(verdict) = decide(&run, facts, now) else {
                 panic!("the run is refused")
             };
@@ -61,21 +61,21 @@ fn mistaken() -> Facts {
     .unwrap();
     Facts {
         cluster_policies: Ok(vec![closed]),
-        ..fixtures::facts()
+        ..testing::facts()
     }
 }
 
 #[rstest]
-#[case::image(fixtures::facts(), "elsewhere.example/agent:v1", Reason::ImageDenied)]
+#[case::image(testing::facts(), "elsewhere.example/agent:v1", Reason::ImageDenied)]
 #[case::mistake(mistaken(), "images.example/agent:v1", Reason::PolicyDenied)]
 #[case::unreadable(
-    Facts { cluster_policies: Err("ClusterSandboxPolicy/odd cannot be read".to_owned()), ..fixtures::facts() },
+    Facts { cluster_policies: Err("ClusterSandboxPolicy/odd cannot be read".to_owned()), ..testing::facts() },
     "images.example/agent:v1",
     Reason::PolicyDenied
 )]
-#[case::no_policy(Facts { policy: None, ..fixtures::facts() }, "images.example/agent:v1", Reason::PolicyMissing)]
+#[case::no_policy(Facts { policy: None, ..testing::facts() }, "images.example/agent:v1", Reason::PolicyMissing)]
 #[case::no_runtime(
-    Facts { runtime_classes: Vec::new(), ..fixtures::facts() },
+    Facts { runtime_classes: Vec::new(), ..testing::facts() },
     "images.example/agent:v1",
     Reason::RuntimeUnavailable
 )]
@@ -84,7 +84,7 @@ fn a_refused_run_is_looked_at_three_times_in_all_and_written_once(
     #[case] image: &str,
     #[case] reason: Reason,
 ) {
-    let mut run = fixtures::run();
+    let mut run = testing::run();
     run.spec.agent.image = image.to_owned();
     // What may only come later was waited for by then.
     let looks = life(run, &facts, at(31));
@@ -93,9 +93,9 @@ fn a_refused_run_is_looked_at_three_times_in_all_and_written_once(
 
 #[test]
 fn a_look_that_comes_before_the_status_does_says_the_same_and_is_written_to_no_effect() {
-    let mut run = fixtures::run();
+    let mut run = testing::run();
     run.spec.agent.image = "elsewhere.example/agent:v1".to_owned();
-    let end = |now| match decide(&run, &fixtures::facts(), now) {
+    let end = |now| match decide(&run, &testing::facts(), now) {
         Decision::End(verdict) => verdict,
         other => panic!("{other:?}"),
     };

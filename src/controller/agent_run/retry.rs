@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::observe::Verdict;
 use super::plan::Plan;
+use crate::verdict::Verdict;
 use cofferdam_api::{Reason, Retry};
 use cofferdam_wire::record::RunRecord;
 
@@ -149,7 +149,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::agent_run::fixtures::{at, plan};
+    use crate::testing::{at, plan};
 
     fn between(unstarted: bool) -> Between {
         Between {

@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::Gap;
-use super::observe::{End, Verdict};
+use super::observe::End;
 use super::plan::Plan;
-use crate::conditions::{Desired, MESSAGE_LIMIT, bounded, is_true, remove, set, whole_seconds};
+use crate::conditions::{Desired, MESSAGE_LIMIT, bounded, remove, set, whole_seconds};
+use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRun, AgentRunStatus, FailureClass, Reason};
 
 const READY: &str = "Ready";
@@ -35,11 +35,6 @@ pub struct Built<'a> {
     pub job: &'a Job,
     /// Its plan.
     pub plan: &'a Plan,
-}
-
-/// Whether the run is over. Nothing changes a terminal status but its `observedGeneration`.
-pub fn is_finished(status: Option<&AgentRunStatus>) -> bool {
-    status.is_some_and(|status| is_true(&status.conditions, COMPLETE) || is_true(&status.conditions, FAILED))
 }
 
 /// What the run is being stopped with: its workload is on its way out, and its terminal status still to come.

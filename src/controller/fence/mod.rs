@@ -9,16 +9,17 @@ pub mod objects;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Patch, PatchParams, PropagationPolicy};
 use kube::runtime::controller::Action;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::stores::Stores;
-use crate::agent_run::decide::Gap;
+use crate::api_server::{delete, is_code};
 use crate::backoff::Failures;
+use crate::verdict::Gap;
 use cofferdam_api::Reason;
 use cofferdam_api::names::{FENCE_FINALIZER, FIELD_MANAGER, LABEL_SANDBOX, SANDBOX_ENABLED};
 
@@ -122,9 +123,13 @@ async fn lower(
     if objects::has_finalizer(live) {
         release(context, namespace, live).await?;
     }
-    delete::<NetworkPolicy>(context, namespace, live, "delete the fence").await?;
+    delete(&context.client, live, PropagationPolicy::Background)
+        .await
+        .map_err(failed("delete the fence", namespace))?;
     if let Some(account) = context.stores.account(namespace) {
-        delete::<ServiceAccount>(context, namespace, &*account, "delete the ServiceAccount").await?;
+        delete(&context.client, &*account, PropagationPolicy::Background)
+            .await
+            .map_err(failed("delete the ServiceAccount", namespace))?;
     }
     context.failures.succeeded(&namespace.to_owned());
     Ok(Action::await_change())
@@ -167,34 +172,9 @@ async fn release(context: &Context, namespace: &str, live: &NetworkPolicy) -> Re
     let patched = api
         .patch_metadata(&live.name_any(), &PatchParams::default(), &Patch::Merge(patch))
         .await;
-    gone_is_fine(patched.map(drop)).map_err(failed("release the fence", namespace))
-}
-
-async fn delete<K>(context: &Context, namespace: &str, live: &K, step: &'static str) -> Result<(), FenceError>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    if live.meta().deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: live.uid(),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    gone_is_fine(api.delete(&live.name_any(), &params).await.map(drop)).map_err(failed(step, namespace))
-}
-
-fn gone_is_fine(result: kube::Result<()>) -> kube::Result<()> {
-    match result {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        result => result,
+    match patched {
+        Err(error) if is_code(&error, 404) => Ok(()),
+        patched => patched.map(drop).map_err(failed("release the fence", namespace)),
     }
 }
 

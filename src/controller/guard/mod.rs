@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent_run::decide::Gap;
+use crate::verdict::Gap;
 use cofferdam_api::Reason;
 
 /// How often the guard is proven.

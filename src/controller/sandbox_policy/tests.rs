@@ -1,12 +1,12 @@
 use super::*;
-use crate::agent_run::fixtures::{self, at};
+use crate::testing::{self, at};
 use cofferdam_policy::runtime::UserNamespaceSupport;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 /// The fixtures' policy with `more` merged into its limits.
 fn policy(more: &Value) -> SandboxPolicy {
-    let mut policy = serde_json::to_value(fixtures::policy()).unwrap();
+    let mut policy = serde_json::to_value(testing::policy()).unwrap();
     json_patch::merge(&mut policy["spec"]["limits"], more);
     serde_json::from_value(policy).unwrap()
 }
@@ -68,9 +68,9 @@ fn a_policy_in_order_is_ready_and_named_by_what_the_gateway_would_enforce() {
     let status = judge(&policy, &facts(), at(0));
     assert_eq!(status.observed_generation, Some(3));
     // A run that asks for nothing and clones nothing is held to just this.
-    let mut run = fixtures::run();
+    let mut run = testing::run();
     run.spec.repositories.clear();
-    assert_eq!(status.policy_hash, Some(fixtures::admitted(&run).frozen.hash()));
+    assert_eq!(status.policy_hash, Some(testing::admitted(&run).frozen.hash()));
     let other = judge(&policy, &under(&json!({"egress": {"mode": "DenyAll"}})), at(0));
     assert_ne!(other.policy_hash, status.policy_hash);
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::agent_run::fixtures;
 use crate::sweep::remove;
+use crate::testing;
 
 #[derive(Default)]
 struct Server {
@@ -109,7 +109,7 @@ async fn a_job_that_is_there_has_its_policy_whatever_a_sweep_does_meanwhile() {
             continue;
         }
         let server = Arc::new(Mutex::new(Server::default()));
-        let policy = fixtures::workload(&fixtures::run()).frozen_policy;
+        let policy = testing::workload(&testing::run()).frozen_policy;
         let path = "/api/v1/namespaces/operator-space/configmaps";
         let body = serde_json::to_value(&policy).unwrap();
         server.lock().unwrap().answer(&Method::POST, path, &body);
@@ -117,8 +117,8 @@ async fn a_job_that_is_there_has_its_policy_whatever_a_sweep_does_meanwhile() {
         let [starting, sweeping] = [0, 1].map(|side| client(&server, &turns[side]));
         let name = policy.name_any();
         let start = tokio::spawn(async move {
-            let run = fixtures::run();
-            create(&starting, &run, fixtures::workload(&run)).await.unwrap();
+            let run = testing::run();
+            create(&starting, &run, testing::workload(&run)).await.unwrap();
         });
         let sweep = tokio::spawn(async move { remove(&sweeping, "operator-space", &name).await.unwrap() });
         for turn in 0..2 * REQUESTS {
@@ -146,7 +146,7 @@ async fn a_job_that_is_there_has_its_policy_whatever_a_sweep_does_meanwhile() {
 async fn a_policy_that_nothing_refers_to_is_deleted() {
     let server = Arc::new(Mutex::new(Server::default()));
     let sweeping = client(&server, &Arc::new(Semaphore::new(100)));
-    let policy = fixtures::workload(&fixtures::run()).frozen_policy;
+    let policy = testing::workload(&testing::run()).frozen_policy;
     let path = "/api/v1/namespaces/operator-space/configmaps";
     let body = serde_json::to_value(&policy).unwrap();
     server.lock().unwrap().answer(&Method::POST, path, &body);

@@ -1,8 +1,8 @@
 //! What may end a pod before its agent does, read from the pod alone.
 
-use super::Verdict;
-use super::pod_view::PodView;
 use crate::conditions::bounded;
+use crate::pod_view::PodView;
+use crate::verdict::Verdict;
 use cofferdam_api::Reason;
 use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 

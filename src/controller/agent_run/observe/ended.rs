@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::pod_view::PodView;
-use super::{Observation, Progress, Proof, Question, Verdict, causes, job_failed};
+use super::{Observation, Progress, Proof, Question, causes, job_failed};
 use crate::conditions::seconds_since;
+use crate::pod_view::PodView;
+use crate::verdict::Verdict;
 use cofferdam_api::{Reason, ResolvedImage};
 use cofferdam_wire::output::OutputManifest;
 use cofferdam_wire::record::RunRecord;

@@ -2,7 +2,6 @@
 
 mod causes;
 mod ended;
-mod pod_view;
 mod starting;
 #[cfg(test)]
 mod tests;
@@ -13,6 +12,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::plan::Plan;
 use crate::conditions::seconds_since;
+use crate::pod_view::PodView;
+use crate::verdict::Verdict;
 use cofferdam_api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
 use cofferdam_api::{ProvenNodeAccess, Reason, ResolvedImage};
 use cofferdam_wire::pod::pod_digest;
@@ -20,7 +21,6 @@ use cofferdam_wire::record::RunRecord;
 use cofferdam_wire::runner::PrepareReport;
 
 pub use ended::End;
-use pod_view::PodView;
 
 /// Everything that is known. What is `None` has not been asked for yet.
 #[derive(Clone, Copy, Debug)]
@@ -72,25 +72,6 @@ pub enum Progress {
     Kill(Verdict),
     /// The run is over.
     Ended(Box<End>),
-}
-
-/// A terminal reason with its explanation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// The reason.
-    pub reason: Reason,
-    /// What was wrong, where, and what to do.
-    pub message: String,
-}
-
-impl Verdict {
-    /// A verdict.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
-    }
 }
 
 /// What a running agent's status says.
@@ -160,11 +141,6 @@ pub fn observe(seen: &Observation<'_>) -> Progress {
         }),
         None => starting::observe(seen, &view),
     }
-}
-
-/// Whether it is known, for good, that the agent of this pod never started ([`PodView::agent_never_started`]).
-pub fn agent_never_started(pod: &Pod) -> bool {
-    PodView::new(pod).agent_never_started()
 }
 
 /// The pod must be the one that was built: same digest, same identity.

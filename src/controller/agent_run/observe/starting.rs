@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::core::v1::ContainerStateWaiting;
 
-use super::pod_view::PodView;
-use super::{Observation, Progress, Question, Verdict, causes, job_age};
+use super::{Observation, Progress, Question, causes, job_age};
 use crate::conditions::seconds_since;
+use crate::pod_view::PodView;
+use crate::verdict::Verdict;
 use cofferdam_api::Reason;
 use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 

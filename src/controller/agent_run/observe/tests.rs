@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::agent_run::fixtures::{RUN_UID, at, job, plan, pod};
+use crate::testing::{RUN_UID, at, job, plan, pod};
 use cofferdam_wire::output::{CollectRefusal, OutputManifest, Receipt};
 
 struct Seen {

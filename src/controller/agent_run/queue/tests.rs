@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::agent_run::fixtures::at;
+use crate::testing::at;
 use cofferdam_policy::refusal::{Layer, LayerKind};
 
 const SPACE: &str = "tenant-a";

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::{Built, READY, RECONCILING, STALLED, admitted, desired, goes_on, notes, open, say};
-use crate::agent_run::observe::Verdict;
 use crate::agent_run::queue::Place;
 use crate::agent_run::retry::{self, Between};
 use crate::conditions::{remove, set};
+use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, AgentRunStatus};
 
 const QUEUED: &str = "Queued";

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::{Built, admitted, goes_on, notes, open, say, time};
-use crate::agent_run::observe::{Running, Verdict};
+use crate::agent_run::observe::Running;
 use crate::conditions::seconds_since;
+use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, AgentRunStatus};
 
 const STARTING: &str = "Starting";

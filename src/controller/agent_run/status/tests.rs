@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::agent_run::fixtures::{at, finished_run, job, plan, run};
 use crate::agent_run::observe::Running;
 use crate::agent_run::queue::Place;
+use crate::testing::{at, finished_run, job, plan, run};
 use cofferdam_api::{Requester, ResolvedImage};
 use cofferdam_policy::source::Met;
 
@@ -97,7 +97,7 @@ fn stopping_remembers_its_reason() {
         at(10),
     );
     assert_eq!(stopping(Some(&status)), Some(verdict));
-    assert!(!is_finished(Some(&status)));
+    assert!(!status.is_finished());
     assert_eq!(stopping(Some(&waiting(&run(), &gap(true), at(1)))), None);
 }
 
@@ -189,7 +189,7 @@ fn a_failed_attempt_is_remembered_until_the_next_one_has_a_workload() {
     for unstarted in [true, false] {
         let status = retrying(&waited, built, &verdict, unstarted, at(50));
         assert_eq!(kstatus(&status), "InProgress");
-        assert!(!is_finished(Some(&status)));
+        assert!(!status.is_finished());
         let remembered = between(Some(&status)).unwrap();
         assert_eq!(
             (
@@ -349,7 +349,7 @@ proptest! {
     fn every_end_is_final_and_says_who_has_to_act(index in 0..Reason::ALL.len(), message in ".{0,600}") {
         let reason = Reason::ALL[index];
         let status = refused(&run(), &Verdict::new(reason, message), at(3));
-        prop_assert!(is_finished(Some(&status)));
+        prop_assert!(status.is_finished());
         prop_assert!(status.message.as_ref().unwrap().len() <= MESSAGE_LIMIT);
         prop_assert_eq!(status.failure_class.as_deref(), reason.class().map(FailureClass::as_str));
         prop_assert_eq!(condition(&status, COMPLETE).is_some(), reason == Reason::Completed);

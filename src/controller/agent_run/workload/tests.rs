@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::json;
 
-use crate::agent_run::fixtures;
+use crate::testing;
 use cofferdam_api::{AgentRun, Disruption, KernelCheck, PullPolicy, RunAsUser, SchedulingProfile};
 use cofferdam_policy::decide::Admitted;
 use cofferdam_wire::pod::pod_digest;
@@ -23,24 +23,24 @@ fn containers(spec: &PodSpec) -> Vec<&Container> {
 }
 
 fn with(change: &serde_json::Value) -> AgentRun {
-    let mut run = serde_json::to_value(fixtures::run()).unwrap();
+    let mut run = serde_json::to_value(testing::run()).unwrap();
     json_patch::merge(&mut run, &json!({"spec": change}));
     serde_json::from_value(run).unwrap()
 }
 
 #[test]
 fn the_job_of_a_run() {
-    insta::assert_yaml_snapshot!(fixtures::workload(&fixtures::run()).job);
+    insta::assert_yaml_snapshot!(testing::workload(&testing::run()).job);
 }
 
 #[test]
 fn the_frozen_policy_of_a_run() {
-    insta::assert_yaml_snapshot!(fixtures::workload(&fixtures::run()).frozen_policy);
+    insta::assert_yaml_snapshot!(testing::workload(&testing::run()).frozen_policy);
 }
 
 #[test]
 fn the_prompt_arrives_as_it_was_written() {
-    let job = fixtures::workload(&fixtures::run()).job;
+    let job = testing::workload(&testing::run()).job;
     let prepare = &spec(&job).init_containers.as_ref().unwrap()[0];
     let env = prepare.env.as_ref().unwrap();
     let order = env.iter().find(|variable| variable.name == PREPARE_ENV).unwrap();
@@ -53,7 +53,7 @@ fn a_prompt_from_a_config_map_is_mounted_in_prepare_alone() {
     let run = with(
         &json!({"task": {"prompt": null, "promptFrom": {"configMapKeyRef": {"name": "tasks", "key": "today"}}}}),
     );
-    let job = fixtures::workload(&run).job;
+    let job = testing::workload(&run).job;
     let mounting: Vec<&str> = containers(spec(&job))
         .into_iter()
         .filter(|container| {
@@ -70,7 +70,7 @@ fn a_prompt_from_a_config_map_is_mounted_in_prepare_alone() {
 
 #[test]
 fn a_run_without_repositories_has_an_empty_workspace() {
-    let job = fixtures::workload(&with(&json!({"repositories": null}))).job;
+    let job = testing::workload(&with(&json!({"repositories": null}))).job;
     let agent = &spec(&job).containers[0];
     assert_eq!(agent.working_dir.as_deref(), Some("/workspace"));
     assert!(
@@ -84,7 +84,7 @@ fn a_run_without_repositories_has_an_empty_workspace() {
 
 #[test]
 fn every_container_is_confined_and_limited() {
-    let job = fixtures::workload(&fixtures::run()).job;
+    let job = testing::workload(&testing::run()).job;
     for container in containers(spec(&job)) {
         let security = container.security_context.as_ref().unwrap();
         assert_eq!(security.read_only_root_filesystem, Some(true));
@@ -103,7 +103,7 @@ fn every_container_is_confined_and_limited() {
 
 #[test]
 fn the_agent_mounts_no_token_and_nothing_pristine() {
-    let job = fixtures::workload(&fixtures::run()).job;
+    let job = testing::workload(&testing::run()).job;
     let agent = &spec(&job).containers[0];
     for mount in agent.volume_mounts.iter().flatten() {
         assert!(
@@ -124,10 +124,10 @@ fn the_agent_mounts_no_token_and_nothing_pristine() {
 
 /// The Job of the usual run where policy made something else of it.
 fn job_where(change: impl Fn(&mut Admitted)) -> Job {
-    let run = fixtures::run();
-    let mut admitted = fixtures::admitted(&run);
+    let run = testing::run();
+    let mut admitted = testing::admitted(&run);
     change(&mut admitted);
-    fixtures::workload_of(&run, &admitted).job
+    testing::workload_of(&run, &admitted).job
 }
 
 fn profile() -> SchedulingProfile {
@@ -146,7 +146,7 @@ fn profile() -> SchedulingProfile {
 
 #[test]
 fn a_profile_says_where_the_pod_goes_and_changes_nothing_else_of_it() {
-    let plain = fixtures::workload(&fixtures::run()).job;
+    let plain = testing::workload(&testing::run()).job;
     let placed = job_where(|admitted| admitted.scheduling = Some(profile()));
     let pod = spec(&placed);
     let said = json!({
@@ -169,7 +169,7 @@ fn a_queue_is_named_on_the_job_alone() {
     assert_eq!(queued.metadata.labels.as_ref().unwrap()[QUEUE], "agents");
     let template = queued.spec.unwrap().template.metadata.unwrap();
     assert!(!template.labels.unwrap().contains_key(QUEUE));
-    let plain = fixtures::workload(&fixtures::run()).job;
+    let plain = testing::workload(&testing::run()).job;
     assert!(!plain.metadata.labels.unwrap().contains_key(QUEUE));
 }
 
@@ -243,7 +243,7 @@ fn a_platform_that_assigns_uids_finds_none_and_root_stays_ruled_out() {
         users
     };
     let (own, root) = (Some(65_532), Some(true));
-    let fixed = fixtures::workload(&fixtures::run()).job;
+    let fixed = testing::workload(&testing::run()).job;
     assert_eq!(users(&fixed)[0], (own, own, own, root));
     assert_eq!(users(&fixed)[1..], [(own, own, None, root); 3]);
     let left = job_where(|admitted| admitted.run_as_user = RunAsUser::PlatformAssigned);

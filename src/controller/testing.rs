@@ -9,12 +9,12 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::build::{self, Input, Workload};
-use super::decide::Facts;
-use super::observe::Verdict;
-use super::plan::Plan;
-use super::status;
+use crate::agent_run::decide::Facts;
+use crate::agent_run::plan::Plan;
+use crate::agent_run::status;
+use crate::agent_run::workload::{self, Input, Workload};
 use crate::config::{PullPolicy, SandboxConfig};
+use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, Reason, SandboxPolicy};
 use cofferdam_policy::decide::{Admitted, Request, decide};
 use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
@@ -125,7 +125,7 @@ pub fn workload_of(run: &AgentRun, admitted: &Admitted) -> Workload {
         gateway: "10.96.7.7:3128".parse().unwrap(),
         attempt: 1,
     };
-    build::build(&input, "operator-space").unwrap()
+    workload::build(&input, "operator-space").unwrap()
 }
 
 /// The Job of [`run`] as it comes back from the API server, created at second 0.

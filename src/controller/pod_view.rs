@@ -215,3 +215,8 @@ fn report<T: serde::de::DeserializeOwned>(ended: &ContainerStateTerminated) -> O
     }
     serde_json::from_str(message.trim()).ok()
 }
+
+/// Whether no container of a pod runs or will run.
+pub fn is_over(pod: &Pod) -> bool {
+    PodView::new(pod).is_over()
+}
