@@ -207,7 +207,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cofferdam_wire::record::RecordEvent;
+    use cofferdam_wire::record::{CloseCause, RecordEvent};
 
     const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 
@@ -219,7 +219,7 @@ mod tests {
                 host: "a.test:443".to_owned(),
                 sent,
                 received: 1,
-                cause: "Ended".to_owned(),
+                cause: CloseCause::Ended.into(),
             },
         };
         let mut line = serde_json::to_vec(&record).unwrap();

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::extensible::Extensible;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Denial, Record, RecordEvent, RunRecord, VERSION};
 
@@ -16,7 +18,7 @@ pub fn summarise(lines: &str, receipt: Option<Receipt>) -> RunRecord {
         ..RunRecord::default()
     };
     let mut denials: Vec<Denial> = Vec::new();
-    let mut known: HashMap<(String, String), usize> = HashMap::new();
+    let mut known: HashMap<(String, Extensible<DenialCode>), usize> = HashMap::new();
     for record in lines
         .lines()
         .filter_map(|line| serde_json::from_str::<Record>(line).ok())
@@ -75,7 +77,7 @@ mod tests {
         RecordEvent::Denied {
             host: host.to_owned(),
             method: "CONNECT".to_owned(),
-            code: code.to_owned(),
+            code: Extensible::read(code),
             message: format!("{host} is denied"),
             by: "agent".to_owned(),
             count,
@@ -101,19 +103,27 @@ mod tests {
             line("3", denied("b.test:443", "PortNotAllowed", 1)),
             line("4", denied("b.test:443", "HostNotAllowed", 2)),
             line("5", hole("canary")),
+            line("6", denied("b.test:443", "HostOnHold", 1)),
             line("6", hole("kubelet")),
             line("7", allowed),
             "{\"torn".to_owned(),
         ]
         .concat();
         let summary = summarise(&lines, None);
-        assert_eq!((summary.requests, summary.denied_requests), (2, 8));
+        assert_eq!((summary.requests, summary.denied_requests), (2, 9));
         let denials: Vec<_> = summary
             .last_denied
             .iter()
-            .map(|denial| (denial.time.as_str(), denial.code.as_str(), denial.count))
+            .map(|denial| (denial.time.as_str(), denial.code.to_string(), denial.count))
             .collect();
-        assert_eq!(denials, [("2", "HostNotAllowed", 7), ("3", "PortNotAllowed", 1)]);
+        assert_eq!(
+            denials,
+            [
+                ("2", "HostNotAllowed".to_owned(), 7),
+                ("3", "PortNotAllowed".to_owned(), 1),
+                ("6", "HostOnHold".to_owned(), 1),
+            ]
+        );
         assert_eq!(summary.isolation_lost.as_deref(), Some("canary: answered"));
     }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use ::http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::denial::{Denial, Standing};
+use super::denial::Denial;
 use cofferdam_text::bounded;
+use cofferdam_wire::denial::DenialCode;
 
 /// Longest message of an answer, in bytes.
 const MESSAGE_LIMIT: usize = 1000;
@@ -17,25 +19,27 @@ const LINGER_BYTES: u64 = 256 * 1024;
 /// What opens a tunnel.
 pub const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
-/// Refuses a request on the data path: 403 with the code as reason phrase, 407 where the caller is not proven.
+/// Refuses a request on the data path: the status of its code, and the code as reason phrase.
 pub async fn refuse(stream: TcpStream, denial: &Denial) {
-    let (status, extra) = match denial.standing {
-        Standing::Proven => (403, ""),
-        Standing::NotYet | Standing::Unproven => (407, "Proxy-Authenticate: Bearer\r\n"),
+    let status = denial.code.class().proxy_status();
+    let extra = match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => "Proxy-Authenticate: Bearer\r\n",
+        _ => "",
     };
     write(stream, status, denial.code, extra, &denial.message).await;
 }
 
 /// Refuses what is not a request that anyone here understands.
 pub async fn malformed(stream: TcpStream, message: &str) {
-    write(stream, 400, "BadRequest", "", message).await;
+    refuse(stream, &Denial::new(DenialCode::BadRequest, message.to_owned())).await;
 }
 
-async fn write(mut stream: TcpStream, status: u16, reason: &str, extra: &str, message: &str) {
-    let body = format!("cofferdam: {reason}: {}\n", bounded(message, MESSAGE_LIMIT));
+async fn write(mut stream: TcpStream, status: StatusCode, code: DenialCode, extra: &str, message: &str) {
+    let body = format!("cofferdam: {code}: {}\n", bounded(message, MESSAGE_LIMIT));
+    let status = status.as_u16();
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
+        "HTTP/1.1 {status} {code}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
          {extra}Connection: close\r\n\r\n{body}"
     );
     if stream.write_all(answer.as_bytes()).await.is_ok() {
@@ -70,13 +74,13 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_reach_even_those_who_still_send() {
-        let text = answer_of(Denial::proven("HostNotAllowed", "no\r\nX: y")).await;
+        let text = answer_of(Denial::new(DenialCode::HostNotAllowed, "no\r\nX: y")).await;
         assert!(text.starts_with("HTTP/1.1 403 HostNotAllowed\r\n"), "{text}");
         assert!(
             text.ends_with("\r\n\r\ncofferdam: HostNotAllowed: no X: y\n"),
             "{text}"
         );
-        let text = answer_of(Denial::unproven("TokenInvalid", "no")).await;
+        let text = answer_of(Denial::new(DenialCode::TokenInvalid, "no")).await;
         assert!(text.starts_with("HTTP/1.1 407 TokenInvalid\r\n"), "{text}");
         assert!(text.contains("\r\nProxy-Authenticate: Bearer\r\n"), "{text}");
     }

@@ -2,10 +2,11 @@
 
 use super::denial::Denial;
 use cofferdam_policy::host::Host;
+use cofferdam_wire::denial::DenialCode;
 
 /// Splits and parses `host:port`; `default_port` stands in where a request may leave it out.
 pub fn parse(text: &str, default_port: Option<u16>) -> Result<(Host, u16), Denial> {
-    let invalid = |what: String| Denial::proven("HostInvalid", what);
+    let invalid = |what: String| Denial::new(DenialCode::HostInvalid, what);
     let (host, port) = if let Some((host, digits)) = text.rsplit_once(':') {
         let port = number(digits).ok_or("the port is not a number from 1 to 65535");
         (host, port)

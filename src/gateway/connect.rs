@@ -18,6 +18,7 @@ use super::identity;
 use super::limits::Silent;
 use super::relay::relay;
 use super::view::Admission;
+use cofferdam_wire::denial::DenialCode;
 
 /// Longest time from the opened tunnel to its whole hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +28,7 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
     let admission = match identity::admit(&gateway, &head, peer).await {
         Ok(admission) => admission,
         Err(denial) => {
-            tracing::info!(%peer, code = denial.code, request = super::denial::printable(&head.target), "caller refused");
+            tracing::info!(%peer, code = %denial.code, request = super::denial::printable(&head.target), "caller refused");
             return answer::refuse(stream, &denial).await;
         }
     };
@@ -65,7 +66,10 @@ async fn tunnel(
         client.write_all(ESTABLISHED).await.map_err(|_| gone())?;
         let hello = receive_hello(&mut client, early, host).await?;
         exit.stream.write_all(&hello).await.map_err(|error| {
-            Denial::proven("DialFailed", format!("{host} closed the connection: {error}"))
+            Denial::new(
+                DenialCode::DialFailed,
+                format!("{host} closed the connection: {error}"),
+            )
         })?;
         Ok(hello.len() as u64)
     };
@@ -82,14 +86,17 @@ async fn tunnel(
     };
     asked.allowed(gateway, admission, &exit);
     let Exit { stream, place, .. } = exit;
-    let cut = async { admission.cut().await.as_str() };
+    let cut = async { admission.cut().await.into() };
     let relayed = relay(client, stream, already_sent, cut).await;
     drop(place);
     asked.closed(gateway, admission, relayed.sent, relayed.received, relayed.cause);
 }
 
 fn gone() -> Denial {
-    Denial::proven("HelloMissing", "the client left before its TLS hello was whole")
+    Denial::new(
+        DenialCode::HelloMissing,
+        "the client left before its TLS hello was whole",
+    )
 }
 
 /// Reads until the hello is whole; what came with it belongs to the tunnel.
@@ -110,12 +117,12 @@ async fn receive_hello(client: &mut TcpStream, early: Vec<u8>, host: &str) -> Re
         }
     };
     let outcome = tokio::time::timeout(HELLO_TIMEOUT, reading).await;
-    outcome.unwrap_or_else(|_| Err(Denial::proven("HelloMissing", "no TLS hello came in 10 s")))?;
+    outcome.unwrap_or_else(|_| Err(Denial::new(DenialCode::HelloMissing, "no TLS hello came in 10 s")))?;
     Ok(received)
 }
 
 fn refused(error: HelloError) -> Denial {
-    Denial::proven(error.code(), error.to_string())
+    Denial::new(error.code(), error.to_string())
 }
 
 /// A fatal alert (RFC 8446, section 6), which clients show at once instead of waiting; nothing to what is not TLS.
@@ -124,9 +131,9 @@ async fn refuse_hello(mut client: TcpStream, denial: &Denial) {
     const DECODE_ERROR: u8 = 50;
     const UNRECOGNIZED_NAME: u8 = 112;
     let description = match denial.code {
-        "SniMismatch" | "SniMissing" => UNRECOGNIZED_NAME,
-        "HelloMalformed" => DECODE_ERROR,
-        "EchRefused" | "DialFailed" => ACCESS_DENIED,
+        DenialCode::SniMismatch | DenialCode::SniMissing => UNRECOGNIZED_NAME,
+        DenialCode::HelloMalformed => DECODE_ERROR,
+        DenialCode::EchRefused | DenialCode::DialFailed => ACCESS_DENIED,
         _ => return answer::close(client).await,
     };
     if client.write_all(&[21, 3, 3, 0, 2, 2, description]).await.is_ok() {

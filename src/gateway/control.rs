@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 
 use super::Gateway;
-use super::denial::{Denial, Standing, printable};
+use super::denial::{Denial, printable};
 use super::head::Head;
 use super::identity;
 use super::limits::Silent;
@@ -25,6 +25,7 @@ use super::view::Admission;
 use cofferdam_wire::control::{
     ISOLATION, IsolationLost, OUTPUT, Refusal, STATE, STATE_POLL_SECONDS, TRUST, WHOAMI, WhoAmI,
 };
+use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::record::RecordEvent;
 
 /// Longest body of a small call.
@@ -45,8 +46,11 @@ enum Route {
 }
 
 impl Route {
-    /// The route of a request; `Err` says why there is none.
-    fn of(method: &str, target: &str) -> Result<Self, StatusCode> {
+    /// The route of a request.
+    ///
+    /// # Errors
+    /// There is none of this path, or it has another method.
+    fn of(method: &str, target: &str) -> Result<Self, Denial> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (expected, route) = match path {
             WHOAMI => ("GET", Self::WhoAmI),
@@ -54,12 +58,18 @@ impl Route {
             STATE => ("GET", Self::State { after: after(query) }),
             OUTPUT => ("POST", Self::Output),
             ISOLATION => ("POST", Self::Isolation),
-            _ => return Err(StatusCode::NOT_FOUND),
+            _ => {
+                return Err(Denial::new(
+                    DenialCode::NotFound,
+                    "there is no such control route",
+                ));
+            }
         };
         if method == expected {
             Ok(route)
         } else {
-            Err(StatusCode::METHOD_NOT_ALLOWED)
+            let message = format!("the method of this control route is {expected}");
+            Err(Denial::new(DenialCode::MethodNotAllowed, message))
         }
     }
 
@@ -82,8 +92,8 @@ fn after(query: &str) -> u64 {
 pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: IpAddr, silent: Silent) {
     let decided = decide(&gateway, &head, peer).await;
     drop(silent);
-    if let Err(refusal) = &decided {
-        tracing::info!(%peer, status = %refusal.status(), request = printable(&head.target), "control call refused");
+    if let Err(denial) = &decided {
+        tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "control call refused");
     }
     let slot = std::sync::Mutex::new(Some(decided));
     serve_one(Prefixed::new(head.received, stream), |request| {
@@ -92,35 +102,23 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
         async move {
             Ok::<_, Infallible>(match taken {
                 Some(Ok((route, admission))) => answer(&gateway, route, admission, request).await,
-                Some(Err(refusal)) => refusal,
-                None => refusal(StatusCode::BAD_REQUEST, "BadRequest", "one request a connection"),
+                Some(Err(denial)) => refusal(denial.code, &denial.message),
+                None => refusal(DenialCode::BadRequest, "one request a connection"),
             })
         }
     })
     .await;
 }
 
-async fn decide(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<(Route, Admission), Answer> {
-    let route = Route::of(&head.method, &head.target)
-        .map_err(|status| refusal(status, "NotFound", "there is no such control route"))?;
-    let (kind, identity) = identity::authenticate(gateway, head, "authorization")
-        .await
-        .map_err(|denial| refuse(StatusCode::UNAUTHORIZED, &denial))?;
+async fn decide(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<(Route, Admission), Denial> {
+    let route = Route::of(&head.method, &head.target)?;
+    let (kind, identity) = identity::authenticate(gateway, head, "authorization").await?;
     if !route.is_for(kind) {
         let message = "this token is not for this control route";
-        return Err(refusal(StatusCode::FORBIDDEN, "AudienceRefused", message));
+        return Err(Denial::new(DenialCode::AudienceRefused, message));
     }
-    let admission = identity::admit_when_known(gateway, kind, &identity, peer)
-        .await
-        .map_err(|denial| refuse(StatusCode::FORBIDDEN, &denial))?;
+    let admission = identity::admit_when_known(gateway, kind, &identity, peer).await?;
     Ok((route, admission))
-}
-
-/// What may pass in a moment is 425, everything else `status`.
-fn refuse(status: StatusCode, denial: &Denial) -> Answer {
-    let again = denial.standing == Standing::NotYet || denial.code == "Stale";
-    let status = if again { StatusCode::TOO_EARLY } else { status };
-    refusal(status, denial.code, &denial.message)
 }
 
 async fn answer(gateway: &Gateway, route: Route, admission: Admission, request: Request<Incoming>) -> Answer {
@@ -129,8 +127,7 @@ async fn answer(gateway: &Gateway, route: Route, admission: Admission, request: 
         Route::Trust => pem(gateway.trust.clone()),
         Route::State { after } => state(gateway, &admission, after).await,
         Route::Output if !agent_started(gateway, &admission) => refusal(
-            StatusCode::FORBIDDEN,
-            "AgentNotStarted",
+            DenialCode::AgentNotStarted,
             "there is no output before the agent has started",
         ),
         Route::Output => output::receive(gateway, &admission, request).await,
@@ -159,7 +156,7 @@ fn who_am_i(admission: &Admission) -> WhoAmI {
 }
 
 async fn state(gateway: &Gateway, admission: &Admission, after: u64) -> Answer {
-    let gone = || refusal(StatusCode::FORBIDDEN, "RunEnded", "the pod is gone");
+    let gone = || refusal(DenialCode::RunEnded, "the pod is gone");
     let Some(mut states) = gateway.view.states(&admission.pod_uid) else {
         return gone();
     };
@@ -201,8 +198,7 @@ async fn isolation(gateway: &Gateway, admission: &Admission, request: Request<In
         empty(StatusCode::NO_CONTENT)
     } else {
         refusal(
-            StatusCode::BAD_REQUEST,
-            "BadRequest",
+            DenialCode::BadRequest,
             "the report could not be read; the exit is closed",
         )
     }
@@ -216,13 +212,13 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     }
 }
 
-/// A refusal with its code.
-pub fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
+/// A refusal with its code, which decides the status.
+pub fn refusal(code: DenialCode, message: &str) -> Answer {
     let refusal = Refusal {
-        code: code.to_owned(),
+        code: code.as_str().to_owned(),
         message: message.to_owned(),
     };
-    json(status, &refusal)
+    json(code.class().control_status(), &refusal)
 }
 
 fn pem(bytes: Bytes) -> Answer {
@@ -255,12 +251,12 @@ mod tests {
     #[case("GET", "/v1/state?after=2", Ok(Route::State { after: 2 }))]
     #[case("GET", "/v1/state?x=1&after=x", Ok(Route::State { after: 0 }))]
     #[case("POST", "/v1/output", Ok(Route::Output))]
-    #[case("PUT", "/v1/output", Err(StatusCode::METHOD_NOT_ALLOWED))]
-    #[case("GET", "/v1/output/", Err(StatusCode::NOT_FOUND))]
-    #[case("GET", "//v1/whoami", Err(StatusCode::NOT_FOUND))]
-    #[case("GET", "/metrics", Err(StatusCode::NOT_FOUND))]
-    fn routes(#[case] method: &str, #[case] target: &str, #[case] expected: Result<Route, StatusCode>) {
-        assert_eq!(Route::of(method, target), expected);
+    #[case("PUT", "/v1/output", Err(DenialCode::MethodNotAllowed))]
+    #[case("GET", "/v1/output/", Err(DenialCode::NotFound))]
+    #[case("GET", "//v1/whoami", Err(DenialCode::NotFound))]
+    #[case("GET", "/metrics", Err(DenialCode::NotFound))]
+    fn routes(#[case] method: &str, #[case] target: &str, #[case] expected: Result<Route, DenialCode>) {
+        assert_eq!(Route::of(method, target).map_err(|denial| denial.code), expected);
     }
 
     #[test]

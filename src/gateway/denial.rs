@@ -2,49 +2,23 @@
 
 use std::borrow::Cow;
 
-/// How far the caller's identity was proven when it was denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The caller is not known to be the run: nothing is recorded against the run.
-    Unproven,
-    /// The API does not show enough yet; the same request may pass in a moment.
-    NotYet,
-    /// The caller is the run.
-    Proven,
-}
+use cofferdam_wire::denial::DenialCode;
 
-/// A refusal with its stable short code.
+/// A refusal of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// Short code: it goes into reason phrases, records and status.
-    pub code: &'static str,
-    /// One line for people.
+    /// Stable code: it goes into reason phrases, records and status.
+    pub code: DenialCode,
+    /// One line for people: which host, which policy layer, what it allows.
     pub message: Cow<'static, str>,
-    /// How far the caller was known.
-    pub standing: Standing,
 }
 
 impl Denial {
-    /// A denial of a caller that is not known to be the run.
-    pub fn unproven(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(code, message, Standing::Unproven)
-    }
-
-    /// A denial that may not hold in a moment.
-    pub fn not_yet(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(code, message, Standing::NotYet)
-    }
-
-    /// A denial of the run itself.
-    pub fn proven(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(code, message, Standing::Proven)
-    }
-
-    fn new(code: &'static str, message: impl Into<Cow<'static, str>>, standing: Standing) -> Self {
+    /// A refusal with its one line for people.
+    pub fn new(code: DenialCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             message: message.into(),
-            standing,
         }
     }
 }

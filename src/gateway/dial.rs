@@ -13,6 +13,7 @@ use super::deny_set::DenySet;
 use cofferdam_policy::address::is_global;
 use cofferdam_policy::frozen::Egress;
 use cofferdam_policy::host::Host;
+use cofferdam_wire::denial::DenialCode;
 
 /// Longest time for a name's resolution.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,8 +80,8 @@ pub async fn dial(
         .await
         .unwrap_or_else(|_| Err("no answer in 5 s".to_owned()))
         .map_err(|error| {
-            Denial::proven(
-                "ResolveFailed",
+            Denial::new(
+                DenialCode::ResolveFailed,
                 format!("{} does not resolve: {error}", host.as_str()),
             )
         })?;
@@ -98,8 +99,8 @@ pub async fn dial(
             Err(_) => last = format!("{address}: no answer in 5 s"),
         }
     }
-    Err(Denial::proven(
-        "DialFailed",
+    Err(Denial::new(
+        DenialCode::DialFailed,
         format!("{} cannot be reached: {last}", host.as_str()),
     ))
 }
@@ -120,15 +121,15 @@ fn check(
                 "{} resolves to {address}, which is not allowed for it",
                 host.as_str()
             );
-            return Err(Denial::proven("AddressDenied", message));
+            return Err(Denial::new(DenialCode::AddressDenied, message));
         }
         if !addresses.contains(&address) {
             addresses.push(address);
         }
     }
     if addresses.is_empty() {
-        return Err(Denial::proven(
-            "ResolveFailed",
+        return Err(Denial::new(
+            DenialCode::ResolveFailed,
             format!("{} has no address", host.as_str()),
         ));
     }
@@ -218,7 +219,7 @@ mod tests {
         let resolved = resolved.iter().map(|address| address.parse().unwrap()).collect();
         let host = Host::parse("a.test").unwrap();
         let result = check(resolved, &denied(), &egress(), &host);
-        assert_eq!(result.err().map(|denial| denial.code), code);
+        assert_eq!(result.err().map(|denial| denial.code.as_str()), code);
     }
 
     #[tokio::test]
@@ -243,12 +244,12 @@ mod tests {
         );
         let host = Host::parse("b.test").unwrap();
         let error = dial(&world, &denied(), &egress(), &host, 443).await.unwrap_err();
-        assert_eq!(error.code, "DialFailed");
+        assert_eq!(error.code, DenialCode::DialFailed);
         assert_eq!(world.dialled.lock().unwrap().len(), 3 + TRIES);
         let nowhere = Host::parse("c.test").unwrap();
         let error = dial(&world, &denied(), &egress(), &nowhere, 443)
             .await
             .unwrap_err();
-        assert_eq!(error.code, "ResolveFailed");
+        assert_eq!(error.code, DenialCode::ResolveFailed);
     }
 }

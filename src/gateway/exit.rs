@@ -13,7 +13,8 @@ use super::pods::Kind;
 use super::view::Admission;
 use cofferdam_policy::frozen::{Egress, FrozenPolicy};
 use cofferdam_policy::host::Host;
-use cofferdam_wire::record::RecordEvent;
+use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::record::{CloseCause, RecordEvent};
 
 /// An open connection to where the request may go.
 #[derive(Debug)]
@@ -32,12 +33,12 @@ pub struct Exit {
 pub fn enter(gateway: &Gateway, admission: &Admission) -> Result<Place, Denial> {
     if !gateway.recorder.accepts(&admission.run.uid) {
         let message = "the run's records cannot be stored, and without evidence there is no traffic";
-        return Err(Denial::proven("EvidenceUnavailable", message));
+        return Err(Denial::new(DenialCode::EvidenceUnavailable, message));
     }
     gateway
         .limits
         .enter(&admission.run.uid, Instant::now())
-        .map_err(|limit| Denial::proven("LimitExceeded", limit))
+        .map_err(|limit| Denial::new(DenialCode::LimitExceeded, limit))
 }
 
 /// Opens the way to `host`, or says why not. Ends early when the run's right does.
@@ -64,22 +65,22 @@ async fn find(
     let denied = gateway
         .ranges
         .deny_set()
-        .ok_or_else(|| Denial::proven("Stale", "the cluster's own addresses are not known yet"))?;
+        .ok_or_else(|| Denial::new(DenialCode::Stale, "the cluster's own addresses are not known yet"))?;
     let policy = gateway.policies.get(&admission.policy_hash).await?;
     let egress = match admission.kind {
         Kind::Prepare => policy.prepare_egress(host, port),
         Kind::Egress => agent_egress(&policy, admission, host, port)?,
         // Its own calls are the control routes; it never goes outside.
         Kind::Collect => {
-            return Err(Denial::proven(
-                "AudienceRefused",
+            return Err(Denial::new(
+                DenialCode::AudienceRefused,
                 "this token opens no way outside",
             ));
         }
     };
     let rules = match &egress {
         Egress::Allowed { rules, .. } => rules.clone(),
-        Egress::Denied { code, message } => return Err(Denial::proven(code, message.clone())),
+        Egress::Denied { code, message } => return Err(Denial::new(code_of(code), message.clone())),
     };
     let (stream, address) = dial(gateway.outside.as_ref(), &denied, &egress, host, port).await?;
     if admission.kind == Kind::Egress {
@@ -108,6 +109,11 @@ fn agent_egress(
         }
         denied @ Egress::Denied { .. } => Ok(denied),
     }
+}
+
+/// Policy spells its codes as text; each is one of the closed list, which a test holds.
+fn code_of(text: &str) -> DenialCode {
+    text.parse().unwrap_or(DenialCode::EgressDenied)
 }
 
 /// What a request asked for, for its records.
@@ -145,7 +151,7 @@ impl Asked {
         let event = RecordEvent::Denied {
             host: self.host.clone(),
             method: self.method.clone(),
-            code: denial.code.to_owned(),
+            code: denial.code.into(),
             message: denial.message.chars().take(300).collect(),
             by: admission.kind.as_str().to_owned(),
             count: 1,
@@ -154,13 +160,43 @@ impl Asked {
     }
 
     /// Records that what was let through has ended.
-    pub fn closed(&self, gateway: &Gateway, admission: &Admission, sent: u64, received: u64, cause: &str) {
+    pub fn closed(
+        &self,
+        gateway: &Gateway,
+        admission: &Admission,
+        sent: u64,
+        received: u64,
+        cause: CloseCause,
+    ) {
         let event = RecordEvent::Closed {
             host: self.host.clone(),
             sent,
             received,
-            cause: cause.to_owned(),
+            cause: cause.into(),
         };
         gateway.recorder.record(&admission.run.uid, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_policy::egress::{
+        EGRESS_DENIED, HOST_NOT_ALLOWED, NO_EGRESS_POLICY, NOT_A_REPOSITORY_HOST, NOT_ASKED_FOR,
+        PORT_NOT_ALLOWED,
+    };
+
+    #[test]
+    fn codes_of_policy_are_denial_codes() {
+        for code in [
+            EGRESS_DENIED,
+            HOST_NOT_ALLOWED,
+            NO_EGRESS_POLICY,
+            NOT_A_REPOSITORY_HOST,
+            NOT_ASKED_FOR,
+            PORT_NOT_ALLOWED,
+        ] {
+            assert_eq!(code.parse::<DenialCode>().unwrap().as_str(), code);
+        }
     }
 }

@@ -29,6 +29,8 @@ use super::identity;
 use super::limits::Silent;
 use super::prefixed::{Prefixed, serve_one};
 use super::view::Admission;
+use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::record::CloseCause;
 
 /// Longest time until the answer's head.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
@@ -48,7 +50,7 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
     let admission = match identity::admit(&gateway, &head, peer).await {
         Ok(admission) => admission,
         Err(denial) => {
-            tracing::info!(%peer, code = denial.code, request = printable(&head.target), "caller refused");
+            tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "caller refused");
             return answer::refuse(stream, &denial).await;
         }
     };
@@ -78,7 +80,7 @@ async fn open(gateway: &Gateway, admission: &Admission, head: &Head) -> Result<(
     let origin = Origin {
         path: path_of(path)?,
         host: HeaderValue::from_str(&authority.to_ascii_lowercase())
-            .map_err(|_| Denial::proven("HostInvalid", "the host is not a header's value"))?,
+            .map_err(|_| Denial::new(DenialCode::HostInvalid, "the host is not a header's value"))?,
     };
     let exit = exit::open(gateway, admission, place, &host, port).await?;
     Ok((origin, exit))
@@ -90,7 +92,7 @@ fn authority_of(target: &str) -> &str {
 }
 
 fn path_of(path: &str) -> Result<Uri, Denial> {
-    let invalid = || Denial::proven("RequestInvalid", "the path is not one");
+    let invalid = || Denial::new(DenialCode::RequestInvalid, "the path is not one");
     // A fragment is never sent, and a backslash is a slash to some servers and not to others.
     if path.contains(['#', '\\']) || !path.is_ascii() {
         return Err(invalid());
@@ -105,7 +107,7 @@ fn path_of(path: &str) -> Result<Uri, Denial> {
 
 /// One meaning only: the `Host` header repeats the authority, nothing is upgraded, the method is an ordinary one.
 fn refuse_other_meanings(head: &Head, authority: &str) -> Result<(), Denial> {
-    let invalid = |message: &'static str| Err(Denial::proven("RequestInvalid", message));
+    let invalid = |message: &'static str| Err(Denial::new(DenialCode::RequestInvalid, message));
     let same_host = |value: &str| {
         let bare = |text: &str| text.strip_suffix(":80").unwrap_or(text).to_ascii_lowercase();
         bare(value.trim()) == bare(authority)
@@ -114,8 +116,8 @@ fn refuse_other_meanings(head: &Head, authority: &str) -> Result<(), Denial> {
         return invalid("exactly one Host header must repeat the host of the request's URL");
     }
     if head.values("upgrade").next().is_some() || head.values("http2-settings").next().is_some() {
-        return Err(Denial::proven(
-            "UpgradeRefused",
+        return Err(Denial::new(
+            DenialCode::UpgradeRefused,
             "a plain request cannot become another protocol",
         ));
     }
@@ -152,8 +154,8 @@ async fn pass(
     };
     let served = serve_one(Prefixed::new(head.received, client), service);
     let cause = tokio::select! {
-        () = served => "Ended",
-        cause = admission.cut() => cause.as_str(),
+        () = served => CloseCause::Ended,
+        cause = admission.cut() => cause.into(),
     };
     drop(place);
     let sent = counters.sent.load(Ordering::Relaxed);
@@ -257,9 +259,10 @@ impl Body for Driven {
 }
 
 fn bad_gateway(error: &str) -> Response<BoxBody> {
-    let body = Full::new(Bytes::from(format!("cofferdam: UpstreamFailed: {error}\n")));
+    let code = DenialCode::UpstreamFailed;
+    let body = Full::new(Bytes::from(format!("cofferdam: {code}: {error}\n")));
     let mut answer = Response::new(body.map_err(|never| match never {}).boxed_unsync());
-    *answer.status_mut() = StatusCode::BAD_GATEWAY;
+    *answer.status_mut() = code.class().proxy_status();
     answer
 }
 

@@ -11,6 +11,7 @@ use kube::{Api, ResourceExt};
 use super::denial::Denial;
 use cofferdam_api::names::{FROZEN_POLICY_KEY, LABEL_FROZEN_POLICY, frozen_policy_name, short_hash};
 use cofferdam_policy::frozen::FrozenPolicy;
+use cofferdam_wire::denial::DenialCode;
 
 /// Longest time for a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,8 +94,8 @@ impl Policies {
 }
 
 fn unreadable(error: &str) -> Denial {
-    Denial::proven(
-        "PolicyUnreadable",
+    Denial::new(
+        DenialCode::PolicyUnreadable,
         format!("the run's frozen policy cannot be used: {error}"),
     )
 }
@@ -167,7 +168,7 @@ mod tests {
 
     async fn code(map: ConfigMap, hash: &str) -> Option<&'static str> {
         let policies = Policies::new(Fixed(vec![map], Arc::default()));
-        policies.get(hash).await.err().map(|denial| denial.code)
+        policies.get(hash).await.err().map(|denial| denial.code.as_str())
     }
 
     type Mutation = (&'static str, fn(&mut ConfigMap));

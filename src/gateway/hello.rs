@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use cofferdam_wire::denial::DenialCode;
 use tls_parser::{
     SNIType, TlsExtension, TlsExtensionType, TlsMessage, TlsMessageHandshake,
     parse_tls_client_hello_extension, parse_tls_message_handshake,
@@ -41,13 +42,13 @@ pub enum HelloError {
 
 impl HelloError {
     /// Short code of the refusal.
-    pub const fn code(self) -> &'static str {
+    pub const fn code(self) -> DenialCode {
         match self {
-            Self::NotTls => "NotTls",
-            Self::Malformed => "HelloMalformed",
-            Self::SniMissing => "SniMissing",
-            Self::SniMismatch => "SniMismatch",
-            Self::EchRefused => "EchRefused",
+            Self::NotTls => DenialCode::NotTls,
+            Self::Malformed => DenialCode::HelloMalformed,
+            Self::SniMissing => DenialCode::SniMissing,
+            Self::SniMismatch => DenialCode::SniMismatch,
+            Self::EchRefused => DenialCode::EchRefused,
         }
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Gateway;
-use super::denial::{Denial, Standing};
+use super::denial::Denial;
 use super::head::Head;
 use super::pods::Kind;
 use super::view::Admission;
 use cofferdam_api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
 use cofferdam_identity::{self, Identity, TokenError};
+use cofferdam_wire::denial::{Class, DenialCode};
 
 /// How long a verified caller waits for the view to know its pod.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,17 +24,17 @@ pub async fn authenticate(gateway: &Gateway, head: &Head, header: &str) -> Resul
     let token = head
         .single(header)
         .and_then(bearer)
-        .ok_or_else(|| Denial::unproven("TokenMissing", "exactly one bearer token is needed"))?;
+        .ok_or_else(|| Denial::new(DenialCode::TokenMissing, "exactly one bearer token is needed"))?;
     let identity = gateway
         .verifier
         .verify(token, &AUDIENCES, cofferdam_identity::now())
         .await
         .map_err(|error| match error {
-            TokenError::KeysUnavailable(_) => Denial::not_yet("KeysUnavailable", error.to_string()),
-            _ => Denial::unproven("TokenInvalid", error.to_string()),
+            TokenError::KeysUnavailable(_) => Denial::new(DenialCode::KeysUnavailable, error.to_string()),
+            _ => Denial::new(DenialCode::TokenInvalid, error.to_string()),
         })?;
     let kind = Kind::of_audience(&identity.audience)
-        .ok_or_else(|| Denial::unproven("TokenInvalid", "the token's audience is not known here"))?;
+        .ok_or_else(|| Denial::new(DenialCode::TokenInvalid, "the token's audience is not known here"))?;
     Ok((kind, identity))
 }
 
@@ -41,8 +42,8 @@ pub async fn authenticate(gateway: &Gateway, head: &Head, header: &str) -> Resul
 pub async fn admit(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<Admission, Denial> {
     let (kind, identity) = authenticate(gateway, head, "proxy-authorization").await?;
     if kind == Kind::Collect {
-        return Err(Denial::unproven(
-            "AudienceRefused",
+        return Err(Denial::new(
+            DenialCode::AudienceRefused,
             "this token opens no way outside",
         ));
     }
@@ -60,7 +61,7 @@ pub async fn admit_when_known(
     let until = Instant::now() + PATIENCE;
     loop {
         match gateway.view.admit(kind, identity, peer, Instant::now()) {
-            Err(denial) if denial.standing == Standing::NotYet && Instant::now() < until => {
+            Err(denial) if denial.code.class() == Class::NotYet && Instant::now() < until => {
                 tokio::time::sleep(PATIENCE_STEP).await;
             }
             decided => return decided,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ::http::Request;
 use ::http::header::CONTENT_LENGTH;
-use ::http::{Request, StatusCode};
 use bytes::Bytes;
 use futures::Stream;
 use http_body_util::{BodyExt, BodyStream};
@@ -16,6 +16,7 @@ use super::Gateway;
 use super::control::{Answer, refusal, with_type};
 use super::view::Admission;
 use cofferdam_service::client::Body;
+use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::output::{MANIFEST_LIMIT, UPLOAD_LIMIT};
 
 /// Manifest, line feed and patches.
@@ -25,13 +26,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Passes the upload to the archive, which decides, and gives back its answer.
 pub async fn receive(gateway: &Gateway, admission: &Admission, request: Request<Incoming>) -> Answer {
-    let too_large = || {
-        refusal(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "OutputTooLarge",
-            "an upload is at most 64 MiB",
-        )
-    };
+    let too_large = || refusal(DenialCode::OutputTooLarge, "an upload is at most 64 MiB");
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
@@ -48,7 +43,7 @@ pub async fn receive(gateway: &Gateway, admission: &Admission, request: Request<
     let body = Body::stream(bounded(request.into_body(), Arc::clone(&exceeded)));
     let result = tokio::select! {
         result = gateway.archive.upload(&admission.run, body) => result,
-        _ = admission.cut() => return refusal(StatusCode::FORBIDDEN, "RunEnded", "the pod is gone"),
+        _ = admission.cut() => return refusal(DenialCode::RunEnded, "the pod is gone"),
     };
     if exceeded.load(Ordering::Relaxed) {
         return too_large();
@@ -57,11 +52,7 @@ pub async fn receive(gateway: &Gateway, admission: &Admission, request: Request<
         Ok(answer) => with_type(answer.status(), "application/json", answer.into_body()),
         Err(error) => {
             tracing::warn!(run = admission.run.uid, %error, "an upload failed");
-            refusal(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "ArchiveUnavailable",
-                &error.to_string(),
-            )
+            refusal(DenialCode::ArchiveUnavailable, &error.to_string())
         }
     }
 }

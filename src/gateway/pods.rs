@@ -12,6 +12,7 @@ use cofferdam_api::names::{
     workload_name,
 };
 use cofferdam_identity::Identity;
+use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::pod::pod_digest;
 use cofferdam_wire::runner::RunIdentity;
 
@@ -217,28 +218,28 @@ pub fn identify(
         && identity.namespace == pod.run.namespace
         && identity.service_account == SANDBOX_SERVICE_ACCOUNT;
     if !same || pod.owner != Owner::ItsJob {
-        return Err(Denial::unproven(
-            "PodMismatch",
+        return Err(Denial::new(
+            DenialCode::PodMismatch,
             "the token is not that of a sandbox pod",
         ));
     }
     if pod.addresses.is_empty() {
-        return Err(Denial::not_yet(
-            "AddressUnknown",
+        return Err(Denial::new(
+            DenialCode::AddressUnknown,
             "the API does not show the pod's address yet",
         ));
     }
     if !pod.addresses.contains(&peer) {
         return Err(if beside.peer_owners > 0 {
-            Denial::unproven("PeerMismatch", "the token is another pod's")
+            Denial::new(DenialCode::PeerMismatch, "the token is another pod's")
         } else {
             let message = "the connection does not come from the pod's own address: something rewrites it";
-            Denial::unproven("PeerAddressRewritten", message)
+            Denial::new(DenialCode::PeerAddressRewritten, message)
         });
     }
     if beside.address_owners > 1 {
-        return Err(Denial::unproven(
-            "AddressShared",
+        return Err(Denial::new(
+            DenialCode::AddressShared,
             "two live pods have this address",
         ));
     }
@@ -251,12 +252,12 @@ pub fn identify(
 /// The caller is who it says, but its time has not come or is over.
 pub fn permit(pod: &SandboxPod, beside: Surroundings, kind: Kind) -> Result<(), Denial> {
     if !pod.is_as_built() {
-        return Err(Denial::proven(
-            "PodMutated",
+        return Err(Denial::new(
+            DenialCode::PodMutated,
             "the live pod differs from the one that was built",
         ));
     }
-    let ended = |what: &'static str| Err(Denial::proven("RunEnded", what));
+    let ended = |what: &'static str| Err(Denial::new(DenialCode::RunEnded, what));
     match kind {
         // The sidecar reports what happened until its pod is gone.
         Kind::Collect => Ok(()),
@@ -357,7 +358,7 @@ mod tests {
         let pod = SandboxPod::project(pod).unwrap();
         identify(&pod, beside, &identity("pod-1", "any"), peer())
             .and_then(|()| permit(&pod, beside, kind))
-            .map_err(|denial| denial.code)
+            .map_err(|denial| denial.code.as_str())
     }
 
     #[test]

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
+use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::extensible::Extensible;
 use cofferdam_wire::record::{Record, RecordEvent};
 
 /// Records of one run that wait here at most.
@@ -65,7 +67,7 @@ struct Buffer {
 }
 
 /// Host, method, code and asker of a denial.
-type DenialKey = (String, String, String, String);
+type DenialKey = (String, String, Extensible<DenialCode>, String);
 
 #[derive(Clone)]
 struct Batch {
@@ -285,12 +287,13 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::Memory;
     use super::*;
+    use cofferdam_wire::record::CloseCause;
 
     fn denied(host: &str) -> RecordEvent {
         RecordEvent::Denied {
             host: host.to_owned(),
             method: "CONNECT".to_owned(),
-            code: "HostNotAllowed".to_owned(),
+            code: DenialCode::HostNotAllowed.into(),
             message: "no".to_owned(),
             by: "agent".to_owned(),
             count: 1,
@@ -302,7 +305,7 @@ mod tests {
             host: "a.test:443".to_owned(),
             sent: 1,
             received: 2,
-            cause: "Ended".to_owned(),
+            cause: CloseCause::Ended.into(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cofferdam_wire::record::CloseCause;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -23,16 +24,16 @@ pub struct Relayed {
     pub sent: u64,
     /// Bytes to the sandbox.
     pub received: u64,
-    /// `Ended`, `Idle` or the word of the cut.
-    pub cause: &'static str,
+    /// Why it ended: by itself, by idleness, or by the cut.
+    pub cause: CloseCause,
 }
 
-/// Relays between `client` and `upstream` until `cut` returns its word.
+/// Relays between `client` and `upstream` until `cut` returns its cause.
 pub async fn relay(
     mut client: TcpStream,
     mut upstream: TcpStream,
     already_sent: u64,
-    cut: impl Future<Output = &'static str>,
+    cut: impl Future<Output = CloseCause>,
 ) -> Relayed {
     let (sent, received) = (Meter::new(already_sent), Meter::new(0));
     let (client_read, client_write) = client.split();
@@ -44,9 +45,9 @@ pub async fn relay(
         )
     };
     let cause = tokio::select! {
-        _ = both => "Ended",
-        word = cut => word,
-        () = idle(&sent, &received) => "Idle",
+        _ = both => CloseCause::Ended,
+        cause = cut => cause,
+        () = idle(&sent, &received) => CloseCause::Idle,
     };
     Relayed {
         sent: sent.bytes.load(Ordering::Relaxed),
@@ -144,7 +145,7 @@ mod tests {
         let expected = Relayed {
             sent: 15,
             received: 300_000,
-            cause: "Ended",
+            cause: CloseCause::Ended,
         };
         assert_eq!(relayed.await.unwrap(), expected);
     }
@@ -157,8 +158,8 @@ mod tests {
         let relayed = tokio::spawn(relay(client, upstream, 0, async { cut_now.await.unwrap() }));
         agent.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
-        cut.send("RunEnded").unwrap();
-        assert_eq!(relayed.await.unwrap().cause, "RunEnded");
+        cut.send(CloseCause::RunEnded).unwrap();
+        assert_eq!(relayed.await.unwrap().cause, CloseCause::RunEnded);
         assert!(matches!(agent.read(&mut [0]).await, Ok(0) | Err(_)));
         assert!(matches!(server.read(&mut [0]).await, Ok(0) | Err(_)));
     }

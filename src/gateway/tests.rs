@@ -20,7 +20,7 @@ use cofferdam_api::{Mode, TlsMode};
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_policy::frozen::{EgressLayer, EgressRule, FrozenPolicy, GitHost, SCHEMA_VERSION};
 use cofferdam_policy::refusal::LayerKind;
-use cofferdam_wire::record::{Record, RecordEvent};
+use cofferdam_wire::record::{CloseCause, Record, RecordEvent};
 use cofferdam_wire::runner::RunIdentity;
 
 mod absolute;
@@ -212,7 +212,7 @@ impl Fixture {
         let events = self.events().await.into_iter();
         events
             .filter_map(|event| match event {
-                RecordEvent::Denied { code, .. } => Some(code),
+                RecordEvent::Denied { code, .. } => Some(code.to_string()),
                 _ => None,
             })
             .collect()

@@ -17,6 +17,7 @@ use super::pods::{Kind, SandboxPod, identify, permit};
 use cofferdam_identity::Identity;
 use cofferdam_policy::host::Host;
 use cofferdam_wire::control::RunState;
+use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::RunIdentity;
 
 pub mod ceilings;
@@ -261,15 +262,17 @@ impl View {
             .as_ref()
             .map(|pod| pod.uid.as_str())
             .unwrap_or_default();
-        let entry = table
-            .pods
-            .get(uid)
-            .ok_or_else(|| Denial::not_yet("PodUnknown", "the API shows no live sandbox pod of this uid"))?;
+        let entry = table.pods.get(uid).ok_or_else(|| {
+            Denial::new(
+                DenialCode::PodUnknown,
+                "the API shows no live sandbox pod of this uid",
+            )
+        })?;
         let beside = table.surroundings(entry, peer);
         identify(&entry.pod, beside, identity, peer)?;
         if !table.is_fresh(now) {
-            return Err(Denial::proven(
-                "Stale",
+            return Err(Denial::new(
+                DenialCode::Stale,
                 "the gateway's view of the cluster is not current",
             ));
         }

@@ -12,6 +12,7 @@ use cofferdam_service::client::{Body, Call, Client, HttpError};
 use cofferdam_wire::control::{
     ISOLATION, IsolationLost, OUTPUT, Refusal, RunState, STATE, STATE_POLL_SECONDS, TRUST, WHOAMI, WhoAmI,
 };
+use cofferdam_wire::denial::DenialCode;
 
 /// A call that has to be answered at once.
 const SHORT: Duration = Duration::from_secs(5);
@@ -64,7 +65,7 @@ impl ControlError {
     /// The reason of a run that a refusal names by its code.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Refused { code, .. } => code.parse().ok(),
+            Self::Refused { code, .. } => code.parse::<DenialCode>().ok()?.reason(),
             _ => None,
         }
     }

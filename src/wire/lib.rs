@@ -2,6 +2,8 @@
 
 pub mod archive;
 pub mod control;
+pub mod denial;
+pub mod extensible;
 pub mod output;
 pub mod pod;
 pub mod record;

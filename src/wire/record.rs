@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::denial::DenialCode;
+use super::extensible::Extensible;
 use super::output::Receipt;
 
 /// Version of the documents in this file.
@@ -43,8 +45,8 @@ pub enum RecordEvent {
         host: String,
         /// Method.
         method: String,
-        /// Stable short code.
-        code: String,
+        /// Why.
+        code: Extensible<DenialCode>,
         /// For people: which layer said no.
         message: String,
         /// Which token asked: `prepare` or `agent`.
@@ -60,8 +62,8 @@ pub enum RecordEvent {
         sent: u64,
         /// Bytes to the sandbox.
         received: u64,
-        /// `Ended`, `RunEnded`, `Stale` or `IsolationLost`.
-        cause: String,
+        /// Why.
+        cause: Extensible<CloseCause>,
     },
     /// The sidecar saw a hole in the fence; the exit was closed.
     IsolationLost {
@@ -77,6 +79,23 @@ pub enum RecordEvent {
         /// Digest of the live pod.
         live: String,
     },
+}
+
+/// Why a tunnel or request that was let through ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CloseCause {
+    /// One of its ends closed it.
+    Ended,
+    /// No byte moved for the time limit of the gateway.
+    Idle,
+    /// The run, or the part of it that asked, ended or was stopped.
+    RunEnded,
+    /// The gateway's view of the cluster was out of date.
+    Stale,
+    /// The sidecar saw a hole in the fence.
+    IsolationLost,
+    /// A cluster policy came to deny where it went.
+    DeniedSinceAdmission,
 }
 
 /// What the archive knows of a run.
@@ -104,8 +123,8 @@ pub struct Denial {
     pub time: String,
     /// `host:port`, escaped.
     pub host: String,
-    /// Stable short code.
-    pub code: String,
+    /// Why.
+    pub code: Extensible<DenialCode>,
     /// For people.
     pub message: String,
     /// How often.

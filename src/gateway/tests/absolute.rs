@@ -245,7 +245,7 @@ async fn a_stream_is_passed_on_as_it_comes_and_cut_when_the_run_ends() {
     assert!(matches!(ended, Ok(Ok(0) | Err(_))));
     let events = fixture.events().await;
     assert!(
-        matches!(&events[1], RecordEvent::Closed { cause, received: 3, .. } if cause == "RunEnded"),
+        matches!(&events[1], RecordEvent::Closed { cause, received: 3, .. } if cause.known() == Some(&CloseCause::RunEnded)),
         "{events:?}"
     );
 }

@@ -96,7 +96,7 @@ async fn an_open_tunnel_is_cut_and_its_record_says_why() {
     let ended = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut back)).await;
     assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
     let events = fixture.events().await;
-    let closed = |event: &RecordEvent| matches!(event, RecordEvent::Closed { cause, .. } if cause == "DeniedSinceAdmission");
+    let closed = |event: &RecordEvent| matches!(event, RecordEvent::Closed { cause, .. } if cause.known() == Some(&CloseCause::DeniedSinceAdmission));
     assert!(events.iter().any(closed), "{events:?}");
 }
 

@@ -95,7 +95,7 @@ async fn a_real_tls_session_goes_through_and_is_recorded() {
     );
     assert!(
         matches!(&events[1], RecordEvent::Closed { sent, received, cause, .. }
-            if *sent > 100 && *received > 100 && cause == "Ended"),
+            if *sent > 100 && *received > 100 && cause.known() == Some(&CloseCause::Ended)),
         "{events:?}"
     );
 }
@@ -258,10 +258,10 @@ async fn who_is_not_proven_gets_407_and_leaves_no_record() {
 
 #[tokio::test]
 async fn what_is_open_is_cut_when_the_run_ends() {
-    for (name, code) in [
-        ("deleted", "RunEnded"),
-        ("stale", "Stale"),
-        ("hole", "IsolationLost"),
+    for (name, expected) in [
+        ("deleted", CloseCause::RunEnded),
+        ("stale", CloseCause::Stale),
+        ("hole", CloseCause::IsolationLost),
     ] {
         let fixture = fixture().await;
         let mut silent = fixture.tunnel("allowed.internet.test:443").await;
@@ -281,8 +281,7 @@ async fn what_is_open_is_cut_when_the_run_ends() {
             assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{name}");
         }
         let events = fixture.events().await;
-        let closed =
-            |event: &RecordEvent| matches!(event, RecordEvent::Closed { cause, .. } if cause == code);
+        let closed = |event: &RecordEvent| matches!(event, RecordEvent::Closed { cause, .. } if cause.known() == Some(&expected));
         assert!(events.iter().any(closed), "{name}: {events:?}");
         let head = fixture
             .connect_as(AUDIENCE_EGRESS, "allowed.internet.test:443")

@@ -17,15 +17,13 @@ use cofferdam_policy::address::is_global;
 use cofferdam_policy::egress::{Egress, EgressLayer, decide};
 use cofferdam_policy::host::Host;
 use cofferdam_policy::layers::cluster_egress;
+use cofferdam_wire::denial::DenialCode;
 
 /// A cluster policy that may be malformed: what it forbids is not known then, and that denies.
 pub type Guarded = DeserializeGuard<ClusterSandboxPolicy>;
 
 /// Labels of a namespace.
 pub type Labels = BTreeMap<String, String>;
-
-/// Short code of what a cluster policy has come to deny.
-const DENIED_SINCE: &str = "DeniedSinceAdmission";
 
 /// Cluster policies and the namespaces that they select, as they are now.
 #[derive(Debug, Default)]
@@ -105,7 +103,7 @@ impl Ceilings {
         let labels = self.namespaces.get(namespace).ok_or_else(|| {
             let message =
                 "the API does not show the run's namespace, so which policies stand over it is not known";
-            Denial::proven("NamespaceUnknown", message)
+            Denial::new(DenialCode::NamespaceUnknown, message)
         })?;
         let ceiling = Arc::new(Ceiling::read(&self.policies, labels));
         self.known.insert(namespace.to_owned(), Arc::clone(&ceiling));
@@ -124,7 +122,7 @@ impl Ceiling {
     }
 
     fn judge(&self, host: &Host, port: u16) -> Result<Networks, Denial> {
-        let denied = |message: String| Denial::proven(DENIED_SINCE, message);
+        let denied = |message: String| Denial::new(DenialCode::DeniedSinceAdmission, message);
         match self {
             Self::Layers(layers) if layers.is_empty() => Ok(Networks::new()),
             Self::Layers(layers) => match decide(layers, None, host, port) {
@@ -215,7 +213,7 @@ mod tests {
 
     fn code(ceilings: &mut Ceilings, namespace: &str, host: &str) -> &'static str {
         let judged = ceilings.judge(namespace, &Host::parse(host).unwrap(), 443);
-        judged.map_or_else(|denial| denial.code, |_| "")
+        judged.map_or_else(|denial| denial.code.as_str(), |_| "")
     }
 
     #[test]

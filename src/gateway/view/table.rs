@@ -14,6 +14,8 @@ use crate::pods::{Kind, SandboxPod, Surroundings, permit};
 use cofferdam_api::Reason;
 use cofferdam_policy::host::Host;
 use cofferdam_wire::control::RunState;
+use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::record::CloseCause;
 use cofferdam_wire::runner::RunIdentity;
 
 /// No new connections when the view was confirmed longer ago (design: seam 11).
@@ -50,13 +52,13 @@ pub enum CutCause {
 }
 
 impl CutCause {
-    /// The word for records.
-    pub const fn as_str(self) -> &'static str {
+    /// The code of a request that was under way.
+    pub const fn code(self) -> DenialCode {
         match self {
-            Self::RunEnded => "RunEnded",
-            Self::Stale => "Stale",
-            Self::IsolationLost => "IsolationLost",
-            Self::DeniedSinceAdmission => "DeniedSinceAdmission",
+            Self::RunEnded => DenialCode::RunEnded,
+            Self::Stale => DenialCode::Stale,
+            Self::IsolationLost => DenialCode::IsolationLost,
+            Self::DeniedSinceAdmission => DenialCode::DeniedSinceAdmission,
         }
     }
 
@@ -66,7 +68,18 @@ impl CutCause {
             Self::DeniedSinceAdmission => "a cluster policy denies this host since the run was admitted",
             _ => "the run's right to the exit ended",
         };
-        Denial::proven(self.as_str(), message)
+        Denial::new(self.code(), message)
+    }
+}
+
+impl From<CutCause> for CloseCause {
+    fn from(cause: CutCause) -> Self {
+        match cause {
+            CutCause::RunEnded => Self::RunEnded,
+            CutCause::Stale => Self::Stale,
+            CutCause::IsolationLost => Self::IsolationLost,
+            CutCause::DeniedSinceAdmission => Self::DeniedSinceAdmission,
+        }
     }
 }
 
@@ -260,7 +273,7 @@ fn address_denied(host: &Host, address: IpAddr) -> Denial {
     let message = format!(
         "{host} is at {address}, which the cluster policies over the namespace do not allow for it since the run was admitted"
     );
-    Denial::proven(CutCause::DeniedSinceAdmission.as_str(), message)
+    Denial::new(DenialCode::DeniedSinceAdmission, message)
 }
 
 impl Entry {

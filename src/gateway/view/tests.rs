@@ -42,9 +42,13 @@ fn red() -> Labels {
 fn on_its_way(view: &Arc<View>, address: &str, now: Instant) -> Result<Admission, &'static str> {
     let agent = admit(view, Kind::Egress, now)?;
     let host = Host::parse("one.example").unwrap();
-    agent.meet_ceilings(&host, 443).map_err(|denial| denial.code)?;
+    agent
+        .meet_ceilings(&host, 443)
+        .map_err(|denial| denial.code.as_str())?;
     let address = SocketAddr::new(address.parse().unwrap(), 443);
-    agent.dialled(&host, address).map_err(|denial| denial.code)?;
+    agent
+        .dialled(&host, address)
+        .map_err(|denial| denial.code.as_str())?;
     Ok(agent)
 }
 
@@ -60,7 +64,7 @@ fn admit_as(
     now: Instant,
 ) -> Result<Admission, &'static str> {
     view.admit(kind, &identity(uid, "any"), peer.parse().unwrap(), now)
-        .map_err(|denial| denial.code)
+        .map_err(|denial| denial.code.as_str())
 }
 
 fn is_cut(admission: &Admission) -> Option<CutCause> {
@@ -360,7 +364,7 @@ fn a_policy_that_changes_while_an_address_is_dialled_is_met_again() {
     view.put_cluster_policy(cluster_policy("new", &json!({}), &deny_all()));
     assert_eq!(is_cut(&agent), Some(CutCause::DeniedSinceAdmission));
     let dialled = agent.dialled(&host, "203.0.113.30:443".parse().unwrap());
-    assert_eq!(dialled.unwrap_err().code, "DeniedSinceAdmission");
+    assert_eq!(dialled.unwrap_err().code.as_str(), "DeniedSinceAdmission");
 }
 
 proptest! {

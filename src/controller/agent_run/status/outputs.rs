@@ -30,7 +30,7 @@ fn denied(denial: &Denial) -> Option<DeniedRequest> {
     Some(DeniedRequest {
         time: Time(denial.time.parse().ok()?),
         host: bounded(&denial.host, 100),
-        code: bounded(&denial.code, 63),
+        code: bounded(&denial.code.to_string(), 63),
     })
 }
 

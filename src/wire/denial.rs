@@ -1,0 +1,274 @@
+//! Why the gateway denies a request: one closed list of codes for answers, records, status and documentation.
+//!
+//! The spelling of a code is stable. It is the reason phrase of a refused `CONNECT`, the `code` of records and of
+//! `status.lastDenied`, and the `code` of a refusal on a control route.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use cofferdam_api::Reason;
+
+/// What a denial means for whoever asked. It decides the HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// No token that can be believed came with the request.
+    Unauthenticated,
+    /// The token is a good one, but not of whoever sent the request. Nothing is recorded against the token's run.
+    Impostor,
+    /// The API server does not show enough yet. The gateway waits a moment before it answers so.
+    NotYet,
+    /// The gateway's own knowledge is out of date. The caller is known; the same request may pass later.
+    Stale,
+    /// The caller is known, and the request is not allowed.
+    Denied,
+    /// The request is not one that the gateway understands.
+    Malformed,
+    /// There is no such control route.
+    NotFound,
+    /// The control route has another method.
+    MethodNotAllowed,
+    /// The body is larger than allowed.
+    TooLarge,
+    /// The host behind the gateway failed.
+    UpstreamFailed,
+    /// A part of the installation does not answer.
+    Unavailable,
+}
+
+impl Class {
+    /// The status of an answer to `CONNECT` or to an absolute-form request.
+    pub const fn proxy_status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated | Self::Impostor | Self::NotYet => {
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            }
+            Self::Stale | Self::Denied => StatusCode::FORBIDDEN,
+            other => other.common_status(),
+        }
+    }
+
+    /// The status of an answer on a control route. Containers of the run try again after 425.
+    pub const fn control_status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::NotYet | Self::Stale => StatusCode::TOO_EARLY,
+            other => other.common_status(),
+        }
+    }
+
+    const fn common_status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated | Self::Impostor | Self::NotYet | Self::Stale | Self::Denied => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// The text is none of [`DenialCode::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a denial code that this version knows")]
+pub struct UnknownDenialCode;
+
+macro_rules! denial_codes {
+    ($($name:ident: $class:ident, $cause:literal, $advice:literal;)*) => {
+        /// Why the gateway denied a request.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum DenialCode { $(#[doc = $cause] $name,)* }
+
+        impl DenialCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What the denial means for whoever asked.
+            pub const fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)* }
+            }
+
+            /// What was wrong, as one sentence.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$name => $cause,)* }
+            }
+
+            /// What to do about it, as one or two sentences.
+            pub const fn advice(self) -> &'static str {
+                match self { $(Self::$name => $advice,)* }
+            }
+        }
+    };
+}
+
+denial_codes! {
+    NoEgressPolicy: Denied,
+        "No policy layer of the run says anything of egress, and silence grants nothing.",
+        "Add `limits.egress` with the host to the `SandboxPolicy` that the run uses.";
+    EgressDenied: Denied,
+        "A policy layer has `limits.egress.mode: DenyAll`.",
+        "The message names the layer. Ask its owner for an `AllowList` with the host, or let the agent do without.";
+    HostNotAllowed: Denied,
+        "A policy layer has no egress rule for the host.",
+        "The message names the layer and the hosts that it allows. Add the host to a rule of that layer; every layer must allow it.";
+    PortNotAllowed: Denied,
+        "A policy layer has an egress rule for the host, but not for the port.",
+        "The message names the layer and the ports that it allows. Add the port to the rule, or use a listed port.";
+    NotAskedFor: Denied,
+        "The policies allow the host, but `spec.egress` of the run does not name it.",
+        "Add the host to `spec.egress` of the `AgentRun`, or leave `spec.egress` out to get what the policies allow.";
+    NotARepositoryHost: Denied,
+        "The preparation of a run reaches the hosts of its repositories and nothing else.",
+        "Look for a repository with a submodule, a redirect or a filter that needs another host.";
+    DeniedSinceAdmission: Denied,
+        "A `ClusterSandboxPolicy` allowed the host when the run was admitted and denies it now.",
+        "The message names the policy. A new run is held to the new policy from its start.";
+    NamespaceUnknown: Stale,
+        "The API server does not show the run's namespace to the gateway, so it cannot tell which `ClusterSandboxPolicies` apply.",
+        "It passes when the gateway's watch of namespaces has caught up. If it stays, read the gateway's log.";
+    PolicyUnreadable: Denied,
+        "The `ConfigMap` with the run's frozen policy is missing, was changed, or has a version that this gateway does not know.",
+        "Look for who touched `ConfigMaps` in the operator's namespace; upgrade the gateway before the controller. Start a new run.";
+    AddressDenied: Denied,
+        "The host's name resolves to an address that is not on the public internet and that not every policy layer lists, or to an address of the cluster.",
+        "For a server in a private network, add its network to `addresses` of the rule in every layer. Addresses of the cluster and of metadata services are never dialled.";
+    ResolveFailed: Denied,
+        "The host's name does not resolve.",
+        "Check the spelling of the host and the cluster's DNS.";
+    DialFailed: Denied,
+        "The host is allowed, but no connection to it could be opened, or it closed the connection at once.",
+        "Check from the gateway's node that the host answers on the port, and that a `NetworkPolicy` or firewall lets the gateway out.";
+    UpstreamFailed: UpstreamFailed,
+        "The host is allowed and was reached, but gave no HTTP answer that can be passed on.",
+        "Try again; then look at the host's own log.";
+    HostInvalid: Denied,
+        "The request names its host by an IP address or by something that is not a lower-case DNS name with a port.",
+        "Use a DNS name and a port from 1 to 65535. IP addresses are refused in every spelling: policies list names.";
+    RequestInvalid: Denied,
+        "A plain HTTP request could be read in two ways, or has a method that the gateway does not serve.",
+        "Send exactly one `Host` header that repeats the host of the URL, a path without `#` and `\\`, and an ordinary method.";
+    UpgradeRefused: Denied,
+        "A plain HTTP request asked to become another protocol.",
+        "Use HTTPS, where the client opens a tunnel, or turn WebSockets and h2c off in the client.";
+    HelloMissing: Denied,
+        "The tunnel was opened, but no whole TLS `ClientHello` came in 10 s.",
+        "A client that opens a tunnel must start TLS at once. Look for a client that pools idle tunnels.";
+    NotTls: Denied,
+        "The first bytes inside the tunnel are not a TLS `ClientHello`.",
+        "Tunnels carry TLS only. Use HTTPS, or plain HTTP without `CONNECT` where a rule lists the port; git over SSH cannot pass.";
+    HelloMalformed: Denied,
+        "The TLS `ClientHello` is malformed or longer than 16 KiB.",
+        "Update the client's TLS library.";
+    SniMissing: Denied,
+        "The TLS `ClientHello` names no server (no SNI).",
+        "Turn server name indication on in the client.";
+    SniMismatch: Denied,
+        "The TLS `ClientHello` names another server than the `CONNECT` request.",
+        "The client tries domain fronting, or a host alias is configured. Let both names be the same.";
+    EchRefused: Denied,
+        "The TLS `ClientHello` is, or pretends to be, encrypted (ECH), so the true server name cannot be seen.",
+        "Turn encrypted `ClientHello` and its GREASE off in the client.";
+    LimitExceeded: Denied,
+        "The run has 256 connections open, or opens more than 50 a second.",
+        "Let the agent reuse connections, or make fewer requests at the same time.";
+    EvidenceUnavailable: Denied,
+        "The run's records cannot be stored, and without evidence there is no traffic.",
+        "Check that the archive is ready and that its volume has space. A run has at most 16 MiB of records.";
+    RunEnded: Denied,
+        "The run, or the part of it that asked, has ended or is being stopped.",
+        "Nothing; processes that outlive their run have no way out.";
+    IsolationLost: Denied,
+        "The run's sidecar reached something that the fence forbids, so the run's way out was closed.",
+        "Read the run's message for the probe that was answered, and check what enforces `NetworkPolicies` on that node.";
+    PodMutated: Denied,
+        "The live pod differs from the pod that the controller built.",
+        "Look for an admission webhook or a person that changes pods, and exempt pods with the label `cofferdam.dev/run`.";
+    Stale: Stale,
+        "The gateway's view of the cluster is not current.",
+        "Check that the API server answers the gateway. The gateway admits nobody when its view is older than 15 s.";
+    TokenMissing: Unauthenticated,
+        "The request carries no bearer token, or more than one.",
+        "Inside a sandbox use the proxy of the environment variables, which adds the token. Nothing else may call the gateway.";
+    TokenInvalid: Unauthenticated,
+        "The token is expired, forged, of another audience or of another cluster.",
+        "Look for a wrong clock on the node, or for something outside of a sandbox that calls the gateway.";
+    KeysUnavailable: NotYet,
+        "The API server's keys, which verify tokens, cannot be read.",
+        "Check that the API server answers the gateway.";
+    AudienceRefused: Impostor,
+        "The token is one of the pod's, but not for this use.",
+        "Look for a process that uses the token of another container of its pod.";
+    PodUnknown: NotYet,
+        "The API server shows no live sandbox pod of the token's uid.",
+        "It passes within a second for a new pod. Otherwise the pod has ended.";
+    PodMismatch: Impostor,
+        "The token is not that of a sandbox pod: its pod, `ServiceAccount`, namespace or owner is another.",
+        "Look for who made a pod by hand with the labels of a run.";
+    AddressUnknown: NotYet,
+        "The API server does not show the address of the caller's pod yet.",
+        "It passes when the kubelet has reported the address.";
+    PeerMismatch: Impostor,
+        "The token is another pod's than the one that the connection comes from.",
+        "Somebody uses a stolen token. Find the sandbox pod with that address.";
+    PeerAddressRewritten: Impostor,
+        "The connection does not come from the pod's own address: something rewrites it on the way.",
+        "Turn source NAT off between sandboxes and the gateway, for instance masquerading within the cluster's own ranges.";
+    AddressShared: Impostor,
+        "The API server shows two live sandbox pods with the caller's address.",
+        "It passes when the older pod is gone. Sandboxes with `hostNetwork` cannot use the gateway.";
+    BadRequest: Malformed,
+        "The bytes are not a request that the gateway serves: malformed HTTP/1.1, another form of target, or a body that cannot be read.",
+        "Speak HTTP/1.1 with `CONNECT host:port` or `http://host/path`.";
+    NotFound: NotFound,
+        "There is no such control route.",
+        "Upgrade the gateway before the runner's image.";
+    MethodNotAllowed: MethodNotAllowed,
+        "The control route has another method.",
+        "Upgrade the gateway before the runner's image.";
+    AgentNotStarted: Denied,
+        "A pod hands over output although its agent has not started.",
+        "Nothing; the pod's successor hands over the run's output.";
+    OutputTooLarge: TooLarge,
+        "The run's output is larger than 64 MiB.",
+        "Let the agent commit less: no build results, no dependencies, no generated data.";
+    ArchiveUnavailable: Unavailable,
+        "The archive did not take the run's output.",
+        "Check that the archive is ready and that its volume has space. The sidecar tries again until its time is over.";
+}
+
+impl DenialCode {
+    /// The reason of a run whose own container is refused with this code; `None` where the refusal alone ends no run.
+    pub const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::PodMutated => Some(Reason::PodMutated),
+            Self::PeerAddressRewritten => Some(Reason::PeerAddressRewritten),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for DenialCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for DenialCode {
+    type Err = UnknownDenialCode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.iter().copied().find(|code| code.as_str() == text);
+        known.ok_or(UnknownDenialCode)
+    }
+}
+
+#[cfg(test)]
+mod tests;
