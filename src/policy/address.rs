@@ -1,138 +1,114 @@
-//! Which addresses are somewhere on the public internet, and which of the others a policy may grant.
+//! Which addresses are on the public internet, and which of the others a policy may grant. One table for all readers.
 //!
-//! Source: the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its updates), the multicast
-//! blocks, the IPv6 forms that carry an IPv4 address, and two metadata services of clouds that live outside the
-//! link-local block. Where a registry calls a small part of a block globally reachable, the whole block is treated
-//! as special: nothing that an agent needs lives there.
+//! Sources: the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its updates), the multicast blocks,
+//! the IPv6 forms that carry an IPv4 address, and the metadata services of clouds that have addresses outside the
+//! link-local blocks. Where a registry calls a small part of a block globally reachable, the whole block is treated as
+//! special: nothing that an agent needs is there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// A block of addresses that is not the public internet.
+/// A block of addresses that is not on the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecialRange {
     /// The block.
     pub net: IpNet,
-    /// What it is, for messages.
-    pub name: &'static str,
-    /// Whether a policy's `addresses` can lift it. Only blocks in which other people's servers stand can be;
-    /// loopback, link-local, metadata services, multicast and embedded IPv4 addresses never are.
-    pub grantable: bool,
+    /// What the block is for and where that is defined, for messages.
+    pub reason: &'static str,
+    /// Whether the `addresses` of a policy's rule can allow it.
+    pub grant: Grant,
 }
 
-const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8, name: &'static str, grantable: bool) -> SpecialRange {
+/// Whether a policy can allow the addresses of a special block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// A rule's `addresses` can: servers of other people may have such addresses.
+    ByPolicy,
+    /// No policy can: loopback, link-local, metadata services, multicast, reserved blocks, embedded IPv4 addresses.
+    Never,
+}
+
+use Grant::{ByPolicy, Never};
+
+const fn v4(octets: [u8; 4], prefix: u8, grant: Grant, reason: &'static str) -> SpecialRange {
     SpecialRange {
-        net: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)),
-        name,
-        grantable,
+        net: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_octets(octets), prefix)),
+        reason,
+        grant,
     }
 }
 
-const fn v6(s: [u16; 8], prefix: u8, name: &'static str, grantable: bool) -> SpecialRange {
-    let address = Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]);
+const fn v6(segments: [u16; 8], prefix: u8, grant: Grant, reason: &'static str) -> SpecialRange {
     SpecialRange {
-        net: IpNet::V6(Ipv6Net::new_assert(address, prefix)),
-        name,
-        grantable,
+        net: IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_segments(segments), prefix)),
+        reason,
+        grant,
     }
 }
 
 /// The only IPv6 block that IANA gives out as global unicast.
 const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// What an IPv6 address outside `2000::/3` is when no narrower block names it.
-const UNASSIGNED: SpecialRange = v6([0; 8], 0, "not global unicast", false);
+/// What an IPv6 address outside `2000::/3` is when no narrower block contains it.
+const UNASSIGNED: SpecialRange = v6([0; 8], 0, Never, "not global unicast");
 
-/// Every special block. The first that contains an address names it, so narrow blocks come before wide ones.
+/// Every special block. The first that contains an address counts, so narrow blocks come before wide ones.
+#[rustfmt::skip] // One block a line, to be compared with the registries.
 pub const SPECIAL: &[SpecialRange] = &[
-    v4(168, 63, 129, 16, 32, "a cloud's metadata service", false),
-    v4(0, 0, 0, 0, 8, "this network (RFC 791)", false),
-    v4(10, 0, 0, 0, 8, "private (RFC 1918)", true),
-    v4(100, 64, 0, 0, 10, "shared by carriers (RFC 6598)", true),
-    v4(127, 0, 0, 0, 8, "loopback (RFC 1122)", false),
-    v4(169, 254, 0, 0, 16, "link-local (RFC 3927)", false),
-    v4(172, 16, 0, 0, 12, "private (RFC 1918)", true),
-    v4(192, 0, 0, 0, 24, "protocol assignments (RFC 6890)", false),
-    v4(192, 0, 2, 0, 24, "documentation (RFC 5737)", true),
-    v4(192, 88, 99, 0, 24, "6to4 relays (RFC 7526)", false),
-    v4(192, 168, 0, 0, 16, "private (RFC 1918)", true),
-    v4(198, 18, 0, 0, 15, "benchmarking (RFC 2544)", true),
-    v4(198, 51, 100, 0, 24, "documentation (RFC 5737)", true),
-    v4(203, 0, 113, 0, 24, "documentation (RFC 5737)", true),
-    v4(224, 0, 0, 0, 4, "multicast (RFC 5771)", false),
-    v4(255, 255, 255, 255, 32, "broadcast (RFC 919)", false),
-    v4(240, 0, 0, 0, 4, "reserved (RFC 1112)", false),
-    v6([0, 0, 0, 0, 0, 0, 0, 0], 128, "unspecified (RFC 4291)", false),
-    v6([0, 0, 0, 0, 0, 0, 0, 1], 128, "loopback (RFC 4291)", false),
-    v6(
-        [0, 0, 0, 0, 0, 0xffff, 0, 0],
-        96,
-        "a mapped IPv4 address (RFC 4291)",
-        false,
-    ),
-    v6(
-        [0, 0, 0, 0, 0, 0, 0, 0],
-        96,
-        "a compatible IPv4 address (RFC 4291)",
-        false,
-    ),
-    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96, "NAT64 (RFC 6052)", false),
-    v6(
-        [0x64, 0xff9b, 1, 0, 0, 0, 0, 0],
-        48,
-        "local NAT64 (RFC 8215)",
-        false,
-    ),
-    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64, "discard-only (RFC 6666)", false),
-    v6([0x100, 0, 0, 1, 0, 0, 0, 0], 64, "dummy prefix (RFC 9780)", false),
-    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, "Teredo (RFC 4380)", false),
-    v6(
-        [0x2001, 2, 0, 0, 0, 0, 0, 0],
-        48,
-        "benchmarking (RFC 5180)",
-        false,
-    ),
-    v6([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28, "ORCHID (RFC 4843)", false),
-    v6([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28, "ORCHIDv2 (RFC 7343)", false),
-    v6(
-        [0x2001, 0, 0, 0, 0, 0, 0, 0],
-        23,
-        "protocol assignments (RFC 2928)",
-        false,
-    ),
-    v6(
-        [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0],
-        32,
-        "documentation (RFC 3849)",
-        true,
-    ),
-    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, "6to4 (RFC 3056)", false),
-    v6(
-        [0x3fff, 0, 0, 0, 0, 0, 0, 0],
-        20,
-        "documentation (RFC 9637)",
-        true,
-    ),
-    v6(
-        [0x5f00, 0, 0, 0, 0, 0, 0, 0],
-        16,
-        "segment routing (RFC 9602)",
-        false,
-    ),
-    v6(
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0],
-        32,
-        "a cloud's metadata service",
-        false,
-    ),
-    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, "unique local (RFC 4193)", true),
-    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, "link-local (RFC 4291)", false),
-    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, "site-local (RFC 3879)", false),
-    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, "multicast (RFC 4291)", false),
+    v4([100, 100, 100, 200], 32, Never, "metadata service (Alibaba Cloud)"),
+    v4([168, 63, 129, 16], 32, Never, "metadata service (Azure)"),
+    v4([0, 0, 0, 0], 8, Never, "this network (RFC 791)"),
+    v4([10, 0, 0, 0], 8, ByPolicy, "private (RFC 1918)"),
+    v4([100, 64, 0, 0], 10, ByPolicy, "shared by carriers (RFC 6598)"),
+    v4([127, 0, 0, 0], 8, Never, "loopback (RFC 1122)"),
+    v4([169, 254, 0, 0], 16, Never, "link-local (RFC 3927), metadata services of most clouds"),
+    v4([172, 16, 0, 0], 12, ByPolicy, "private (RFC 1918)"),
+    v4([192, 0, 0, 0], 24, Never, "protocol assignments (RFC 6890)"),
+    v4([192, 0, 2, 0], 24, ByPolicy, "documentation (RFC 5737)"),
+    v4([192, 88, 99, 0], 24, Never, "6to4 relays (RFC 7526)"),
+    v4([192, 168, 0, 0], 16, ByPolicy, "private (RFC 1918)"),
+    v4([198, 18, 0, 0], 15, ByPolicy, "benchmarking (RFC 2544)"),
+    v4([198, 51, 100, 0], 24, ByPolicy, "documentation (RFC 5737)"),
+    v4([203, 0, 113, 0], 24, ByPolicy, "documentation (RFC 5737)"),
+    v4([224, 0, 0, 0], 4, Never, "multicast (RFC 5771)"),
+    v4([255, 255, 255, 255], 32, Never, "broadcast (RFC 919)"),
+    v4([240, 0, 0, 0], 4, Never, "reserved (RFC 1112)"),
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 128, Never, "unspecified (RFC 4291)"),
+    v6([0, 0, 0, 0, 0, 0, 0, 1], 128, Never, "loopback (RFC 4291)"),
+    v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96, Never, "mapped IPv4 address (RFC 4291)"),
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 96, Never, "compatible IPv4 address (RFC 4291)"),
+    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96, Never, "NAT64 (RFC 6052)"),
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48, Never, "local NAT64 (RFC 8215)"),
+    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64, Never, "discard-only (RFC 6666)"),
+    v6([0x100, 0, 0, 1, 0, 0, 0, 0], 64, Never, "dummy prefix (RFC 9780)"),
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, Never, "Teredo (RFC 4380)"),
+    v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48, Never, "benchmarking (RFC 5180)"),
+    v6([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28, Never, "ORCHID (RFC 4843)"),
+    v6([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28, Never, "ORCHIDv2 (RFC 7343)"),
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, Never, "protocol assignments (RFC 2928)"),
+    v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, ByPolicy, "documentation (RFC 3849)"),
+    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, Never, "6to4 (RFC 3056)"),
+    v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20, ByPolicy, "documentation (RFC 9637)"),
+    v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16, Never, "segment routing (RFC 9602)"),
+    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128, Never, "metadata service (Scaleway)"),
+    v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128, Never, "metadata service (Oracle Cloud)"),
+    v6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200], 128, Never, "metadata service (Alibaba Cloud)"),
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32, Never, "metadata service (AWS)"),
+    v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1], 128, Never, "metadata service (Akamai)"),
+    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0], 32, Never, "metadata service (Google Cloud)"),
+    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, ByPolicy, "unique local (RFC 4193)"),
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, Never, "link-local (RFC 4291)"),
+    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, Never, "site-local (RFC 3879)"),
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, Never, "multicast (RFC 4291)"),
 ];
 
-/// The special block that `address` lies in; `None` for the public internet.
+/// The blocks of [`SPECIAL`] that no policy can allow, for a gateway's list of denied addresses.
+pub fn never_granted() -> impl Iterator<Item = &'static SpecialRange> {
+    SPECIAL.iter().filter(|range| range.grant == Never)
+}
+
+/// The special block that contains `address`; `None` for the public internet.
 pub fn special(address: IpAddr) -> Option<&'static SpecialRange> {
     let named = SPECIAL.iter().find(|range| range.net.contains(&address));
     match address {
@@ -141,17 +117,17 @@ pub fn special(address: IpAddr) -> Option<&'static SpecialRange> {
     }
 }
 
-/// Whether `address` is somewhere on the public internet.
+/// Whether `address` is on the public internet.
 ///
-/// A mapped, compatible, translated or tunnelled IPv4 address never is, whatever it carries: such an answer from
-/// DNS is only ever an attempt to slip past a check of the other family.
+/// A mapped, compatible, translated or tunnelled IPv4 address never is, whatever it carries: in an answer from DNS it
+/// is only ever an attempt to pass a check of the other family.
 pub fn is_global(address: IpAddr) -> bool {
     special(address).is_none()
 }
 
-/// Whether a policy's `addresses` may open the way to `address` though it is not global.
+/// Whether a rule's `addresses` can allow `address` although it is not global.
 pub fn is_grantable(address: IpAddr) -> bool {
-    special(address).is_some_and(|range| range.grantable)
+    special(address).is_some_and(|range| range.grant == ByPolicy)
 }
 
 #[cfg(test)]
@@ -193,9 +169,12 @@ mod tests {
     #[case("2001:4860:4860::8888")]
     #[case("2003::1")]
     #[case("3ffe::1")]
-    fn the_public_internet_is_global(#[case] text: &str) {
+    fn global(#[case] text: &str) {
         assert!(is_global(address(text)), "{text}");
-        assert!(!is_grantable(address(text)), "{text}: nothing to lift");
+        assert!(
+            !is_grantable(address(text)),
+            "{text}: a rule has nothing to allow"
+        );
     }
 
     #[rstest]
@@ -204,6 +183,9 @@ mod tests {
     #[case("10.0.0.0", true)]
     #[case("10.255.255.255", true)]
     #[case("100.64.0.0", true)]
+    #[case("100.100.100.199", true)]
+    #[case("100.100.100.200", false)]
+    #[case("100.100.100.201", true)]
     #[case("100.127.255.255", true)]
     #[case("127.0.0.1", false)]
     #[case("127.255.255.255", false)]
@@ -251,30 +233,49 @@ mod tests {
     #[case("fc00::1", true)]
     #[case("fd00:ec2::254", false)]
     #[case("fd00:ec3::1", true)]
+    #[case("fd00:42::42", false)]
+    #[case("fd00:42::43", true)]
+    #[case("fd00:c1::a9fe:a9fe", false)]
+    #[case("fd00:100::100:200", false)]
+    #[case("fd00:a9fe:a9fe::1", false)]
+    #[case("fd20:cd:ffff:ffff:ffff:ffff:ffff:ffff", true)]
+    #[case("fd20:ce::254", false)]
+    #[case("fd20:ce:ffff:ffff:ffff:ffff:ffff:ffff", false)]
+    #[case("fd20:cf::", true)]
     #[case("fdff::1", true)]
     #[case("fe80::1", false)]
     #[case("febf::1", false)]
     #[case("fec0::1", false)]
     #[case("ff02::1", false)]
-    fn the_rest_is_not_and_only_servers_of_others_can_be_granted(
-        #[case] text: &str,
-        #[case] grantable: bool,
-    ) {
+    fn special_and_grantable(#[case] text: &str, #[case] grantable: bool) {
         assert!(!is_global(address(text)), "{text}");
         assert_eq!(is_grantable(address(text)), grantable, "{text}");
     }
 
     #[test]
-    fn both_ends_of_every_block_are_special_and_named_after_the_narrowest() {
+    fn special_names_the_narrowest_block() {
         for range in SPECIAL {
             for end in [range.net.network(), range.net.broadcast()] {
-                let named = special(end).unwrap();
+                let found = special(end).unwrap();
                 assert!(
-                    named.net.prefix_len() >= range.net.prefix_len(),
+                    found.net.prefix_len() >= range.net.prefix_len(),
                     "{end}: {} hides {}",
-                    named.name,
-                    range.name
+                    found.reason,
+                    range.reason
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn never_granted_blocks_hold_no_grantable_address() {
+        for range in never_granted() {
+            for end in [range.net.network(), range.net.broadcast()] {
+                assert!(!is_grantable(end), "{end}: {}", range.reason);
+            }
+            let narrower = SPECIAL.iter().filter(|other| range.net.contains(&other.net));
+            for other in narrower {
+                assert_eq!(other.grant, Never, "{} in {}", other.reason, range.reason);
             }
         }
     }
