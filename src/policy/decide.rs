@@ -122,8 +122,8 @@ pub struct Weighed {
     pub max_running: Met<i32>,
     /// Whether it may be tried again.
     pub retry: Met<Retry>,
-    policies: Vec<ResolvedPolicy>,
-    image_pull_secrets: Vec<String>,
+    pub(crate) policies: Vec<ResolvedPolicy>,
+    pub(crate) image_pull_secrets: Vec<String>,
 }
 
 /// Decides about a run.
@@ -220,45 +220,76 @@ impl Weighed {
     /// # Errors
     /// The first refusal.
     pub fn admit(self) -> Result<Admitted, Refusal> {
-        if let Some(mistake) = self.mistakes.into_iter().next() {
+        // Without `..`: a dimension that is judged and never asked here does not compile.
+        let Self {
+            mistakes,
+            requester,
+            runtime,
+            images,
+            vulnerabilities,
+            pull_policy,
+            repositories,
+            egress,
+            ask,
+            times,
+            resources,
+            scheduling,
+            max_running,
+            retry,
+            policies,
+            image_pull_secrets,
+        } = self;
+        if let Some(mistake) = mistakes.into_iter().next() {
             return Err(mistake);
         }
-        self.requester?;
-        let runtime = self.runtime?;
-        for (_, image) in self.images {
+        // Optional or required: the run meets it, and gets nothing from it.
+        let _: Met<RequesterMode> = requester?;
+        let Runtime {
+            class,
+            node_access,
+            run_as_user,
+            user_namespace,
+            kernel_check,
+        } = runtime?;
+        for (_, image) in images {
             image?;
         }
-        for (_, found) in self.vulnerabilities {
+        for (_, found) in vulnerabilities {
             found?;
         }
-        let granted = self
-            .repositories
+        let granted = repositories
             .into_iter()
             .map(|(_, granted)| granted)
             .collect::<Result<Vec<_>, _>>()?;
+        let ask = ask?;
+        let Times {
+            start_deadline_seconds,
+            active_deadline_seconds,
+            ttl_seconds_after_finished,
+        } = times;
         Ok(Admitted {
             frozen: FrozenPolicy {
                 schema_version: SCHEMA_VERSION,
-                layers: self.egress,
-                ask: self.ask?,
+                layers: egress,
+                ask,
                 git: repositories::git_hosts(&granted),
             },
-            runtime_class: runtime.class.value,
-            node_access: runtime.node_access.value,
-            run_as_user: runtime.run_as_user.value,
-            user_namespace: runtime.user_namespace.value,
-            kernel_check: runtime.kernel_check.value,
-            pull_policy: self.pull_policy.value,
-            image_pull_secrets: self.image_pull_secrets,
-            start_deadline_seconds: self.times.start_deadline_seconds?.value,
-            active_deadline_seconds: self.times.active_deadline_seconds?.value,
-            ttl_seconds_after_finished: self.times.ttl_seconds_after_finished?.value,
-            resources: self.resources?.resources,
-            scheduling: self.scheduling?.value,
-            max_running: self.max_running,
-            retry: self.retry.value,
+            runtime_class: class.value,
+            node_access: node_access.value,
+            run_as_user: run_as_user.value,
+            user_namespace: user_namespace.value,
+            kernel_check: kernel_check.value,
+            pull_policy: pull_policy.value,
+            image_pull_secrets,
+            start_deadline_seconds: start_deadline_seconds?.value,
+            active_deadline_seconds: active_deadline_seconds?.value,
+            ttl_seconds_after_finished: ttl_seconds_after_finished?.value,
+            resources: resources?.resources,
+            scheduling: scheduling?.value,
+            max_running,
+            retry: retry.value,
             repositories: granted.into_iter().map(|granted| granted.repository).collect(),
-            policies: self.policies,
+            policies,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::egress::{EgressLayer, EgressRule};
 use super::host::HostPattern;
@@ -125,30 +126,38 @@ impl Opinions {
     /// # Errors
     /// A refusal that names the field that cannot be read.
     pub fn read(layer: Layer, limits: &PolicyLimits) -> Result<Self, Refusal> {
+        // Without `..`: a limit that nobody reads would be one that nobody enforces.
+        let PolicyLimits {
+            requester,
+            runtime,
+            images,
+            repositories,
+            egress,
+            max_resources,
+            max_start_deadline_seconds,
+            max_active_deadline_seconds,
+            max_ttl_seconds_after_finished,
+            max_running,
+            retry,
+        } = limits;
         Ok(Self {
-            images: limits
-                .images
-                .as_ref()
-                .map(|l| read_images(&layer, l))
-                .transpose()?,
-            repositories: limits
-                .repositories
+            images: images.as_ref().map(|l| read_images(&layer, l)).transpose()?,
+            repositories: repositories
                 .as_ref()
                 .map(|l| read_repositories(&layer, l))
                 .transpose()?,
-            egress: limits
-                .egress
+            egress: egress
                 .as_ref()
                 .map(|l| read_egress(&layer, l).map(Arc::new))
                 .transpose()?,
-            max_resources: read_resources(&layer, limits)?,
-            runtime: limits.runtime.clone(),
-            max_start_deadline_seconds: limits.max_start_deadline_seconds,
-            max_active_deadline_seconds: limits.max_active_deadline_seconds,
-            max_ttl_seconds_after_finished: limits.max_ttl_seconds_after_finished,
-            max_running: limits.max_running,
-            retry: limits.retry,
-            requester: limits.requester,
+            max_resources: read_resources(&layer, max_resources.as_ref())?,
+            runtime: runtime.clone(),
+            max_start_deadline_seconds: *max_start_deadline_seconds,
+            max_active_deadline_seconds: *max_active_deadline_seconds,
+            max_ttl_seconds_after_finished: *max_ttl_seconds_after_finished,
+            max_running: *max_running,
+            retry: *retry,
+            requester: *requester,
             layer,
         })
     }
@@ -223,9 +232,12 @@ pub(super) fn read_port(port: i32) -> Option<u16> {
     u16::try_from(port).ok().filter(|port| *port > 0)
 }
 
-fn read_resources(layer: &Layer, limits: &PolicyLimits) -> Result<BTreeMap<Kind, Amount>, Refusal> {
+fn read_resources(
+    layer: &Layer,
+    limits: Option<&BTreeMap<String, Quantity>>,
+) -> Result<BTreeMap<Kind, Amount>, Refusal> {
     let mut ceilings = BTreeMap::new();
-    for (name, quantity) in limits.max_resources.iter().flatten() {
+    for (name, quantity) in limits.into_iter().flatten() {
         let field = format!("limits.maxResources.{name}");
         let kind = Kind::parse(name).map_err(|error| unreadable(layer, &field, name, &error))?;
         let amount =

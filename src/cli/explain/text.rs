@@ -1,6 +1,7 @@
 //! An explanation for a terminal.
 
-use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome};
+use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Unknown};
+use super::manifests::Problem;
 use super::paint::Paint;
 use super::refusal;
 use cofferdam_policy::exfiltration::Exfiltration;
@@ -9,17 +10,34 @@ use cofferdam_text::escape;
 
 /// The whole text.
 pub fn render(explanation: &Explanation, paint: Paint) -> String {
+    // Without `..`: a part of the document that the text leaves out does not compile.
+    let Explanation {
+        // For programs.
+        api_version: _,
+        kind: _,
+        facts: _,
+        message: _,
+        // In the last line.
+        run: _,
+        verdict: _,
+        reason: _,
+        problems: found,
+        unknown: not_known,
+        findings,
+        egress,
+        assumed,
+        dry_runs: tried,
+    } = explanation;
     let sections = [
-        problems(explanation),
-        unknown(explanation, paint),
-        refusals(&explanation.findings, paint),
-        fields(&explanation.findings, paint),
-        explanation
-            .egress
+        problems(found),
+        unknown(not_known, paint),
+        refusals(findings, paint),
+        fields(findings, paint),
+        egress
             .as_ref()
             .map_or_else(String::new, |egress| of_egress(egress, paint)),
-        list("assumed", &explanation.assumed, paint),
-        dry_runs(&explanation.dry_runs, paint),
+        list("assumed", assumed, paint),
+        dry_runs(tried, paint),
         verdict(explanation, paint),
     ];
     let sections: Vec<String> = sections
@@ -29,16 +47,15 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
     sections.join("\n")
 }
 
-fn problems(explanation: &Explanation) -> String {
-    let lines = explanation
-        .problems
+fn problems(problems: &[Problem]) -> String {
+    let lines = problems
         .iter()
         .map(|problem| format!("{}\n", escape(&problem.to_string())));
     lines.collect()
 }
 
-fn unknown(explanation: &Explanation, paint: Paint) -> String {
-    let blocks = explanation.unknown.iter().map(|unknown| {
+fn unknown(unknown: &[Unknown], paint: Paint) -> String {
+    let blocks = unknown.iter().map(|unknown| {
         format!(
             "{}\n   {} {}{}\n   {} {}{}\n",
             paint.odd("unknown") + &paint.bold(&format!(": {}", escape(&unknown.what))),
