@@ -14,6 +14,7 @@ mod nodes;
 mod pod_view;
 mod queues;
 mod reports;
+mod retired;
 pub mod sandbox_policy;
 mod stores;
 mod sweep;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes;
 use super::reports::Scanner;
+use super::retired::Reported;
 use super::stores::{Guarded, Stores, run_of};
 use super::unstarted::Unstarted;
 use cofferdam_api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
@@ -216,11 +217,16 @@ impl Watch<'_> {
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
     {
-        let trim = |object: &mut K| object.managed_fields_mut().clear();
+        let mut reported = Reported::default();
+        let trim = move |object: &mut K| {
+            reported.look_at(&K::kind(&K::DynamicType::default()), object.meta());
+            object.managed_fields_mut().clear();
+        };
         self.run(api, config, trim, triggered)
     }
 
-    /// Every run that waits may wait for a node, but not for one that only says again what it said before.
+    /// Ignores updates of nodes that change nothing we use, such as heartbeats: each of the others wakes every run that
+    /// waits.
     fn nodes(&self) -> Store<Node> {
         let mut seen = nodes::Seen::default();
         let api = Api::all(self.client.clone());
@@ -247,7 +253,7 @@ impl Watch<'_> {
         &self,
         api: Api<K>,
         config: watcher::Config,
-        trim: impl Fn(&mut K) + Send + 'static,
+        trim: impl FnMut(&mut K) + Send + 'static,
         mut triggered: impl FnMut(&K, Change) -> Vec<Trigger> + Send + 'static,
     ) -> Store<K>
     where

@@ -18,6 +18,10 @@ mod manifests;
 #[cfg(test)]
 mod reasons;
 #[cfg(test)]
+mod renamed;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod stored;

@@ -132,3 +132,30 @@ fn array(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<String>
         structure(&schema["items"], item, &path, problems);
     }
 }
+
+/// `manifest` as the API server reads it from its storage: without the fields that the schema does not know.
+pub fn pruned(manifest: &Value) -> Value {
+    let mut pruned = manifest.clone();
+    prune(of(manifest["kind"].as_str().unwrap()), &mut pruned, true);
+    pruned
+}
+
+fn prune(schema: &Value, value: &mut Value, at_the_root: bool) {
+    match value {
+        Value::Object(fields) if schema.get("properties").is_some() => {
+            let properties = &schema["properties"];
+            let is_of_every_object =
+                |name: &str| at_the_root && matches!(name, "apiVersion" | "kind" | "metadata");
+            fields.retain(|name, _| properties.get(name).is_some() || is_of_every_object(name));
+            for (name, field) in fields {
+                if let Some(known) = properties.get(name) {
+                    prune(known, field, false);
+                }
+            }
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| prune(&schema["items"], item, false)),
+        _ => {}
+    }
+}

@@ -13,6 +13,8 @@ mod cases;
 pub mod made;
 #[path = "../api/manifests.rs"]
 mod manifests;
+#[path = "../api/renamed.rs"]
+mod renamed;
 
 use manifests::{cluster_policy, policy, run, with};
 
@@ -104,6 +106,42 @@ async fn malformed_manifests_are_refused_in_the_words_of_the_rules() {
     }
     for (pointer, value, message) in cases::refused_own_fields() {
         assert_refused(&client, &with(&policy(), pointer, value), message).await;
+    }
+}
+
+#[tokio::test]
+async fn names_of_old_are_refused_as_unknown() {
+    let client = crate::harness::client().await;
+    let mut rows: Vec<(Value, String)> = Vec::new();
+    let mut unknown = |manifest: &Value, (old, value, _): (&str, Value, &str)| {
+        let field = old.trim_start_matches('/').replace('/', ".");
+        rows.push((with(manifest, old, value), format!("unknown field \"{field}\"")));
+    };
+    renamed::run_fields()
+        .into_iter()
+        .for_each(|row| unknown(&run(), row));
+    renamed::own_fields()
+        .into_iter()
+        .for_each(|row| unknown(&policy(), row));
+    for manifest in [policy(), cluster_policy()] {
+        renamed::limit_fields()
+            .into_iter()
+            .for_each(|row| unknown(&manifest, row));
+    }
+    for (pointer, word) in renamed::run_words() {
+        rows.push((
+            with(&run(), pointer, json!(word)),
+            format!("Unsupported value: \"{word}\""),
+        ));
+    }
+    for (pointer, word) in renamed::limit_words() {
+        rows.push((
+            with(&policy(), pointer, json!(word)),
+            format!("Unsupported value: \"{word}\""),
+        ));
+    }
+    for (manifest, message) in rows {
+        assert_refused(&client, &manifest, &message).await;
     }
 }
 
