@@ -207,12 +207,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cofferdam_wire::record::{CloseCause, RecordEvent};
+    use cofferdam_wire::record::{CloseCause, RECORD_VERSION, RecordEvent};
 
     const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 
     fn record(sent: u64) -> Vec<u8> {
         let record = Record {
+            version: RECORD_VERSION,
+            request: None,
             time: "2026-11-23T10:00:00Z".to_owned(),
             source: "gateway-1".to_owned(),
             event: RecordEvent::Closed {
@@ -237,6 +239,21 @@ mod tests {
         store.append(UID, Some("gateway-1-1"), &record(2)).unwrap();
         let stored = fs::read(data.path().join("runs").join(UID).join("records.jsonl")).unwrap();
         assert_eq!(stored, [record(1), record(2)].concat());
+    }
+
+    #[test]
+    fn record_of_a_newer_version_is_stored_as_it_came() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let line = b"{\"version\":9,\"time\":\"t\",\"source\":\"g\",\"type\":\"Reserved\",\"tokens\": 5}\n";
+        store.append(UID, None, line).unwrap();
+        let stored = fs::read(data.path().join("runs").join(UID).join("records.jsonl")).unwrap();
+        assert_eq!(stored, line);
+        let untyped = b"{\"version\":9,\"time\":\"t\",\"source\":\"g\"}\n";
+        assert!(matches!(
+            store.append(UID, None, untyped),
+            Err(StoreError::Record { .. })
+        ));
     }
 
     #[test]

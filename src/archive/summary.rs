@@ -52,7 +52,7 @@ pub fn summarise(lines: &str, receipt: Option<Receipt>) -> RunRecord {
                     .isolation_lost
                     .get_or_insert_with(|| format!("{probe}: {detail}"));
             }
-            RecordEvent::Closed { .. } | RecordEvent::PodMutated { .. } => {}
+            RecordEvent::Closed { .. } | RecordEvent::PodMutated { .. } | RecordEvent::Unknown => {}
         }
     }
     let first = denials.len().saturating_sub(LAST_DENIED);
@@ -63,9 +63,12 @@ pub fn summarise(lines: &str, receipt: Option<Receipt>) -> RunRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cofferdam_wire::record::RECORD_VERSION;
 
     fn line(time: &str, event: RecordEvent) -> String {
         let record = Record {
+            version: RECORD_VERSION,
+            request: None,
             time: time.to_owned(),
             source: "gateway-1".to_owned(),
             event,
@@ -104,6 +107,7 @@ mod tests {
             line("4", denied("b.test:443", "HostNotAllowed", 2)),
             line("5", hole("canary")),
             line("6", denied("b.test:443", "HostOnHold", 1)),
+            r#"{"time":"6","source":"g","type":"Reserved","tokens":5}"#.to_owned() + "\n",
             line("6", hole("kubelet")),
             line("7", allowed),
             "{\"torn".to_owned(),

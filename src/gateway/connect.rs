@@ -32,8 +32,9 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
             return answer::refuse(stream, &denial).await;
         }
     };
+    let id = gateway.recorder.request_id(silent.number());
     drop(silent);
-    let asked = Asked::new(&head.target, "CONNECT");
+    let asked = Asked::new(id, &head.target, "CONNECT");
     match open(&gateway, &admission, &head).await {
         Ok((host, exit)) => {
             let early = head.received.get(head.body_start..).unwrap_or_default().to_vec();

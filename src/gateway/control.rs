@@ -26,7 +26,7 @@ use cofferdam_wire::control::{
     ISOLATION, IsolationLost, OUTPUT, Refusal, STATE, STATE_POLL_SECONDS, TRUST, WHOAMI, WhoAmI,
 };
 use cofferdam_wire::denial::DenialCode;
-use cofferdam_wire::record::RecordEvent;
+use cofferdam_wire::record::{RecordEvent, RequestId};
 
 /// Longest body of a small call.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -91,6 +91,7 @@ fn after(query: &str) -> u64 {
 /// Serves one origin-form request.
 pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: IpAddr, silent: Silent) {
     let decided = decide(&gateway, &head, peer).await;
+    let id = gateway.recorder.request_id(silent.number());
     drop(silent);
     if let Err(denial) = &decided {
         tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "control call refused");
@@ -98,10 +99,10 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
     let slot = std::sync::Mutex::new(Some(decided));
     serve_one(Prefixed::new(head.received, stream), |request| {
         let taken = slot.lock().ok().and_then(|mut slot| slot.take());
-        let gateway = Arc::clone(&gateway);
+        let (gateway, id) = (Arc::clone(&gateway), id.clone());
         async move {
             Ok::<_, Infallible>(match taken {
-                Some(Ok((route, admission))) => answer(&gateway, route, admission, request).await,
+                Some(Ok((route, admission))) => answer(&gateway, route, admission, id, request).await,
                 Some(Err(denial)) => refusal(denial.code, &denial.message),
                 None => refusal(DenialCode::BadRequest, "one request a connection"),
             })
@@ -121,7 +122,13 @@ async fn decide(gateway: &Arc<Gateway>, head: &Head, peer: IpAddr) -> Result<(Ro
     Ok((route, admission))
 }
 
-async fn answer(gateway: &Gateway, route: Route, admission: Admission, request: Request<Incoming>) -> Answer {
+async fn answer(
+    gateway: &Gateway,
+    route: Route,
+    admission: Admission,
+    id: RequestId,
+    request: Request<Incoming>,
+) -> Answer {
     match route {
         Route::WhoAmI => json(StatusCode::OK, &who_am_i(&admission)),
         Route::Trust => pem(gateway.trust.clone()),
@@ -131,7 +138,7 @@ async fn answer(gateway: &Gateway, route: Route, admission: Admission, request: 
             "there is no output before the agent has started",
         ),
         Route::Output => output::receive(gateway, &admission, request).await,
-        Route::Isolation => isolation(gateway, &admission, request).await,
+        Route::Isolation => isolation(gateway, &admission, id, request).await,
     }
 }
 
@@ -170,7 +177,12 @@ async fn state(gateway: &Gateway, admission: &Admission, after: u64) -> Answer {
     json(StatusCode::OK, &state)
 }
 
-async fn isolation(gateway: &Gateway, admission: &Admission, request: Request<Incoming>) -> Answer {
+async fn isolation(
+    gateway: &Gateway,
+    admission: &Admission,
+    id: RequestId,
+    request: Request<Incoming>,
+) -> Answer {
     let reading = Limited::new(request.into_body(), BODY_LIMIT).collect();
     let body = tokio::time::timeout(BODY_TIMEOUT, reading).await;
     // Whatever it says, the sidecar called this route: the exit closes.
@@ -193,7 +205,7 @@ async fn isolation(gateway: &Gateway, admission: &Admission, request: Request<In
         probe: printable(&lost.probe),
         detail: printable(&lost.detail),
     };
-    gateway.recorder.record(&admission.run.uid, event);
+    gateway.recorder.record(&admission.run.uid, Some(id), event);
     if understood {
         empty(StatusCode::NO_CONTENT)
     } else {

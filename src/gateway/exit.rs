@@ -14,7 +14,7 @@ use super::view::Admission;
 use cofferdam_policy::frozen::{Egress, FrozenPolicy};
 use cofferdam_policy::host::Host;
 use cofferdam_wire::denial::DenialCode;
-use cofferdam_wire::record::{CloseCause, RecordEvent};
+use cofferdam_wire::record::{CloseCause, RecordEvent, RequestId};
 
 /// An open connection to where the request may go.
 #[derive(Debug)]
@@ -119,6 +119,8 @@ fn code_of(text: &str) -> DenialCode {
 /// What a request asked for, for its records.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// The request's id, in all of them.
+    pub id: RequestId,
     /// `host:port`, made printable.
     pub host: String,
     /// The method, made printable.
@@ -127,8 +129,9 @@ pub struct Asked {
 
 impl Asked {
     /// From the request as it stood.
-    pub fn new(authority: &str, method: &str) -> Self {
+    pub fn new(id: RequestId, authority: &str, method: &str) -> Self {
         Self {
+            id,
             host: printable(authority),
             method: printable(method),
         }
@@ -143,7 +146,9 @@ impl Asked {
             rules: exit.rules.clone(),
             by: admission.kind.as_str().to_owned(),
         };
-        gateway.recorder.record(&admission.run.uid, event);
+        gateway
+            .recorder
+            .record(&admission.run.uid, Some(self.id.clone()), event);
     }
 
     /// Records that it was denied.
@@ -156,7 +161,9 @@ impl Asked {
             by: admission.kind.as_str().to_owned(),
             count: 1,
         };
-        gateway.recorder.record(&admission.run.uid, event);
+        gateway
+            .recorder
+            .record(&admission.run.uid, Some(self.id.clone()), event);
     }
 
     /// Records that what was let through has ended.
@@ -174,7 +181,9 @@ impl Asked {
             received,
             cause: cause.into(),
         };
-        gateway.recorder.record(&admission.run.uid, event);
+        gateway
+            .recorder
+            .record(&admission.run.uid, Some(self.id.clone()), event);
     }
 }
 

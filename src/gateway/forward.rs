@@ -54,8 +54,9 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, head: Head, peer: I
             return answer::refuse(stream, &denial).await;
         }
     };
+    let id = gateway.recorder.request_id(silent.number());
     drop(silent);
-    let asked = Asked::new(authority_of(&head.target), &head.method);
+    let asked = Asked::new(id, authority_of(&head.target), &head.method);
     match open(&gateway, &admission, &head).await {
         Ok((origin, exit)) => pass(&gateway, &admission, &asked, stream, head, origin, exit).await,
         Err(denial) => {

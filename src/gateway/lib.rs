@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use cofferdam_identity::{ClusterKeys, Verifier};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
+use cofferdam_wire::record::ProcessId;
 
 mod answer;
 mod archive_client;
@@ -112,6 +113,9 @@ pub enum StartError {
     /// The resolver cannot be made.
     #[error("the resolver cannot be made: {0}")]
     Resolver(String),
+    /// The kernel gives no random number.
+    #[error("no random number: {0}")]
+    Random(getrandom::Error),
     /// A file or an address.
     #[error("{0}: {1}")]
     Io(String, #[source] std::io::Error),
@@ -198,10 +202,18 @@ async fn build(args: &Args, client: &Client) -> Result<Gateway, StartError> {
         ranges: Arc::new(ranges::Ranges::new(fixed, args.namespace.clone())),
         outside: Box::new(dial::Internet::new().map_err(StartError::Resolver)?),
         limits: Arc::default(),
-        recorder: Arc::new(records::Recorder::new(args.pod_name.clone(), archive.clone())),
+        recorder: Arc::new(records::Recorder::new(
+            args.pod_name.clone(),
+            process_id()?,
+            archive.clone(),
+        )),
         archive,
         trust: trust.into(),
     })
+}
+
+fn process_id() -> Result<ProcessId, StartError> {
+    getrandom::u64().map(ProcessId).map_err(StartError::Random)
 }
 
 /// After the signal: tunnels that are open may end by themselves, still under watch.

@@ -126,6 +126,13 @@ impl SilentPeers {
     }
 }
 
+impl Silent {
+    /// The connection's number in this process.
+    pub const fn number(&self) -> u64 {
+        self.id
+    }
+}
+
 impl Drop for Silent {
     fn drop(&mut self) {
         let mut peers = lock(&self.peers.0);

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::extensible::Extensible;
-use cofferdam_wire::record::{Record, RecordEvent};
+use cofferdam_wire::record::{ProcessId, RECORD_VERSION, Record, RecordEvent, RequestId};
 
 /// Records of one run that wait here at most.
 const BUFFER_LIMIT: usize = 2000;
@@ -44,6 +44,7 @@ pub trait Sink: Send + Sync {
 /// Takes records and brings them to the archive.
 pub struct Recorder {
     source: String,
+    process: ProcessId,
     sink: Box<dyn Sink>,
     runs: Mutex<HashMap<String, Arc<Run>>>,
     batches: AtomicU64,
@@ -77,10 +78,11 @@ struct Batch {
 }
 
 impl Recorder {
-    /// A recorder that names itself `source` and stores in `sink`.
-    pub fn new(source: String, sink: impl Sink + 'static) -> Self {
+    /// A recorder that names itself `source` and stores in `sink`. `process` is drawn anew by each process.
+    pub fn new(source: String, process: ProcessId, sink: impl Sink + 'static) -> Self {
         Self {
             source,
+            process,
             sink: Box::new(sink),
             runs: Mutex::default(),
             batches: AtomicU64::new(0),
@@ -97,10 +99,17 @@ impl Recorder {
         !buffer.refused && waiting < ADMISSION_LIMIT
     }
 
+    /// The id of the one request on this process's connection of that number.
+    pub fn request_id(&self, connection: u64) -> RequestId {
+        RequestId::new(self.process, connection, 1)
+    }
+
     /// Takes a record; equal denials that still wait become one with a count.
-    pub fn record(&self, run_uid: &str, event: RecordEvent) {
+    pub fn record(&self, run_uid: &str, request: Option<RequestId>, event: RecordEvent) {
         let run = Arc::clone(lock(&self.runs).entry(run_uid.to_owned()).or_default());
         let record = Record {
+            version: RECORD_VERSION,
+            request,
             time: jiff::Timestamp::now().to_string(),
             source: self.source.clone(),
             event,
@@ -166,7 +175,7 @@ impl Recorder {
 
     fn next_batch_id(&self) -> String {
         let number = self.batches.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{number}", self.source)
+        format!("{}-{}-{number}", self.source, self.process)
     }
 }
 
@@ -312,11 +321,11 @@ mod tests {
     #[tokio::test]
     async fn equal_denials_become_one_with_a_count() {
         let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), sink.clone());
+        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
         for _ in 0..1000 {
-            recorder.record("run-1", denied("evil.test:443"));
+            recorder.record("run-1", None, denied("evil.test:443"));
         }
-        recorder.record("run-1", denied("other.test:443"));
+        recorder.record("run-1", None, denied("other.test:443"));
         assert!(recorder.flush("run-1").await);
         let lines: Vec<Record> = sink
             .text()
@@ -327,7 +336,7 @@ mod tests {
         assert!(
             matches!(&lines[0].event, RecordEvent::Denied { count: 1000, host, .. } if host == "evil.test:443")
         );
-        recorder.record("run-1", denied("evil.test:443"));
+        recorder.record("run-1", None, denied("evil.test:443"));
         assert!(recorder.flush("run-1").await);
         assert_eq!(sink.text().lines().count(), 3);
     }
@@ -335,16 +344,16 @@ mod tests {
     #[tokio::test]
     async fn an_archive_that_is_away_closes_the_exit_of_a_busy_run_only() {
         let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), sink.clone());
+        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
         *sink.answer.lock().unwrap() = Some("away");
         for _ in 0..ADMISSION_LIMIT {
             assert!(recorder.accepts("run-1"));
-            recorder.record("run-1", closed());
+            recorder.record("run-1", None, closed());
         }
         assert!(!recorder.accepts("run-1"));
         assert!(recorder.accepts("run-2"));
         assert!(!recorder.flush("run-1").await);
-        recorder.record("run-1", closed());
+        recorder.record("run-1", None, closed());
         assert!(!recorder.accepts("run-1") && !recorder.flush("run-1").await);
         *sink.answer.lock().unwrap() = None;
         assert!(recorder.flush("run-1").await);
@@ -356,13 +365,28 @@ mod tests {
         assert_ne!(batches[2].1, batches[3].1);
     }
 
+    /// The archive takes a batch whose id it knows for one that it has: a container that restarts in its pod must not
+    /// use the ids of the one before it.
+    #[tokio::test]
+    async fn batch_ids_of_two_processes_of_one_pod_differ() {
+        let sink = Memory::default();
+        for process in [ProcessId(1), ProcessId(2)] {
+            let recorder = Recorder::new("gateway-1".to_owned(), process, sink.clone());
+            recorder.record("run-1", None, closed());
+            assert!(recorder.flush("run-1").await);
+        }
+        let batches = sink.batches.lock().unwrap();
+        assert_eq!(batches.len(), 2);
+        assert_ne!(batches[0].1, batches[1].1);
+    }
+
     #[tokio::test]
     async fn a_run_whose_evidence_is_full_gets_nothing_more() {
         let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), sink.clone());
+        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
         *sink.answer.lock().unwrap() = Some("refused");
-        recorder.record("run-1", closed());
-        recorder.record("run-2", closed());
+        recorder.record("run-1", None, closed());
+        recorder.record("run-2", None, closed());
         assert!(!recorder.flush("run-1").await);
         assert!(!recorder.accepts("run-1") && recorder.accepts("run-2"));
     }
@@ -370,9 +394,9 @@ mod tests {
     #[tokio::test]
     async fn memory_is_bounded_and_given_back() {
         let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), sink.clone());
+        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
         for number in 0..BUFFER_LIMIT * 2 {
-            recorder.record("run-1", denied(&format!("{number}.evil.test:443")));
+            recorder.record("run-1", None, denied(&format!("{number}.evil.test:443")));
         }
         recorder.flush_all(|uid| uid == "run-1").await;
         assert_eq!(sink.text().lines().count(), BUFFER_LIMIT);

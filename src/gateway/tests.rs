@@ -107,7 +107,11 @@ impl Fixture {
             ranges: Arc::new(ranges),
             outside: Box::new(world.clone()),
             limits: Arc::default(),
-            recorder: Arc::new(records::Recorder::new("gateway-1".to_owned(), records.clone())),
+            recorder: Arc::new(records::Recorder::new(
+                "gateway-1".to_owned(),
+                ProcessId(7),
+                records.clone(),
+            )),
             archive: archive_client::ArchiveClient::new(&archive_url, token_file),
             trust: Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
         });
@@ -199,12 +203,20 @@ impl Fixture {
     }
 
     async fn events(&self) -> Vec<RecordEvent> {
+        self.recorded()
+            .await
+            .into_iter()
+            .map(|record| record.event)
+            .collect()
+    }
+
+    async fn recorded(&self) -> Vec<Record> {
         // A record is written after the connection that it is about has ended for its client.
         tokio::time::sleep(Duration::from_millis(50)).await;
         self.gateway.recorder.flush(RUN_UID).await;
         let text = self.records.text();
         text.lines()
-            .map(|line| serde_json::from_str::<Record>(line).unwrap().event)
+            .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
 

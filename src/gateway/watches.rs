@@ -43,7 +43,7 @@ impl PodFollower {
                 "a live pod differs from the built one"
             );
             self.recorder
-                .record(&run.uid, RecordEvent::PodMutated { built, live });
+                .record(&run.uid, None, RecordEvent::PodMutated { built, live });
         }
     }
 }

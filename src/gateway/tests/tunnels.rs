@@ -385,3 +385,38 @@ async fn tunnel_throughput() {
     }
     println!("GB/s, through the gateway or not: {rates:?}");
 }
+
+#[tokio::test]
+async fn every_end_is_joined_to_its_beginning() {
+    let fixture = fixture().await;
+    for _ in 0..3 {
+        let mut stream = fixture.tunnel("allowed.internet.test:443").await;
+        let hello = real_hello(ALLOWED, true);
+        stream.write_all(&hello).await.unwrap();
+        stream.read_exact(&mut vec![0; hello.len()]).await.unwrap();
+    }
+    fixture
+        .connect_as(AUDIENCE_EGRESS, "denied.internet.test:443")
+        .await;
+    let records = fixture.recorded().await;
+    let ids = |is_meant: fn(&RecordEvent) -> bool| -> Vec<String> {
+        let meant = records.iter().filter(|record| is_meant(&record.event));
+        let mut ids: Vec<String> = meant
+            .map(|record| record.request.clone().unwrap().to_string())
+            .collect();
+        ids.sort();
+        ids
+    };
+    let allowed = ids(|event| matches!(event, RecordEvent::Allowed { .. }));
+    let closed = ids(|event| matches!(event, RecordEvent::Closed { .. }));
+    let denied = ids(|event| matches!(event, RecordEvent::Denied { .. }));
+    let mut distinct = allowed.clone();
+    distinct.dedup();
+    assert_eq!(
+        (allowed.len(), distinct.len(), denied.len()),
+        (3, 3, 1),
+        "{records:?}"
+    );
+    assert_eq!(closed, allowed, "{records:?}");
+    assert!(!allowed.contains(&denied[0]), "{records:?}");
+}
