@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kube::{Client, Config};
-use tokio::net::TcpListener;
-
 use cofferdam_identity::{ClusterKeys, Verifier};
+use cofferdam_service::args::RoleArgs;
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
+use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 
 mod durable;
 mod server;
@@ -21,60 +20,56 @@ mod upload;
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
+    #[command(flatten)]
+    role: RoleArgs,
     /// Directory of the volume.
     #[arg(long, default_value = "/data")]
     data: PathBuf,
-    /// The operator's namespace: its service accounts `gateway` and `controller` may call.
-    #[arg(long, env = "POD_NAMESPACE")]
-    namespace: String,
     /// Address for gateway and controller.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Address of the health endpoints.
-    #[arg(long, default_value = "0.0.0.0:8081")]
-    health: SocketAddr,
 }
 
 /// Why the archive could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The API server's address or credentials cannot be read.
-    #[error("the cluster's configuration cannot be read: {0}")]
-    Config(#[from] kube::config::InferConfigError),
-    /// The client for the API server cannot be made.
-    #[error("the client for the API server cannot be made: {0}")]
-    Client(#[from] kube::Error),
-    /// The volume or an address.
-    #[error("{0}: {1}")]
-    Io(&'static str, #[source] std::io::Error),
+pub enum ArchiveError {
+    /// What every role needs.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The volume cannot be used, or another process uses it.
+    #[error("the volume {}: {source}", path.display())]
+    Volume {
+        /// Where it is mounted.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 /// Runs the role until a signal ends it.
 ///
 /// # Errors
 /// The role could not start.
-pub async fn run(args: Args) -> Result<(), StartError> {
-    let io = |what: &'static str| move |error| StartError::Io(what, error);
-    let stop = shutdown_on_signal().map_err(io("signals"))?;
-    let mut config = Config::infer().await?;
-    config.headers.push((
-        http::header::USER_AGENT,
-        http::HeaderValue::from_static(concat!("cofferdam-archive/", env!("CARGO_PKG_VERSION"))),
-    ));
+pub async fn run(args: Args) -> Result<(), ArchiveError> {
+    let stop = shutdown_on_signal().map_err(StartError::Signals)?;
+    let client = cluster_client(Role::Archive).await?;
+    let store = store::Store::open(&args.data).map_err(|source| ArchiveError::Volume {
+        path: args.data.clone(),
+        source,
+    })?;
     let archive = Arc::new(server::Archive {
-        store: Arc::new(store::Store::open(&args.data).map_err(io("the volume"))?),
-        verifier: Verifier::new(ClusterKeys(Client::try_from(config)?)),
-        namespace: args.namespace,
+        store: Arc::new(store),
+        verifier: Verifier::new(ClusterKeys(client)),
+        namespace: args.role.namespace,
     });
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(io("the data port"))?;
+    let listener = bind(args.listen).await?;
+    let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     readiness.set(true);
     tracing::info!(listen = %args.listen, data = %args.data.display(), "the archive starts");
     tokio::select! {
         () = server::serve(archive, listener) => {}
-        served = health(args.health, readiness, stop.clone()) => served.map_err(io("the health port"))?,
+        () = health(probes, readiness, stop.clone()) => {}
         () = stop.cancelled() => {}
     }
     tracing::info!("the archive ends");

@@ -61,3 +61,47 @@ fn code<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn flags_and_variables_mean_the_same_in_every_role() {
+        let cli = Cli::command();
+        cli.clone().debug_assert();
+        let (mut flags, mut variables) = (HashMap::new(), HashMap::new());
+        for role in cli.get_subcommands().filter(|role| role.get_name() != "runner") {
+            for arg in role.get_arguments() {
+                let (name, help) = (arg.get_long(), arg.get_help().map(ToString::to_string));
+                let variable = arg.get_env().map(ToOwned::to_owned);
+                let what = (variable.clone(), arg.get_default_values().to_vec(), help);
+                // Each role listens on addresses of its own.
+                if name != Some("listen") {
+                    let first = flags
+                        .entry(name.map(str::to_owned))
+                        .or_insert_with(|| what.clone());
+                    assert_eq!(*first, what, "--{name:?} of {}", role.get_name());
+                }
+                if let Some(variable) = variable {
+                    let first = variables.entry(variable.clone()).or_insert(arg.get_id().clone());
+                    assert_eq!(first, arg.get_id(), "{variable:?} of {}", role.get_name());
+                }
+            }
+        }
+        assert!(variables.contains_key(std::ffi::OsStr::new("POD_NAMESPACE")));
+        // A flag that is shared must not bring its own description of the role.
+        let controller = cli.find_subcommand("controller").unwrap();
+        assert!(
+            controller
+                .get_about()
+                .unwrap()
+                .to_string()
+                .starts_with("Turns runs")
+        );
+    }
+}

@@ -2,36 +2,25 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use cofferdam_service::serve::HEALTH_PORT;
+use cofferdam_service::args::{ArchiveArgs, RoleArgs};
 
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// The operator's own namespace.
-    #[arg(long, env = "COFFERDAM_NAMESPACE", default_value = "cofferdam-system")]
-    pub namespace: String,
-    /// Name of this process in events.
-    #[arg(long, env = "POD_NAME", default_value = "cofferdam-controller")]
-    pub instance: String,
+    /// What every role is told.
+    #[command(flatten)]
+    pub role: RoleArgs,
+    /// How it finds the archive.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// Image of `prepare` and `sidecar`.
     #[arg(long, env = "COFFERDAM_RUNNER_IMAGE")]
     pub runner_image: String,
     /// Pull policy of that image.
     #[arg(long, env = "COFFERDAM_RUNNER_PULL_POLICY", value_enum, default_value_t = PullPolicy::IfNotPresent)]
     pub image_pull_policy: PullPolicy,
-    /// Base URL of the archive.
-    #[arg(long, env = "COFFERDAM_ARCHIVE")]
-    pub archive_url: String,
-    /// File with the token to show to the archive.
-    #[arg(
-        long,
-        env = "COFFERDAM_ARCHIVE_TOKEN",
-        default_value = "/var/run/cofferdam/archive"
-    )]
-    pub archive_token_file: PathBuf,
     /// Name of the gateway's Service in the operator's namespace.
     #[arg(long, default_value = cofferdam_api::names::GATEWAY_SERVICE)]
     pub gateway_service: String,
@@ -50,9 +39,6 @@ pub struct Args {
     /// Runs that are reconciled at a time.
     #[arg(long, default_value_t = 16)]
     pub concurrency: u16,
-    /// Where health is served.
-    #[arg(long, default_value_t = SocketAddr::from(([0, 0, 0, 0], HEALTH_PORT)))]
-    pub health: SocketAddr,
 }
 
 /// `address` or `address:port`, with commas between; `PORT` where none is said.

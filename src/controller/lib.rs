@@ -30,9 +30,6 @@ use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt};
-use http::HeaderValue;
-use http::header::USER_AGENT;
-use kube::Client;
 use kube::runtime::controller::{Action, Config as ApplierConfig, ReconcileRequest, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
@@ -46,14 +43,13 @@ use self::stores::NotFilled;
 use self::watches::Trigger;
 use crate::backoff::{Backoff, Failures};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
+use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 
 /// Delays after failures: quick enough for a race, slow enough for an outage.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(500),
     ceiling: Duration::from_mins(1),
 };
-/// What the controller calls itself to the API server.
-const AGENT: &str = concat!("cofferdam-controller/", env!("CARGO_PKG_VERSION"));
 /// Namespaces that are fenced at a time.
 const FENCE_CONCURRENCY: u16 = 4;
 /// Policies whose status is written at a time.
@@ -62,15 +58,9 @@ const POLICY_CONCURRENCY: u16 = 4;
 /// The controller could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ControllerError {
-    /// There is no way to the API server.
-    #[error("failed to find the API server: {0}")]
-    Config(#[from] kube::config::InferConfigError),
-    /// The client could not be made.
-    #[error("failed to make a client of the API server: {0}")]
-    Client(#[from] kube::Error),
-    /// Signals or the health port.
-    #[error("failed to start: {0}")]
-    Start(#[from] std::io::Error),
+    /// What every role needs.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The watches ended before they had begun.
     #[error(transparent)]
     NotFilled(#[from] NotFilled),
@@ -81,31 +71,40 @@ pub enum ControllerError {
 /// # Errors
 /// It could not start.
 pub async fn run(args: Args) -> Result<(), ControllerError> {
-    let stop = shutdown_on_signal()?;
+    let stop = shutdown_on_signal().map_err(StartError::Signals)?;
     let readiness = Readiness::default();
-    let health = tokio::spawn(health(args.health, readiness.clone(), stop.clone()));
-    let client = client().await?;
+    let health = tokio::spawn(health(
+        bind(args.role.health).await?,
+        readiness.clone(),
+        stop.clone(),
+    ));
+    let client = cluster_client(Role::Controller).await?;
     let (stores, triggers, triggered) =
-        watches::start(&client, &args.namespace, &args.gateway_service, &stop);
+        watches::start(&client, &args.role.namespace, &args.gateway_service, &stop);
     let stores = Arc::new(stores);
     tokio::select! {
         filled = stores.wait_until_filled() => filled?,
         () = stop.cancelled() => return Ok(()),
     }
     let guard_changed = triggers.clone();
-    let guard = guard::watch_guard(client.clone(), args.namespace.clone(), stop.clone(), move || {
-        // Nobody listens only when the process ends.
-        drop(guard_changed.unbounded_send(Trigger::AllRuns));
-    });
+    let guard = guard::watch_guard(
+        client.clone(),
+        args.role.namespace.clone(),
+        stop.clone(),
+        move || {
+            // Nobody listens only when the process ends.
+            drop(guard_changed.unbounded_send(Trigger::AllRuns));
+        },
+    );
     let queues = Queues::sort(triggered, Arc::clone(&stores));
     let run_context = Arc::new(agent_run::Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
         guard,
-        archive: Archive::new(&args.archive_url, args.archive_token_file.clone()),
-        events: Publisher::new(client.clone(), &args.instance),
+        archive: Archive::new(&args.archive.archive_url, args.archive.archive_token_file.clone()),
+        events: Publisher::new(client.clone(), &args.role.pod_name),
         config: SandboxConfig::of(&args),
-        operator_namespace: args.namespace.clone(),
+        operator_namespace: args.role.namespace.clone(),
         made: Mutex::new(HashMap::new()),
         queue: agent_run::Queue::default(),
         triggers,
@@ -114,18 +113,22 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
     let policy_context = Arc::new(sandbox_policy::Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
-        events: Publisher::new(client.clone(), &args.instance),
+        events: Publisher::new(client.clone(), &args.role.pod_name),
         runner_image: args.runner_image.clone(),
         failures: Failures::new(BACKOFF),
     });
     let fence_context = Arc::new(fence::Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
-        operator_namespace: args.namespace.clone(),
+        operator_namespace: args.role.namespace.clone(),
         failures: Failures::new(BACKOFF),
     });
     readiness.set(true);
-    tracing::info!(runs = stores.runs.len(), namespace = args.namespace, "watching");
+    tracing::info!(
+        runs = stores.runs.len(),
+        namespace = args.role.namespace,
+        "watching"
+    );
     tokio::join!(
         work(
             "run",
@@ -163,17 +166,10 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
             (cluster_policy::reconcile, cluster_policy::on_error),
             stop.clone(),
         ),
-        sweep::run(&client, &args.namespace, &stores, stop.clone()),
+        sweep::run(&client, &args.role.namespace, &stores, stop.clone()),
     );
     drop(health.await);
     Ok(())
-}
-
-async fn client() -> Result<Client, ControllerError> {
-    let mut config = kube::Config::infer().await?;
-    // By this name the API server's audit log and metrics tell our calls from others'.
-    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
-    Ok(Client::try_from(config)?)
 }
 
 /// What to do after a failure.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::http::StatusCode;
+use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::http::header::HeaderName;
-use ::http::{Method, Response};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::header::HeaderName;
+use http::{Method, Response};
 
 use super::records::{Sink, SinkError};
 use cofferdam_service::client::{Body, Call, Client, HttpError};

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ::http::header::HOST;
-use ::http::{HeaderValue, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Fuse};
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming};

@@ -1,7 +1,7 @@
 //! Which headers of a forwarded request or answer go further.
 
-use ::http::header::CONNECTION;
-use ::http::{HeaderMap, HeaderName};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName};
 
 /// Headers that speak to a proxy or about the connection (RFC 9110, section 7.6.1), or that ask a server to see
 /// another request than the one that was checked.

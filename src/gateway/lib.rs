@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ipnet::IpNet;
-use kube::{Api, Client, Config};
-use tokio::net::TcpListener;
+use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use cofferdam_identity::{ClusterKeys, Verifier};
+use cofferdam_service::args::{ArchiveArgs, RoleArgs};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
+use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 use cofferdam_wire::record::ProcessId;
 
 mod answer;
@@ -60,22 +61,10 @@ const LAST_FLUSH: Duration = Duration::from_secs(10);
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// URL of the archive.
-    #[arg(
-        long,
-        env = "COFFERDAM_ARCHIVE",
-        default_value = "http://cofferdam-archive:8080"
-    )]
-    archive: String,
-    /// File with the token for the archive.
-    #[arg(long, default_value = "/var/run/secrets/cofferdam/archive")]
-    archive_token_file: PathBuf,
-    /// The operator's namespace.
-    #[arg(long, env = "POD_NAMESPACE")]
-    namespace: String,
-    /// This pod's name; records carry it.
-    #[arg(long, env = "POD_NAME")]
-    pod_name: String,
+    #[command(flatten)]
+    role: RoleArgs,
+    #[command(flatten)]
+    archive: ArchiveArgs,
     /// This pod's addresses, never dialled for a run.
     #[arg(long, env = "POD_IPS", value_delimiter = ',')]
     pod_ips: Vec<IpAddr>,
@@ -96,29 +85,20 @@ pub struct Args {
     /// Address that no sandbox may reach, TCP and UDP.
     #[arg(long, default_value = "0.0.0.0:3129")]
     canary: SocketAddr,
-    /// Address of the health endpoints.
-    #[arg(long, default_value = "0.0.0.0:8081")]
-    health: SocketAddr,
 }
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The API server's address or credentials cannot be read.
-    #[error("the cluster's configuration cannot be read: {0}")]
-    Config(#[from] kube::config::InferConfigError),
-    /// The client for the API server cannot be made.
-    #[error("the client for the API server cannot be made: {0}")]
-    Client(#[from] kube::Error),
+pub enum GatewayError {
+    /// What every role needs.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The resolver cannot be made.
     #[error("the resolver cannot be made: {0}")]
     Resolver(String),
     /// The kernel gives no random number.
     #[error("no random number: {0}")]
     Random(getrandom::Error),
-    /// A file or an address.
-    #[error("{0}: {1}")]
-    Io(String, #[source] std::io::Error),
 }
 
 /// Everything that a connection needs.
@@ -138,22 +118,12 @@ struct Gateway {
 ///
 /// # Errors
 /// The role could not start.
-pub async fn run(args: Args) -> Result<(), StartError> {
-    let io = |what: &str| {
-        let what = what.to_owned();
-        move |error| StartError::Io(what, error)
-    };
-    let stop = shutdown_on_signal().map_err(io("signals"))?;
-    let mut config = Config::infer().await?;
-    config.headers.push((
-        http::header::USER_AGENT,
-        http::HeaderValue::from_static(concat!("cofferdam-gateway/", env!("CARGO_PKG_VERSION"))),
-    ));
-    let client = Client::try_from(config)?;
+pub async fn run(args: Args) -> Result<(), GatewayError> {
+    let stop = shutdown_on_signal().map_err(StartError::Signals)?;
+    let client = cluster_client(Role::Gateway).await?;
     let gateway = Arc::new(build(&args, &client).await?);
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(io("the data port"))?;
+    let listener = bind(args.listen).await?;
+    let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     let watches = watches::run(
         client,
@@ -166,10 +136,11 @@ pub async fn run(args: Args) -> Result<(), StartError> {
         () = watches => {}
         () = listener::serve(Arc::clone(&gateway), listener, &stop) => {}
         () = housekeeping(&gateway, &readiness) => {}
-        served = canary::serve(args.canary) => served.map_err(io("the canary port"))?,
-        served = health(args.health, readiness.clone(), CancellationToken::new()) => {
-            served.map_err(io("the health port"))?;
-        }
+        served = canary::serve(args.canary) => served.map_err(|source| StartError::Bind {
+            address: args.canary,
+            source,
+        })?,
+        () = health(probes, readiness.clone(), CancellationToken::new()) => {}
         () = drain(&gateway, &stop) => {}
     }
     tracing::info!("the gateway ends");
@@ -182,28 +153,32 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn build(args: &Args, client: &Client) -> Result<Gateway, StartError> {
+async fn build(args: &Args, client: &Client) -> Result<Gateway, GatewayError> {
     let trust = match &args.trusted_ca {
-        Some(path) => tokio::fs::read(path)
-            .await
-            .map_err(|error| StartError::Io(path.display().to_string(), error))?,
+        Some(path) => tokio::fs::read(path).await.map_err(|source| StartError::File {
+            path: path.clone(),
+            source,
+        })?,
         None => Vec::new(),
     };
     let own = args.pod_ips.iter().copied().map(deny_set::single);
     let fixed = args.cluster_cidrs.iter().copied().chain(own).collect();
-    let archive = archive_client::ArchiveClient::new(&args.archive, args.archive_token_file.clone());
+    let archive = archive_client::ArchiveClient::new(
+        &args.archive.archive_url,
+        args.archive.archive_token_file.clone(),
+    );
     Ok(Gateway {
         view: Arc::default(),
         verifier: Verifier::new(ClusterKeys(client.clone())),
         policies: frozen::Policies::new(frozen::ClusterPolicies(Api::namespaced(
             client.clone(),
-            &args.namespace,
+            &args.role.namespace,
         ))),
-        ranges: Arc::new(ranges::Ranges::new(fixed, args.namespace.clone())),
-        outside: Box::new(dial::Internet::new().map_err(StartError::Resolver)?),
+        ranges: Arc::new(ranges::Ranges::new(fixed, args.role.namespace.clone())),
+        outside: Box::new(dial::Internet::new().map_err(GatewayError::Resolver)?),
         limits: Arc::default(),
         recorder: Arc::new(records::Recorder::new(
-            args.pod_name.clone(),
+            args.role.pod_name.clone(),
             process_id()?,
             archive.clone(),
         )),
@@ -212,8 +187,8 @@ async fn build(args: &Args, client: &Client) -> Result<Gateway, StartError> {
     })
 }
 
-fn process_id() -> Result<ProcessId, StartError> {
-    getrandom::u64().map(ProcessId).map_err(StartError::Random)
+fn process_id() -> Result<ProcessId, GatewayError> {
+    getrandom::u64().map(ProcessId).map_err(GatewayError::Random)
 }
 
 /// After the signal: tunnels that are open may end by themselves, still under watch.

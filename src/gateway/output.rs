@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ::http::Request;
-use ::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
 use futures::Stream;
+use http::Request;
+use http::header::CONTENT_LENGTH;
 use http_body_util::{BodyExt, BodyStream};
 use hyper::body::Incoming;
 

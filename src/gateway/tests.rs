@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::dial::testing::World;
 use super::hello::testing::{hello, names, real_hello};

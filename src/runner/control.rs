@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::http::{Method, StatusCode};
 use bytes::Bytes;
+use http::{Method, StatusCode};
 
 use super::text::escape;
 use cofferdam_api::Reason;

@@ -8,10 +8,10 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, HeaderName};
-use ::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::Frame;
@@ -33,10 +33,10 @@ const DEFAULT_LIMIT: usize = 1024 * 1024;
 pub enum HttpError {
     /// The call itself is malformed, such as a header value with a line break.
     #[error("malformed request: {0}")]
-    Malformed(#[from] ::http::Error),
+    Malformed(#[from] http::Error),
     /// The URI is not one.
     #[error("malformed address: {0}")]
-    Address(#[from] ::http::uri::InvalidUri),
+    Address(#[from] http::uri::InvalidUri),
     /// Connecting, sending or receiving failed.
     #[error("{0}")]
     Transport(String),
@@ -114,7 +114,7 @@ impl Call {
     /// # Errors
     /// The value holds bytes that a header cannot.
     pub fn header(mut self, name: HeaderName, value: &str) -> Result<Self, HttpError> {
-        let value = HeaderValue::from_str(value).map_err(::http::Error::from)?;
+        let value = HeaderValue::from_str(value).map_err(http::Error::from)?;
         self.headers.append(name, value);
         Ok(self)
     }
@@ -125,7 +125,7 @@ impl Call {
     /// The token holds bytes that a header cannot.
     pub fn bearer(mut self, token: &str) -> Result<Self, HttpError> {
         let mut value =
-            HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(::http::Error::from)?;
+            HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(http::Error::from)?;
         value.set_sensitive(true);
         self.headers.insert(AUTHORIZATION, value);
         Ok(self)

@@ -1,5 +1,9 @@
-//! What every role needs to be a process: an HTTP client, health endpoints, signals, logs.
+//! What every role needs to be a process: flags, an HTTP client and server, health endpoints, signals, logs.
 
+#[cfg(feature = "cluster")]
+pub mod args;
 pub mod client;
 pub mod serve;
+#[cfg(feature = "cluster")]
+pub mod start;
 pub mod telemetry;

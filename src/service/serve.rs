@@ -1,13 +1,12 @@
 //! Health endpoints and graceful shutdown, the same for every role.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -56,21 +55,8 @@ pub fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// Answers `/healthz` (200 while the process lives) and `/readyz` (200 or 503) on `address` until `stop`.
-///
-/// # Errors
-/// The address cannot be bound.
-pub async fn health(
-    address: SocketAddr,
-    readiness: Readiness,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
-    serve_health(listener, readiness, stop).await;
-    Ok(())
-}
-
-async fn serve_health(listener: TcpListener, readiness: Readiness, stop: CancellationToken) {
+/// Answers `/healthz` (200 while the process lives) and `/readyz` (200 or 503) on `listener` until `stop`.
+pub async fn health(listener: TcpListener, readiness: Readiness, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -124,7 +110,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
-        let server = tokio::spawn(serve_health(listener, readiness.clone(), stop.clone()));
+        let server = tokio::spawn(health(listener, readiness.clone(), stop.clone()));
         let client = Client::new();
         let status = async |path: &str| {
             let call = Call::get(&format!("{base}{path}")).unwrap();

@@ -68,6 +68,8 @@ resources: {{- toYaml $values.resources | nindent 2 }}
 
 {{/* Environment of all three roles. */}}
 {{- define "cofferdam.env" -}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: COFFERDAM_LOG

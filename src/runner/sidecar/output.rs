@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::http::StatusCode;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use http::StatusCode;
 use tokio::fs::File;
 use tokio::time::{Instant, sleep};
 use tokio_util::io::ReaderStream;
