@@ -46,9 +46,27 @@ use super::{bounds, rules};
         priority = 1
     ),
     printcolumn(
+        name = "Requester",
+        type_ = "string",
+        json_path = ".spec.requestedBy.username",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Started",
+        type_ = "date",
+        json_path = ".status.startTime",
+        priority = 1
+    ),
+    printcolumn(
         name = "Completed",
         type_ = "date",
         json_path = ".status.completionTime",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
         priority = 1
     )
 )]
@@ -71,9 +89,9 @@ pub struct AgentRunSpec {
     /// The `SandboxPolicy` of this namespace that governs the run. Absent: the one named `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_ref: Option<PolicyRef>,
-    /// What the agent is to do.
+    /// What the agent is to do: exactly one of `prompt` and `promptFrom`.
     pub task: Task,
-    /// The agent's container.
+    /// The agent's container: your image as it is, without any credential.
     pub agent: Agent,
     /// Repositories that are cloned for the agent before it starts, at one commit each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -115,7 +133,7 @@ pub struct AgentRunSpec {
     /// While true nothing is created. Can be set only before the run has started.
     #[serde(default)]
     pub suspend: bool,
-    /// Ends the run. `KeepWork` keeps what the agent did so far as a patch, `DiscardWork` does not.
+    /// Ends the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
     /// Seconds after its end when the run is deleted. Absent: the policy's default, else 7 days.
@@ -128,7 +146,7 @@ pub struct AgentRunSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Requester {
-    /// Name of the user.
+    /// Name of the user, as the API server authenticated it.
     #[schemars(length(min = 1, max = 512))]
     pub username: String,
     /// The user's uid, where the authenticator knows one.
@@ -149,9 +167,9 @@ pub struct Requester {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(validation = rules::allow_list_needs("rules"), validation = rules::deny_all_forbids("rules"))]
 pub struct EgressAsk {
-    /// Whether the agent is to reach anything.
+    /// `AllowList`: the hosts of `rules`, as far as policies allow them. `DenyAll`: nothing.
     pub mode: Mode,
-    /// What it is to reach.
+    /// Hosts that the agent is to reach; needed with `AllowList`, forbidden with `DenyAll`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
@@ -173,7 +191,7 @@ pub struct EgressAskRule {
         validation = rules::hosts_are_not_addresses()
     )]
     pub hosts: Vec<String>,
-    /// Ports; absent means 443.
+    /// Ports of these hosts. Absent: 443.
     #[serde(default = "default_ports")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65535)))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set)]
@@ -183,7 +201,7 @@ pub struct EgressAskRule {
 /// Name of a `SandboxPolicy` in the run's namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct PolicyRef {
-    /// Its name.
+    /// Name of the `SandboxPolicy`, a DNS label.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::label("policyRef.name"))]
     pub name: String,
@@ -214,11 +232,11 @@ pub struct PromptSource {
 /// A key of a ConfigMap in the run's namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMapKeyRef {
-    /// Name of the ConfigMap.
+    /// Name of a ConfigMap in the run's namespace.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::subdomain("configMapKeyRef.name"))]
     pub name: String,
-    /// Key in it.
+    /// Key of the ConfigMap that holds the prompt.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::config_map_key())]
     pub key: String,
@@ -227,7 +245,7 @@ pub struct ConfigMapKeyRef {
 /// The agent's container: the user's image as it is.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    /// Image reference.
+    /// Image reference, such as `ghcr.io/team/agent:1`; policy may ask for `@sha256:…`.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = rules::image_reference())]
     pub image: String,
@@ -235,7 +253,7 @@ pub struct Agent {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 2048)))]
     pub command: Vec<String>,
-    /// Arguments.
+    /// Arguments of the entrypoint or of `command`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 2048)))]
     pub args: Vec<String>,
@@ -253,7 +271,7 @@ pub struct EnvVar {
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = rules::variable_name(), validation = rules::variable_not_reserved())]
     pub name: String,
-    /// Its value.
+    /// Value of the variable, not a secret: everyone who can read the run reads it.
     #[schemars(length(max = 2048))]
     pub value: String,
 }
@@ -283,7 +301,8 @@ pub struct Repository {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::label("repositories[].path"))]
     pub path: Option<String>,
-    /// What the agent may do with its copy.
+    /// `ReadOnly`: the copy is mounted read-only. `ReadWrite`: the agent may change it, and its changes are collected as a
+    /// patch.
     #[serde(default)]
     pub access: Access,
 }
@@ -295,7 +314,7 @@ impl Repository {
     }
 }
 
-/// What the agent may do with its copy of a repository: only `ReadWrite` ones are collected as a patch.
+/// What the agent may do with its copy of a repository.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// The copy is mounted read-only.
@@ -309,19 +328,20 @@ pub enum Access {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(validation = rules::requests_within_limits())]
 pub struct Resources {
-    /// What is set aside. Absent: the limits.
+    /// Amounts that the scheduler sets aside for the agent. Absent: those of `limits`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "bounds::amounts")]
     #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
     pub requests: BTreeMap<String, Quantity>,
-    /// What is never exceeded.
+    /// Amounts that the agent never exceeds. Absent: the policy's default, else a built-in one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "bounds::amounts")]
     #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
     pub limits: BTreeMap<String, Quantity>,
 }
 
-/// Ends the run: `KeepWork` keeps what the agent did so far as a patch, `DiscardWork` does not. Cannot be taken back.
+/// Ends the run, and cannot be taken back. `KeepWork`: what the agent did so far is collected as a patch. `DiscardWork`:
+/// the pod is stopped at once, without a patch.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
     /// Collect what there is, then stop.

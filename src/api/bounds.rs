@@ -31,14 +31,14 @@ pub(super) fn selector(_: &mut SchemaGenerator) -> Schema {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": {"description": "The label.", "type": "string", "minLength": 1, "maxLength": 317},
+                        "key": {"description": "Key of a label that is compared.", "type": "string", "minLength": 1, "maxLength": 317},
                         "operator": {
-                            "description": "How its value is compared.",
+                            "description": "`In`, `NotIn`: the value is, or is not, among `values`. `Exists`, `DoesNotExist`: the label is, or is not, there.",
                             "type": "string",
                             "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
                         },
                         "values": {
-                            "description": "What it is compared with; In and NotIn only.",
+                            "description": "Values to compare with; for `In` and `NotIn` only.",
                             "type": "array",
                             "maxItems": 32,
                             "x-kubernetes-list-type": "atomic",

@@ -70,7 +70,7 @@ fn document(crd: &CustomResourceDefinition) -> Result<Value, Error> {
     Ok(document)
 }
 
-/// Takes out `nullable` and writes whole bounds as whole numbers.
+/// Takes out `nullable`, writes whole bounds as whole numbers, and joins the lines of descriptions.
 ///
 /// An explicit `null` must be as good as leaving the field out, which is how the API server treats it in a field that
 /// is not nullable. Otherwise `prompt: null` would count as given in the rules and as missing everywhere else.
@@ -78,6 +78,9 @@ fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("nullable");
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
             fields.values_mut().for_each(tidy);
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),

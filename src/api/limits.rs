@@ -13,16 +13,16 @@ use super::{bounds, rules};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyLimits {
-    /// Sandbox runtimes.
+    /// How the sandbox is isolated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeLimits>,
     /// Images of every container of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageLimits>,
-    /// Repositories.
+    /// Repositories that may be cloned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repositories: Option<RepositoryLimits>,
-    /// What the agent may reach.
+    /// Hosts that the agent may reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressLimits>,
     /// Ceiling of each resource of the agent's container (`cpu`, `memory`, `ephemeral-storage`). A resource that no
@@ -59,7 +59,8 @@ pub struct PolicyLimits {
     pub requester: Option<RequesterMode>,
 }
 
-/// Whether a run that failed before its agent's container started may be tried again: an agent itself never starts twice.
+/// Whether a run that failed before its agent's container started is tried again; an agent never starts twice. `Never`:
+/// the failure ends the run. `BeforeAgentStart`: the run is tried again if the infrastructure failed. Absent: `Never`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// It may not.
@@ -68,7 +69,8 @@ pub enum Retry {
     BeforeAgentStart,
 }
 
-/// Whether a run must carry `requestedBy`, which the API server checks against the user who creates it.
+/// Whether a run must carry `requestedBy`, which the API server checks against the user who creates it. `Optional`: it
+/// need not. `Required`: a run without it is refused. Absent: `Optional`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequesterMode {
     /// It need not.
@@ -77,7 +79,8 @@ pub enum RequesterMode {
     Required,
 }
 
-/// `AllowList` allows what the list names, `DenyAll` nothing. Serializers drop empty lists, so an empty list says neither.
+/// `AllowList` allows what the list names, `DenyAll` nothing. An empty list cannot stand for `DenyAll`, because serializers
+/// drop empty lists.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing is allowed.
@@ -86,7 +89,7 @@ pub enum Mode {
     AllowList,
 }
 
-/// Sandbox runtimes.
+/// How a sandbox is isolated: its runtime, its users and its own node.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeLimits {
@@ -97,7 +100,8 @@ pub struct RuntimeLimits {
         validation = rules::subdomains("runtimeClassNames")
     )]
     pub runtime_class_names: Vec<String>,
-    /// What happens when the sandbox reaches its own node.
+    /// When a sandbox can reach its own node: `Deny` ends the run as `EgressNotEnforced`, `Allow` lets it go on and shows it
+    /// in the status. `Allow` counts only if every policy with a `runtime` says so.
     #[serde(default)]
     pub node_access: NodeAccess,
     /// Who chooses the uid of the containers. Absent in every policy: `Fixed`.
@@ -111,7 +115,8 @@ pub struct RuntimeLimits {
     pub kernel_check: Option<KernelCheck>,
 }
 
-/// Who chooses the uid of a sandbox's containers. `PlatformAssigned` only if every policy that says anything says so.
+/// Who chooses the uid of a sandbox's containers. `Fixed`: uid and gid 65532. `PlatformAssigned`: the platform assigns one
+/// at admission, never root; counts only if every policy that sets this field says so. Absent: `Fixed`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RunAsUser {
     /// Cofferdam: uid and gid 65532.
@@ -121,7 +126,8 @@ pub enum RunAsUser {
     PlatformAssigned,
 }
 
-/// Whether a sandbox's pod has a user namespace of its own (`hostUsers: false`).
+/// Whether a sandbox's pod has a user namespace of its own (`hostUsers: false`). `Disabled`: no. `Preferred`: if all nodes
+/// with the runtime support it. `Required`: yes, else the run ends `RuntimeUnavailable`. Absent: `Disabled`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UserNamespaces {
     /// It has none.
@@ -133,7 +139,8 @@ pub enum UserNamespaces {
     Required,
 }
 
-/// Whether `prepare` looks for gVisor's own signature, so that a `RuntimeClass` with a misleading name is found out.
+/// Which kernel a run checks for before it clones anything. `None`: no check. `GVisor`: a kernel that is not gVisor's ends
+/// the run as `RuntimeUnavailable`, which finds a `RuntimeClass` with a misleading name. Absent: `None`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelCheck {
     /// It does not look.
@@ -159,7 +166,7 @@ pub enum NodeAccess {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::allow_list_needs("allowed"), validation = rules::deny_all_forbids("allowed"))]
 pub struct ImageLimits {
-    /// Whether anything is allowed.
+    /// `AllowList`: the images of `allowed`. `DenyAll`: none.
     pub mode: Mode,
     /// Patterns `registry/repository[:tag|@digest]`, whole path segments; `*` stands for one segment, `**` at the end for any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -185,10 +192,11 @@ pub struct ImageLimits {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct VulnerabilityLimits {
-    /// The worst that an image may have; with `Critical` it may have anything. A vulnerability of unknown severity counts
-    /// as `Critical`. If policies differ, the least of them.
+    /// The worst severity that an image may have: `Low`, `Medium`, `High`, or `Critical`, which allows any. A vulnerability
+    /// of unknown severity counts as `Critical`. If policies differ, the lowest counts.
     pub max_severity: Severity,
-    /// What becomes of an image without a report. Allowed only if every policy that says anything says so.
+    /// An image without a report: `Deny` refuses it, `Allow` lets it run. `Allow` counts only if every policy with
+    /// `vulnerabilities` says so.
     #[serde(default)]
     pub on_missing_report: OnMissingReport,
 }
@@ -216,7 +224,8 @@ pub enum OnMissingReport {
     Allow,
 }
 
-/// Whether images must be named by digest. The digest that runs lands in the status either way.
+/// Whether images must be named by digest. `Record`: a tag is enough, and the status shows the digest that ran. `Required`:
+/// an image without `@sha256:…` is refused. Absent: `Record`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DigestMode {
     /// A tag will do.
@@ -226,7 +235,8 @@ pub enum DigestMode {
     Required,
 }
 
-/// When images are pulled; if policies differ, `Always`.
+/// When images are pulled. `Always`: at every start, so that the registry checks each time. `IfNotPresent`: only if the
+/// node does not have the image. If policies differ, `Always`. Absent: Kubernetes' own default.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullPolicy {
     /// At every start, which has the registry check that the node may have it.
@@ -235,13 +245,13 @@ pub enum PullPolicy {
     IfNotPresent,
 }
 
-/// Repositories.
+/// Repositories that may be cloned. Absent in every policy: none.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(validation = rules::allow_list_needs("clone"), validation = rules::deny_all_forbids("clone"))]
 pub struct RepositoryLimits {
-    /// Whether anything is allowed.
+    /// `AllowList`: the repositories of `clone`. `DenyAll`: none.
     pub mode: Mode,
-    /// Repositories that may be cloned.
+    /// Repositories that may be cloned; needed with `AllowList`, forbidden with `DenyAll`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
@@ -266,13 +276,13 @@ pub struct RepositoryRule {
     pub addresses: Vec<String>,
 }
 
-/// What the agent may reach.
+/// Hosts that the agent may reach through the gateway. Absent in every policy: none.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(validation = rules::allow_list_needs("rules"), validation = rules::deny_all_forbids("rules"))]
 pub struct EgressLimits {
-    /// Whether anything is allowed.
+    /// `AllowList`: the hosts of `rules`. `DenyAll`: none.
     pub mode: Mode,
-    /// What is allowed.
+    /// Hosts that may be reached; needed with `AllowList`, forbidden with `DenyAll`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
@@ -299,12 +309,12 @@ pub struct EgressRule {
     #[schemars(length(max = 16), inner(length(min = 1, max = 49)))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::cidrs())]
     pub addresses: Vec<String>,
-    /// Ports; absent means 443.
+    /// Ports of these hosts. Absent: 443.
     #[serde(default = "default_ports")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65535)))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set)]
     pub ports: Vec<i32>,
-    /// How TLS is treated.
+    /// How TLS is treated. `Tunnel`: bytes pass unread once the server name in the TLS hello equals the host.
     pub tls: TlsMode,
 }
 
@@ -312,7 +322,7 @@ pub(super) fn default_ports() -> Vec<i32> {
     vec![443]
 }
 
-/// How TLS is treated: with `Tunnel`, bytes pass unread once the server name in the TLS hello equals the host.
+/// How TLS to a host is treated.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
     /// Bytes are passed on unread once the server name in the TLS hello equals the host.

@@ -66,7 +66,7 @@ pub(super) fn affinity(generator: &mut SchemaGenerator) -> Schema {
 
 /// How pods spread over zones and nodes.
 pub(super) fn topology_spread(generator: &mut SchemaGenerator) -> Schema {
-    let selector = bounds::selector(generator);
+    let selector = plain(bounds::selector(generator));
     let count = json!({"type": "integer", "format": "int32", "minimum": 1, "maximum": 1000});
     schema(list(
         INNER,
@@ -116,7 +116,7 @@ fn node_term() -> Value {
 }
 
 fn pods(generator: &mut SchemaGenerator) -> Value {
-    let selector = bounds::selector(generator);
+    let selector = plain(bounds::selector(generator));
     let term = json!({
         "type": "object",
         "required": ["topologyKey"],
@@ -162,6 +162,25 @@ fn text(longest: u32) -> Value {
 
 fn words(known: &[&str]) -> Value {
     json!({"type": "string", "enum": known})
+}
+
+/// A schema without its descriptions: those of the fields of a pod's spec are Kubernetes' own, and each selector of an
+/// affinity would repeat them.
+fn plain(schema: Schema) -> Value {
+    let mut value = schema.to_value();
+    undescribe(&mut value);
+    value
+}
+
+fn undescribe(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.remove("description");
+            fields.values_mut().for_each(undescribe);
+        }
+        Value::Array(items) => items.iter_mut().for_each(undescribe),
+        _ => {}
+    }
 }
 
 fn schema(value: Value) -> Schema {

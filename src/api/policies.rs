@@ -25,6 +25,17 @@ use super::{bounds, rules};
     derive = "PartialEq",
     validation = rules::named_by_label("runs and records refer to it: choose another name"),
     printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
         name = "Runtime",
         type_ = "string",
         json_path = ".spec.limits.runtime.runtimeClassNames"
@@ -35,17 +46,11 @@ use super::{bounds, rules};
         type_ = "string",
         json_path = ".spec.limits.repositories.mode"
     ),
-    printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxPolicySpec {
-    /// The ceiling.
+    /// The most that a run may have. Every cluster policy over the namespace counts too.
     pub limits: PolicyLimits,
     /// What a run gets where it asks for nothing; met with every ceiling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +70,7 @@ pub struct SandboxPolicySpec {
 /// A Secret of the policy's namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretName {
-    /// Its name.
+    /// Name of a Secret of type `kubernetes.io/dockerconfigjson` in the policy's namespace.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::subdomain("imagePullSecrets[].name"))]
     pub name: String,
@@ -106,6 +111,17 @@ pub struct SandboxPolicyDefaults {
     derive = "PartialEq",
     validation = rules::named_by_label("runs and records refer to it: choose another name"),
     printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
         name = "Runtime",
         type_ = "string",
         json_path = ".spec.limits.runtime.runtimeClassNames"
@@ -116,13 +132,7 @@ pub struct SandboxPolicyDefaults {
         type_ = "string",
         json_path = ".spec.limits.repositories.mode"
     ),
-    printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Egress", type_ = "string", json_path = ".spec.limits.egress.mode")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSandboxPolicySpec {
@@ -130,6 +140,6 @@ pub struct ClusterSandboxPolicySpec {
     #[schemars(schema_with = "bounds::selector")]
     #[x_kube(validation = rules::selector_values())]
     pub namespace_selector: LabelSelector,
-    /// The ceiling.
+    /// The most that a run of these namespaces may have.
     pub limits: PolicyLimits,
 }

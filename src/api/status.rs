@@ -29,7 +29,7 @@ pub struct AgentRunStatus {
     /// Which attempt this is, from 1; above 1 only where policy lets a run be tried again before its agent starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
-    /// The workload that carries the run.
+    /// The workload that carries the run now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadRef>,
     /// When the workload was created.
@@ -38,10 +38,10 @@ pub struct AgentRunStatus {
     /// When the agent's container started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_start_time: Option<Time>,
-    /// When the run ended.
+    /// When the run ended, whatever the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
-    /// Exit code of the agent.
+    /// Exit code of the agent's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Ready, Reconciling and Stalled (only when true), Complete, Failed, Admitted, Isolated, `RequesterKnown`.
@@ -52,7 +52,7 @@ pub struct AgentRunStatus {
     /// What the run's asks came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedRun>,
-    /// Proof of the sandbox.
+    /// What proved the sandbox before the agent started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
     /// Counters, written at the end.
@@ -62,7 +62,7 @@ pub struct AgentRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub last_denied: Vec<DeniedRequest>,
-    /// What the run left.
+    /// What the run left behind in the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Outputs>,
 }
@@ -92,11 +92,11 @@ impl AgentRun {
 /// The workload that carries a run.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadRef {
-    /// Its kind.
+    /// Kind of the workload: `Job`.
     pub kind: String,
-    /// Its name.
+    /// Name of the workload, in the run's namespace.
     pub name: String,
-    /// Its uid.
+    /// uid of the workload; another attempt has another one.
     pub uid: String,
 }
 
@@ -130,7 +130,7 @@ pub struct ResolvedRun {
 /// The image of a container.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedImage {
-    /// Name of the container.
+    /// Name of the container: `prepare`, `sidecar` or `agent`.
     pub name: String,
     /// The image as the node names it, with the digest of what runs.
     #[serde(rename = "imageID")]
@@ -140,9 +140,9 @@ pub struct ResolvedImage {
 /// Commit of a repository.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedRepository {
-    /// Name within the run.
+    /// Name of the repository within the run.
     pub name: String,
-    /// Full commit id.
+    /// Full id of the commit that was cloned.
     pub commit: String,
 }
 
@@ -151,15 +151,15 @@ pub struct ResolvedRepository {
 pub struct ResolvedPolicy {
     /// `SandboxPolicy` or `ClusterSandboxPolicy`.
     pub kind: String,
-    /// Its name.
+    /// Name of the policy at admission.
     pub name: String,
-    /// Its uid.
+    /// uid of the policy at admission.
     pub uid: String,
-    /// Its generation.
+    /// Generation of the policy at admission.
     pub generation: i64,
 }
 
-/// Proof of the sandbox.
+/// What proved the sandbox before the agent started.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Isolation {
@@ -167,7 +167,7 @@ pub struct Isolation {
     pub runtime_class_name: String,
     /// The NetworkPolicy that fences the pod.
     pub fence: String,
-    /// Whether the pod reaches its own node.
+    /// Whether the pod reaches its own node. `Denied`: it does not. `Allowed`: it does, and policy allows it.
     pub node_access: ProvenNodeAccess,
     /// When `prepare` had seen the fence closed.
     pub proven_time: Time,
@@ -190,7 +190,7 @@ pub enum ProvenNodeAccess {
 pub struct Usage {
     /// Requests that the gateway let through.
     pub allowed_requests: i64,
-    /// Requests that it denied.
+    /// Requests that the gateway denied.
     pub denied_requests: i64,
 }
 
@@ -198,15 +198,15 @@ pub struct Usage {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DeniedRequest {
-    /// When.
+    /// When the gateway denied it.
     pub time: Time,
     /// Host and port as asked for, escaped, at most 100 bytes.
     pub host: String,
-    /// The gateway's short code.
+    /// Why: a code of the gateway.
     pub code: String,
 }
 
-/// What a run left.
+/// What a run left behind in the archive.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outputs {
     /// One patch for each `ReadWrite` repository.
@@ -223,15 +223,15 @@ pub struct PatchOutput {
     pub repository: String,
     /// `sha256:…` of the patch at receipt.
     pub digest: String,
-    /// Its size in bytes.
+    /// Size of the patch in bytes.
     pub bytes: i64,
-    /// Files that it touches.
+    /// Files that the patch touches.
     pub files: i32,
-    /// Lines that it adds.
+    /// Lines that the patch adds.
     pub insertions: i32,
-    /// Lines that it removes.
+    /// Lines that the patch removes.
     pub deletions: i32,
-    /// Whether the agent had ended when it was made.
+    /// `Final`: the agent had ended when the patch was made. `Live`: it was still running, at its deadline or a cancel.
     pub snapshot: Snapshot,
 }
 

@@ -75,7 +75,7 @@ fn dropped(managers: &[ManagedFieldsEntry]) -> Vec<String> {
         .filter_map(|entry| Some(&entry.fields_v1.as_ref()?.0))
         .collect();
     let names = |path: &[&str]| {
-        let pointer: String = path.iter().map(|name| format!("/f:{name}")).collect();
+        let pointer = format!("/f:{}", path.join("/f:"));
         written.iter().any(|fields| fields.pointer(&pointer).is_some())
     };
     RETIRED

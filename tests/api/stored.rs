@@ -28,16 +28,16 @@ fn old_names_are_unknown_fields_and_old_words_are_not_supported() {
         let field = old.replace('/', ".");
         refused(&with(manifest, old, value), &format!("{field}: unknown field"));
     };
-    renamed::run_fields()
-        .into_iter()
-        .for_each(|row| unknown(&run(), row));
-    renamed::own_fields()
-        .into_iter()
-        .for_each(|row| unknown(&policy(), row));
+    for row in renamed::run_fields() {
+        unknown(&run(), row);
+    }
+    for row in renamed::own_fields() {
+        unknown(&policy(), row);
+    }
     for manifest in [policy(), cluster_policy()] {
-        renamed::limit_fields()
-            .into_iter()
-            .for_each(|row| unknown(&manifest, row));
+        for row in renamed::limit_fields() {
+            unknown(&manifest, row);
+        }
         for (pointer, word) in renamed::limit_words() {
             refused(
                 &with(&manifest, pointer, json!(word)),

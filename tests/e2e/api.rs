@@ -117,16 +117,16 @@ async fn names_of_old_are_refused_as_unknown() {
         let field = old.trim_start_matches('/').replace('/', ".");
         rows.push((with(manifest, old, value), format!("unknown field \"{field}\"")));
     };
-    renamed::run_fields()
-        .into_iter()
-        .for_each(|row| unknown(&run(), row));
-    renamed::own_fields()
-        .into_iter()
-        .for_each(|row| unknown(&policy(), row));
+    for row in renamed::run_fields() {
+        unknown(&run(), row);
+    }
+    for row in renamed::own_fields() {
+        unknown(&policy(), row);
+    }
     for manifest in [policy(), cluster_policy()] {
-        renamed::limit_fields()
-            .into_iter()
-            .for_each(|row| unknown(&manifest, row));
+        for row in renamed::limit_fields() {
+            unknown(&manifest, row);
+        }
     }
     for (pointer, word) in renamed::run_words() {
         rows.push((

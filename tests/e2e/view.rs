@@ -84,7 +84,17 @@ async fn a_list_says_how_runs_stand_and_is_narrowed_by_it() {
         "{listed:?}"
     );
     let wide = table(&space, &["agentruns", "-o", "wide"]);
-    assert_eq!(wide[0][5..], ["RUNTIME", "WORKLOAD", "COMPLETED"]);
+    assert_eq!(
+        wide[0][5..],
+        [
+            "RUNTIME",
+            "WORKLOAD",
+            "REQUESTER",
+            "STARTED",
+            "COMPLETED",
+            "MESSAGE"
+        ]
+    );
     let line = wide.iter().find(|line| line[0] == "done").expect("it is listed");
     assert_eq!(line[5..7], ["gvisor".to_owned(), job]);
 
@@ -145,19 +155,21 @@ async fn policies_have_short_names_and_say_what_they_allow() {
     let space = Space::open("view-policies").await;
     let columns = [
         "NAME",
+        "READY",
+        "REASON",
+        "AGE",
         "RUNTIME",
         "IMAGES",
         "REPOSITORIES",
         "EGRESS",
-        "READY",
-        "AGE",
     ];
     until("the policy is ready", SOON, || async {
         let listed = table(&space, &["sbp"]);
         assert_eq!(listed[0], columns);
         match listed.get(1) {
-            Some(row) if row[2..6] == ["AllowList", "AllowList", "AllowList", "True"] => {
-                assert!(row[0] == "default" && row[1].contains("gvisor"), "{row:?}");
+            Some(row) if row[1] == "True" => {
+                assert_eq!(row[5..], ["AllowList"; 3]);
+                assert!(row[0] == "default" && row[4].contains("gvisor"), "{row:?}");
                 Ok(())
             }
             _ => Err(listed),
