@@ -9,6 +9,7 @@ pub mod names;
 mod placement;
 pub mod policies;
 pub mod policy_status;
+pub mod queue;
 pub mod reason;
 mod rules;
 pub mod scheduling;

@@ -16,6 +16,7 @@ mod queues;
 mod reports;
 mod retired;
 pub mod sandbox_policy;
+pub mod slots;
 mod stores;
 mod sweep;
 #[cfg(test)]
