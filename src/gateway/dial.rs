@@ -10,9 +10,8 @@ use tokio::net::TcpStream;
 
 use super::denial::Denial;
 use super::deny_set::DenySet;
-use cofferdam_policy::address::is_global;
-use cofferdam_policy::frozen::Egress;
 use cofferdam_policy::host::Host;
+use cofferdam_policy::route::Route;
 use cofferdam_wire::denial::DenialCode;
 
 /// Longest time for a name's resolution.
@@ -68,14 +67,13 @@ impl Outside for Internet {
     }
 }
 
-/// Opens a connection to `host`, whose every address must be allowed.
+/// Opens a connection to the host of `route`, whose every address must be allowed.
 pub async fn dial(
     outside: &dyn Outside,
     denied: &DenySet,
-    egress: &Egress,
-    host: &Host,
-    port: u16,
+    route: &Route,
 ) -> Result<(TcpStream, SocketAddr), Denial> {
+    let host = route.host();
     let resolved = tokio::time::timeout(RESOLVE_TIMEOUT, outside.resolve(host))
         .await
         .unwrap_or_else(|_| Err("no answer in 5 s".to_owned()))
@@ -85,10 +83,10 @@ pub async fn dial(
                 format!("{} does not resolve: {error}", host.as_str()),
             )
         })?;
-    let addresses = check(resolved, denied, egress, host)?;
+    let addresses = check(resolved, denied, route)?;
     let mut last = String::from("no address");
     for address in addresses.into_iter().take(TRIES) {
-        let address = SocketAddr::new(address, port);
+        let address = SocketAddr::new(address, route.port());
         match tokio::time::timeout(CONNECT_TIMEOUT, outside.connect(address)).await {
             Ok(Ok(stream)) => {
                 // Small messages of interactive protocols must not wait for each other.
@@ -106,16 +104,12 @@ pub async fn dial(
 }
 
 /// Every address must pass: a name with one bad address is somebody's attempt, or a mistake to be mended.
-fn check(
-    resolved: Vec<IpAddr>,
-    denied: &DenySet,
-    egress: &Egress,
-    host: &Host,
-) -> Result<Vec<IpAddr>, Denial> {
+fn check(resolved: Vec<IpAddr>, denied: &DenySet, route: &Route) -> Result<Vec<IpAddr>, Denial> {
+    let host = route.host();
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in resolved {
         let address = address.to_canonical();
-        let allowed = !denied.contains(address) && (is_global(address) || egress.permits_address(address));
+        let allowed = !denied.contains(address) && route.permits_address(address);
         if !allowed {
             let message = format!(
                 "{} resolves to {address}, which is not allowed for it",
@@ -186,16 +180,28 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::World;
     use super::*;
+    use cofferdam_api::{Mode, TlsMode};
+    use cofferdam_policy::egress::{EgressLayer, EgressRule};
+    use cofferdam_policy::refusal::LayerKind;
+    use cofferdam_policy::route;
     use rstest::rstest;
 
-    fn egress() -> Egress {
-        Egress::Allowed {
-            rules: vec!["SandboxPolicy/default/one".to_owned()],
-            addresses: vec![vec![
-                "203.0.113.0/24".parse().unwrap(),
-                "10.0.0.0/8".parse().unwrap(),
-            ]],
-        }
+    fn route(host: &str) -> Route {
+        let networks = ["203.0.113.0/24", "10.0.0.0/8"].map(|network| network.parse().unwrap());
+        let layer = EgressLayer {
+            kind: LayerKind::SandboxPolicy,
+            name: "default".to_owned(),
+            mode: Mode::AllowList,
+            rules: vec![EgressRule {
+                name: "one".to_owned(),
+                hosts: vec![host.parse().unwrap()],
+                addresses: networks.to_vec(),
+                ports: vec![443],
+                tls: TlsMode::Tunnel,
+            }],
+        };
+        let host = Host::parse(host).unwrap();
+        route::route(&[layer], None, &host, 443).into_result().unwrap()
     }
 
     fn denied() -> DenySet {
@@ -217,8 +223,7 @@ mod tests {
     #[case::nothing(&[], Some("ResolveFailed"))]
     fn addresses(#[case] resolved: &[&str], #[case] code: Option<&str>) {
         let resolved = resolved.iter().map(|address| address.parse().unwrap()).collect();
-        let host = Host::parse("a.test").unwrap();
-        let result = check(resolved, &denied(), &egress(), &host);
+        let result = check(resolved, &denied(), &route("a.test"));
         assert_eq!(result.err().map(|denial| denial.code.as_str()), code);
     }
 
@@ -228,8 +233,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         world.route("203.0.113.32:443", listener.local_addr().unwrap());
         world.name("a.test", &["203.0.113.30", "203.0.113.31", "203.0.113.32"]);
-        let host = Host::parse("a.test").unwrap();
-        let (_, address) = dial(&world, &denied(), &egress(), &host, 443).await.unwrap();
+        let (_, address) = dial(&world, &denied(), &route("a.test")).await.unwrap();
         assert_eq!(address, "203.0.113.32:443".parse().unwrap());
         assert_eq!(world.dialled.lock().unwrap().len(), 3);
         world.name(
@@ -242,14 +246,10 @@ mod tests {
                 "203.0.113.5",
             ],
         );
-        let host = Host::parse("b.test").unwrap();
-        let error = dial(&world, &denied(), &egress(), &host, 443).await.unwrap_err();
+        let error = dial(&world, &denied(), &route("b.test")).await.unwrap_err();
         assert_eq!(error.code, DenialCode::DialFailed);
         assert_eq!(world.dialled.lock().unwrap().len(), 3 + TRIES);
-        let nowhere = Host::parse("c.test").unwrap();
-        let error = dial(&world, &denied(), &egress(), &nowhere, 443)
-            .await
-            .unwrap_err();
+        let error = dial(&world, &denied(), &route("c.test")).await.unwrap_err();
         assert_eq!(error.code, DenialCode::ResolveFailed);
     }
 }

@@ -11,8 +11,10 @@ use super::dial::dial;
 use super::limits::Place;
 use super::pods::Kind;
 use super::view::Admission;
-use cofferdam_policy::frozen::{Egress, FrozenPolicy};
+use cofferdam_policy::decision::{Denied, DenyReason};
+use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::host::Host;
+use cofferdam_policy::route::Route;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::record::{CloseCause, RecordEvent, RequestId};
 
@@ -23,7 +25,7 @@ pub struct Exit {
     pub stream: TcpStream,
     /// Where it goes.
     pub address: SocketAddr,
-    /// `Kind/name/rule` that granted it, one for each layer.
+    /// `Kind/name/rule` of each rule that granted it.
     pub rules: Vec<String>,
     /// The run's place for it.
     pub place: Place,
@@ -67,9 +69,9 @@ async fn find(
         .deny_set()
         .ok_or_else(|| Denial::new(DenialCode::Stale, "the cluster's own addresses are not known yet"))?;
     let policy = gateway.policies.get(&admission.policy_hash).await?;
-    let egress = match admission.kind {
-        Kind::Prepare => policy.prepare_egress(host, port),
-        Kind::Egress => agent_egress(&policy, admission, host, port)?,
+    let route = match admission.kind {
+        Kind::Prepare => policy.prepare_route(host, port).into_result().map_err(denial)?,
+        Kind::Egress => agent_route(&policy, admission, host, port)?,
         // Its own calls are the control routes; it never goes outside.
         Kind::Collect => {
             return Err(Denial::new(
@@ -78,42 +80,44 @@ async fn find(
             ));
         }
     };
-    let rules = match &egress {
-        Egress::Allowed { rules, .. } => rules.clone(),
-        Egress::Denied { code, message } => return Err(Denial::new(code_of(code), message.clone())),
-    };
-    let (stream, address) = dial(gateway.outside.as_ref(), &denied, &egress, host, port).await?;
+    let (stream, address) = dial(gateway.outside.as_ref(), &denied, &route).await?;
     if admission.kind == Kind::Egress {
         admission.dialled(host, address)?;
     }
     Ok(Exit {
         stream,
         address,
-        rules,
+        rules: route.rules().to_vec(),
         place,
     })
 }
 
 /// What the frozen policy grants, met with what cluster policies say now: they only take away, so whatever one of
 /// them grants since the run was admitted is no use to it.
-fn agent_egress(
+fn agent_route(
     policy: &FrozenPolicy,
     admission: &Admission,
     host: &Host,
     port: u16,
-) -> Result<Egress, Denial> {
-    match policy.agent_egress(host, port) {
-        Egress::Allowed { rules, mut addresses } => {
-            addresses.extend(admission.meet_ceilings(host, port)?);
-            Ok(Egress::Allowed { rules, addresses })
-        }
-        denied @ Egress::Denied { .. } => Ok(denied),
-    }
+) -> Result<Route, Denial> {
+    let route = policy.agent_route(host, port).into_result().map_err(denial)?;
+    Ok(match admission.meet_ceilings(host, port)? {
+        Some(ceiling) => route.under(ceiling),
+        None => route,
+    })
 }
 
-/// Policy spells its codes as text; each is one of the closed list, which a test holds.
-fn code_of(text: &str) -> DenialCode {
-    text.parse().unwrap_or(DenialCode::EgressDenied)
+/// The answer to what policy denies.
+fn denial(denied: Denied) -> Denial {
+    let code = match denied.reason {
+        DenyReason::NoEgressPolicy => DenialCode::NoEgressPolicy,
+        DenyReason::EgressDenied => DenialCode::EgressDenied,
+        DenyReason::HostNotAllowed => DenialCode::HostNotAllowed,
+        DenyReason::PortNotAllowed => DenialCode::PortNotAllowed,
+        DenyReason::NotAskedFor => DenialCode::NotAskedFor,
+        DenyReason::NotARepositoryHost => DenialCode::NotARepositoryHost,
+    };
+    Denial::new(code, denied.message)
 }
 
 /// What a request asked for, for its records.
@@ -190,22 +194,16 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cofferdam_policy::egress::{
-        EGRESS_DENIED, HOST_NOT_ALLOWED, NO_EGRESS_POLICY, NOT_A_REPOSITORY_HOST, NOT_ASKED_FOR,
-        PORT_NOT_ALLOWED,
-    };
 
     #[test]
-    fn codes_of_policy_are_denial_codes() {
-        for code in [
-            EGRESS_DENIED,
-            HOST_NOT_ALLOWED,
-            NO_EGRESS_POLICY,
-            NOT_A_REPOSITORY_HOST,
-            NOT_ASKED_FOR,
-            PORT_NOT_ALLOWED,
-        ] {
-            assert_eq!(code.parse::<DenialCode>().unwrap().as_str(), code);
+    fn denials_of_policy_keep_their_spelling() {
+        for reason in DenyReason::ALL {
+            let denied = Denied {
+                reason,
+                layer: None,
+                message: String::new(),
+            };
+            assert_eq!(denial(denied).code.as_str(), reason.as_str());
         }
     }
 }

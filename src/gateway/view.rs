@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use self::ceilings::{Guarded, Labels, Networks};
+use self::ceilings::{Guarded, Labels};
 use self::table::{Admitted, Cut, Table, Way};
 pub use self::table::{CutCause, Mutated, Source};
 use super::denial::Denial;
 use super::pods::{Kind, SandboxPod, identify, permit};
 use cofferdam_identity::Identity;
 use cofferdam_policy::host::Host;
+use cofferdam_policy::route::Route;
 use cofferdam_wire::control::RunState;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::RunIdentity;
@@ -52,11 +53,11 @@ impl Admission {
     }
 
     /// Notes where the connection is to go and meets it with the cluster policies of now; from here on it is cut when
-    /// one of them comes to deny it. Gives the networks of each layer that has an opinion.
+    /// one of them comes to deny it. Gives what they allow; `None`: they take nothing away.
     ///
     /// # Errors
     /// A cluster policy denies it since the run was admitted.
-    pub fn meet_ceilings(&self, host: &Host, port: u16) -> Result<Networks, Denial> {
+    pub fn meet_ceilings(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
         self.take(Way {
             host: host.clone(),
             port,
@@ -78,7 +79,7 @@ impl Admission {
     }
 
     /// Under one lock: a change that comes after it finds the way noted and cuts it.
-    fn take(&self, way: Way) -> Result<Networks, Denial> {
+    fn take(&self, way: Way) -> Result<Option<Route>, Denial> {
         let mut table = self.view.table();
         let judged = way.judge(&self.run.namespace, &mut table.ceilings);
         if let Some(admitted) = table.admissions.get_mut(&self.id) {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::egress::{self, NOT_A_REPOSITORY_HOST};
+use super::decision::{Decision, Denied, DenyReason};
+use super::egress::{EgressAsk, EgressLayer};
 use super::host::Host;
+use super::route::{Route, route};
+use cofferdam_api::TlsMode;
 use cofferdam_api::names::short_hash;
-
-pub use super::egress::{Egress, EgressAsk, EgressAskRule, EgressLayer, EgressRule};
 
 /// Version of the document. Any change of meaning, not only of shape, makes a new one. 2: the run's own `ask`.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -115,24 +116,39 @@ impl FrozenPolicy {
         }
     }
 
-    /// Whether the agent may reach `host` at `port`.
-    pub fn agent_egress(&self, host: &Host, port: u16) -> Egress {
-        egress::decide(&self.layers, self.ask.as_ref(), host, port)
+    /// Decides whether the agent may reach `host` at `port`.
+    pub fn agent_route(&self, host: &Host, port: u16) -> Decision<Route> {
+        // Without `..`: a part of the policy that nobody asks does not compile.
+        let Self {
+            schema_version: _,
+            layers,
+            ask,
+            // Open to `prepare` alone.
+            git: _,
+        } = self;
+        route(layers, ask.as_ref(), host, port)
     }
 
-    /// Whether `prepare` may reach `host` at `port`: only admitted repositories' hosts.
-    pub fn prepare_egress(&self, host: &Host, port: u16) -> Egress {
+    /// Decides whether `prepare` may reach `host` at `port`: only hosts of admitted repositories.
+    pub fn prepare_route(&self, host: &Host, port: u16) -> Decision<Route> {
         match self.git.iter().find(|git| git.host == *host && git.port == port) {
-            Some(git) => Egress::Allowed {
-                rules: vec![format!("AgentRun/repositories/{host}:{port}")],
-                addresses: vec![git.addresses.clone()],
-            },
-            None => Egress::Denied {
-                code: NOT_A_REPOSITORY_HOST,
+            Some(git) => {
+                let rule = format!("AgentRun/repositories/{host}:{port}");
+                Decision::Allow(Route::by_rule(
+                    host,
+                    port,
+                    TlsMode::Tunnel,
+                    rule,
+                    git.addresses.clone(),
+                ))
+            }
+            None => Decision::Deny(Denied {
+                reason: DenyReason::NotARepositoryHost,
+                layer: None,
                 message: format!(
                     "{host}:{port} is denied: prepare may reach the hosts of the run's repositories only"
                 ),
-            },
+            }),
         }
     }
 }
@@ -140,8 +156,9 @@ impl FrozenPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::egress::EgressRule;
     use crate::refusal::LayerKind;
-    use cofferdam_api::{Mode, TlsMode};
+    use cofferdam_api::Mode;
     use rstest::rstest;
 
     fn policy() -> FrozenPolicy {
@@ -217,21 +234,14 @@ mod tests {
             Host::parse("model.example.org").unwrap(),
         );
         let frozen = policy();
-        let allowed = |egress: Egress| matches!(egress, Egress::Allowed { .. });
-        assert!(allowed(frozen.prepare_egress(&git, 8443)));
-        assert!(!allowed(frozen.prepare_egress(&git, 443)));
-        assert!(!allowed(frozen.prepare_egress(&model, 443)));
-        assert!(!allowed(frozen.agent_egress(&git, 8443)));
-        assert!(allowed(frozen.agent_egress(&model, 443)));
-        assert!(
-            frozen
-                .prepare_egress(&git, 8443)
-                .permits_address("192.168.7.9".parse().unwrap())
-        );
-        assert!(
-            !frozen
-                .prepare_egress(&git, 8443)
-                .permits_address("192.168.8.9".parse().unwrap())
-        );
+        assert!(frozen.prepare_route(&git, 8443).is_allowed());
+        assert!(!frozen.prepare_route(&git, 443).is_allowed());
+        assert!(!frozen.prepare_route(&model, 443).is_allowed());
+        assert!(!frozen.agent_route(&git, 8443).is_allowed());
+        assert!(frozen.agent_route(&model, 443).is_allowed());
+        let route = frozen.prepare_route(&git, 8443).into_result().unwrap();
+        assert!(route.permits_address("192.168.7.9".parse().unwrap()));
+        assert!(!route.permits_address("192.168.8.9".parse().unwrap()));
+        assert_eq!(route.rules(), ["AgentRun/repositories/git.example.net:8443"]);
     }
 }

@@ -160,6 +160,7 @@ impl HostPattern {
     }
 
     /// Whether `host` is one of the names meant.
+    #[inline]
     pub fn matches(&self, host: &Host) -> bool {
         match self {
             Self::Exact(name) => name == host,
@@ -167,6 +168,14 @@ impl HostPattern {
                 .as_str()
                 .split_once('.')
                 .is_some_and(|(_, parent)| parent == rest.as_str()),
+        }
+    }
+
+    /// Whether every name that `other` means is meant by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Exact(host) => self.matches(host),
+            Self::Wildcard(_) => self == other,
         }
     }
 

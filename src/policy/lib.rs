@@ -6,6 +6,7 @@
 pub mod address;
 pub mod asks;
 pub mod decide;
+pub mod decision;
 pub mod egress;
 pub mod exfiltration;
 pub mod findings;
@@ -24,6 +25,7 @@ pub mod refusal;
 pub mod repositories;
 pub mod repository;
 pub mod resources;
+pub mod route;
 pub mod runtime;
 pub mod segments;
 pub mod source;

@@ -1,7 +1,7 @@
 //! Everything that a run can reach: the meet of what all layers grant and what the run asks for, written out.
 //!
-//! [`super::egress::decide`] answers for one host; this lists the hosts for which it answers yes. Two patterns are
-//! equal, or one names hosts of the other, or they have no host in common, so the meet of patterns is a pattern.
+//! [`super::route::route`] decides about one host; this lists the hosts that it allows, by the same fold. Two patterns
+//! are equal, or one names hosts of the other, or they have no host in common, so the meet of patterns is a pattern.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::egress::{EgressAsk, EgressLayer, EgressRule};
+use super::egress::{EgressAsk, EgressLayer};
 use super::host::HostPattern;
-use super::repositories::intersect;
-use cofferdam_api::{Mode, TlsMode};
+use super::route::grant;
+use cofferdam_api::TlsMode;
 
 /// Hosts that can be reached, and why. A host that several of these match is meant by the most specific one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,11 +22,11 @@ pub struct Reached {
     pub host: HostPattern,
     /// The ports, ascending.
     pub ports: Vec<u16>,
-    /// `Kind/name/rule` of each layer, as the gateway's records name it, and of the run's ask where there is one.
+    /// `Kind/name/rule` of each rule that matches, as in the gateway's records, and of the run's ask where there is one.
     pub rules: Vec<String>,
     /// Networks that the hosts may resolve to though not globally routable: what every layer grants.
     pub addresses: Vec<IpNet>,
-    /// How TLS is treated: unread only if every rule that matches says so.
+    /// How TLS is treated: the strictest mode of all rules that match.
     pub tls: TlsMode,
 }
 
@@ -42,15 +42,14 @@ impl Reached {
 /// Hosts by port.
 type Atoms = BTreeMap<u16, BTreeSet<HostPattern>>;
 
-/// Everything for which [`super::egress::decide`] says yes. Without layers it is nothing.
+/// Everything that [`super::route::route`] allows. Without layers it is nothing.
 pub fn reach<L: Borrow<EgressLayer>>(layers: &[L], ask: Option<&EgressAsk>) -> Vec<Reached> {
     let granted = layers.iter().map(|layer| {
-        let layer: &EgressLayer = layer.borrow();
-        let rules = open(layer.mode, &layer.rules).iter();
+        let rules = layer.borrow().allowed().iter();
         atoms(rules.map(|rule| (&rule.hosts[..], &rule.ports[..])))
     });
     let asked = ask.map(|ask| {
-        let rules = open(ask.mode, &ask.rules).iter();
+        let rules = ask.asked().iter();
         atoms(rules.map(|rule| (&rule.hosts[..], &rule.ports[..])))
     });
     let Some(all) = granted.reduce(|met, next| meet(&met, &next)) else {
@@ -59,16 +58,8 @@ pub fn reach<L: Borrow<EgressLayer>>(layers: &[L], ask: Option<&EgressAsk>) -> V
     let all = asked.map_or_else(|| all.clone(), |asked| meet(&all, &asked));
     let reached = all
         .iter()
-        .flat_map(|(port, hosts)| hosts.iter().map(|host| explain(layers, ask, host, *port)));
+        .flat_map(|(port, hosts)| hosts.iter().filter_map(|host| entry(layers, ask, host, *port)));
     gather(reached)
-}
-
-/// A list whose mode denies grants nothing, whatever stands in it.
-fn open<T>(mode: Mode, rules: &[T]) -> &[T] {
-    match mode {
-        Mode::DenyAll => &[],
-        Mode::AllowList => rules,
-    }
 }
 
 fn atoms<'a>(rules: impl Iterator<Item = (&'a [HostPattern], &'a [u16])>) -> Atoms {
@@ -99,62 +90,23 @@ fn named(patterns: &BTreeSet<HostPattern>, pattern: &HostPattern) -> bool {
         || matches!(pattern, HostPattern::Exact(host) if host.parent().is_some_and(|parent| patterns.contains(&HostPattern::Wildcard(parent))))
 }
 
-/// Whether every host of `narrow` is one of `wide`.
-fn covers(wide: &HostPattern, narrow: &HostPattern) -> bool {
-    match narrow {
-        HostPattern::Exact(host) => wide.matches(host),
-        HostPattern::Wildcard(_) => wide == narrow,
-    }
-}
-
-fn explain<L: Borrow<EgressLayer>>(
+/// The entry of one pattern and port; `None` where it is denied, which a pattern of the meet never is.
+fn entry<L: Borrow<EgressLayer>>(
     layers: &[L],
     ask: Option<&EgressAsk>,
     host: &HostPattern,
     port: u16,
-) -> Reached {
-    let is_meant = |hosts: &[HostPattern], ports: &[u16]| {
-        ports.contains(&port) && hosts.iter().any(|wide| covers(wide, host))
-    };
-    let mut rules = Vec::new();
-    let mut addresses: Option<Vec<IpNet>> = None;
-    let mut tls = TlsMode::Tunnel;
-    for layer in layers {
-        let layer: &EgressLayer = layer.borrow();
-        let matching: Vec<&EgressRule> = layer
-            .rules
-            .iter()
-            .filter(|rule| is_meant(&rule.hosts, &rule.ports))
-            .collect();
-        rules.extend(matching.first().map(|rule| format!("{layer}/{}", rule.name)));
-        let granted: Vec<IpNet> = matching
-            .iter()
-            .flat_map(|rule| rule.addresses.iter().copied())
-            .collect();
-        addresses = Some(addresses.map_or_else(|| granted.clone(), |met| intersect(&met, &granted)));
-        tls = matching.iter().fold(tls, |met, rule| stricter(met, rule.tls));
-    }
-    let asked = ask
-        .into_iter()
-        .flat_map(|ask| &ask.rules)
-        .find(|rule| is_meant(&rule.hosts, &rule.ports));
-    rules.extend(asked.map(|rule| format!("AgentRun/spec.egress/{}", rule.name)));
-    let mut addresses = addresses.unwrap_or_default();
-    addresses.sort();
-    addresses.dedup();
-    Reached {
+) -> Option<Reached> {
+    let grant = grant(layers, ask, host, port, |rule| rule.tls)
+        .into_result()
+        .ok()?;
+    Some(Reached {
         host: host.clone(),
         ports: vec![port],
-        rules,
-        addresses,
-        tls,
-    }
-}
-
-const fn stricter(a: TlsMode, b: TlsMode) -> TlsMode {
-    match (a, b) {
-        (TlsMode::Tunnel, TlsMode::Tunnel) => TlsMode::Tunnel,
-    }
+        addresses: grant.common_networks(),
+        tls: grant.mode,
+        rules: grant.rules,
+    })
 }
 
 /// One entry for all ports of a host that the same rules grant in the same way.

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::decide::{Request, decide};
-use cofferdam_policy::egress::Egress;
 use cofferdam_policy::host::Host;
 use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::vulnerabilities::NONE;
@@ -105,12 +104,9 @@ fn the_demo_reaches_its_model_and_nothing_else() {
         ("denied.internet.test", 443, false),
         ("git.internet.test", 443, false),
     ] {
-        let egress = admitted.frozen.agent_egress(&Host::parse(host).unwrap(), port);
-        assert_eq!(matches!(egress, Egress::Allowed { .. }), allowed, "{host}:{port}");
+        let route = admitted.frozen.agent_route(&Host::parse(host).unwrap(), port);
+        assert_eq!(route.is_allowed(), allowed, "{host}:{port}");
     }
     let forge = Host::parse("git.internet.test").unwrap();
-    assert!(matches!(
-        admitted.frozen.prepare_egress(&forge, 443),
-        Egress::Allowed { .. }
-    ));
+    assert!(admitted.frozen.prepare_route(&forge, 443).is_allowed());
 }

@@ -5,7 +5,6 @@ use std::hint::black_box;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::decide::{Request, decide, weigh_under};
-use cofferdam_policy::egress::Egress;
 use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::host::Host;
 use cofferdam_policy::layers::Layers;
@@ -123,5 +122,5 @@ fn egress_decision(bencher: divan::Bencher<'_, '_>, rules: usize) {
     let frozen = FrozenPolicy::of_layers(egress.collect());
     let host =
         Host::parse(&format!("host-{}.example.com", rules - 1)).unwrap_or_else(|error| panic!("{error}"));
-    bencher.bench(|| matches!(black_box(frozen.agent_egress(&host, 443)), Egress::Allowed { .. }));
+    bencher.bench(|| black_box(frozen.agent_route(&host, 443)).is_allowed());
 }

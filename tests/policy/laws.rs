@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use cofferdam_api::{KernelCheck, NodeAccess, PullPolicy, Retry, RunAsUser};
 use cofferdam_policy::decide::Admitted;
-use cofferdam_policy::egress::Egress;
 use cofferdam_policy::findings::Verdict;
 use cofferdam_policy::host::Host;
 use cofferdam_policy::quantity::Amount;
@@ -35,13 +34,14 @@ fn reach(admitted: &Admitted) -> BTreeMap<(String, u16), Vec<IpAddr>> {
         .iter()
         .flat_map(|host| PORTS.iter().map(move |port| (*host, *port)));
     asks.filter_map(|(host, port)| {
-        let egress = admitted.frozen.agent_egress(&Host::parse(host).unwrap(), port);
+        let route = admitted.frozen.agent_route(&Host::parse(host).unwrap(), port);
+        let route = route.into_result().ok()?;
         let addresses = ADDRESSES
             .iter()
             .map(|text| text.parse().unwrap())
-            .filter(|address| egress.permits_address(*address))
+            .filter(|address| route.permits_address(*address))
             .collect();
-        matches!(egress, Egress::Allowed { .. }).then_some(((host.to_owned(), port), addresses))
+        Some(((host.to_owned(), port), addresses))
     })
     .collect()
 }

@@ -1,10 +1,12 @@
 //! The list of what a run reaches agrees with the decision about each host.
 
 use cofferdam_api::Mode;
-use cofferdam_policy::egress::{Egress, EgressAsk, EgressAskRule, EgressLayer, EgressRule, decide};
+use cofferdam_policy::decision::Decision;
+use cofferdam_policy::egress::{EgressAsk, EgressAskRule, EgressLayer, EgressRule};
 use cofferdam_policy::host::{Host, HostPattern};
 use cofferdam_policy::reach::{Reached, reach};
 use cofferdam_policy::refusal::LayerKind;
+use cofferdam_policy::route::route;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -92,19 +94,19 @@ proptest! {
     fn the_list_agrees_with_every_decision(layers in layers(), ask in ask(), host in host(), port in select(&PORTS[..])) {
         let reached = reach(&layers, ask.as_ref());
         let entry = entry(&reached, &host, port);
-        match decide(&layers, ask.as_ref(), &host, port) {
-            Egress::Denied { message, .. } => prop_assert!(entry.is_none(), "{message}, but listed: {entry:?}"),
-            decided @ Egress::Allowed { .. } => {
+        match route(&layers, ask.as_ref(), &host, port) {
+            Decision::Deny(denied) => prop_assert!(entry.is_none(), "{denied}, but listed: {entry:?}"),
+            Decision::Allow(route) => {
                 let Some(entry) = entry else {
                     return Err(TestCaseError::fail(format!("{host}:{port} is allowed and not listed: {reached:?}")));
                 };
                 for address in ADDRESSES {
                     let address = address.parse().unwrap();
                     let listed = entry.addresses.iter().any(|net| net.contains(&address));
-                    prop_assert!(!decided.permits_address(address) || listed, "{address}: {entry:?}");
+                    prop_assert!(!route.permits_address(address) || listed, "{address}: {entry:?}");
                 }
-                let Egress::Allowed { rules, .. } = decided else { unreachable!() };
-                prop_assert_eq!(&rules, &entry.rules);
+                prop_assert_eq!(route.rules(), &entry.rules);
+                prop_assert_eq!(route.tls(), entry.tls);
             }
         }
     }
@@ -118,8 +120,8 @@ proptest! {
                 HostPattern::Wildcard(rest) => Host::parse(&format!("not-named-anywhere.{rest}")).unwrap(),
             };
             for port in &entry.ports {
-                let decided = decide(&layers, ask.as_ref(), &host, *port);
-                prop_assert!(matches!(decided, Egress::Allowed { .. }), "{entry:?}: {decided:?}");
+                let decided = route(&layers, ask.as_ref(), &host, *port);
+                prop_assert!(decided.is_allowed(), "{entry:?}: {decided:?}");
             }
         }
     }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::ceilings::{Ceilings, Networks, permits};
+use super::ceilings::Ceilings;
 use crate::denial::Denial;
 use crate::pods::{Kind, SandboxPod, Surroundings, permit};
 use cofferdam_api::Reason;
 use cofferdam_policy::host::Host;
+use cofferdam_policy::route::Route;
 use cofferdam_wire::control::RunState;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::record::CloseCause;
@@ -259,12 +260,14 @@ impl Table {
 }
 
 impl Way {
-    /// Whether it is open now; gives the networks of the layers that say so.
-    pub(super) fn judge(&self, namespace: &str, ceilings: &mut Ceilings) -> Result<Networks, Denial> {
-        let networks = ceilings.judge(namespace, &self.host, self.port)?;
-        match self.address {
-            Some(address) if !permits(&networks, address) => Err(address_denied(&self.host, address)),
-            _ => Ok(networks),
+    /// What the cluster policies over `namespace` allow of it now; `None`: they take nothing away.
+    pub(super) fn judge(&self, namespace: &str, ceilings: &mut Ceilings) -> Result<Option<Route>, Denial> {
+        let ceiling = ceilings.judge(namespace, &self.host, self.port)?;
+        match (self.address, &ceiling) {
+            (Some(address), Some(ceiling)) if !ceiling.permits_address(address) => {
+                Err(address_denied(&self.host, address))
+            }
+            _ => Ok(ceiling),
         }
     }
 }

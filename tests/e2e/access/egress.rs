@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cofferdam_api::names::{FROZEN_POLICY_KEY, LABEL_POLICY_HASH, frozen_policy_name};
-use cofferdam_policy::egress::Egress;
 use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::host::Host;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -36,7 +35,7 @@ async fn frozen(world: &World, run: &Run) -> FrozenPolicy {
 
 fn reaches(frozen: &FrozenPolicy, (host, port): (&str, u16)) -> bool {
     let host = Host::parse(host).expect("a host");
-    matches!(frozen.agent_egress(&host, port), Egress::Allowed { .. })
+    frozen.agent_route(&host, port).is_allowed()
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! The rows of the table, and what a decision shows of each.
 
 use cofferdam_policy::decide::{Admitted, Refusal};
-use cofferdam_policy::egress::Egress;
 use serde_json::{Value, json};
 
 use super::scanned::of_scanners;
@@ -352,12 +351,7 @@ pub fn is_admitted(world: &World) -> String {
 }
 
 fn reached(run: &Admitted, hosts: &[&str]) -> String {
-    let allowed = |host: &&&str| {
-        matches!(
-            run.frozen.agent_egress(&host.parse().unwrap(), 443),
-            Egress::Allowed { .. }
-        )
-    };
+    let allowed = |host: &&&str| run.frozen.agent_route(&host.parse().unwrap(), 443).is_allowed();
     hosts
         .iter()
         .filter(allowed)
@@ -367,8 +361,13 @@ fn reached(run: &Admitted, hosts: &[&str]) -> String {
 }
 
 fn dialled(run: &Admitted, host: &str, addresses: &[&str]) -> String {
-    let egress = run.frozen.agent_egress(&host.parse().unwrap(), 443);
-    let permitted = |address: &&&str| egress.permits_address(address.parse().unwrap());
+    let route = run.frozen.agent_route(&host.parse().unwrap(), 443);
+    let route = route.into_result().ok();
+    let permitted = |address: &&&str| {
+        route
+            .as_ref()
+            .is_some_and(|route| route.permits_address(address.parse().unwrap()))
+    };
     addresses
         .iter()
         .filter(permitted)
