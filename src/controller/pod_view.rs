@@ -33,6 +33,23 @@ impl<'a> PodView<'a> {
         matches!(self.phase(), "Succeeded" | "Failed")
     }
 
+    /// Whether the agent ended by itself and the sidecar after it, so that no container runs or will run.
+    ///
+    /// The kubelet first takes the sandbox down, and sets the phase a second or two later. Where something else ends
+    /// the pod (an eviction, a drain, a node that shuts down), its reason or the condition `DisruptionTarget` is there
+    /// before the containers have ended; then only the phase counts.
+    pub fn has_ended_by_itself(&self) -> bool {
+        let interfered = self.is_deleted()
+            || self.reason() != ("", "")
+            || self
+                .condition("DisruptionTarget")
+                .is_some_and(|condition| condition.status == "True");
+        !interfered
+            && self.agent_started().is_some()
+            && self.agent_ended().is_some()
+            && self.sidecar_ended().is_some()
+    }
+
     /// Whether someone has deleted it.
     pub fn is_deleted(&self) -> bool {
         self.pod.metadata.deletion_timestamp.is_some()

@@ -16,7 +16,7 @@ use super::deadline::Deadline;
 use super::forward::Forwarder;
 use super::kernel::Kernel;
 use super::paths::Paths;
-use super::probe::{self, NotProven, ProbeError, Proof};
+use super::probe::{self, NotProven, ProbeError, Proof, Target};
 use super::report::failure;
 use super::work_tree;
 use cofferdam_api::Reason;
@@ -24,8 +24,11 @@ use cofferdam_wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, Repos
 
 /// How long the gateway may take to know the pod.
 const WHOAMI_BUDGET: Duration = Duration::from_mins(1);
+/// After the first question, for the gateway learns a pod's address some milliseconds after the pod has it; doubled
+/// after each further one up to [`WHOAMI_LONGEST_PAUSE`].
+const WHOAMI_PAUSE: Duration = Duration::from_millis(25);
 /// Between two questions.
-const WHOAMI_PAUSE: Duration = Duration::from_millis(250);
+const WHOAMI_LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long all clones may take together; `startDeadlineSeconds` may end them before.
 const CLONE_BUDGET: Duration = Duration::from_mins(30);
 
@@ -94,56 +97,78 @@ impl PrepareError {
 
 /// Does all of it; the report says how it went.
 pub async fn run(spec: &PrepareSpec, node: Option<IpAddr>, paths: &Paths) -> PrepareReport {
-    let mut report = PrepareReport {
+    let mut report = empty_report();
+    if let Err(error) = steps(spec, node, paths, probe::BUDGET, &mut report).await {
+        report.failure = Some(failure(error.reason(), &error.to_string()));
+    }
+    report
+}
+
+/// What is reported where nothing came of anything.
+const fn empty_report() -> PrepareReport {
+    PrepareReport {
         version: VERSION,
         failure: None,
         commits: Vec::new(),
         node_open: None,
         proven_time: None,
         probes_made: 0,
-    };
-    if let Err(error) = steps(spec, node, paths, &mut report).await {
-        report.failure = Some(failure(error.reason(), &error.to_string()));
     }
-    report
 }
 
 async fn steps(
     spec: &PrepareSpec,
     node: Option<IpAddr>,
     paths: &Paths,
+    proof_budget: Duration,
     report: &mut PrepareReport,
 ) -> Result<(), PrepareError> {
     check_kernel(spec, paths)?;
     let targets = probe::targets(&spec.probes, node)?;
     let control = Control::new(&spec.gateway, paths.token("prepare"));
     identify(spec, &control).await?;
+    tracing::info!("the gateway knows this pod");
     let deadline = Deadline::after(CLONE_BUDGET);
+    // Nothing hostile runs yet, so that the clones need not wait for the proof; the agent waits for both. A failed
+    // proof ends the clones, and is the run's reason whatever the clones came to.
     let proof = async {
-        let tolerated = spec.node_access_allowed;
-        let positive = async || {
-            control
-                .whoami()
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string())
-        };
-        let proof = probe::prove(&targets, tolerated, probe::BUDGET, positive).await?;
-        Ok::<(Proof, Timestamp), PrepareError>((proof, Timestamp::now()))
+        let proof = prove(spec, &targets, &control, proof_budget).await;
+        if proof.is_err() {
+            deadline.give_up();
+        }
+        proof
     };
-    // Nothing hostile runs yet, so that the clones need not wait for the proof; the agent waits for both.
     let fetched = async {
         contract(spec, paths, &control).await?;
         repositories(spec, paths, &deadline).await
     };
-    let done = tokio::try_join!(proof, fetched);
-    deadline.give_up();
-    let ((proof, at), commits) = done?;
+    let (proof, fetched) = tokio::join!(proof, fetched);
+    let (proof, at) = proof?;
     report.node_open = Some(proof.node_open);
     report.probes_made = proof.probes_made;
     report.proven_time = Some(at.to_string());
-    report.commits = commits;
+    report.commits = fetched?;
+    tracing::info!(repositories = report.commits.len(), "the agent may start");
     Ok(())
+}
+
+async fn prove(
+    spec: &PrepareSpec,
+    targets: &[Target],
+    control: &Control,
+    budget: Duration,
+) -> Result<(Proof, Timestamp), PrepareError> {
+    let positive = async || {
+        control
+            .whoami()
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let allowed = spec.node_access_allowed;
+    let proof = probe::prove(targets, allowed, budget, positive).await?;
+    tracing::info!(probes = proof.probes_made, "the fence is proven closed");
+    Ok((proof, Timestamp::now()))
 }
 
 /// Nothing is fetched, and the gateway is not even asked, under a kernel that policy does not trust.
@@ -162,12 +187,14 @@ fn check_kernel(spec: &PrepareSpec, paths: &Paths) -> Result<(), PrepareError> {
 /// Waits until the gateway knows this pod, and sees that it knows it rightly.
 async fn identify(spec: &PrepareSpec, control: &Control) -> Result<(), PrepareError> {
     let end = Instant::now() + WHOAMI_BUDGET;
+    let mut pause = WHOAMI_PAUSE;
     let known = loop {
         match control.whoami().await {
             Ok(known) => break known,
-            Err(error) if error.passes() && Instant::now() < end => sleep(WHOAMI_PAUSE).await,
+            Err(error) if error.passes() && Instant::now() < end => sleep(pause).await,
             Err(error) => return Err(error.into()),
         }
+        pause = pause.saturating_mul(2).min(WHOAMI_LONGEST_PAUSE);
     };
     if known.peer_address != known.pod_address {
         return Err(PrepareError::Rewritten {

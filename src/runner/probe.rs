@@ -1,31 +1,40 @@
 //! Proof that the fence holds: what must be reachable is, what must not be is not, seen in the same moments.
 //!
 //! A dropped packet looks like a dead network, so negative probes prove nothing alone: each round stands between
-//! two calls to the gateway that succeed. A fence that comes up late gets [`BUDGET`]; nothing hostile runs yet.
+//! two calls to the gateway that succeed. How long a round waits follows from how long those calls take
+//! ([`patience`]), because they leave the same sandbox by the same interface and node. A network that programs its
+//! rules only after the pod has started gets [`BUDGET`] to close; nothing hostile runs yet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use cofferdam_wire::runner::{Probe, ProbeProtocol};
 
 /// How long the fence may take to come up.
 pub const BUDGET: Duration = Duration::from_secs(15);
-/// How long each probe waits for something to happen.
-const PROBE: Duration = Duration::from_secs(1);
-/// Between two rounds.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Closed rounds in a row that make a proof.
+/// The longest that a probe waits for an answer. A kernel repeats a lost SYN after 1 s, so more would buy nothing.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The shortest: an open way around the globe and back takes less.
+const SHORTEST_WAIT: Duration = Duration::from_millis(400);
+/// A probe waits this many times as long as the slowest call to the gateway took.
+const WAIT_FACTOR: u32 = 20;
+/// Least time between the beginnings of two rounds, also where the network answers with a reset at once.
+const SPACING: Duration = Duration::from_millis(200);
+/// Closed rounds in a row that make a proof: one lost packet must not look like a fence.
 const ROUNDS: u32 = 2;
 /// Stands for the node's address in a probe.
 const NODE: &str = "node";
 
-/// A query for `cofferdam.invalid`, type A: any answer at all shows a way out.
-const DNS_QUERY: &[u8] =
-    b"\xcd\x0f\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09cofferdam\x07invalid\x00\x00\x01\x00\x01";
+/// What a DNS server is asked; any answer at all shows a way out. `cofferdam.invalid`, type A, is an ordinary query,
+/// for which a server may have to ask others; `version.bind`, type TXT, class CH, it answers or refuses by itself.
+const DNS_QUERIES: &[&[u8]] = &[
+    b"\xcd\x0f\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09cofferdam\x07invalid\x00\x00\x01\x00\x01",
+    b"\xcd\x10\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07version\x04bind\x00\x00\x10\x00\x03",
+];
 
 /// Why probes cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -127,27 +136,37 @@ pub fn forbidden(targets: &[Target], node_tolerated: bool) -> Vec<Target> {
         .collect()
 }
 
-/// Tries all targets at once; returns those that got out, in the targets' order.
-pub async fn round(targets: &[Target]) -> Vec<Open> {
-    join_all(targets.iter().map(attempt))
+/// How long a round waits after calls to the gateway of which the slowest took `slowest`.
+fn patience(slowest: Duration) -> Duration {
+    slowest
+        .saturating_mul(WAIT_FACTOR)
+        .clamp(SHORTEST_WAIT, LONGEST_WAIT)
+}
+
+/// Tries all targets at once and waits for each at most `wait`; returns those that got out, in the targets' order.
+pub async fn round(targets: &[Target], wait: Duration) -> Vec<Open> {
+    join_all(targets.iter().map(|target| attempt(target, wait)))
         .await
         .into_iter()
         .flatten()
         .collect()
 }
 
-async fn attempt(target: &Target) -> Option<Open> {
+async fn attempt(target: &Target, wait: Duration) -> Option<Open> {
     let address = target.address;
     let (reached, what) = match target.protocol {
         ProbeProtocol::Tcp => {
-            let opened = timeout(PROBE, TcpStream::connect(address)).await;
+            let opened = timeout(wait, TcpStream::connect(address)).await;
             (matches!(opened, Ok(Ok(_))), "a TCP connection opened to")
         }
         ProbeProtocol::Udp => (
-            answers(address, b"cofferdam\n").await,
+            answers(address, &[b"cofferdam\n"], wait).await,
             "a datagram was answered by",
         ),
-        ProbeProtocol::DnsUdp => (answers(address, DNS_QUERY).await, "a DNS query was answered by"),
+        ProbeProtocol::DnsUdp => (
+            answers(address, DNS_QUERIES, wait).await,
+            "a DNS query was answered by",
+        ),
     };
     reached.then(|| Open {
         name: target.name.clone(),
@@ -156,8 +175,8 @@ async fn attempt(target: &Target) -> Option<Open> {
     })
 }
 
-/// Whether anything comes back for `datagram`. That nothing can be sent is a closed way, too.
-async fn answers(address: SocketAddr, datagram: &[u8]) -> bool {
+/// Whether anything comes back for one of `datagrams`. That nothing can be sent is a closed way, too.
+async fn answers(address: SocketAddr, datagrams: &[&[u8]], wait: Duration) -> bool {
     let local: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -165,10 +184,12 @@ async fn answers(address: SocketAddr, datagram: &[u8]) -> bool {
     let exchange = async {
         let socket = UdpSocket::bind((local, 0)).await?;
         socket.connect(address).await?;
-        socket.send(datagram).await?;
+        for datagram in datagrams {
+            socket.send(datagram).await?;
+        }
         socket.recv(&mut [0; 512]).await
     };
-    matches!(timeout(PROBE, exchange).await, Ok(Ok(_)))
+    matches!(timeout(wait, exchange).await, Ok(Ok(_)))
 }
 
 /// Probes until the fence is seen closed [`ROUNDS`] times in a row, each time with `positive` before and after.
@@ -185,13 +206,21 @@ pub async fn prove(
     let made = u32::try_from(targets.len()).unwrap_or(u32::MAX);
     let mut probes_made: u32 = 0;
     let mut closed = 0;
+    let mut slowest = Duration::ZERO;
+    let mut call_gateway = async || {
+        let asked = Instant::now();
+        let answer = positive().await;
+        slowest = slowest.max(asked.elapsed());
+        (answer, patience(slowest))
+    };
     loop {
-        let before = positive().await;
-        let (fatal, tolerated): (Vec<Open>, Vec<Open>) = round(targets)
+        let begun = Instant::now();
+        let (before, wait) = call_gateway().await;
+        let (fatal, tolerated): (Vec<Open>, Vec<Open>) = round(targets, wait)
             .await
             .into_iter()
             .partition(|open| !(open.node && node_tolerated));
-        let after = positive().await;
+        let (after, _) = call_gateway().await;
         probes_made = probes_made.saturating_add(made);
         let failed = if fatal.is_empty() {
             before.and(after).err().map(NotProven::Gateway)
@@ -210,7 +239,7 @@ pub async fn prove(
         {
             return Err(failed);
         }
-        sleep(PAUSE).await;
+        sleep_until(begun + SPACING).await;
     }
 }
 

@@ -192,23 +192,31 @@ async fn another_address_or_a_refusal_ends_the_run_with_its_reason() {
     }
 }
 
-#[tokio::test]
-async fn a_clone_that_the_gateway_refuses_says_so_and_which_repository() {
-    let gateway = gateway(Arc::new(|path| match path {
+/// A gateway that knows the pod and refuses every tunnel.
+async fn refusing_gateway() -> SocketAddr {
+    gateway(Arc::new(|path| match path {
         "/v1/whoami" => (200, whoami("10.0.0.7")),
         "/v1/trust" => (200, String::new()),
         _ => (403, "no".to_owned()),
     }))
-    .await;
-    let (_directory, paths) = root();
-    let mut spec = spec(gateway, shut().await);
-    spec.repositories.push(RepositorySpec {
+    .await
+}
+
+fn repository() -> RepositorySpec {
+    RepositorySpec {
         name: "app".to_owned(),
         url: "https://git.test/app".to_owned(),
         reference: None,
         directory: "app".to_owned(),
         access: cofferdam_api::Access::ReadWrite,
-    });
+    }
+}
+
+#[tokio::test]
+async fn a_clone_that_the_gateway_refuses_says_so_and_which_repository() {
+    let (_directory, paths) = root();
+    let mut spec = spec(refusing_gateway().await, shut().await);
+    spec.repositories.push(repository());
     let report = run(&spec, None, &paths).await;
     let failure = report.failure.unwrap();
     assert_eq!(failure.reason, Reason::CloneFailed);
@@ -219,4 +227,21 @@ async fn a_clone_that_the_gateway_refuses_says_so_and_which_repository() {
         "{failure:?}"
     );
     assert!(failure.message.contains("403"), "{failure:?}");
+    assert!(report.proven_time.is_some(), "the proof does not depend on it");
+}
+
+#[tokio::test]
+async fn an_open_fence_is_the_reason_also_where_a_clone_failed_first() {
+    let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_directory, paths) = root();
+    let mut spec = spec(refusing_gateway().await, open.local_addr().unwrap());
+    spec.repositories.push(RepositorySpec {
+        reference: Some("a..b".to_owned()),
+        ..repository()
+    });
+    let mut report = empty_report();
+    let budget = Duration::from_millis(300);
+    let error = steps(&spec, None, &paths, budget, &mut report).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::EgressNotEnforced, "{error}");
+    assert_eq!((report.proven_time, report.commits), (None, Vec::new()));
 }

@@ -1,5 +1,5 @@
 use super::*;
-use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::net::TcpListener;
 
@@ -50,7 +50,11 @@ async fn each_protocol_sees_a_hole_and_sees_none_where_there_is_none() {
         None,
     )
     .unwrap();
-    let names: Vec<String> = round(&targets).await.into_iter().map(|open| open.name).collect();
+    let names: Vec<String> = round(&targets, LONGEST_WAIT)
+        .await
+        .into_iter()
+        .map(|open| open.name)
+        .collect();
     assert_eq!(names, ["tcp-open", "udp-open", "dns-open"]);
 }
 
@@ -104,22 +108,65 @@ async fn closed_rounds_count_only_between_calls_that_succeed() {
 
 #[tokio::test]
 async fn a_fence_that_comes_up_late_is_waited_for() {
-    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let targets = targets(&[probe("late", &address.to_string(), ProbeProtocol::Tcp)], None).unwrap();
+    // Two calls belong to the first round; the fence comes before the second.
+    let (calls, open) = (AtomicU32::new(0), Mutex::new(Some(listener)));
+    let proof = prove(&targets, false, BUDGET, async || {
+        if calls.fetch_add(1, Ordering::Relaxed) == 2 {
+            drop(open.lock().unwrap().take());
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(proof.probes_made, 1 + ROUNDS);
+}
+
+#[tokio::test]
+async fn a_hole_that_opens_between_two_closed_rounds_is_seen() {
+    let address = closed().await;
     let targets = targets(
-        &[probe(
-            "late",
-            &listener.local_addr().unwrap().to_string(),
-            ProbeProtocol::Tcp,
-        )],
+        &[probe("flapping", &address.to_string(), ProbeProtocol::Tcp)],
         None,
     )
     .unwrap();
-    tokio::spawn(async move {
-        sleep(Duration::from_millis(400)).await;
-        drop(listener);
-    });
-    let proof = prove(&targets, false, BUDGET, async || Ok(())).await.unwrap();
-    assert!(proof.probes_made > 2);
+    let (calls, open) = (AtomicU32::new(0), Mutex::new(None));
+    let error = prove(&targets, false, Duration::ZERO, async || {
+        if calls.fetch_add(1, Ordering::Relaxed) == 2 {
+            let listener = TcpListener::bind(address).await.unwrap();
+            *open.lock().unwrap() = Some(listener);
+        }
+        Ok(())
+    })
+    .await
+    .unwrap_err();
+    assert!(matches!(error, NotProven::Open(_)), "{error}");
+}
+
+#[test]
+fn a_round_waits_in_proportion_to_the_gateway_within_bounds() {
+    for (slowest, wait) in [(0, 400), (5, 400), (20, 400), (30, 600), (50, 1000), (5000, 1000)] {
+        assert_eq!(
+            patience(Duration::from_millis(slowest)),
+            Duration::from_millis(wait),
+            "{slowest} ms"
+        );
+    }
+}
+
+#[test]
+fn each_dns_query_is_one_that_a_server_reads() {
+    for query in DNS_QUERIES {
+        // Identity and flags, one question, no other section; then labels up to the root, type and class.
+        assert_eq!(query[2..12], *b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00");
+        let mut at = 12;
+        while query[at] != 0 {
+            at += 1 + usize::from(query[at]);
+        }
+        assert_eq!(query.len(), at + 5);
+    }
 }
 
 #[tokio::test]

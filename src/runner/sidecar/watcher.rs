@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
-use crate::probe::{Target, round};
+use crate::probe::{LONGEST_WAIT, Target, round};
 use cofferdam_wire::control::{IsolationLost, RunState};
 
 /// Between two rounds of probes.
@@ -58,7 +58,7 @@ pub async fn probe(control: Control, targets: Vec<Target>, hole: CancellationTok
             _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
-        if let Some(open) = round(&targets).await.into_iter().next() {
+        if let Some(open) = round(&targets, LONGEST_WAIT).await.into_iter().next() {
             hole.cancel();
             let lost = IsolationLost {
                 probe: open.name,

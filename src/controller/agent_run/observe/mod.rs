@@ -125,7 +125,7 @@ pub fn observe(seen: &Observation<'_>) -> Progress {
             Progress::Kill(verdict)
         };
     }
-    if view.is_over() {
+    if view.is_over() || view.has_ended_by_itself() {
         return ended::observe(seen, &view);
     }
     if view.is_deleted() {

@@ -167,6 +167,40 @@ fn success_is_exit_0_and_a_receipt() {
     assert_eq!(unreachable.reason(), Reason::CollectFailed);
 }
 
+/// A pod whose containers have all ended and whose phase the kubelet has not set yet.
+fn ending() -> Value {
+    status("Running", &with_message(0, &proof()), &ended(0), &ended(0))
+}
+
+#[test]
+fn a_run_ends_with_its_last_container_and_does_not_wait_for_the_phase() {
+    let seen = Seen::pod(ending());
+    assert_eq!(seen.observe(), Progress::Ask(Question::Record));
+    assert_eq!(seen.record(receipt()).reason(), Reason::Completed);
+}
+
+#[rstest]
+#[case::agent_runs(|status: &mut Value| {
+    status["containerStatuses"][0]["state"] = json!({"running": {"startedAt": at(10).to_string()}});
+})]
+#[case::sidecar_collects(|status: &mut Value| {
+    status["initContainerStatuses"][1]["state"] = json!({"running": {"startedAt": at(9).to_string()}});
+})]
+#[case::eviction(|status: &mut Value| status["reason"] = json!("Evicted"))]
+#[case::disruption(|status: &mut Value| {
+    let target = json!({"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"});
+    status["conditions"].as_array_mut().unwrap().push(target);
+})]
+fn a_pod_that_runs_or_is_ended_by_others_ends_with_its_phase(#[case] change: fn(&mut Value)) {
+    let mut status = ending();
+    change(&mut status);
+    let progress = Seen::pod(status).record(receipt()).observe();
+    assert!(
+        matches!(progress, Progress::Finishing | Progress::Running(_)),
+        "{progress:?}"
+    );
+}
+
 #[test]
 fn a_failed_agent_keeps_its_exit_code_and_its_patch() {
     let Progress::Ended(end) = Seen::pod(over(3)).record(receipt()).observe() else {
