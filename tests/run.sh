@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Runs stages of the test suite and counts: `tests/run.sh unit|e2e|all`. The last line is "N passed, N failed".
-# A stage that breaks counts as one failure and the others still run, except those that stand on it.
+# Runs stages of the test suite and counts: `tests/run.sh unit|e2e|all`. A table says what each stage took; the last line
+# is "N passed, N failed". A stage that breaks counts as one failure and the others still run, except those that stand
+# on it.
+#
+# `all` keeps the cores busy while the cluster's stages wait: what has to be compiled is compiled beside the start of the
+# cluster, at the lowest priority, and the tests without a cluster run beside end-to-end stages that mostly wait.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export COFFERDAM_STATE="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
 export KUBECONFIG="$COFFERDAM_STATE/kubeconfig"
+# End-to-end tests at a time: each waits more than it works.
+threads="${COFFERDAM_E2E_THREADS:-6}"
 logs=target/test-logs
+results="$logs/results"
 mkdir -p "$logs"
-passed=0
-failed=0
 
 # stage NAME COMMAND…: runs it with its output shown and kept, and counts what its test runner counted.
 stage() {
@@ -21,9 +26,45 @@ stage() {
   bad=$(awk '/^test result:/ {n += $6} /^--- FAIL/ {n++} /^[0-9]+ passed, [0-9]+ failed/ {n += $3} END {print n + 0}' "$log")
   if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
   if [ "$status" -eq 0 ] && [ "$good" -eq 0 ]; then good=1; fi
-  passed=$((passed + good)); failed=$((failed + bad))
+  echo "$name $good $bad $((SECONDS - start))" >> "$results"
   echo "=== $name: $good passed, $bad failed, $((SECONDS - start)) s"
   return "$status"
+}
+
+# report: the table of all stages, in the order in which they ended, and the sum.
+report() {
+  echo
+  awk 'BEGIN {printf "%-20s %8s %8s %8s\n", "stage", "passed", "failed", "seconds"}
+    {printf "%-20s %8d %8d %8d\n", $1, $2, $3, $4; passed += $2; failed += $3}
+    END {printf "%-20s %26d\n\n%d passed, %d failed\n", "from start to end", seconds, passed, failed; exit (failed > 0)}' \
+    seconds="$SECONDS" "$results"
+}
+
+# beside NAME NICENESS: runs the function of that name in the background. `await NAME` waits for its end and shows what
+# it said.
+declare -A beside
+beside() {
+  nice -n "$2" "$0" function "$1" > "$logs/$1.out" 2>&1 &
+  beside[$1]=$!
+}
+await() {
+  wait "${beside[$1]}"
+  cat "$logs/$1.out"
+}
+
+# All that the stages compile for this machine, the end-to-end tests first. One set of features for all, so that
+# dependencies are built once. Whatever breaks here breaks its stage again, and is reported there.
+compile() {
+  build_e2e > /dev/null
+  cargo test --quiet --locked --no-run
+  cargo clippy --quiet --locked --all-targets --all-features
+}
+
+# Builds the end-to-end tests and the plugin that they call, and prints the tests' executable. It is run by its path:
+# cargo would wait for whatever else is being compiled.
+build_e2e() {
+  cargo build --quiet --locked --features e2e --bin kubectl-agentrun --test e2e --message-format=json-render-diagnostics |
+    jq -r 'select(.target.name == "e2e" and .executable != null).executable' | tail -1
 }
 
 go_tests() {
@@ -34,8 +75,8 @@ go_tests() {
 }
 
 e2e() {
-  cargo build --locked --bin kubectl-agentrun &&
-    cargo test --locked --features e2e --test e2e -- --test-threads=3 "$@"
+  local program
+  program=$(build_e2e) && [ -n "$program" ] && (cd tests && "$program" --test-threads="$threads" "$@")
 }
 
 unit_stages() {
@@ -44,34 +85,53 @@ unit_stages() {
   stage unit-go go_tests
 }
 
-cluster_stages() {
+demo() { stage demo examples/demo/demo.sh; }
+
+installed_stages() {
   stage chart tests/chart/check.sh
   stage install make --no-print-directory install || return
+  beside demo 0
   stage e2e e2e
+  await demo
   stage e2e-manifests e2e --ignored manifests
+  return 0
+}
+
+# These take something from the whole cluster, which is why each runs alone; they wait for most of their time.
+taking_stages() {
   stage e2e-unguarded e2e --ignored unguarded
   stage roles tests/roles.sh
-  stage demo examples/demo/demo.sh
   stage e2e-withdrawn e2e --ignored withdrawn
   stage unenforced-up target/cluster up --no-network-policy && stage e2e-unenforced e2e --ignored unenforced
-  stage enforced-again target/cluster up
 }
 
 case "${1:-all}" in
-  unit) unit_stages ;;
-  e2e) cluster_stages ;;
-  all)
-    stage packages tests/packages.sh
-    unit_stages
-    # Upstream's NetworkPolicy cases first: they need a cluster without the chart.
-    stage cluster make --no-print-directory cluster && {
-      stage network-policy tests/cluster/enforcer/conformance.sh --short
-      cluster_stages
-    }
-    stage cluster-down make --no-print-directory cluster-down
-    ;;
+  function) shift; "$@"; exit ;;
+  unit|e2e|all) : > "$results" ;;
   *) echo "usage: $0 unit|e2e|all" >&2; exit 2 ;;
 esac
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+case "${1:-all}" in
+  unit) unit_stages ;;
+  e2e)
+    installed_stages && taking_stages
+    stage enforced-again target/cluster up
+    ;;
+  all)
+    stage packages tests/packages.sh
+    beside compile 19
+    installed=no
+    # Upstream's NetworkPolicy cases first: they need a cluster without the chart.
+    if stage cluster make --no-print-directory cluster; then
+      stage network-policy tests/cluster/enforcer/conformance.sh --short
+      installed_stages && installed=yes
+    fi
+    await compile
+    beside unit_stages 10
+    [ "$installed" = no ] || taking_stages
+    await unit_stages
+    stage cluster-down make --no-print-directory cluster-down
+    ;;
+esac
+
+report

@@ -1,5 +1,5 @@
 //! A cluster that stops to enforce its fences while an agent runs. Ignored by default, for that is the whole cluster's
-//! affair; `make e2e` runs it alone, by name.
+//! affair; `make e2e` runs it alone, by name. Its control runs with the others.
 
 use std::path::Path;
 use std::process::Command;
@@ -60,7 +60,13 @@ async fn an_agent_is_stopped_when_its_fence_is_lost() {
     assert!(status.isolation.is_some(), "what was proven before");
     let patch = &status.outputs.expect("its work is kept").patches[0];
     assert_eq!((patch.snapshot, patch.files), (Snapshot::Live, 1));
-    // The control: where the fence stays, an agent lives on through a round of the sidecar's probes, which is 30 s.
+    space.close().await;
+}
+
+/// The control: where the fence stays, an agent lives on through a round of the sidecar's probes, which is 30 s.
+#[tokio::test]
+async fn an_agent_lives_on_while_its_fence_stays() {
+    let space = Space::open("fence-stays").await;
     let run = space.script("kept", BUSYBOX, "sh", "sleep 35\n", json!({})).await;
     run.ends(Reason::Completed).await;
     space.close().await;
