@@ -124,13 +124,15 @@ impl Space {
         })
     }
 
-    /// A run whose agent is `interpreter /cofferdam/prompt`: the script travels as the prompt.
+    /// A run whose agent is `interpreter /cofferdam/prompt`: the script travels as the prompt. It asks for little, for the
+    /// scheduler counts requests and not what is used: by the default request three runs would fill the node.
     pub async fn script(&self, name: &str, image: &str, interpreter: &str, script: &str, more: Value) -> Run {
         self.prompt(name, script).await;
         let mut spec = json!({
             "task": {"promptFrom": {"configMapKeyRef": {"name": name, "key": "prompt"}}},
             "agent": {"image": image, "command": [interpreter, "/cofferdam/prompt"]},
             "repositories": [repository("work", "two-first", "ReadWrite")],
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"}},
         });
         merge(&mut spec, &more);
         self.run(name, spec).await
