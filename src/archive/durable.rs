@@ -1,4 +1,7 @@
 //! Writes that are there after a crash, whole or not at all.
+//!
+//! A sync that fails is the end: Linux may drop the bytes and report the next sync as good (fsyncgate), so that nothing
+//! which this process believes of the volume can be acknowledged any more.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,35 +10,51 @@ use std::path::Path;
 /// Prefix of whatever is not finished; swept at the start of the process.
 pub const TEMPORARY: &str = ".tmp-";
 
+/// Why bytes are not on the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Nothing was changed; it can be tried again.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The kernel failed to bring bytes to the disk. What is there is not known before the next start.
+    #[error("bytes could not be brought to the disk: {0}")]
+    Unsynced(#[source] io::Error),
+}
+
+/// Brings a file, or the entries of a directory, to the disk.
+pub fn sync(file: &File) -> Result<(), DiskError> {
+    file.sync_all().map_err(DiskError::Unsynced)
+}
+
 /// Writes a file under a temporary name, brings it to the disk and renames it into place.
-pub fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
     let temporary = directory.join(format!("{TEMPORARY}{name}"));
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    sync(&file)?;
     fs::rename(&temporary, directory.join(name))?;
     sync_directory(directory)
 }
 
 /// Brings a directory's entries to the disk.
-pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+pub fn sync_directory(directory: &Path) -> Result<(), DiskError> {
+    sync(&File::open(directory)?)
 }
 
 /// Makes a directory, and its entry in its parent, durable. One that exists is fine.
-pub fn make_directory(directory: &Path) -> io::Result<()> {
+pub fn make_directory(directory: &Path) -> Result<(), DiskError> {
     match fs::create_dir(directory) {
         Ok(()) => directory.parent().map_or(Ok(()), sync_directory),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Appends whole lines and brings them to the disk.
 ///
-/// A line that a crash tore is cut off first; after a failure nothing of `lines` is left. Returns the new length, or
-/// `None` if it would pass `limit`.
-pub fn append_lines(path: &Path, lines: &[u8], limit: u64) -> io::Result<Option<u64>> {
+/// A line that a crash tore is cut off first; after a failure to write nothing of `lines` is left. Returns the new
+/// length, or `None` if it would pass `limit`.
+pub fn append_lines(path: &Path, lines: &[u8], limit: u64) -> Result<Option<u64>, DiskError> {
     let is_new = !path.try_exists()?;
     let mut file = OpenOptions::new()
         .read(true)
@@ -48,14 +67,16 @@ pub fn append_lines(path: &Path, lines: &[u8], limit: u64) -> io::Result<Option<
     if end > limit {
         return Ok(None);
     }
-    file.set_len(start)?;
+    if file.metadata()?.len() > start {
+        file.set_len(start)?;
+    }
     file.seek(SeekFrom::Start(start))?;
-    let written = file.write_all(lines).and_then(|()| file.sync_all());
-    if let Err(error) = written {
+    if let Err(error) = file.write_all(lines) {
         // Best effort: what could not be cut off now is a torn line for the next append.
         let _ = file.set_len(start);
-        return Err(error);
+        return Err(error.into());
     }
+    sync(&file)?;
     if is_new && let Some(directory) = path.parent() {
         sync_directory(directory)?;
     }
@@ -142,5 +163,23 @@ mod tests {
         fs::write(&path, vec![b'x'; 9000]).unwrap();
         assert_eq!(append_lines(&path, b"one\n", 100).unwrap(), Some(4));
         assert_eq!(fs::read(&path).unwrap(), b"one\n");
+    }
+
+    /// `/dev/null` takes every byte and refuses to be synced.
+    #[test]
+    fn append_that_is_not_synced_is_no_failure_to_try_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records.jsonl");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(matches!(
+            append_lines(&path, b"one\n", 100),
+            Err(DiskError::Unsynced(_))
+        ));
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        assert!(matches!(
+            append_lines(&path, b"one\n", 100),
+            Err(DiskError::Io(_))
+        ));
     }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use cofferdam_identity::{ClusterKeys, Verifier};
 use cofferdam_service::args::RoleArgs;
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
@@ -44,6 +46,9 @@ pub enum ArchiveError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A sync failed. The next process looks at what is there.
+    #[error("the volume lost what was written to it")]
+    Unsynced,
 }
 
 /// Runs the role until a signal ends it.
@@ -57,20 +62,19 @@ pub async fn run(args: Args) -> Result<(), ArchiveError> {
         path: args.data.clone(),
         source,
     })?;
-    let archive = Arc::new(server::Archive {
-        store: Arc::new(store),
-        verifier: Verifier::new(ClusterKeys(client)),
-        namespace: args.role.namespace,
-    });
+    let store = Arc::new(store);
+    let verifier = Verifier::new(ClusterKeys(client));
+    let archive = server::Archive::new(Arc::clone(&store), verifier, args.role.namespace);
     let listener = bind(args.listen).await?;
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     readiness.set(true);
     tracing::info!(listen = %args.listen, data = %args.data.display(), "the archive starts");
     tokio::select! {
-        () = server::serve(archive, listener) => {}
-        () = health(probes, readiness, stop.clone()) => {}
-        () = stop.cancelled() => {}
+        () = server::serve(Arc::new(archive), listener, stop.clone()) => {}
+        () = store.unsynced() => return Err(ArchiveError::Unsynced),
+        // It goes on while the server drains.
+        () = health(probes, readiness, CancellationToken::new()) => {}
     }
     tracing::info!("the archive ends");
     Ok(())

@@ -1,293 +1,312 @@
 //! The archive's routes: who may call which, and what they answer.
 
-use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use axum::body::{Body, to_bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post, put};
+use axum::{Json, Router};
 use futures::{StreamExt, TryStreamExt};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, BodyStream, Full, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
+use http::{HeaderMap, HeaderName, StatusCode};
+use http_body_util::BodyStream;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
 
 use super::store::{Store, StoreError};
 use super::upload::{self, UploadError};
 use cofferdam_api::names::AUDIENCE_ARCHIVE;
 use cofferdam_identity::{self, TokenError, Verifier};
+use cofferdam_service::server::{self, Limits};
 use cofferdam_wire::archive::{BATCH_HEADER, RUN_HEADER};
 use cofferdam_wire::control::Refusal;
+use cofferdam_wire::output::Receipt;
+use cofferdam_wire::record::RunRecord;
 
 /// Longest batch of records in bytes.
 const BATCH_LIMIT: usize = 8 * 1024 * 1024;
 /// Longest time for a batch to come.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a caller may take to send a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at the same time; only gateways and the controller call.
-const CONNECTIONS: usize = 1024;
-/// Pause after a failure, such as too many open files.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Runs that are read at the same time: reading one whose summary is not in memory takes up to a second of a core.
+const READS: usize = 2;
+/// Only gateways and the controller call.
+const LIMITS: Limits = Limits {
+    head: Duration::from_secs(10),
+    connections: 1024,
+    keep_alive: true,
+    drain: Duration::from_secs(20),
+};
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
-type Answer = Response<Body>;
+/// A ServiceAccount of the operator's namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    Gateway,
+    Controller,
+}
+
+impl Caller {
+    const fn account(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Controller => "controller",
+        }
+    }
+}
+
+/// Who may write what runs leave behind.
+const WRITERS: &[Caller] = &[Caller::Gateway];
+/// Who may read it.
+const READERS: &[Caller] = &[Caller::Controller];
 
 /// Everything that a request needs.
 pub struct Archive {
-    /// The files.
-    pub store: Arc<Store>,
-    /// Who calls.
-    pub verifier: Verifier,
-    /// The operator's namespace, whose service accounts may call.
-    pub namespace: String,
+    store: Arc<Store>,
+    verifier: Verifier,
+    namespace: String,
+    reads: Semaphore,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route<'a> {
-    Records { run: &'a str },
-    Output { run: &'a str },
-    Run { run: &'a str },
-    Patch { run: &'a str, repository: &'a str },
-}
-
-impl<'a> Route<'a> {
-    fn of(method: &Method, path: &'a str) -> Option<Self> {
-        let parts: Vec<&str> = path.strip_prefix("/v1/runs/")?.split('/').collect();
-        match (method.as_str(), parts.as_slice()) {
-            ("POST", [run, "records"]) => Some(Self::Records { run }),
-            ("PUT", [run, "output"]) => Some(Self::Output { run }),
-            ("GET", [run]) => Some(Self::Run { run }),
-            ("GET", [run, "patches", repository]) => Some(Self::Patch { run, repository }),
-            _ => None,
-        }
-    }
-
-    /// The one service account that may call it.
-    fn caller(self) -> &'static str {
-        match self {
-            Self::Records { .. } | Self::Output { .. } => "gateway",
-            Self::Run { .. } | Self::Patch { .. } => "controller",
+impl Archive {
+    /// An archive of `store` that serves the accounts of `namespace` with tokens that `verifier` believes.
+    pub fn new(store: Arc<Store>, verifier: Verifier, namespace: String) -> Self {
+        Self {
+            store,
+            verifier,
+            namespace,
+            reads: Semaphore::new(READS),
         }
     }
 }
 
-/// Serves connections until the future is dropped.
-pub async fn serve(archive: Arc<Archive>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let archive = Arc::clone(&archive);
-                tokio::spawn(async move {
-                    let service = service_fn(|request| {
-                        let archive = Arc::clone(&archive);
-                        async move { Ok::<_, Infallible>(answer(&archive, request).await) }
-                    });
-                    let served = hyper::server::conn::http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEADER_TIMEOUT)
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                    if let Err(error) = served {
-                        tracing::debug!(%error, "a connection ended early");
-                    }
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
-    }
+/// Serves connections until `stop`.
+pub async fn serve(archive: Arc<Archive>, listener: TcpListener, stop: CancellationToken) {
+    server::serve(listener, routes(archive), LIMITS, stop).await;
 }
 
-async fn answer(archive: &Archive, request: Request<Incoming>) -> Answer {
-    let path = request.uri().path().to_owned();
-    let Some(route) = Route::of(request.method(), &path) else {
-        return refusal(StatusCode::NOT_FOUND, "NotFound", "there is no such route");
+fn routes(archive: Arc<Archive>) -> Router {
+    let only = |callers: &'static [Caller], route: MethodRouter<Arc<Archive>>| {
+        route.route_layer(from_fn_with_state((Arc::clone(&archive), callers), authorise))
     };
-    if let Err(refusal) = authorise(archive, request.headers(), route.caller()).await {
-        return refusal;
-    }
-    match route {
-        Route::Records { run } => records(archive, run, request).await,
-        Route::Output { run } => output(archive, run, request).await,
-        Route::Run { run } => match archive.store.run_record(run) {
-            Ok(record) => json(StatusCode::OK, &record),
-            Err(error) => store_refusal(&error),
-        },
-        Route::Patch { run, repository } => patch(archive, run, repository).await,
-    }
+    Router::new()
+        .route("/v1/runs/{run}/records", only(WRITERS, post(records)))
+        .route("/v1/runs/{run}/output", only(WRITERS, put(output)))
+        .route("/v1/runs/{run}", only(READERS, get(run_record)))
+        .route("/v1/runs/{run}/patches/{repository}", only(READERS, get(patch)))
+        .fallback(async || Refused::new(StatusCode::NOT_FOUND, "NotFound", "there is no such route"))
+        .method_not_allowed_fallback(async || {
+            Refused::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "the route has no such method",
+            )
+        })
+        .with_state(archive)
 }
 
-async fn authorise(archive: &Archive, headers: &HeaderMap, caller: &str) -> Result<(), Answer> {
-    let unauthorised = |message: &str| refusal(StatusCode::UNAUTHORIZED, "TokenInvalid", message);
-    let token = text(headers, &AUTHORIZATION)
+/// Lets a request pass if its token is one of `callers`.
+async fn authorise(
+    State((archive, callers)): State<(Arc<Archive>, &'static [Caller])>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refused> {
+    let invalid = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, "TokenInvalid", message);
+    let token = text(request.headers(), &AUTHORIZATION)
         .and_then(|value| value.strip_prefix("Bearer "))
-        .ok_or_else(|| unauthorised("a bearer token is needed"))?;
+        .ok_or_else(|| invalid("a bearer token is needed"))?;
     let verified = archive
         .verifier
         .verify(token, &[AUDIENCE_ARCHIVE], cofferdam_identity::now())
         .await;
     let identity = verified.map_err(|error| match error {
-        TokenError::KeysUnavailable(_) => refusal(
+        TokenError::KeysUnavailable(_) => Refused::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "KeysUnavailable",
-            &error.to_string(),
+            error.to_string(),
         ),
-        _ => unauthorised(&error.to_string()),
+        _ => invalid(&error.to_string()),
     })?;
-    if identity.username == format!("system:serviceaccount:{}:{caller}", archive.namespace) {
-        Ok(())
-    } else {
-        let message = format!("only the {caller} may call this");
-        Err(refusal(StatusCode::FORBIDDEN, "Forbidden", &message))
+    let is = |caller: &Caller| {
+        let account = caller.account();
+        identity.username == format!("system:serviceaccount:{}:{account}", archive.namespace)
+    };
+    if callers.iter().any(is) {
+        return Ok(next.run(request).await);
     }
+    let names: Vec<&str> = callers.iter().map(|caller| caller.account()).collect();
+    Err(Refused::new(
+        StatusCode::FORBIDDEN,
+        "Forbidden",
+        format!("only the {} may call this", names.join(" and the ")),
+    ))
 }
 
-async fn records(archive: &Archive, run: &str, request: Request<Incoming>) -> Answer {
-    let batch = text(request.headers(), &BATCH_HEADER).map(str::to_owned);
-    let reading = Limited::new(request.into_body(), BATCH_LIMIT).collect();
-    let lines = match tokio::time::timeout(BATCH_TIMEOUT, reading).await {
-        Ok(Ok(body)) => body.to_bytes(),
+async fn records(
+    State(archive): State<Arc<Archive>>,
+    run: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let Path(run) = run?;
+    let batch = text(&headers, &BATCH_HEADER).map(str::to_owned);
+    let lines = tokio::time::timeout(BATCH_TIMEOUT, to_bytes(body, BATCH_LIMIT))
+        .await
+        .map_err(|_| {
+            let message = "the batch did not come in 30 s";
+            Refused::new(StatusCode::REQUEST_TIMEOUT, "BatchBroken", message)
+        })?
         // Not 413: that word is for a run whose records are full.
-        Ok(Err(error)) => return refusal(StatusCode::BAD_REQUEST, "BatchBroken", &error.to_string()),
-        Err(_) => {
-            return refusal(
-                StatusCode::REQUEST_TIMEOUT,
-                "BatchBroken",
-                "the batch did not come in 30 s",
-            );
-        }
-    };
-    let (store, run) = (Arc::clone(&archive.store), run.to_owned());
-    let work = move || store.append(&run, batch.as_deref(), &lines);
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(())) => with_body(StatusCode::NO_CONTENT, "application/json", Bytes::new()),
-        Ok(Err(error)) => store_refusal(&error),
-        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal", &error.to_string()),
-    }
+        .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "BatchBroken", error.to_string()))?;
+    let store = Arc::clone(&archive.store);
+    blocking(move || store.append(&run, batch.as_deref(), &lines)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-async fn output(archive: &Archive, run: &str, request: Request<Incoming>) -> Answer {
-    let Some(name) = text(request.headers(), &RUN_HEADER).map(str::to_owned) else {
-        return refusal(
-            StatusCode::BAD_REQUEST,
-            "RunMissing",
-            "the header cofferdam-run is needed",
-        );
-    };
-    let chunks = BodyStream::new(request.into_body()).map(|frame| match frame {
+async fn output(
+    State(archive): State<Arc<Archive>>,
+    run: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Receipt>), Refused> {
+    let Path(run) = run?;
+    let name = text(&headers, &RUN_HEADER).ok_or_else(|| {
+        let message = "the header cofferdam-run is needed";
+        Refused::new(StatusCode::BAD_REQUEST, "RunMissing", message)
+    })?;
+    let chunks = BodyStream::new(body).map(|frame| match frame {
         Ok(frame) => Ok(frame.into_data().unwrap_or_default()),
         Err(error) => Err(error.to_string()),
     });
-    match upload::receive(&archive.store, run, &name, Box::pin(chunks)).await {
+    match upload::receive(&archive.store, &run, name, Box::pin(chunks)).await {
         Ok(receipt) => {
-            tracing::info!(
-                run,
-                name,
-                patches = receipt.manifest.patches.len(),
-                "an output was received"
-            );
-            json(StatusCode::CREATED, &receipt)
+            let patches = receipt.manifest.patches.len();
+            tracing::info!(run, name, patches, "an output was received");
+            Ok((StatusCode::CREATED, Json(receipt)))
         }
         Err(error) => {
             tracing::warn!(run, name, %error, "an output was refused");
-            upload_refusal(&error)
+            Err(error.into())
         }
     }
 }
 
-async fn patch(archive: &Archive, run: &str, repository: &str) -> Answer {
-    let path = match archive.store.patch(run, repository) {
-        Ok(Some(path)) => path,
-        Ok(None) => return refusal(StatusCode::NOT_FOUND, "NotFound", "the run has no such patch"),
-        Err(error) => return store_refusal(&error),
-    };
-    match tokio::fs::File::open(path).await {
-        Ok(file) => {
-            let frames = ReaderStream::new(file).map_ok(Frame::data);
-            typed(
-                StatusCode::OK,
-                "text/x-diff",
-                StreamBody::new(frames).boxed_unsync(),
-            )
-        }
-        Err(error) => store_refusal(&error.into()),
+async fn run_record(
+    State(archive): State<Arc<Archive>>,
+    run: Result<Path<String>, PathRejection>,
+) -> Result<Json<RunRecord>, Refused> {
+    let Path(run) = run?;
+    // It is never closed.
+    let _turn = archive.reads.acquire().await.ok();
+    let store = Arc::clone(&archive.store);
+    Ok(Json(blocking(move || store.run_record(&run)).await?))
+}
+
+async fn patch(
+    State(archive): State<Arc<Archive>>,
+    names: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Refused> {
+    let Path((run, repository)) = names?;
+    let store = Arc::clone(&archive.store);
+    let path = blocking(move || store.patch(&run, &repository))
+        .await?
+        .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "NotFound", "the run has no such patch"))?;
+    let file = tokio::fs::File::open(path).await.map_err(StoreError::from)?;
+    let bytes = Body::from_stream(ReaderStream::new(file).map_err(std::io::Error::other));
+    Ok(([(CONTENT_TYPE, "text/x-diff")], bytes).into_response())
+}
+
+/// Work on the volume, off the threads that serve connections.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Refused> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(error) => Err(Refused::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Internal",
+            error.to_string(),
+        )),
     }
-}
-
-fn upload_refusal(error: &UploadError) -> Answer {
-    let (status, code) = match error {
-        UploadError::Second => (StatusCode::CONFLICT, "OutputExists"),
-        UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "OutputBusy"),
-        UploadError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "OutputTooLarge"),
-        UploadError::Mismatch(_) => (StatusCode::UNPROCESSABLE_ENTITY, "OutputMismatch"),
-        UploadError::Broken(_) => (StatusCode::BAD_REQUEST, "OutputBroken"),
-        UploadError::Store(error) => return store_refusal(error),
-        UploadError::Io(_) => (StatusCode::INSUFFICIENT_STORAGE, "VolumeFailed"),
-    };
-    refusal(status, code, &error.to_string())
-}
-
-fn store_refusal(error: &StoreError) -> Answer {
-    let (status, code) = match error {
-        StoreError::Name(_) | StoreError::Record { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
-        StoreError::Full => (StatusCode::PAYLOAD_TOO_LARGE, "RecordsFull"),
-        StoreError::Io(_) => (StatusCode::INSUFFICIENT_STORAGE, "VolumeFailed"),
-        StoreError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Corrupt"),
-    };
-    tracing::warn!(code, %error, "a call was refused");
-    refusal(status, code, &error.to_string())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
-    let refusal = Refusal {
-        code: code.to_owned(),
-        message: message.to_owned(),
-    };
-    json(status, &refusal)
+/// Why a call is not done, as the caller reads it.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => with_body(status, "application/json", bytes.into()),
-        Err(_) => with_body(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "application/json",
-            Bytes::new(),
-        ),
+impl Refused {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
     }
 }
 
-fn with_body(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Answer {
-    typed(
-        status,
-        media_type,
-        Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
-    )
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Self {
+            status,
+            code,
+            message,
+        } = self;
+        let refusal = Refusal {
+            code: code.to_owned(),
+            message,
+        };
+        (status, Json(refusal)).into_response()
+    }
 }
 
-fn typed(status: StatusCode, media_type: &'static str, body: Body) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    answer
+impl From<PathRejection> for Refused {
+    fn from(error: PathRejection) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", error.body_text())
+    }
+}
+
+impl From<UploadError> for Refused {
+    fn from(error: UploadError) -> Self {
+        let (status, code) = match &error {
+            UploadError::Second => (StatusCode::CONFLICT, "OutputExists"),
+            UploadError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "OutputBusy"),
+            UploadError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "OutputTooLarge"),
+            UploadError::Mismatch(_) => (StatusCode::UNPROCESSABLE_ENTITY, "OutputMismatch"),
+            UploadError::Broken(_) => (StatusCode::BAD_REQUEST, "OutputBroken"),
+            UploadError::Store(error) => status_of(error),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        let (status, code) = status_of(&error);
+        tracing::warn!(code, %error, "a call was refused");
+        Self::new(status, code, error.to_string())
+    }
+}
+
+const fn status_of(error: &StoreError) -> (StatusCode, &'static str) {
+    match error {
+        StoreError::Name(_) | StoreError::Record { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+        StoreError::Full => (StatusCode::PAYLOAD_TOO_LARGE, "RecordsFull"),
+        StoreError::Io(_) => (StatusCode::INSUFFICIENT_STORAGE, "VolumeFailed"),
+        StoreError::Unsynced => (StatusCode::SERVICE_UNAVAILABLE, "VolumeLost"),
+        StoreError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Corrupt"),
+    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
+use tokio_util::sync::CancellationToken;
 
-use super::durable::{append_lines, make_directory, sweep};
-use super::summary::summarise;
+use super::durable::{DiskError, append_lines, make_directory, sweep};
+use super::summary::Summary;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Record, RunRecord};
 
@@ -44,6 +45,9 @@ pub enum StoreError {
     /// The volume.
     #[error("the volume: {0}")]
     Io(#[from] io::Error),
+    /// A sync failed, now or before: nothing more is acknowledged, and the process ends.
+    #[error("the volume lost what was written to it; the archive starts again")]
+    Unsynced,
     /// A file of ours is not what we wrote.
     #[error("a stored document cannot be read: {0}")]
     Corrupt(#[from] serde_json::Error),
@@ -54,6 +58,7 @@ pub enum StoreError {
 pub struct Store {
     runs: PathBuf,
     locks: Mutex<HashMap<String, Arc<RunLocks>>>,
+    unsynced: CancellationToken,
     _lock: File,
 }
 
@@ -62,7 +67,44 @@ pub struct Store {
 pub struct RunLocks {
     /// Held while an upload is received.
     pub upload: tokio::sync::Mutex<()>,
-    batches: Mutex<VecDeque<String>>,
+    log: Mutex<Log>,
+}
+
+/// A run's records as this process knows them.
+#[derive(Debug, Default)]
+struct Log {
+    batches: VecDeque<String>,
+    /// What the file says; absent: it was not read yet.
+    summary: Option<Summary>,
+}
+
+impl Log {
+    /// The summary of the whole lines at `path`, read at most once.
+    fn summary(&mut self, path: &Path) -> io::Result<&Summary> {
+        let summary = match self.summary.take() {
+            Some(summary) => summary,
+            None => summary_of(path)?,
+        };
+        Ok(self.summary.insert(summary))
+    }
+}
+
+fn summary_of(path: &Path) -> io::Result<Summary> {
+    let mut summary = Summary::default();
+    let mut file = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(summary),
+        Err(error) => return Err(error),
+    };
+    let mut line = Vec::new();
+    while file.read_until(b'\n', &mut line)? > 0 {
+        // A crash tore what has no end: it was not acknowledged, and the next append cuts it off.
+        if line.last() == Some(&b'\n') {
+            summary.add_line(&line);
+        }
+        line.clear();
+    }
+    Ok(summary)
 }
 
 impl Store {
@@ -74,7 +116,9 @@ impl Store {
         let lock = File::create(data.join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         let runs = data.join("runs");
-        make_directory(&runs)?;
+        make_directory(&runs).map_err(|error| match error {
+            DiskError::Io(error) | DiskError::Unsynced(error) => error,
+        })?;
         for entry in fs::read_dir(&runs)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
@@ -84,7 +128,28 @@ impl Store {
         Ok(Self {
             runs,
             locks: Mutex::default(),
+            unsynced: CancellationToken::new(),
             _lock: lock,
+        })
+    }
+
+    /// Ends when a sync has failed; the process is to end then.
+    pub async fn unsynced(&self) {
+        self.unsynced.cancelled().await;
+    }
+
+    /// A result of work on the volume. After a sync that failed there is no other result than that.
+    pub fn settled<T>(&self, result: Result<T, DiskError>) -> Result<T, StoreError> {
+        if let Err(DiskError::Unsynced(error)) = &result {
+            tracing::error!(%error, "a sync failed: nothing more is acknowledged");
+            self.unsynced.cancel();
+        }
+        if self.unsynced.is_cancelled() {
+            return Err(StoreError::Unsynced);
+        }
+        result.map_err(|error| match error {
+            DiskError::Io(error) => StoreError::Io(error),
+            DiskError::Unsynced(_) => StoreError::Unsynced,
         })
     }
 
@@ -116,16 +181,27 @@ impl Store {
         validate(lines)?;
         let run = self.locks(run_uid);
         // Also keeps two appends of one run apart.
-        let mut batches = lock(&run.batches);
-        if batch.is_some_and(|batch| batches.iter().any(|known| known == batch)) {
-            return Ok(());
+        let mut log = lock(&run.log);
+        if batch.is_some_and(|batch| log.batches.iter().any(|known| known == batch)) {
+            return self.settled(Ok(()));
         }
-        make_directory(&directory)?;
-        append_lines(&directory.join("records.jsonl"), lines, RECORDS_LIMIT)?.ok_or(StoreError::Full)?;
+        self.settled(make_directory(&directory))?;
+        let path = directory.join("records.jsonl");
+        let is_new = !path.try_exists()?;
+        let end = self.settled(append_lines(&path, lines, RECORDS_LIMIT))?;
+        end.ok_or(StoreError::Full)?;
+        if is_new {
+            log.summary = Some(Summary::default());
+        }
+        if let Some(summary) = &mut log.summary {
+            lines
+                .split(|byte| *byte == b'\n')
+                .for_each(|line| summary.add_line(line));
+        }
         if let Some(batch) = batch {
-            batches.push_back(batch.to_owned());
-            if batches.len() > REMEMBERED_BATCHES {
-                batches.pop_front();
+            log.batches.push_back(batch.to_owned());
+            if log.batches.len() > REMEMBERED_BATCHES {
+                log.batches.pop_front();
             }
         }
         Ok(())
@@ -144,12 +220,10 @@ impl Store {
     /// Everything about a run; a run of which nothing is known has an empty record.
     pub fn run_record(&self, run_uid: &str) -> Result<RunRecord, StoreError> {
         let receipt = self.receipt(run_uid)?;
-        let lines = match fs::read(self.directory(run_uid)?.join("records.jsonl")) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(summarise(&String::from_utf8_lossy(&lines), receipt))
+        let path = self.directory(run_uid)?.join("records.jsonl");
+        let run = self.locks(run_uid);
+        let mut log = lock(&run.log);
+        Ok(log.summary(&path)?.run_record(receipt))
     }
 
     /// The file of a patch, if the run has a receipt for it.
@@ -325,5 +399,46 @@ mod tests {
         assert!(Store::open(data.path()).is_err());
         drop(store);
         assert!(Store::open(data.path()).is_ok());
+    }
+
+    fn denied(host: u64) -> Vec<u8> {
+        let line = format!(
+            r#"{{"version":2,"time":"t","source":"g","type":"Denied","host":"{host}.test:443","method":"CONNECT","code":"HostNotAllowed","message":"no","by":"agent","count":2}}"#
+        );
+        (line + "\n").into_bytes()
+    }
+
+    /// What was summed up as it came is what a process that starts reads from the file.
+    #[test]
+    fn summary_is_the_same_as_it_comes_and_after_a_start() {
+        let data = tempfile::tempdir().unwrap();
+        let mut store = Store::open(data.path()).unwrap();
+        for step in 0..40 {
+            let lines = [denied(step % 13), record(step), denied(step % 3)].concat();
+            store.append(UID, None, &lines).unwrap();
+            let running = store.run_record(UID).unwrap();
+            assert_eq!(running.denied_requests, (step + 1) * 4);
+            drop(store);
+            store = Store::open(data.path()).unwrap();
+            if step % 2 == 0 {
+                assert_eq!(store.run_record(UID).unwrap(), running, "step {step}");
+            }
+        }
+    }
+
+    /// `/dev/null` takes every byte and refuses to be synced.
+    #[tokio::test]
+    async fn sync_that_fails_ends_all_acknowledgements() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let directory = store.directory(UID).unwrap();
+        make_directory(&directory).unwrap();
+        store.append("ffff", Some("batch-1"), &record(1)).unwrap();
+        std::os::unix::fs::symlink("/dev/null", directory.join("records.jsonl")).unwrap();
+        for (run, batch) in [(UID, "batch-1"), ("eeee", "batch-1"), ("ffff", "batch-1")] {
+            let stored = store.append(run, Some(batch), &record(1));
+            assert!(matches!(stored, Err(StoreError::Unsynced)), "{run}: {stored:?}");
+        }
+        store.unsynced().await;
     }
 }

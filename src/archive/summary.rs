@@ -1,30 +1,32 @@
-//! A run's records summed up for the controller. Pure.
+//! A run's records summed up for the controller, as they come. Pure.
 
-use std::collections::HashMap;
-
-use cofferdam_wire::denial::DenialCode;
-use cofferdam_wire::extensible::Extensible;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Denial, Record, RecordEvent, RunRecord, VERSION};
 
 /// Denials that are handed on.
 const LAST_DENIED: usize = 10;
 
-/// Sums up whole lines of records; what is not a record is passed over, since it was not one when it was stored.
-pub fn summarise(lines: &str, receipt: Option<Receipt>) -> RunRecord {
-    let mut summary = RunRecord {
-        version: VERSION,
-        receipt,
-        ..RunRecord::default()
-    };
-    let mut denials: Vec<Denial> = Vec::new();
-    let mut known: HashMap<(String, Extensible<DenialCode>), usize> = HashMap::new();
-    for record in lines
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Record>(line).ok())
-    {
+/// What the controller asks of a run's records. Its size is bounded, whatever the records are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    requests: u64,
+    denied_requests: u64,
+    /// The last that differ in host or code. One that others pushed out is counted from 1 when it comes again.
+    last_denied: Vec<Denial>,
+    isolation_lost: Option<String>,
+}
+
+impl Summary {
+    /// Takes one line of records. What is no record is passed over: it was not one when it was stored.
+    pub fn add_line(&mut self, line: &[u8]) {
+        if let Ok(record) = serde_json::from_slice(line) {
+            self.add(record);
+        }
+    }
+
+    fn add(&mut self, record: Record) {
         match record.event {
-            RecordEvent::Allowed { .. } => summary.requests += 1,
+            RecordEvent::Allowed { .. } => self.requests = self.requests.saturating_add(1),
             RecordEvent::Denied {
                 host,
                 code,
@@ -32,14 +34,16 @@ pub fn summarise(lines: &str, receipt: Option<Receipt>) -> RunRecord {
                 count,
                 ..
             } => {
-                summary.denied_requests = summary.denied_requests.saturating_add(count);
-                let key = (host.clone(), code.clone());
-                if let Some(denial) = known.get(&key).and_then(|position| denials.get_mut(*position)) {
+                self.denied_requests = self.denied_requests.saturating_add(count);
+                let mut known = self.last_denied.iter_mut();
+                if let Some(denial) = known.find(|denial| denial.host == host && denial.code == code) {
                     denial.count = denial.count.saturating_add(count);
-                    continue;
+                    return;
                 }
-                known.insert(key, denials.len());
-                denials.push(Denial {
+                if self.last_denied.len() >= LAST_DENIED {
+                    self.last_denied.remove(0);
+                }
+                self.last_denied.push(Denial {
                     time: record.time,
                     host,
                     code,
@@ -48,22 +52,43 @@ pub fn summarise(lines: &str, receipt: Option<Receipt>) -> RunRecord {
                 });
             }
             RecordEvent::IsolationLost { probe, detail } => {
-                summary
-                    .isolation_lost
+                self.isolation_lost
                     .get_or_insert_with(|| format!("{probe}: {detail}"));
             }
             RecordEvent::Closed { .. } | RecordEvent::PodMutated { .. } | RecordEvent::Unknown => {}
         }
     }
-    let first = denials.len().saturating_sub(LAST_DENIED);
-    summary.last_denied = denials.split_off(first);
-    summary
+
+    /// The answer to the controller.
+    pub fn run_record(&self, receipt: Option<Receipt>) -> RunRecord {
+        let Self {
+            requests,
+            denied_requests,
+            last_denied,
+            isolation_lost,
+        } = self.clone();
+        RunRecord {
+            version: VERSION,
+            receipt,
+            requests,
+            denied_requests,
+            last_denied,
+            isolation_lost,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cofferdam_wire::extensible::Extensible;
     use cofferdam_wire::record::RECORD_VERSION;
+
+    fn summarise(lines: &str) -> RunRecord {
+        let mut summary = Summary::default();
+        lines.lines().for_each(|line| summary.add_line(line.as_bytes()));
+        summary.run_record(None)
+    }
 
     fn line(time: &str, event: RecordEvent) -> String {
         let record = Record {
@@ -113,7 +138,7 @@ mod tests {
             "{\"torn".to_owned(),
         ]
         .concat();
-        let summary = summarise(&lines, None);
+        let summary = summarise(&lines);
         assert_eq!((summary.requests, summary.denied_requests), (2, 9));
         let denials: Vec<_> = summary
             .last_denied
@@ -136,16 +161,35 @@ mod tests {
         let lines: String = (0..25)
             .map(|n| line("t", denied(&format!("{n}.test:443"), "HostNotAllowed", 1)))
             .collect();
-        let summary = summarise(&lines, None);
+        let summary = summarise(&lines);
         assert_eq!(summary.last_denied.len(), LAST_DENIED);
         assert_eq!(summary.last_denied[9].host, "24.test:443");
         assert_eq!(summary.denied_requests, 25);
         assert_eq!(
-            summarise("", None),
+            summarise(""),
             RunRecord {
                 version: VERSION,
                 ..RunRecord::default()
             }
+        );
+    }
+
+    #[test]
+    fn denial_that_others_pushed_out_is_counted_anew() {
+        let other = |n| line("2", denied(&format!("{n}.test:443"), "HostNotAllowed", 1));
+        let first = line("1", denied("first.test:443", "HostNotAllowed", 7));
+        let again = line("3", denied("first.test:443", "HostNotAllowed", 1));
+        let lines = [first.clone(), (0..9).map(other).collect(), again.clone()].concat();
+        assert_eq!(summarise(&lines).last_denied[0].count, 8);
+        let lines = [first, (0..10).map(other).collect(), again].concat();
+        let summary = summarise(&lines);
+        assert_eq!(
+            (summary.last_denied[9].count, summary.last_denied[9].time.as_str()),
+            (1, "3")
+        );
+        assert_eq!(
+            (summary.denied_requests, summary.last_denied.len()),
+            (18, LAST_DENIED)
         );
     }
 }

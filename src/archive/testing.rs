@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cofferdam_identity::Verifier;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::server::{Archive, serve as serve_archive};
 use crate::store::Store;
@@ -21,11 +22,7 @@ pub async fn serve(
     namespace: &str,
     listener: TcpListener,
 ) -> io::Result<()> {
-    let archive = Archive {
-        store: Arc::new(Store::open(data)?),
-        verifier,
-        namespace: namespace.to_owned(),
-    };
-    serve_archive(Arc::new(archive), listener).await;
+    let archive = Archive::new(Arc::new(Store::open(data)?), verifier, namespace.to_owned());
+    serve_archive(Arc::new(archive), listener, CancellationToken::new()).await;
     Ok(())
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::fs;
 use tokio::io::AsyncWriteExt;
 
-use super::durable::{TEMPORARY, make_directory, sync_directory, write_file};
+use super::durable::{DiskError, TEMPORARY, make_directory, sync_directory, write_file};
 use super::store::{Store, StoreError, patch_file};
 use cofferdam_wire::output::{MANIFEST_LIMIT, OutputManifest, PatchManifest, Receipt, UPLOAD_LIMIT, VERSION};
 
@@ -41,9 +41,12 @@ pub enum UploadError {
     /// The volume.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The volume.
-    #[error("the volume: {0}")]
-    Io(#[from] std::io::Error),
+}
+
+impl From<std::io::Error> for UploadError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// Receives the upload of `run` (`namespace/name`) from `chunks`.
@@ -59,12 +62,12 @@ pub async fn receive(
     if store.receipt(run_uid)?.is_some() {
         return Err(UploadError::Second);
     }
-    make_directory(&directory)?;
+    store.settled(make_directory(&directory))?;
     let staged = Staged::make(&directory).await?;
     let mut body = Body::new(chunks);
     let manifest = read_manifest(&mut body).await?;
     for patch in &manifest.patches {
-        store_patch(&staged.0, patch, &mut body).await?;
+        store_patch(store, &staged.0, patch, &mut body).await?;
     }
     if !body.has_ended().await? {
         return Err(UploadError::Mismatch(
@@ -77,7 +80,7 @@ pub async fn receive(
         received_at: jiff::Timestamp::now().to_string(),
         manifest,
     };
-    commit(&directory, staged, run, &receipt).await?;
+    commit(store, &directory, staged, run, &receipt).await?;
     Ok(receipt)
 }
 
@@ -104,14 +107,20 @@ impl Drop for Staged {
 }
 
 /// The patches go into place first, the receipt last: only it makes them count.
-async fn commit(directory: &Path, staged: Staged, run: &str, receipt: &Receipt) -> Result<(), UploadError> {
+async fn commit(
+    store: &Store,
+    directory: &Path,
+    staged: Staged,
+    run: &str,
+    receipt: &Receipt,
+) -> Result<(), UploadError> {
     let document = serde_json::to_vec_pretty(receipt).map_err(StoreError::from)?;
     let (directory, run) = (directory.to_owned(), run.to_owned());
     let work = move || {
         let patches = directory.join("patches");
         // From an upload that ended between here and its receipt.
         match std::fs::remove_dir_all(&patches) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
         sync_directory(&staged.0)?;
@@ -120,10 +129,10 @@ async fn commit(directory: &Path, staged: Staged, run: &str, receipt: &Receipt) 
         write_file(&directory, "run", run.as_bytes())?;
         write_file(&directory, "receipt.json", &document)
     };
-    tokio::task::spawn_blocking(work)
+    let done = tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| UploadError::Broken(error.to_string()))??;
-    Ok(())
+        .map_err(|error| UploadError::Broken(error.to_string()))?;
+    Ok(store.settled(done)?)
 }
 
 async fn read_manifest<S>(body: &mut Body<S>) -> Result<OutputManifest, UploadError>
@@ -157,6 +166,7 @@ where
 }
 
 async fn store_patch<S>(
+    store: &Store,
     directory: &Path,
     patch: &PatchManifest,
     body: &mut Body<S>,
@@ -173,7 +183,7 @@ where
         hash.update(&chunk);
         file.write_all(&chunk).await?;
     }
-    file.sync_all().await?;
+    store.settled(file.sync_all().await.map_err(DiskError::Unsynced))?;
     let mut digest = String::from("sha256:");
     for byte in hash.finalize() {
         // Writing to a String cannot fail.

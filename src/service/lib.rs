@@ -4,6 +4,7 @@
 pub mod args;
 pub mod client;
 pub mod serve;
+pub mod server;
 #[cfg(feature = "cluster")]
 pub mod start;
 pub mod telemetry;

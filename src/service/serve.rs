@@ -1,24 +1,27 @@
 //! Health endpoints and graceful shutdown, the same for every role.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use axum::Router;
+use axum::routing::get;
+use http::StatusCode;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::server::{Limits, serve};
+
 /// Port of every role's health endpoints.
 pub const HEALTH_PORT: u16 = 8081;
-/// How long a client may take to send a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The kubelet asks in one short connection a time.
+const LIMITS: Limits = Limits {
+    head: Duration::from_secs(5),
+    connections: 64,
+    keep_alive: false,
+    drain: Duration::from_secs(1),
+};
 
 /// Whether the role can do its work now. Clones share one answer; it starts as "no".
 #[derive(Clone, Debug, Default)]
@@ -57,47 +60,20 @@ pub fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
 
 /// Answers `/healthz` (200 while the process lives) and `/readyz` (200 or 503) on `listener` until `stop`.
 pub async fn health(listener: TcpListener, readiness: Readiness, stop: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(serve_connection(stream, readiness.clone()));
-            }
-            // Out of file descriptors or an aborted connection: neither is a reason to stop, both pass.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+    serve(listener, routes(readiness), LIMITS, stop).await;
+}
+
+fn routes(readiness: Readiness) -> Router {
+    let ready = async move || {
+        if readiness.get() {
+            (StatusCode::OK, "ok\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
         }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, readiness: Readiness) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), readiness.get());
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "health connection ended early");
-    }
-}
-
-fn answer(method: &Method, path: &str, ready: bool) -> Response<Full<Bytes>> {
-    let (status, text) = match (method, path) {
-        (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n"),
-        (&Method::GET, "/readyz") if ready => (StatusCode::OK, "ok\n"),
-        (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        _ => (StatusCode::NOT_FOUND, "not found\n"),
     };
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-    *response.status_mut() = status;
-    response
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 use super::*;
+use bytes::Bytes;
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_service::client::{Call, Client};
 use cofferdam_wire::archive::{output_path, patch_path, records_path, run_path};
 use cofferdam_wire::output::{OutputManifest, VERSION};
 use cofferdam_wire::record::RunRecord;
+use http::Method;
 use rstest::rstest;
 
 const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
@@ -22,12 +24,10 @@ impl Fixture {
         let issuer = Issuer::new("key-1");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let archive = Archive {
-            store: Arc::new(Store::open(data.path()).unwrap()),
-            verifier: Verifier::new(FixedKeys::of(&issuer)),
-            namespace: NAMESPACE.to_owned(),
-        };
-        tokio::spawn(serve(Arc::new(archive), listener));
+        let store = Arc::new(Store::open(data.path()).unwrap());
+        let verifier = Verifier::new(FixedKeys::of(&issuer));
+        let archive = Archive::new(store, verifier, NAMESPACE.to_owned());
+        tokio::spawn(serve(Arc::new(archive), listener, CancellationToken::new()));
         Self {
             base,
             issuer,
@@ -170,8 +170,10 @@ async fn each_route_is_for_one_caller(
 #[case(Method::GET, "/v1/runs/../../etc/passwd", 404)]
 #[case(Method::GET, "/v1/runs/ffff/patches/..", 422)]
 #[case(Method::GET, "/v1/runs/ffff/patches/..%2f..%2frecords.jsonl", 422)]
-#[case(Method::GET, "/v1/runs/", 422)]
-#[case(Method::DELETE, "/v1/runs/ffff", 404)]
+#[case(Method::GET, "/v1/runs/", 404)]
+#[case(Method::GET, "/v1/runs/%ff", 422)]
+#[case(Method::DELETE, "/v1/runs/ffff", 405)]
+#[case(Method::POST, "/v1/runs/ffff/output", 405)]
 #[case(Method::GET, "/", 404)]
 #[case(Method::GET, "/v1/runs/ffff", 200)]
 #[tokio::test]
