@@ -13,6 +13,7 @@ pub mod queue;
 pub mod reason;
 mod rules;
 pub mod scheduling;
+pub mod stage;
 pub mod status;
 
 pub use agent_run::{
@@ -29,8 +30,9 @@ pub use policies::{
     SecretName,
 };
 pub use policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
-pub use reason::{FailureClass, Reason};
+pub use reason::{FailureClass, LiveReason, Reason};
 pub use scheduling::{Disruption, SchedulingProfile};
+pub use stage::Stage;
 pub use status::{
     AgentRunStatus, DeniedRequest, Isolation, Outputs, PatchOutput, ProvenNodeAccess, ResolvedImage,
     ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot, Usage, WorkloadRef,

@@ -6,10 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use crate::AgentRun;
-
-/// `status.phase` of a run that waits for a slot.
-pub const QUEUED: &str = "Queued";
+use crate::{AgentRun, Stage};
 
 /// The place of a run that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -54,8 +51,7 @@ pub fn place(runs: &[AgentRun], uid: &str) -> Option<Place> {
 
 /// Whether a run waits for a slot: one that is being deleted does not.
 pub fn is_queued(run: &AgentRun) -> bool {
-    let phase = run.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase == Some(QUEUED) && run.metadata.deletion_timestamp.is_none()
+    run.stage() == Stage::Queued && run.metadata.deletion_timestamp.is_none()
 }
 
 #[cfg(test)]
@@ -65,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    fn run(namespace: &str, second: i64, name: &str, phase: &str) -> AgentRun {
+    fn run(namespace: &str, second: i64, name: &str, reason: &str) -> AgentRun {
         let created = Timestamp::from_second(second).unwrap().to_string();
         serde_json::from_value(json!({
             "apiVersion": "cofferdam.dev/v1alpha1",
@@ -73,22 +69,23 @@ mod tests {
             "metadata": {"namespace": namespace, "name": name, "uid": format!("{namespace}-{name}"),
                 "creationTimestamp": created},
             "spec": {"task": {"prompt": "p"}, "agent": {"image": "i"}},
-            "status": {"phase": phase},
+            "status": {"conditions": [{"type": "Ready", "status": "False", "reason": reason, "message": "",
+                "lastTransitionTime": created}]},
         }))
         .unwrap()
     }
 
     #[test]
     fn a_place_is_told_by_age_and_name_within_the_namespace() {
-        let mut deleted = run("a", 0, "deleted", QUEUED);
+        let mut deleted = run("a", 0, "deleted", "Queued");
         deleted.metadata.deletion_timestamp = deleted.metadata.creation_timestamp.clone();
         let runs = [
-            run("a", 7, "late", QUEUED),
-            run("a", 5, "two", QUEUED),
-            run("a", 5, "one", QUEUED),
+            run("a", 7, "late", "Queued"),
+            run("a", 5, "two", "Queued"),
+            run("a", 5, "one", "Queued"),
             run("a", 1, "running", "Running"),
             run("a", 2, "suspended", "Suspended"),
-            run("b", 1, "one", QUEUED),
+            run("b", 1, "one", "Queued"),
             deleted,
         ];
         let position = |uid: &str| place(&runs, uid).map(|place| (place.position, place.length));

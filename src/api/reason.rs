@@ -1,4 +1,4 @@
-//! Why a run ended, or why it waits: one closed list for status, events, metrics and documentation.
+//! Why a run ended, and why it waits: two closed lists for status, events, metrics and documentation.
 
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ reasons! {
     RuntimeUnavailable => Some(FailureClass::Infrastructure),
     /// The API server refused the Job or its pod.
     AdmissionRefused => Some(FailureClass::Policy),
-    /// A `ResourceQuota` refused the pod.
+    /// A `ResourceQuota` refused the pod, or too many runs of the namespace are queued.
     QuotaExceeded => Some(FailureClass::Policy),
     /// The agent did not start in `startDeadlineSeconds`.
     StartTimeout => Some(FailureClass::Infrastructure),
@@ -105,6 +105,63 @@ reasons! {
     InternalError => Some(FailureClass::Infrastructure),
 }
 
+macro_rules! live_reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Reason of a run that is not over. None of them is a terminal [`Reason`]. The spelling is part of the API.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum LiveReason { $($(#[$doc])* $name,)* }
+
+        impl LiveReason {
+            /// Every such reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word that stands in `status.reason`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+live_reasons! {
+    /// `spec.suspend` is true.
+    Suspended,
+    /// Every slot of `limits.maxRunning` is taken.
+    Queued,
+    /// The `SandboxPolicy` that the run names does not exist yet.
+    WaitingForPolicy,
+    /// No `RuntimeClass` that policy allows exists yet.
+    WaitingForRuntimeClass,
+    /// The scanner's reports that a policy asks for have not been read yet.
+    WaitingForReports,
+    /// The admission guard is not proven live.
+    GuardNotReady,
+    /// The namespace's fence is being made.
+    FenceNotReady,
+    /// Another NetworkPolicy widens the namespace's fence.
+    FenceWidened,
+    /// The gateway's Service has no address.
+    GatewayNotReady,
+    /// The Job exists and the agent has not started.
+    Starting,
+    /// The agent runs.
+    Running,
+}
+
+impl std::fmt::Display for LiveReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for LiveReason {
+    type Err = UnknownReason;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|reason| reason.as_str() == text).ok_or(UnknownReason)
+    }
+}
+
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
@@ -122,7 +179,7 @@ impl std::str::FromStr for Reason {
     }
 }
 
-/// The text is none of [`Reason::ALL`].
+/// The text is no reason of the list that was asked.
 #[derive(Debug, thiserror::Error)]
 #[error("not a reason of a run")]
 pub struct UnknownReason;
@@ -138,5 +195,16 @@ mod tests {
             assert_eq!(reason.class().is_none(), *reason == Reason::Completed);
         }
         assert!("completed".parse::<Reason>().is_err());
+    }
+
+    #[test]
+    fn live_reasons_are_never_terminal_ones() {
+        for reason in LiveReason::ALL {
+            assert_eq!(reason.as_str().parse::<LiveReason>().unwrap(), *reason);
+            assert!(reason.as_str().parse::<Reason>().is_err(), "{reason}");
+        }
+        for reason in Reason::ALL {
+            assert!(reason.as_str().parse::<LiveReason>().is_err(), "{reason}");
+        }
     }
 }

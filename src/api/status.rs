@@ -1,11 +1,9 @@
-//! Status of an `AgentRun`. Written at most three times a run.
+//! Status of an `AgentRun`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::agent_run::AgentRun;
 
 /// What is known of a run. `reason` and `phase` are plain strings: a newer controller's word must never be refused.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -65,28 +63,6 @@ pub struct AgentRunStatus {
     /// What the run left behind in the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Outputs>,
-}
-
-/// Type of the condition that is true once a run has succeeded.
-pub const CONDITION_COMPLETE: &str = "Complete";
-/// Type of the condition that is true once a run has failed.
-pub const CONDITION_FAILED: &str = "Failed";
-
-impl AgentRunStatus {
-    /// Whether the run is over. After that only `observedGeneration` changes.
-    pub fn is_finished(&self) -> bool {
-        self.conditions.iter().any(|condition| {
-            condition.status == "True"
-                && [CONDITION_COMPLETE, CONDITION_FAILED].contains(&condition.type_.as_str())
-        })
-    }
-}
-
-impl AgentRun {
-    /// Whether the run is over.
-    pub fn is_finished(&self) -> bool {
-        self.status.as_ref().is_some_and(AgentRunStatus::is_finished)
-    }
 }
 
 /// The workload that carries a run.

@@ -1,8 +1,9 @@
 //! What every write to the API server has in common.
 
-use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Client, Resource, ResourceExt};
 
+use cofferdam_api::AgentRun;
 use cofferdam_api::names::FIELD_MANAGER;
 
 /// Parameters of a write in the controller's name.
@@ -53,4 +54,13 @@ where
         ..DeleteParams::default()
     };
     superseded_is_fine(api.delete(&object.name_any(), &params).await.map(drop))
+}
+
+/// Whether an object's controller is this run, by uid.
+pub fn is_owned(metadata: &ObjectMeta, run: &AgentRun) -> bool {
+    metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.controller == Some(true) && run.uid().as_deref() == Some(owner.uid.as_str()))
 }

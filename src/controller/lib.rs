@@ -10,23 +10,23 @@ mod config;
 mod events;
 pub mod fence;
 mod guard;
+mod memory;
 mod nodes;
 mod pod_view;
 mod queues;
 mod reports;
 mod retired;
 pub mod sandbox_policy;
-pub mod slots;
+mod slot_upkeep;
+mod slots;
 mod stores;
 mod sweep;
 #[cfg(test)]
 mod testing;
-mod unstarted;
 mod verdict;
 mod watches;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
@@ -39,8 +39,10 @@ use self::archive::Archive;
 pub use self::config::Args;
 use self::config::SandboxConfig;
 use self::events::Publisher;
+use self::memory::Memory;
 use self::queues::{Queue, Queues};
-use self::stores::NotFilled;
+use self::slots::Slots;
+use self::stores::{NotFilled, Stores};
 use self::watches::Trigger;
 use crate::backoff::{Backoff, Failures};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
@@ -80,8 +82,14 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         stop.clone(),
     ));
     let client = cluster_client(Role::Controller).await?;
-    let (stores, triggers, triggered) =
-        watches::start(&client, &args.role.namespace, &args.gateway_service, &stop);
+    let memory = Arc::new(Memory::default());
+    let (stores, triggers, triggered) = watches::start(
+        &client,
+        &args.role.namespace,
+        &args.gateway_service,
+        &memory,
+        &stop,
+    );
     let stores = Arc::new(stores);
     tokio::select! {
         filled = stores.wait_until_filled() => filled?,
@@ -97,33 +105,45 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
             drop(guard_changed.unbounded_send(Trigger::AllRuns));
         },
     );
-    let queues = Queues::sort(triggered, Arc::clone(&stores));
-    let run_context = Arc::new(agent_run::Context {
-        client: client.clone(),
+    let slots = Arc::new(Slots::default());
+    slot_upkeep::restore(&slots, &stores);
+    let queues = Queues::sort(triggered, Arc::clone(&stores), Arc::clone(&slots));
+    let runs = Arc::new(agent_run::Context {
+        effects: agent_run::Effects {
+            client: client.clone(),
+            events: Publisher::new(client.clone(), &args.role.pod_name),
+            memory,
+            slots: Arc::clone(&slots),
+            triggers: triggers.clone(),
+        },
         stores: Arc::clone(&stores),
         guard,
         archive: Archive::new(&args.archive.archive_url, args.archive.archive_token_file.clone()),
-        events: Publisher::new(client.clone(), &args.role.pod_name),
-        config: SandboxConfig::of(&args),
-        operator_namespace: args.role.namespace.clone(),
-        made: Mutex::new(HashMap::new()),
-        queue: agent_run::Queue::default(),
-        triggers,
+        installation: Arc::new(agent_run::Installation {
+            sandbox: SandboxConfig::of(&args),
+            operator_namespace: args.role.namespace.clone(),
+            gateway_service: args.gateway_service.clone(),
+        }),
         failures: Failures::new(BACKOFF),
     });
-    let policy_context = Arc::new(sandbox_policy::Context {
+    let policies = Arc::new(sandbox_policy::Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
         events: Publisher::new(client.clone(), &args.role.pod_name),
         runner_image: args.runner_image.clone(),
         failures: Failures::new(BACKOFF),
     });
-    let fence_context = Arc::new(fence::Context {
+    let fences = Arc::new(fence::Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
         operator_namespace: args.role.namespace.clone(),
         failures: Failures::new(BACKOFF),
     });
+    let contexts = Contexts {
+        runs,
+        policies,
+        fences,
+    };
     readiness.set(true);
     tracing::info!(
         runs = stores.runs.len(),
@@ -131,12 +151,36 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         "watching"
     );
     tokio::join!(
+        reconcile_all(queues, contexts, args.concurrency, &stores, &stop),
+        sweep::run(&client, &args.role.namespace, &stores, stop.clone()),
+        slot_upkeep::run(&slots, &stores, &triggers, stop.clone()),
+    );
+    drop(health.await);
+    Ok(())
+}
+
+/// What each reconciler holds; both kinds of policies share theirs.
+struct Contexts {
+    runs: Arc<agent_run::Context>,
+    policies: Arc<sandbox_policy::Context>,
+    fences: Arc<fence::Context>,
+}
+
+/// Reconciles everything, until `stop`.
+async fn reconcile_all(
+    queues: Queues,
+    contexts: Contexts,
+    concurrency: u16,
+    stores: &Stores,
+    stop: &CancellationToken,
+) {
+    tokio::join!(
         work(
             "run",
             queues.runs,
             &stores.runs,
-            run_context,
-            args.concurrency,
+            contexts.runs,
+            concurrency,
             (agent_run::reconcile, agent_run::on_error),
             stop.clone(),
         ),
@@ -144,7 +188,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
             "fence",
             queues.namespaces,
             &stores.namespaces,
-            fence_context,
+            contexts.fences,
             FENCE_CONCURRENCY,
             (fence::reconcile, fence::on_error),
             stop.clone(),
@@ -153,7 +197,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
             "policy",
             queues.policies,
             &stores.policies,
-            Arc::clone(&policy_context),
+            Arc::clone(&contexts.policies),
             POLICY_CONCURRENCY,
             (sandbox_policy::reconcile, sandbox_policy::on_error),
             stop.clone(),
@@ -162,15 +206,12 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
             "cluster policy",
             queues.cluster_policies,
             &stores.cluster_policies,
-            policy_context,
+            contexts.policies,
             POLICY_CONCURRENCY,
             (cluster_policy::reconcile, cluster_policy::on_error),
             stop.clone(),
         ),
-        sweep::run(&client, &args.role.namespace, &stores, stop.clone()),
     );
-    drop(health.await);
-    Ok(())
 }
 
 /// What to do after a failure.

@@ -7,6 +7,8 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::reflector::ObjectRef;
 
+use super::slot_upkeep;
+use super::slots::Slots;
 use super::stores::{Guarded, Stores};
 use super::watches::Trigger;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
@@ -35,7 +37,7 @@ struct Senders {
 
 impl Queues {
     /// Starts to sort.
-    pub fn sort(mut triggered: UnboundedReceiver<Trigger>, stores: Arc<Stores>) -> Self {
+    pub fn sort(mut triggered: UnboundedReceiver<Trigger>, stores: Arc<Stores>, slots: Arc<Slots>) -> Self {
         let (runs, runs_out) = unbounded();
         let (namespaces, namespaces_out) = unbounded();
         let (policies, policies_out) = unbounded();
@@ -48,7 +50,7 @@ impl Queues {
         };
         tokio::spawn(async move {
             while let Some(trigger) = triggered.next().await {
-                senders.sort(trigger, &stores);
+                senders.sort(trigger, &stores, &slots);
             }
         });
         Self {
@@ -61,11 +63,17 @@ impl Queues {
 }
 
 impl Senders {
-    fn sort(&self, trigger: Trigger, stores: &Stores) {
+    fn sort(&self, trigger: Trigger, stores: &Stores, slots: &Slots) {
         match trigger {
             Trigger::Run(run) => send(&self.runs, [run]),
             Trigger::RunsOf(namespace) => send(&self.runs, stores.open_runs(Some(&namespace))),
-            Trigger::Queue(namespace) => send(&self.runs, stores.queued_runs(&namespace)),
+            Trigger::Slot(namespace, name, uid) => {
+                let woken = slot_upkeep::vacate(slots, stores, &namespace, &name, &uid);
+                let runs = woken
+                    .iter()
+                    .map(|run| ObjectRef::new(&run.name).within(&namespace));
+                send(&self.runs, runs);
+            }
             Trigger::AllRuns => send(&self.runs, stores.open_runs(None)),
             Trigger::Fence(namespace) => send(&self.namespaces, [ObjectRef::new(&namespace)]),
             Trigger::Policy(policy) => send(&self.policies, [policy]),

@@ -12,12 +12,14 @@ use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 
+use super::api_server::is_owned;
 use super::fence::foreign;
 use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
-use super::unstarted::Unstarted;
-use cofferdam_api::names::{FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
+use cofferdam_api::names::{
+    FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT, workload_name,
+};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::readings::Readings;
 use cofferdam_policy::runtime::RuntimeClassFact;
@@ -51,8 +53,6 @@ pub struct Stores {
     pub services: Store<Service>,
     /// What scanners found in images.
     pub scanner: Scanner,
-    /// Runs whose pod went without its agent having started.
-    pub unstarted: Arc<Unstarted>,
     /// What was read of policies.
     pub readings: Arc<Readings>,
 }
@@ -87,9 +87,11 @@ impl Stores {
             .try_for_each(|result| result.map_err(|_| NotFilled))
     }
 
-    /// A Job by name.
-    pub fn job(&self, namespace: &str, name: &str) -> Option<Arc<Job>> {
-        self.jobs.get(&ObjectRef::new(name).within(namespace))
+    /// The Job of a run, by name and owner.
+    pub fn job_of(&self, run: &AgentRun, run_uid: &str) -> Option<Arc<Job>> {
+        let name = workload_name(&run.name_any(), run_uid);
+        let job = self.jobs.get(&ObjectRef::new(&name).within(&run.namespace()?))?;
+        is_owned(&job.metadata, run).then_some(job)
     }
 
     /// Pods of a run, oldest first.
@@ -196,21 +198,6 @@ impl Stores {
         policies
             .iter()
             .map(|policy| ObjectRef::from_obj(&**policy))
-            .collect()
-    }
-
-    /// References to the queued runs of a namespace. One whose status is still on its way here is looked at when that
-    /// comes.
-    pub fn queued_runs(&self, namespace: &str) -> Vec<ObjectRef<Guarded<AgentRun>>> {
-        self.runs
-            .state()
-            .iter()
-            .filter(|run| run.namespace().as_deref() == Some(namespace))
-            .filter(|run| {
-                let status = run.0.as_ref().ok().and_then(|run| run.status.as_ref());
-                status.and_then(|status| status.phase.as_deref()) == Some("Queued")
-            })
-            .map(|run| ObjectRef::from_obj(&**run))
             .collect()
     }
 

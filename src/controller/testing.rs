@@ -1,12 +1,17 @@
 //! Objects for tests. Every name differs from every other, so that a swapped one shows.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Client;
+use kube::client::Body;
 use serde_json::{Value, json};
 
 use crate::agent_run::decide::Facts;
@@ -14,12 +19,16 @@ use crate::agent_run::plan::Plan;
 use crate::agent_run::status;
 use crate::agent_run::workload::{self, Input, Workload};
 use crate::config::{PullPolicy, SandboxConfig};
+use crate::slots::WaitsFor;
 use crate::verdict::Verdict;
-use cofferdam_api::{AgentRun, Reason, SandboxPolicy};
-use cofferdam_policy::decide::{Admitted, Request, decide};
+use cofferdam_api::{AgentRun, Reason, SandboxPolicy, Stage};
+use cofferdam_policy::decide::{self, Admitted, decide};
 use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::source::Met;
 use cofferdam_policy::vulnerabilities::{NONE, Reports};
 
+/// Where the gateway is.
+pub const GATEWAY: &str = "10.96.7.7:3128";
 pub const RUN_UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 
 /// `second` seconds after the run's creation.
@@ -82,7 +91,7 @@ pub fn facts() -> Facts {
         runtime_classes: ["gvisor", "runc"].map(class).into(),
         runner_image: config().runner_image,
         reports: Some(Reports::new()),
-        gateway: Some("10.96.7.7:3128".parse().unwrap()),
+        gateway: Ok(GATEWAY.parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
         waiting_since: at(0),
@@ -91,7 +100,7 @@ pub fn facts() -> Facts {
 }
 
 pub fn admitted(run: &AgentRun) -> Admitted {
-    decide(&Request {
+    decide(&decide::Request {
         namespace_labels: &namespace_labels(),
         run,
         policy: Some(&policy()),
@@ -122,7 +131,7 @@ pub fn workload_of(run: &AgentRun, admitted: &Admitted) -> Workload {
         run,
         admitted,
         config: &config(),
-        gateway: "10.96.7.7:3128".parse().unwrap(),
+        gateway: GATEWAY.parse().unwrap(),
         attempt: 1,
     };
     workload::build(&input, "operator-space").unwrap()
@@ -162,4 +171,51 @@ pub fn finished_run(completed: Timestamp) -> AgentRun {
         completed,
     ));
     run
+}
+
+/// A run that is suspended or queued.
+pub fn resting(stage: Stage) -> AgentRun {
+    let run = run();
+    let ceiling = Met::built_in(1);
+    let status = if stage == Stage::Suspended {
+        status::suspended(&run, at(1))
+    } else {
+        let waits_for = WaitsFor {
+            namespace: "tenant-a",
+            ceiling: &ceiling,
+        };
+        status::queued(&run, waits_for, at(1))
+    };
+    AgentRun {
+        status: Some(status),
+        ..run
+    }
+}
+
+/// An API server that answers as it is told, and remembers what it was asked.
+pub type Answerer = dyn Fn(&Method, &str, &Value) -> (u16, Value) + Send + Sync;
+
+/// A client of an API server that answers with `answer`.
+pub fn client(answer: Arc<Answerer>) -> Client {
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (head, body) = request.into_parts();
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let body = serde_json::from_slice(&bytes).unwrap_or_default();
+            let (code, answer) = answer(&head.method, head.uri.path(), &body);
+            let answer = Response::builder()
+                .status(code)
+                .body(Body::from(answer.to_string().into_bytes()));
+            Ok::<_, Infallible>(answer.unwrap())
+        }
+    });
+    Client::new(service, "unused")
+}
+
+/// What an API server says that does not do what it was asked.
+pub fn failure(code: u16, message: &str) -> (u16, Value) {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": message,
+        "message": message, "code": code});
+    (code, status)
 }

@@ -15,12 +15,13 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::memory::Memory;
 use super::nodes;
+use super::pod_view::is_over;
 use super::reports::Scanner;
 use super::retired::Reported;
 use super::stores::{Guarded, Stores, run_of};
-use super::unstarted::Unstarted;
-use cofferdam_api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
+use cofferdam_api::names::{LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::readings::Readings;
 
@@ -34,8 +35,8 @@ pub enum Trigger {
     Run(ObjectRef<Guarded<AgentRun>>),
     /// Every run of a namespace that is not over.
     RunsOf(String),
-    /// Every queued run of a namespace.
-    Queue(String),
+    /// The slot of a run that may be gone, by namespace, name and uid.
+    Slot(String, String, String),
     /// Every run that is not over.
     AllRuns,
     /// The fence of a namespace.
@@ -58,6 +59,7 @@ pub fn start(
     client: &Client,
     operator_namespace: &str,
     gateway_service: &str,
+    memory: &Arc<Memory>,
     stop: &CancellationToken,
 ) -> (Stores, Triggers, UnboundedReceiver<Trigger>) {
     let (triggers, receiver) = unbounded();
@@ -69,8 +71,7 @@ pub fn start(
     let of_runs = || watcher::Config::default().labels(LABEL_RUN);
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let gateway = Api::namespaced(client.clone(), operator_namespace);
-    let unstarted = Arc::new(Unstarted::default());
-    let seen = Arc::clone(&unstarted);
+    let seen = Arc::clone(memory);
     let readings = Arc::new(Readings::default());
     let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
     let scanned = triggers.clone();
@@ -79,10 +80,9 @@ pub fn start(
         jobs: watch.all(of_runs(), |job| {
             run_of(job).map(Trigger::Run).into_iter().collect()
         }),
-        pods: watch.all(of_runs(), move |pod: &Pod| {
+        pods: watch.one(Api::all(client.clone()), of_runs(), move |pod: &Pod, change| {
             seen.see(pod);
-            let fence = pod.meta().namespace.clone().map(Trigger::Fence);
-            run_of(pod).map(Trigger::Run).into_iter().chain(fence).collect()
+            look_at_pod(pod, change)
         }),
         policies: watch.one(
             Api::all(client.clone()),
@@ -123,7 +123,6 @@ pub fn start(
             // Nobody listens only when the process ends.
             drop(scanned.unbounded_send(Trigger::AllRuns));
         }),
-        unstarted,
         readings,
     };
     (stores, triggers, receiver)
@@ -142,13 +141,29 @@ fn runs_of_its_namespace_and_itself(policy: &Guarded<SandboxPolicy>) -> Vec<Trig
     runs.into_iter().chain([itself]).collect()
 }
 
-/// A run that is deleted while it is live gives way to those that wait.
+/// A run that is gone gives back its slot.
 fn look_at_run(run: &Guarded<AgentRun>, change: Change) -> Vec<Trigger> {
-    let mut triggers = vec![Trigger::Run(ObjectRef::from_obj(run))];
-    if change == Change::Deleted || run.meta().deletion_timestamp.is_some() {
-        triggers.extend(run.namespace().map(Trigger::Queue));
+    if change == Change::Deleted {
+        let slot = || Some(Trigger::Slot(run.namespace()?, run.name_any(), run.uid()?));
+        return slot().into_iter().collect();
     }
-    triggers
+    vec![Trigger::Run(ObjectRef::from_obj(run))]
+}
+
+/// The last pod of a run that is gone gives back its slot.
+fn look_at_pod(pod: &Pod, change: Change) -> Vec<Trigger> {
+    let slot = || {
+        let (run, uid) = (pod.labels().get(LABEL_RUN)?, pod.labels().get(LABEL_RUN_UID)?);
+        Some(Trigger::Slot(pod.namespace()?, run.clone(), uid.clone()))
+    };
+    let left = (change == Change::Deleted || is_over(pod)).then(slot).flatten();
+    let fence = pod.namespace().map(Trigger::Fence);
+    run_of(pod)
+        .map(Trigger::Run)
+        .into_iter()
+        .chain(fence)
+        .chain(left)
+        .collect()
 }
 
 fn runs_and_fence<K: Resource>(object: &K) -> Vec<Trigger> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam_api::{Reason, names};
+use cofferdam_api::{LiveReason, Reason, names};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -105,14 +105,14 @@ async fn a_policy_that_stood_there_before_and_widens_holds_every_run() {
     let told = until("the run is told", LIMIT, || async {
         let run = run.get().await;
         let reason = run.status.as_ref().and_then(|status| status.reason.as_deref());
-        if reason == Some(Reason::ForeignNetworkPolicy.as_str()) {
+        if reason == Some(LiveReason::FenceWidened.as_str()) {
             Ok(run)
         } else {
             Err(run.status)
         }
     })
     .await;
-    assert!(is_true(&told, "Stalled"), "{:#?}", told.status);
+    assert!(!is_true(&told, "Stalled"), "{:#?}", told.status);
     let message = told.status.unwrap_or_default().message.unwrap_or_default();
     assert!(message.contains("let-all-out"), "{message}");
     assert!(run.jobs().await.is_empty());

@@ -6,9 +6,8 @@ use cofferdam_api::{AgentRun, Reason};
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::harness::{BUSYBOX, Run, Space, default_limits, until};
+use crate::harness::{BUSYBOX, Run, Space, default_limits};
 
-const LIMIT: Duration = Duration::from_mins(2);
 /// An agent that waits to be cancelled.
 const PATIENT: &str = "while :; do sleep 1; done\n";
 
@@ -26,22 +25,12 @@ async fn later(space: &Space, name: &str, script: &str) -> Run {
     space.script(name, BUSYBOX, "sh", script, json!({})).await
 }
 
-/// Waits until the run is queued at this place.
-async fn queued_at(run: &Run, place: &str) {
-    until(
-        &format!("{} is {place} in the queue", run.name),
-        LIMIT,
-        || async {
-            let status = run.get().await.status.unwrap_or_default();
-            let message = status.message.clone().unwrap_or_default();
-            if status.phase.as_deref() == Some("Queued") && message.starts_with(&format!("{place} ")) {
-                Ok(())
-            } else {
-                Err(status)
-            }
-        },
-    )
-    .await;
+/// Waits until the run is queued, and returns what it says.
+async fn queued(run: &Run) -> String {
+    run.in_phase("Queued").await;
+    let status = run.get().await.status.unwrap_or_default();
+    assert_eq!(status.reason.as_deref(), Some("Queued"));
+    status.message.unwrap_or_default()
 }
 
 #[tokio::test]
@@ -50,15 +39,18 @@ async fn of_three_runs_under_a_ceiling_of_one_two_wait_and_go_by_age() {
     let first = space.script("zeta", BUSYBOX, "sh", PATIENT, json!({})).await;
     first.in_phase("Running").await;
     let second = later(&space, "gamma", "sleep 5\n").await;
-    queued_at(&second, "1st").await;
-    let third = later(&space, "alpha", "true\n").await;
-    queued_at(&third, "2nd").await;
-    let status = second.get().await.status.unwrap();
-    assert_eq!(status.reason.as_deref(), Some("Queued"));
-    let message = status.message.unwrap();
+    let message = queued(&second).await;
     assert!(
-        message.contains("1 run is live, SandboxPolicy/default (limits.maxRunning) allows 1"),
+        message.contains("SandboxPolicy/default (limits.maxRunning) allows 1"),
         "{message}"
+    );
+    let version = second.get().await.metadata.resource_version;
+    let third = later(&space, "alpha", "true\n").await;
+    queued(&third).await;
+    assert_eq!(
+        second.get().await.metadata.resource_version,
+        version,
+        "another run in the queue costs it no write"
     );
     assert!(second.jobs().await.is_empty() && third.jobs().await.is_empty());
     first
@@ -82,7 +74,7 @@ async fn a_suspended_run_holds_nobody_up_and_a_deleted_one_gives_way() {
     let live = later(&space, "live", PATIENT).await;
     live.in_phase("Running").await;
     let waiting = later(&space, "waiting", "true\n").await;
-    queued_at(&waiting, "1st").await;
+    queued(&waiting).await;
     space
         .api::<AgentRun>()
         .delete(&live.name, &DeleteParams::default())
@@ -98,7 +90,7 @@ async fn a_queued_run_is_decided_by_the_policy_of_the_moment_when_it_starts() {
     let live = space.script("live", BUSYBOX, "sh", PATIENT, json!({})).await;
     live.in_phase("Running").await;
     let denied = later(&space, "denied", "true\n").await;
-    queued_at(&denied, "1st").await;
+    queued(&denied).await;
     let mut limits = default_limits();
     limits["images"] = json!({"mode": "AllowList", "allowed": ["cofferdam.test/other"]});
     space.policy("default", limits).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cofferdam_api::{AgentRun, Reason};
+use cofferdam_api::{AgentRun, LiveReason, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -281,8 +281,12 @@ async fn wrong(run: &Run, reason: Reason, words: &[&str]) -> Vec<String> {
         if said.status != value || said.reason != reason.as_str() {
             wrong.push(format!("{kind} is {} for {}", said.status, said.reason));
         }
-        let unsaid = words.iter().filter(|word| !said.message.contains(**word));
-        wrong.extend(unsaid.map(|word| format!("{kind} does not say {word}: {}", said.message)));
+    }
+    let stalled = condition(&ended, "Stalled").map(|said| said.message.clone());
+    for (place, text) in [("message", status.message), ("Stalled", stalled)] {
+        let text = text.unwrap_or_default();
+        let unsaid = words.iter().filter(|word| !text.contains(**word));
+        wrong.extend(unsaid.map(|word| format!("{place} does not say {word}: {text}")));
     }
     if !run.jobs().await.is_empty() {
         wrong.push("it has a Job".to_owned());
@@ -358,13 +362,16 @@ async fn a_prompt_that_is_nowhere_is_named(#[case] name: &str, #[case] map: &str
 
 /// What may only come later is told at once and waited for a while.
 #[tokio::test]
-async fn a_run_that_came_before_its_policy_stalls_until_it_is_there() {
+async fn run_that_came_before_its_policy_waits_for_it() {
     let space = Space::open_bare("stalled-early").await;
     let run = space.script("early", BUSYBOX, "sh", "true\n", json!({})).await;
     until("it is told what is missing", Duration::from_secs(20), || async {
         let run = run.get().await;
-        match condition(&run, "Stalled") {
-            Some(said) if said.status == "True" && said.reason == Reason::PolicyMissing.as_str() => Ok(()),
+        match condition(&run, "Ready") {
+            Some(said) if said.reason == LiveReason::WaitingForPolicy.as_str() => {
+                assert!(condition(&run, "Stalled").is_none(), "it may still come");
+                Ok(())
+            }
             other => Err(other.cloned()),
         }
     })

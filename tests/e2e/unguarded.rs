@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cofferdam_api::Reason;
+use cofferdam_api::{LiveReason, Reason};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -67,7 +67,7 @@ async fn without_a_guard_no_run_starts() {
         let told = until(&format!("a run without {name} is told"), NOTICED, || async {
             let run = run.get().await;
             let status = run.status.clone().unwrap_or_default();
-            let right = status.reason.as_deref() == Some(Reason::GuardMissing.as_str())
+            let right = status.reason.as_deref() == Some(LiveReason::GuardNotReady.as_str())
                 && status
                     .message
                     .as_deref()
@@ -75,7 +75,7 @@ async fn without_a_guard_no_run_starts() {
             if right { Ok(run) } else { Err(status) }
         })
         .await;
-        assert!(is_true(&told, "Stalled"), "{:#?}", told.status);
+        assert!(!is_true(&told, "Stalled"), "{:#?}", told.status);
         assert!(run.jobs().await.is_empty(), "a Job without {name}");
         binding.metadata.resource_version = None;
         binding.metadata.uid = None;

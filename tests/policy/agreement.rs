@@ -89,7 +89,7 @@ fn controllers(world: &World) -> Answer {
         runtime_classes: facts.runtime_classes,
         runner_image: facts.runner_image.unwrap(),
         reports: Some(facts.reports),
-        gateway: Some("10.96.7.7:3128".parse().unwrap()),
+        gateway: Ok("10.96.7.7:3128".parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
         waiting_since: start,

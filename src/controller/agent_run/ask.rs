@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
-use super::apply::{ApplyError, read_job};
+use super::call::{Call, CallError, failed, is_refusal};
+use crate::api_server::is_owned;
 use crate::conditions::bounded;
 use cofferdam_api::AgentRun;
 
@@ -16,7 +17,7 @@ const WARNINGS: u32 = 50;
 const WARNING_LIMIT: usize = 500;
 
 /// Whether the API server would take the Job's pod: a Job itself never says why it would not. Nothing is stored.
-pub async fn admission(client: &Client, run: &AgentRun, job: &Job) -> Result<Result<(), String>, ApplyError> {
+pub async fn admission(client: &Client, run: &AgentRun, job: &Job) -> Result<Result<(), String>, CallError> {
     let name = job.name_any();
     let Some(template) = read_job(client, run, &name)
         .await?
@@ -38,28 +39,19 @@ pub async fn admission(client: &Client, run: &AgentRun, job: &Job) -> Result<Res
     };
     match api.create(&params, &pod).await {
         Ok(_) => Ok(Ok(())),
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
-            Ok(Err(status.message.clone()))
-        }
-        Err(source) => Err(ApplyError::Api {
-            step: "try the pod",
-            source,
-        }),
+        Err(kube::Error::Api(status)) if is_refusal(status.code) => Ok(Err(status.message.clone())),
+        Err(error) => Err(failed(Call::TryPod)(error)),
     }
 }
 
 /// Messages of a pod's warning events, oldest first, bounded and escaped.
-pub async fn warnings(client: &Client, pod: &Pod) -> Result<Vec<String>, ApplyError> {
+pub async fn warnings(client: &Client, pod: &Pod) -> Result<Vec<String>, CallError> {
     let api: Api<Event> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-    let uid = pod.uid().ok_or(ApplyError::Incomplete("uid"))?;
+    let uid = pod.uid().ok_or(CallError::Incomplete("uid"))?;
     let params = ListParams::default()
         .fields(&format!("involvedObject.uid={uid},type=Warning"))
         .limit(WARNINGS);
-    let listed = api.list(&params).await.map_err(|source| ApplyError::Api {
-        step: "list the pod's events",
-        source,
-    })?;
-    let mut events = listed.items;
+    let mut events = api.list(&params).await.map_err(failed(Call::ListWarnings))?.items;
     events.sort_by_key(last_seen);
     Ok(events
         .iter()
@@ -74,4 +66,11 @@ fn last_seen(event: &Event) -> Option<Timestamp> {
         .as_ref()
         .map(|time| time.0)
         .or(event.event_time.as_ref().map(|time| time.0))
+}
+
+/// Reads a run's Job past the cache.
+pub async fn read_job(client: &Client, run: &AgentRun, name: &str) -> Result<Option<Job>, CallError> {
+    let api: Api<Job> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
+    let job = api.get_opt(name).await.map_err(failed(Call::ReadJob))?;
+    Ok(job.filter(|job| is_owned(&job.metadata, run)))
 }

@@ -8,14 +8,14 @@ use jiff::Timestamp;
 
 use crate::conditions::seconds_since;
 use crate::verdict::{Gap, Verdict};
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, LiveReason, Reason, SandboxPolicy};
 use cofferdam_policy::decide::{Admitted, Refusal, Request, decide_remembering};
 use cofferdam_policy::readings::Readings;
 use cofferdam_policy::runtime::RuntimeClassFact;
 use cofferdam_policy::vulnerabilities::Reports;
 
 /// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
-const ORDER_PATIENCE_SECONDS: i64 = 30;
+const ORDER_GRACE_SECONDS: i64 = 30;
 /// Start time-out of a run that says nothing, where no policy is there to say it.
 const DEFAULT_START_DEADLINE_SECONDS: i32 = 600;
 
@@ -34,8 +34,8 @@ pub struct Facts {
     pub runner_image: String,
     /// What scanners found in the images of the pod; `None`: it is not known yet.
     pub reports: Option<Reports>,
-    /// The gateway's data port, once its Service has an address.
-    pub gateway: Option<SocketAddr>,
+    /// The gateway's data port, or why it is not known.
+    pub gateway: Result<SocketAddr, Gap>,
     /// Why the admission guard is not proven live; `None` if it is.
     pub guard_gap: Option<Gap>,
     /// Why the namespace is not fenced; `None` if it is.
@@ -82,22 +82,13 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
         Ok(admitted) => admitted,
         Err(verdict) => return refused(verdict, facts, now),
     };
-    let gap = facts
-        .guard_gap
-        .clone()
-        .or_else(|| facts.fence_gap.clone())
-        .or_else(|| gateway_gap(facts));
-    match (gap, facts.gateway) {
-        (None, Some(gateway)) => Decision::Start {
+    let gap = facts.guard_gap.as_ref().or(facts.fence_gap.as_ref());
+    match (gap, &facts.gateway) {
+        (None, Ok(gateway)) => Decision::Start {
             admitted: Box::new(admitted),
-            gateway,
+            gateway: *gateway,
         },
-        (gap, _) => wait(
-            gap.unwrap_or_else(no_gateway),
-            admitted.start_deadline_seconds,
-            facts,
-            now,
-        ),
+        (Some(gap), _) | (None, Err(gap)) => wait(gap.clone(), admitted.start_deadline_seconds, facts, now),
     }
 }
 
@@ -105,7 +96,7 @@ fn admit(run: &AgentRun, facts: &Facts, reports: &Reports) -> Result<Admitted, V
     let cluster_policies = facts.cluster_policies.as_ref().map_err(|broken| {
         Verdict::new(
             Reason::PolicyDenied,
-            format!("{broken}. What it limits is not known, so nothing is allowed; correct or delete it."),
+            format!("{broken}. Until it is fixed or deleted no run can start."),
         )
     })?;
     let request = Request {
@@ -123,15 +114,22 @@ fn admit(run: &AgentRun, facts: &Facts, reports: &Reports) -> Result<Admitted, V
 
 /// A refusal is final, but for what may only have been applied in another order.
 fn refused(verdict: Verdict, facts: &Facts, now: Timestamp) -> Decision {
-    let may_come = matches!(verdict.reason, Reason::PolicyMissing | Reason::RuntimeUnavailable);
-    if may_come && seconds_since(facts.waiting_since, now) < ORDER_PATIENCE_SECONDS {
-        return Decision::Wait(Gap {
-            reason: verdict.reason,
-            message: verdict.message,
-            stalled: true,
-        });
+    let awaited = match verdict.reason {
+        Reason::PolicyMissing => Some(LiveReason::WaitingForPolicy),
+        Reason::RuntimeUnavailable => Some(LiveReason::WaitingForRuntimeClass),
+        _ => None,
+    };
+    match awaited {
+        Some(reason) if seconds_since(facts.waiting_since, now) < ORDER_GRACE_SECONDS => {
+            Decision::Wait(Gap {
+                reason,
+                ends_with: verdict.reason,
+                message: verdict.message,
+                actionable: true,
+            })
+        }
+        _ => Decision::End(verdict),
     }
-    Decision::End(verdict)
 }
 
 fn wait(gap: Gap, start_deadline_seconds: i32, facts: &Facts, now: Timestamp) -> Decision {
@@ -144,33 +142,19 @@ fn wait(gap: Gap, start_deadline_seconds: i32, facts: &Facts, now: Timestamp) ->
         return Decision::Wait(gap);
     }
     Decision::End(Verdict::new(
-        gap.reason,
-        format!(
-            "{} It was not so for {limit} s (startDeadlineSeconds).",
-            gap.message
-        ),
+        gap.ends_with,
+        format!("Waited {limit} s (startDeadlineSeconds): {}", gap.message),
     ))
 }
 
 fn no_reports() -> Gap {
     Gap {
-        reason: Reason::StartTimeout,
-        message: "limits.images.vulnerabilities asks for VulnerabilityReports, which the controller has not read yet; \
-                  where that lasts, its log says why."
+        reason: LiveReason::WaitingForReports,
+        ends_with: Reason::StartTimeout,
+        message: "A policy sets limits.images.vulnerabilities, and the controller has not read the VulnerabilityReports \
+                  yet. If this lasts, the controller's log says why."
             .to_owned(),
-        stalled: false,
-    }
-}
-
-fn gateway_gap(facts: &Facts) -> Option<Gap> {
-    facts.gateway.is_none().then(no_gateway)
-}
-
-fn no_gateway() -> Gap {
-    Gap {
-        reason: Reason::StartTimeout,
-        message: "The gateway's Service has no cluster address.".to_owned(),
-        stalled: true,
+        actionable: false,
     }
 }
 
@@ -178,6 +162,7 @@ fn no_gateway() -> Gap {
 mod tests {
     use super::*;
     use crate::testing;
+    use cofferdam_api::Stage;
 
     fn facts() -> Facts {
         testing::facts()
@@ -192,9 +177,10 @@ mod tests {
         let run = testing::run();
         assert!(matches!(decide(&run, &facts(), at(1)), Decision::Start { .. }));
         let gap = Gap {
-            reason: Reason::GuardMissing,
+            reason: LiveReason::GuardNotReady,
+            ends_with: Reason::GuardMissing,
             message: "No guard.".to_owned(),
-            stalled: true,
+            actionable: true,
         };
         for broken in [
             Facts {
@@ -206,7 +192,7 @@ mod tests {
                 ..facts()
             },
             Facts {
-                gateway: None,
+                gateway: Err(gap.clone()),
                 ..facts()
             },
             // Not known is not the same as missing.
@@ -232,7 +218,7 @@ mod tests {
             ..facts()
         };
         assert!(
-            matches!(decide(&run, &missing, at(29)), Decision::Wait(gap) if gap.reason == Reason::PolicyMissing)
+            matches!(decide(&run, &missing, at(29)), Decision::Wait(gap) if gap.reason == LiveReason::WaitingForPolicy)
         );
         assert!(
             matches!(decide(&run, &missing, at(30)), Decision::End(end) if end.reason == Reason::PolicyMissing)
@@ -278,25 +264,21 @@ mod tests {
             policy: Some(narrower),
             ..facts()
         };
-        for phase in ["Suspended", "Queued"] {
-            let mut run = testing::run();
-            run.status = Some(cofferdam_api::AgentRunStatus {
-                phase: Some(phase.to_owned()),
-                ..cofferdam_api::AgentRunStatus::default()
-            });
+        for stage in [Stage::Suspended, Stage::Queued] {
+            let run = testing::resting(stage);
             let refused =
                 |decision| matches!(decision, Decision::End(end) if end.reason == Reason::ImageDenied);
             assert!(matches!(decide(&run, &facts(), at(900)), Decision::Start { .. }));
             assert!(
                 refused(decide(&run, &denying, at(900))),
-                "{phase}: admitted before, denied now"
+                "{stage:?}: admitted before, denied now"
             );
             let mut foreign = run.clone();
             foreign.spec.agent.image = "elsewhere.example/agent:v1".to_owned();
             assert!(refused(decide(&foreign, &facts(), at(900))));
             assert!(
                 matches!(decide(&foreign, &denying, at(900)), Decision::Start { .. }),
-                "{phase}: denied before, admitted now"
+                "{stage:?}: denied before, admitted now"
             );
         }
     }

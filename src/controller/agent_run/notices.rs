@@ -4,11 +4,14 @@ use super::retry;
 use super::status::named;
 use crate::events::{Kind, Notice};
 use crate::verdict::Verdict;
-use cofferdam_api::{AgentRunSpec, AgentRunStatus, Reason};
+use cofferdam_api::{AgentRunSpec, AgentRunStatus, LiveReason, Reason};
 use cofferdam_wire::record::RunRecord;
 
+/// Events about denials of one run at most: the archive sends no more, and is not trusted to.
+const DENIALS: usize = 10;
+
 /// Something keeps a run from starting.
-pub fn waiting(reason: Reason, message: &str) -> Notice {
+pub fn waiting(reason: LiveReason, message: &str) -> Notice {
     Notice {
         kind: Kind::Warning,
         reason: reason.as_str().to_owned(),
@@ -53,6 +56,7 @@ pub fn denials(record: &RunRecord) -> Vec<Notice> {
     record
         .last_denied
         .iter()
+        .take(DENIALS)
         .map(|denial| Notice {
             kind: Kind::Warning,
             reason: "Denied".to_owned(),

@@ -19,9 +19,9 @@ pub const MAX_ATTEMPTS: i32 = 3;
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(5);
 const LATER_PAUSE: SignedDuration = SignedDuration::from_secs(20);
 /// How long an archive that does not answer is asked again.
-const ARCHIVE_PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+const ARCHIVE_GRACE: SignedDuration = SignedDuration::from_mins(2);
 /// How soon a failed attempt that still goes is looked at again; its pod's changes trigger too.
-const GOING_LOOK: Duration = Duration::from_secs(2);
+const GOING_REQUEUE: Duration = Duration::from_secs(2);
 
 /// Whether a failure may be another one next time. Findings about the cluster are not among them: they are to be seen.
 const fn passes(reason: Reason) -> bool {
@@ -116,14 +116,14 @@ pub fn next(between: &Between, remains: &Remains<'_>) -> Next {
         ));
     }
     if remains.pods {
-        return Next::Wait(GOING_LOOK);
+        return Next::Wait(GOING_REQUEUE);
     }
     if !between.unstarted && !remains.unstarted {
         return end("whether its agent had started is not known.");
     }
     match remains.record {
         None => Next::AskArchive,
-        Some(Err(())) if age < ARCHIVE_PATIENCE => Next::Wait(GOING_LOOK),
+        Some(Err(())) if age < ARCHIVE_GRACE => Next::Wait(GOING_REQUEUE),
         Some(Err(())) => end("the archive does not answer, so what the sandbox did is not known."),
         Some(Ok(record)) => {
             if let Some(seen) = &record.isolation_lost {
@@ -137,7 +137,7 @@ pub fn next(between: &Between, remains: &Remains<'_>) -> Next {
             }
             let left = pause(between.attempt) - age;
             if left.is_positive() {
-                return Next::Wait(Duration::try_from(left).unwrap_or(GOING_LOOK));
+                return Next::Wait(Duration::try_from(left).unwrap_or(GOING_REQUEUE));
             }
             Next::Start
         }
@@ -218,7 +218,7 @@ mod tests {
             pods: true,
             ..remains(Some(Ok(&clean)), 200)
         };
-        assert_eq!(next(&between(true), &going), Next::Wait(GOING_LOOK));
+        assert_eq!(next(&between(true), &going), Next::Wait(GOING_REQUEUE));
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn an_archive_that_is_silent_is_asked_again_for_a_while() {
         let silent = |now| next(&between(true), &remains(Some(Err(())), now));
-        assert_eq!(silent(219), Next::Wait(GOING_LOOK));
+        assert_eq!(silent(219), Next::Wait(GOING_REQUEUE));
         assert!(matches!(silent(220), Next::End(_)));
     }
 

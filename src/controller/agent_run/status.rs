@@ -1,4 +1,8 @@
-//! Old status + what happened → new status. Pure; the only place that writes a run's status.
+//! Old status + what happened → new status. Pure; nothing else makes a run's status.
+//!
+//! An explanation stands in `status.message`, and again in the one condition whose message kstatus shows: `Stalled` of a
+//! failure, `Reconciling` of a run that goes on, `Ready` of one that rests. Others have an empty message, because each
+//! byte of a status costs the API server time.
 
 mod between;
 mod live;
@@ -7,7 +11,7 @@ mod outputs;
 #[cfg(test)]
 mod tests;
 
-pub use self::between::{anew, between, is_resting, queued, retrying, told_place};
+pub use self::between::{between, queued, reset_for_attempt, retrying};
 pub use self::live::{is_news_of_start, running, starting, stopped};
 pub use self::notes::named;
 use jiff::Timestamp;
@@ -18,13 +22,9 @@ use super::observe::End;
 use super::plan::Plan;
 use crate::conditions::{Desired, MESSAGE_LIMIT, bounded, remove, set, whole_seconds};
 use crate::verdict::{Gap, Verdict};
-use cofferdam_api::{AgentRun, AgentRunStatus, FailureClass, Reason};
+use cofferdam_api::stage::{COMPLETE, FAILED, READY, RECONCILING, STALLED};
+use cofferdam_api::{AgentRun, AgentRunStatus, FailureClass, LiveReason, Reason, Stage};
 
-const READY: &str = "Ready";
-const RECONCILING: &str = "Reconciling";
-const STALLED: &str = "Stalled";
-const COMPLETE: &str = "Complete";
-const FAILED: &str = "Failed";
 const ADMITTED: &str = "Admitted";
 const ISOLATED: &str = "Isolated";
 
@@ -37,73 +37,71 @@ pub struct Built<'a> {
     pub plan: &'a Plan,
 }
 
-/// What the run is being stopped with: its workload is on its way out, and its terminal status still to come.
-pub fn stopping(status: Option<&AgentRunStatus>) -> Option<Verdict> {
-    let status = status.filter(|status| status.phase.as_deref() == Some("Stopping"))?;
+/// Why a run is being stopped that has a status of [`Stage::Stopping`].
+pub fn stopping(run: &AgentRun) -> Option<Verdict> {
+    let status = run
+        .status
+        .as_ref()
+        .filter(|status| status.stage() == Stage::Stopping)?;
+    told(status)
+}
+
+/// The terminal reason, and the message, that the status of a run tells which is not over.
+fn told(status: &AgentRunStatus) -> Option<Verdict> {
     Some(Verdict {
-        reason: status.reason.as_deref()?.parse().ok()?,
+        reason: status.condition(READY)?.reason.parse().ok()?,
         message: status.message.clone().unwrap_or_default(),
     })
 }
 
 /// Since when a run without a workload has been waiting: the time that it was suspended or queued does not count.
 pub fn waiting_since(run: &AgentRun, now: Timestamp) -> Timestamp {
-    let conditions = run.status.iter().flat_map(|status| &status.conditions);
-    let noted = conditions
-        .filter(|condition| [RECONCILING, STALLED].contains(&condition.type_.as_str()))
-        .map(|condition| condition.last_transition_time.0)
-        .min();
+    let noted = run
+        .status
+        .as_ref()
+        .and_then(|status| status.condition(RECONCILING))
+        .map(|going| going.last_transition_time.0);
     let created = run.metadata.creation_timestamp.as_ref().map(|time| time.0);
     noted
-        .or(if is_resting(run) { None } else { created })
+        .or(created.filter(|_| !run.stage().is_resting()))
         .unwrap_or(now)
+}
+
+/// Whether the status tells already that the run waits for this.
+pub fn tells(run: &AgentRun, reason: LiveReason) -> bool {
+    run.status
+        .as_ref()
+        .and_then(|status| status.condition(READY))
+        .is_some_and(|ready| ready.reason.parse().is_ok_and(|told: LiveReason| told == reason))
 }
 
 /// A run that is suspended.
 pub fn suspended(run: &AgentRun, now: Timestamp) -> AgentRunStatus {
-    let (mut status, generation) = open(run);
     let message = "The run is suspended; nothing is created until spec.suspend is false.";
-    say(&mut status, "Suspended", "Suspended", message);
+    resting(run, Stage::Suspended, LiveReason::Suspended, message, now)
+}
+
+/// A run that waits and whose clock stands still meanwhile.
+fn resting(
+    run: &AgentRun,
+    stage: Stage,
+    reason: LiveReason,
+    message: &str,
+    now: Timestamp,
+) -> AgentRunStatus {
+    let (mut status, generation) = open(run);
+    say(&mut status, stage.phase(), reason.as_str(), message);
     remove(&mut status.conditions, RECONCILING);
-    remove(&mut status.conditions, STALLED);
-    set(
-        &mut status.conditions,
-        desired(READY, Some(false), "Suspended", message),
-        generation,
-        now,
-    );
+    let not_ready = desired(READY, Some(false), reason.as_str(), message);
+    set(&mut status.conditions, not_ready, generation, now);
     status
 }
 
 /// A run that cannot start yet.
 pub fn waiting(run: &AgentRun, gap: &Gap, now: Timestamp) -> AgentRunStatus {
     let (mut status, generation) = open(run);
-    let (reason, message) = (gap.reason.as_str(), gap.message.as_str());
-    say(&mut status, "Pending", reason, message);
-    let (present, absent) = if gap.stalled {
-        (STALLED, RECONCILING)
-    } else {
-        (RECONCILING, STALLED)
-    };
-    // The one that comes keeps the time of the one that goes: it is when the waiting began.
-    let since = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == absent)
-        .map_or(now, |condition| condition.last_transition_time.0);
-    remove(&mut status.conditions, absent);
-    set(
-        &mut status.conditions,
-        desired(present, Some(true), reason, message),
-        generation,
-        since,
-    );
-    set(
-        &mut status.conditions,
-        desired(READY, Some(false), reason, message),
-        generation,
-        now,
-    );
+    let said = (gap.reason.as_str(), gap.message.as_str());
+    goes_on(&mut status, Stage::Waiting, said, generation, now);
     status
 }
 
@@ -115,7 +113,7 @@ pub fn refused(run: &AgentRun, verdict: &Verdict, now: Timestamp) -> AgentRunSta
         Reason::PolicyMissing | Reason::PolicyDenied | Reason::ImageDenied | Reason::RuntimeUnavailable
     );
     if denied {
-        let admitted = desired(ADMITTED, Some(false), verdict.reason.as_str(), &verdict.message);
+        let admitted = desired(ADMITTED, Some(false), verdict.reason.as_str(), "");
         set(&mut status.conditions, admitted, generation, now);
     }
     notes::requester(&mut status, run, now);
@@ -141,12 +139,7 @@ pub fn ended(run: &AgentRun, built: Option<Built<'_>>, end: &End, now: Timestamp
         outputs::note(&mut status, record);
     }
     if end.verdict.reason == Reason::EgressNotEnforced {
-        let open_fence = desired(
-            ISOLATED,
-            Some(false),
-            end.verdict.reason.as_str(),
-            &end.verdict.message,
-        );
+        let open_fence = desired(ISOLATED, Some(false), end.verdict.reason.as_str(), "");
         set(&mut status.conditions, open_fence, generation, now);
     }
     finish(&mut status, &end.verdict, generation, now);
@@ -176,20 +169,30 @@ fn admitted(status: &mut AgentRunStatus, run: &AgentRun, now: Timestamp) {
     notes::requester(status, run, now);
 }
 
-/// The run goes on, and is not ready: `because` is the reason of `Reconciling`, `reason` that of `Ready`.
+/// The run goes on, and is not ready for `reason`.
 fn goes_on(
     status: &mut AgentRunStatus,
-    because: &str,
+    stage: Stage,
     (reason, message): (&str, &str),
     generation: Option<i64>,
     now: Timestamp,
 ) {
+    say(status, stage.phase(), reason, message);
     let conditions = &mut status.conditions;
-    remove(conditions, STALLED);
-    for (kind, holds, reason) in [(RECONCILING, true, because), (READY, false, reason)] {
-        let desired = desired(kind, Some(holds), reason, message);
-        set(conditions, desired, generation, now);
+    if let Some(word) = stage.reconciling() {
+        set(
+            conditions,
+            desired(RECONCILING, Some(true), word, message),
+            generation,
+            now,
+        );
     }
+    set(
+        conditions,
+        desired(READY, Some(false), reason, ""),
+        generation,
+        now,
+    );
 }
 
 fn say(status: &mut AgentRunStatus, phase: &str, reason: &str, message: &str) {
@@ -224,27 +227,14 @@ fn finish(status: &mut AgentRunStatus, verdict: &Verdict, generation: Option<i64
     status.completion_time = Some(time(now));
     let conditions = &mut status.conditions;
     remove(conditions, RECONCILING);
-    remove(conditions, STALLED);
-    let end = if success { COMPLETE } else { FAILED };
-    set(
-        conditions,
-        desired(end, Some(true), reason, message),
-        generation,
-        now,
-    );
-    set(
-        conditions,
-        desired(READY, Some(success), reason, message),
-        generation,
-        now,
-    );
-    if !success {
-        set(
-            conditions,
-            desired(STALLED, Some(true), reason, message),
-            generation,
-            now,
-        );
+    let ends: &[(&'static str, bool, &str)] = if success {
+        &[(COMPLETE, true, message), (READY, true, "")]
+    } else {
+        &[(FAILED, true, ""), (READY, false, ""), (STALLED, true, message)]
+    };
+    for (type_, holds, message) in ends {
+        let desired = desired(type_, Some(*holds), reason, message);
+        set(conditions, desired, generation, now);
     }
 }
 

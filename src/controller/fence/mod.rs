@@ -20,13 +20,15 @@ use super::stores::Stores;
 use crate::api_server::{delete, is_code};
 use crate::backoff::Failures;
 use crate::verdict::Gap;
-use cofferdam_api::Reason;
-use cofferdam_api::names::{FENCE_FINALIZER, FIELD_MANAGER, LABEL_SANDBOX, SANDBOX_ENABLED};
+use cofferdam_api::names::{
+    FENCE, FENCE_FINALIZER, FIELD_MANAGER, LABEL_SANDBOX, SANDBOX_ENABLED, SANDBOX_SERVICE_ACCOUNT,
+};
+use cofferdam_api::{LiveReason, Reason};
 
 /// Looked at again after this long even if no watch said so.
-const SLOW_LOOK: Duration = Duration::from_mins(5);
+const RESYNC_REQUEUE: Duration = Duration::from_mins(5);
 /// How soon a fence that waits for pods to go is looked at again; their going triggers too.
-const PODS_LOOK: Duration = Duration::from_secs(5);
+const PODS_REQUEUE: Duration = Duration::from_secs(5);
 
 /// What the fence's reconciler needs.
 pub struct Context {
@@ -97,7 +99,7 @@ async fn raise(
         // Someone deleted it. It holds until its finalizer goes; then it is made anew.
         Some(live) if live.metadata.deletion_timestamp.is_some() => {
             if context.stores.has_live_pods(namespace) {
-                return Ok(Action::requeue(PODS_LOOK));
+                return Ok(Action::requeue(PODS_REQUEUE));
             }
             release(context, namespace, live).await?;
             return Ok(Action::requeue(Duration::from_secs(1)));
@@ -105,7 +107,7 @@ async fn raise(
         _ => apply(context, namespace, &fence, "apply the fence").await?,
     }
     context.failures.succeeded(&namespace.to_owned());
-    Ok(Action::requeue(SLOW_LOOK))
+    Ok(Action::requeue(RESYNC_REQUEUE))
 }
 
 async fn lower(
@@ -118,7 +120,7 @@ async fn lower(
         return Ok(Action::await_change());
     };
     if context.stores.has_live_pods(namespace) {
-        return Ok(Action::requeue(PODS_LOOK));
+        return Ok(Action::requeue(PODS_REQUEUE));
     }
     if objects::has_finalizer(live) {
         release(context, namespace, live).await?;
@@ -201,9 +203,12 @@ pub fn gap(stores: &Stores, namespace: &str, operator_namespace: &str) -> Option
             .account(namespace)
             .is_some_and(|live| objects::account_stands(&live, &account));
     (!stands).then(|| Gap {
-        reason: Reason::StartTimeout,
-        message: format!("Namespace {namespace} is being fenced."),
-        stalled: false,
+        reason: LiveReason::FenceNotReady,
+        ends_with: Reason::StartTimeout,
+        message: format!(
+            "NetworkPolicy {FENCE} and ServiceAccount {SANDBOX_SERVICE_ACCOUNT} of namespace {namespace} are not there yet."
+        ),
+        actionable: false,
     })
 }
 
@@ -211,11 +216,12 @@ pub fn gap(stores: &Stores, namespace: &str, operator_namespace: &str) -> Option
 pub fn foreign_gap(stores: &Stores, namespace: &str) -> Option<Gap> {
     let name = stores.widening_policy(namespace)?;
     Some(Gap {
-        reason: Reason::ForeignNetworkPolicy,
+        reason: LiveReason::FenceWidened,
+        ends_with: Reason::ForeignNetworkPolicy,
         message: format!(
             "NetworkPolicy {name} of namespace {namespace} may open the sandbox. Make its podSelector leave \
              sandboxes out: matchExpressions: [{{key: cofferdam.dev/run, operator: DoesNotExist}}]."
         ),
-        stalled: true,
+        actionable: true,
     })
 }

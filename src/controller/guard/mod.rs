@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::verdict::Gap;
-use cofferdam_api::Reason;
+use cofferdam_api::{LiveReason, Reason};
 
 /// How often the guard is proven.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -46,11 +46,13 @@ impl Guard {
 
     fn gap_at(&self, now: Instant) -> Option<Gap> {
         let proof = self.0.borrow();
-        let (message, stalled) = match &*proof {
+        let (message, actionable) = match &*proof {
             None => ("The admission guard has not been proven yet.".to_owned(), false),
-            Some(proof) if now.duration_since(proof.at) > VALID => {
-                ("The proof of the admission guard is too old.".to_owned(), true)
-            }
+            Some(proof) if now.duration_since(proof.at) > VALID => (
+                "The last proof of the admission guard is older than 45 s; it is being proven again."
+                    .to_owned(),
+                false,
+            ),
             Some(Proof {
                 missing: Some(what), ..
             }) => (
@@ -60,9 +62,10 @@ impl Guard {
             Some(_) => return None,
         };
         Some(Gap {
-            reason: Reason::GuardMissing,
+            reason: LiveReason::GuardNotReady,
+            ends_with: Reason::GuardMissing,
             message,
-            stalled,
+            actionable,
         })
     }
 }
@@ -152,7 +155,9 @@ fn not_refused(result: kube::Result<()>, guard: &str) -> Option<String> {
     match result {
         Err(kube::Error::Api(status)) if status.message.contains(&format!("'{guard}'")) => None,
         Err(error) => Some(format!("{guard} could not be proven by a dry run: {error}")),
-        Ok(()) => Some(format!("{guard} let its canary pass")),
+        Ok(()) => Some(format!(
+            "{guard} did not refuse the test object; is its binding missing?"
+        )),
     }
 }
 
@@ -187,13 +192,13 @@ mod tests {
         let (sender, receiver) = watch::channel(None);
         let guard = Guard(receiver);
         let now = Instant::now();
-        assert!(guard.gap_at(now).is_some_and(|gap| !gap.stalled));
+        assert!(guard.gap_at(now).is_some_and(|gap| !gap.actionable));
         sender.send_replace(Some(Proof {
             at: now,
             missing: None,
         }));
         assert_eq!(guard.gap_at(now + VALID), None);
         let late = guard.gap_at(now + VALID + Duration::from_secs(1));
-        assert!(late.is_some_and(|gap| gap.reason == Reason::GuardMissing && gap.stalled));
+        assert!(late.is_some_and(|gap| gap.ends_with == Reason::GuardMissing && !gap.actionable));
     }
 }

@@ -11,7 +11,7 @@ use cofferdam_wire::output::OutputManifest;
 use cofferdam_wire::record::RunRecord;
 
 /// Seconds for which the archive is asked again, from the pod's end.
-const RECORD_PATIENCE_SECONDS: i64 = 60;
+const RECORD_GRACE_SECONDS: i64 = 60;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +105,7 @@ fn with_record(
     let waited = view
         .ended_at()
         .map_or(i64::MAX, |end| seconds_since(end, seen.now));
-    if view.agent_started().is_some() && manifest.is_none() && !no_hope && waited < RECORD_PATIENCE_SECONDS {
+    if view.agent_started().is_some() && manifest.is_none() && !no_hope && waited < RECORD_GRACE_SECONDS {
         return Progress::Finishing;
     }
     let verdict = verdict(manifest, record);
@@ -236,7 +236,7 @@ fn uncollected(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Option<
     let Some(manifest) = manifest else {
         return Some(match view.sidecar_report().and_then(|report| report.failure) {
             Some(failure) => failure.message,
-            None => format!("The archive holds no receipt {RECORD_PATIENCE_SECONDS} s after the pod's end."),
+            None => format!("The archive holds no receipt {RECORD_GRACE_SECONDS} s after the pod's end."),
         });
     };
     manifest.refused.first().map(|refusal| {

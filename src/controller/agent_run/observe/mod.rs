@@ -170,7 +170,7 @@ fn mutated(seen: &Observation<'_>, pod: &Pod) -> Option<Verdict> {
 }
 
 /// Seconds after which a Job without a pod is asked about.
-const POD_PATIENCE_SECONDS: i64 = 10;
+const POD_GRACE_SECONDS: i64 = 10;
 
 fn without_pod(seen: &Observation<'_>) -> Progress {
     let age = job_age(seen);
@@ -188,7 +188,7 @@ fn without_pod(seen: &Observation<'_>) -> Progress {
             format!("The Job made no pod in {age} s. Look at its events."),
         ));
     }
-    if age < POD_PATIENCE_SECONDS
+    if age < POD_GRACE_SECONDS
         || seen
             .job
             .status
@@ -204,21 +204,7 @@ fn without_pod(seen: &Observation<'_>) -> Progress {
         Some(Ok(())) => Progress::Starting {
             detail: "The Job has made no pod yet, though the API server would take it.".to_owned(),
         },
-        Some(Err(message)) => Progress::Kill(refused_pod(message)),
-    }
-}
-
-fn refused_pod(message: &str) -> Verdict {
-    if message.contains("exceeded quota") || message.contains("failed quota") {
-        Verdict::new(
-            Reason::QuotaExceeded,
-            format!("A ResourceQuota refuses the pod: {message}"),
-        )
-    } else {
-        Verdict::new(
-            Reason::AdmissionRefused,
-            format!("The API server refuses the pod: {message}"),
-        )
+        Some(Err(message)) => Progress::Kill(Verdict::of_refused("the pod", message)),
     }
 }
 

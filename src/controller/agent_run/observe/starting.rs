@@ -10,9 +10,9 @@ use cofferdam_api::Reason;
 use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE};
 
 /// Seconds for which a failing pull may be a passing one.
-const PULL_PATIENCE_SECONDS: i64 = 60;
+const PULL_GRACE_SECONDS: i64 = 60;
 /// Seconds for which a container or sandbox that cannot be created may be a passing failure.
-const CREATE_PATIENCE_SECONDS: i64 = 20;
+const CREATE_GRACE_SECONDS: i64 = 20;
 
 /// Where a pod without a running agent stands.
 pub fn observe(seen: &Observation<'_>, view: &PodView<'_>) -> Progress {
@@ -52,18 +52,18 @@ fn stuck_container(seen: &Observation<'_>, view: &PodView<'_>) -> Option<Verdict
             | "RegistryUnavailable"
             | "SignatureValidationFailed"
             | "ImageInspectError"
-                if waited >= PULL_PATIENCE_SECONDS =>
+                if waited >= PULL_GRACE_SECONDS =>
             {
                 Some(pull_failed(name, image, message))
             }
-            "CreateContainerError" | "CreateContainerConfigError" if waited >= CREATE_PATIENCE_SECONDS => {
+            "CreateContainerError" | "CreateContainerConfigError" if waited >= CREATE_GRACE_SECONDS => {
                 Some(Verdict::new(
                     Reason::RuntimeUnavailable,
                     format!("Container {name} cannot be created: {message}"),
                 ))
             }
             // What our own containers run is known to be there; the agent's command need not be.
-            "RunContainerError" if name != CONTAINER_AGENT && waited >= CREATE_PATIENCE_SECONDS => {
+            "RunContainerError" if name != CONTAINER_AGENT && waited >= CREATE_GRACE_SECONDS => {
                 Some(causes::not_started(name, message))
             }
             _ => None,
@@ -91,7 +91,7 @@ fn sandbox_stuck(seen: &Observation<'_>, view: &PodView<'_>) -> bool {
     let sandbox = view
         .condition("PodReadyToStartContainers")
         .is_some_and(|condition| condition.status == "True");
-    scheduled && !sandbox && waited(seen, view) >= CREATE_PATIENCE_SECONDS
+    scheduled && !sandbox && waited(seen, view) >= CREATE_GRACE_SECONDS
 }
 
 /// The kubelet cannot make a sandbox with the handler of the pod's `RuntimeClass`.

@@ -2,46 +2,23 @@
 
 use jiff::Timestamp;
 
-use super::{Built, READY, RECONCILING, STALLED, admitted, desired, goes_on, notes, open, say};
-use crate::agent_run::queue::Place;
+use super::{Built, admitted, goes_on, notes, open, resting, told};
 use crate::agent_run::retry::{self, Between};
-use crate::conditions::{remove, set};
+use crate::conditions::remove;
+use crate::slots::WaitsFor;
 use crate::verdict::Verdict;
-use cofferdam_api::{AgentRun, AgentRunStatus};
+use cofferdam_api::stage::RECONCILING;
+use cofferdam_api::{AgentRun, AgentRunStatus, LiveReason, Stage};
 
-const QUEUED: &str = "Queued";
-const RETRYING: &str = "Retrying";
-/// Reason of `Reconciling` of a failed attempt whose agent is known not to have started.
-const UNSTARTED: &str = "AgentNeverStarted";
-
-/// Whether the run's clock stands still: it is suspended or queued.
-pub fn is_resting(run: &AgentRun) -> bool {
-    let phase = run.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Suspended" | QUEUED))
-}
-
-/// The position in the queue that the status tells, if it tells one of this generation of the run.
-pub fn told_place(run: &AgentRun) -> Option<usize> {
-    let status = run.status.as_ref()?;
-    let current =
-        status.phase.as_deref() == Some(QUEUED) && status.observed_generation == run.metadata.generation;
-    Place::told(status.message.as_deref().filter(|_| current)?)
-}
-
-/// A run that waits for its turn.
-pub fn queued(run: &AgentRun, place: &Place, now: Timestamp) -> AgentRunStatus {
-    let (mut status, generation) = open(run);
-    let message = place.to_string();
-    say(&mut status, QUEUED, QUEUED, &message);
-    remove(&mut status.conditions, RECONCILING);
-    remove(&mut status.conditions, STALLED);
-    set(
-        &mut status.conditions,
-        desired(READY, Some(false), QUEUED, &message),
-        generation,
+/// A run that waits for a slot. It says nothing that changes while it waits, so that it is written once.
+pub fn queued(run: &AgentRun, waits_for: WaitsFor<'_>, now: Timestamp) -> AgentRunStatus {
+    resting(
+        run,
+        Stage::Queued,
+        LiveReason::Queued,
+        &waits_for.to_string(),
         now,
-    );
-    status
+    )
 }
 
 /// A run whose attempt failed and is to be repeated: its workload is removed first.
@@ -56,38 +33,39 @@ pub fn retrying(
 ) -> AgentRunStatus {
     let (mut status, generation) = open(run);
     let announced = retry::announcement(verdict, built.plan.attempt);
-    let (reason, message) = (announced.reason.as_str(), announced.message.as_str());
-    say(&mut status, RETRYING, reason, message);
     notes::workload(&mut status, built);
     admitted(&mut status, run, now);
-    // Set anew, so that its time is that of the failure: pause and start time-out run from there.
+    // Set anew, so that its time is that of the failure: pause and start deadline run from there.
     remove(&mut status.conditions, RECONCILING);
-    let because = if unstarted { UNSTARTED } else { reason };
-    goes_on(&mut status, because, (reason, message), generation, now);
+    let stage = if unstarted {
+        Stage::RetryingUnstarted
+    } else {
+        Stage::Retrying
+    };
+    let said = (announced.reason.as_str(), announced.message.as_str());
+    goes_on(&mut status, stage, said, generation, now);
     status
 }
 
 /// What [`retrying`] wrote.
-pub fn between(status: Option<&AgentRunStatus>) -> Option<Between> {
-    let status = status.filter(|status| status.phase.as_deref() == Some(RETRYING))?;
-    let going = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == RECONCILING)?;
+pub fn between(run: &AgentRun) -> Option<Between> {
+    let status = run.status.as_ref()?;
+    let unstarted = match status.stage() {
+        Stage::Retrying => false,
+        Stage::RetryingUnstarted => true,
+        _ => return None,
+    };
     Some(Between {
-        verdict: Verdict {
-            reason: status.reason.as_deref()?.parse().ok()?,
-            message: status.message.clone().unwrap_or_default(),
-        },
+        verdict: told(status)?,
         attempt: status.attempt?,
         job_uid: status.workload.as_ref()?.uid.clone(),
-        failed_at: going.last_transition_time.0,
-        unstarted: going.reason == UNSTARTED,
+        failed_at: status.condition(RECONCILING)?.last_transition_time.0,
+        unstarted,
     })
 }
 
 /// The run as it is before its next attempt: everything that its status says of the failed one is gone, but its number.
-pub fn anew(run: &AgentRun) -> AgentRun {
+pub fn reset_for_attempt(run: &AgentRun) -> AgentRun {
     let mut run = run.clone();
     if let Some(status) = &mut run.status {
         status.workload = None;

@@ -2,14 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{Built, admitted, goes_on, notes, open, say, time};
+use super::{Built, admitted, goes_on, notes, open, tells, time};
 use crate::agent_run::observe::Running;
 use crate::conditions::seconds_since;
 use crate::verdict::Verdict;
-use cofferdam_api::{AgentRun, AgentRunStatus};
+use cofferdam_api::{AgentRun, AgentRunStatus, LiveReason, Stage};
 
-const STARTING: &str = "Starting";
-const RUNNING: &str = "Running";
 /// Seconds after which a run that has not started says what it waits for; most have started by then, and spare the
 /// write.
 const LATE_SECONDS: i64 = 20;
@@ -23,19 +21,21 @@ pub fn is_news_of_start(run: &AgentRun, built: Built<'_>, detail: &str, now: Tim
     let told = run
         .status
         .as_ref()
-        .filter(|status| status.reason.as_deref() == Some(STARTING))
+        .filter(|_| tells(run, LiveReason::Starting))
         .and_then(|status| status.message.as_deref());
     late && told.and_then(kind) != kind(detail)
 }
 
 /// A run whose agent has not started yet, and what it waits for.
 pub fn starting(run: &AgentRun, built: Built<'_>, detail: &str, now: Timestamp) -> AgentRunStatus {
-    with_workload(run, built, "Pending", (STARTING, detail), now)
+    let said = (LiveReason::Starting.as_str(), detail);
+    with_workload(run, built, Stage::Starting, said, now)
 }
 
 /// A run whose agent runs.
 pub fn running(run: &AgentRun, built: Built<'_>, running: &Running, now: Timestamp) -> AgentRunStatus {
-    let mut status = with_workload(run, built, RUNNING, (RUNNING, "The agent runs."), now);
+    let said = (LiveReason::Running.as_str(), "The agent runs.");
+    let mut status = with_workload(run, built, Stage::Running, said, now);
     status.agent_start_time = Some(time(running.agent_started));
     let proof = running.proof.as_ref();
     notes::proof(&mut status, built.plan, proof, run.metadata.generation, now);
@@ -46,21 +46,20 @@ pub fn running(run: &AgentRun, built: Built<'_>, running: &Running, now: Timesta
 /// A run whose workload is being removed because of `verdict`.
 pub fn stopped(run: &AgentRun, built: Built<'_>, verdict: &Verdict, now: Timestamp) -> AgentRunStatus {
     let why = (verdict.reason.as_str(), verdict.message.as_str());
-    with_workload(run, built, "Stopping", why, now)
+    with_workload(run, built, Stage::Stopping, why, now)
 }
 
 /// What all of these say: the workload, that the run was admitted, and that it goes on.
 fn with_workload(
     run: &AgentRun,
     built: Built<'_>,
-    phase: &str,
-    (reason, message): (&str, &str),
+    stage: Stage,
+    said: (&str, &str),
     now: Timestamp,
 ) -> AgentRunStatus {
     let (mut status, generation) = open(run);
-    say(&mut status, phase, reason, message);
     notes::workload(&mut status, built);
     admitted(&mut status, run, now);
-    goes_on(&mut status, reason, (reason, message), generation, now);
+    goes_on(&mut status, stage, said, generation, now);
     status
 }

@@ -102,11 +102,6 @@ pub fn proof(
         proven_time: time(proof.proven_time),
         pod_spec_digest: plan.pod_digest.clone(),
     });
-    let proven = desired(
-        ISOLATED,
-        Some(true),
-        "Proven",
-        "The fence was seen closed before the agent started.",
-    );
+    let proven = desired(ISOLATED, Some(true), "Proven", "");
     set(&mut status.conditions, proven, generation, now);
 }

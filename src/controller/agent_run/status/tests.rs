@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::agent_run::observe::Running;
-use crate::agent_run::queue::Place;
+use crate::slots::WaitsFor;
 use crate::testing::{at, finished_run, job, plan, run};
 use cofferdam_api::{Requester, ResolvedImage};
 use cofferdam_policy::source::Met;
@@ -15,11 +15,12 @@ fn condition<'a>(status: &'a AgentRunStatus, kind: &str) -> Option<&'a str> {
         .map(|condition| condition.status.as_str())
 }
 
-fn gap(stalled: bool) -> Gap {
+fn gap(reason: LiveReason) -> Gap {
     Gap {
-        reason: Reason::GuardMissing,
+        reason,
+        ends_with: Reason::GuardMissing,
         message: "No guard.".to_owned(),
-        stalled,
+        actionable: true,
     }
 }
 
@@ -60,8 +61,10 @@ fn each_state_is_what_gitops_tools_take_it_for() {
     let bad = End::without_pod(verdict.clone(), None);
     for (status, expected) in [
         (suspended(&run(), at(1)), "InProgress"),
-        (waiting(&run(), &gap(false), at(1)), "InProgress"),
-        (waiting(&run(), &gap(true), at(1)), "Failed"),
+        (
+            waiting(&run(), &gap(LiveReason::FenceNotReady), at(1)),
+            "InProgress",
+        ),
         (running(&run(), built, &running_now, at(10)), "InProgress"),
         (stopped(&run(), built, &verdict, at(10)), "InProgress"),
         (ended(&run(), Some(built), &good, at(20)), "Current"),
@@ -76,8 +79,8 @@ fn each_state_is_what_gitops_tools_take_it_for() {
 #[test]
 fn the_waiting_clock_runs_on_through_its_reasons_and_stands_still_while_suspended() {
     assert_eq!(waiting_since(&run(), at(5)), at(0));
-    let first = with_status(waiting(&run(), &gap(false), at(5)));
-    let second = with_status(waiting(&first, &gap(true), at(50)));
+    let first = with_status(waiting(&run(), &gap(LiveReason::FenceNotReady), at(5)));
+    let second = with_status(waiting(&first, &gap(LiveReason::GuardNotReady), at(50)));
     assert_eq!(waiting_since(&second, at(60)), at(5));
     let paused = with_status(suspended(&second, at(70)));
     assert_eq!(waiting_since(&paused, at(1000)), at(1000));
@@ -96,9 +99,10 @@ fn stopping_remembers_its_reason() {
         &verdict,
         at(10),
     );
-    assert_eq!(stopping(Some(&status)), Some(verdict));
     assert!(!status.is_finished());
-    assert_eq!(stopping(Some(&waiting(&run(), &gap(true), at(1)))), None);
+    assert_eq!(stopping(&with_status(status)), Some(verdict));
+    let waits = waiting(&run(), &gap(LiveReason::GuardNotReady), at(1));
+    assert_eq!(stopping(&with_status(waits)), None);
 }
 
 #[test]
@@ -143,38 +147,63 @@ fn the_end_of_a_run_in_full() {
     ));
 }
 
-fn place(position: usize) -> Place {
-    Place {
-        position,
-        length: 3,
-        namespace: "tenant-a".to_owned(),
-        live: 4,
-        ceiling: Met::built_in(4),
-    }
+fn in_queue(run: &AgentRun, now: i64) -> AgentRunStatus {
+    let waits_for = WaitsFor {
+        namespace: "tenant-a",
+        ceiling: &Met::built_in(4),
+    };
+    queued(run, waits_for, at(now))
 }
 
 #[test]
-fn a_queued_run_tells_its_place_and_its_clock_stands_still() {
-    let status = queued(&run(), &place(2), at(5));
+fn queued_run_names_the_limit_and_its_clock_stands_still() {
+    let status = in_queue(&run(), 5);
     assert_eq!(status.phase.as_deref(), Some("Queued"));
     assert_eq!(status.reason.as_deref(), Some("Queued"));
-    assert_eq!(
-        status.message.as_deref(),
-        Some(
-            "2nd of 3 in the queue of namespace tenant-a; 4 runs are live, the built-in limits.maxRunning allows 4."
-        )
+    assert!(
+        status
+            .message
+            .as_ref()
+            .unwrap()
+            .contains("limits.maxRunning allows 4")
     );
     assert_eq!(kstatus(&status), "InProgress");
-    let mut run = with_status(status);
-    assert_eq!(told_place(&run), Some(2));
-    assert_eq!(waiting_since(&run, at(100_000)), at(100_000));
-    run.metadata.generation = Some(2);
-    assert_eq!(told_place(&run), None, "another generation is told again");
-    let held = with_status(waiting(&run, &gap(true), at(200)));
+    assert_eq!(status.stage(), Stage::Queued);
+    let run = with_status(status);
     assert_eq!(
-        (told_place(&held), waiting_since(&held, at(300))),
-        (None, at(200))
+        in_queue(&run, 500),
+        run.status.clone().unwrap(),
+        "nothing of it grows old"
     );
+    assert_eq!(waiting_since(&run, at(100_000)), at(100_000));
+    let held = with_status(waiting(&run, &gap(LiveReason::GuardNotReady), at(200)));
+    assert_eq!(waiting_since(&held, at(300)), at(200));
+}
+
+/// The one place that holds an explanation beside `status.message`.
+#[test]
+fn explanation_stands_in_the_condition_that_kstatus_shows() {
+    let verdict = Verdict::new(Reason::AgentFailed, "Why it failed.");
+    let done = End::without_pod(Verdict::new(Reason::Completed, "It is done."), None);
+    for (status, condition) in [
+        (
+            waiting(&run(), &gap(LiveReason::FenceNotReady), at(1)),
+            RECONCILING,
+        ),
+        (in_queue(&run(), 1), READY),
+        (suspended(&run(), at(1)), READY),
+        (refused(&run(), &verdict, at(1)), STALLED),
+        (ended(&run(), None, &done, at(1)), COMPLETE),
+    ] {
+        let message = status.message.as_deref().unwrap();
+        let with_it: Vec<&str> = status
+            .conditions
+            .iter()
+            .filter(|each| each.message == message)
+            .map(|each| each.type_.as_str())
+            .collect();
+        assert_eq!(with_it, [condition]);
+    }
 }
 
 #[test]
@@ -185,12 +214,12 @@ fn a_failed_attempt_is_remembered_until_the_next_one_has_a_workload() {
         plan: &plan,
     };
     let verdict = Verdict::new(Reason::CloneFailed, "no such repository");
-    let waited = with_status(waiting(&run(), &gap(false), at(2)));
+    let waited = with_status(waiting(&run(), &gap(LiveReason::FenceNotReady), at(2)));
     for unstarted in [true, false] {
         let status = retrying(&waited, built, &verdict, unstarted, at(50));
         assert_eq!(kstatus(&status), "InProgress");
         assert!(!status.is_finished());
-        let remembered = between(Some(&status)).unwrap();
+        let remembered = between(&with_status(status)).unwrap();
         assert_eq!(
             (
                 remembered.verdict.reason,
@@ -202,7 +231,7 @@ fn a_failed_attempt_is_remembered_until_the_next_one_has_a_workload() {
         assert_eq!((remembered.failed_at, remembered.unstarted), (at(50), unstarted));
     }
     let failed = with_status(retrying(&waited, built, &verdict, true, at(50)));
-    let next = anew(&failed);
+    let next = reset_for_attempt(&failed);
     assert_eq!(
         waiting_since(&next, at(60)),
         at(50),
@@ -213,8 +242,8 @@ fn a_failed_attempt_is_remembered_until_the_next_one_has_a_workload() {
         (status.attempt, &status.workload, &status.resolved),
         (Some(1), &None, &None)
     );
-    let queued = with_status(queued(&next, &place(1), at(60)));
-    assert_eq!(between(queued.status.as_ref()), None);
+    let queued = with_status(in_queue(&next, 60));
+    assert_eq!(between(&queued), None);
     let mut second = job();
     second.metadata.uid = Some("job-uid-2".to_owned());
     let mut again = plan.clone();
@@ -260,7 +289,7 @@ fn a_late_start_is_told_once_for_each_kind_of_thing_that_it_waits_for() {
         at(30)
     ));
     // What was said of a wait before the Job was made is not what is said of the pod.
-    let waited = with_status(waiting(&run(), &gap(false), at(5)));
+    let waited = with_status(waiting(&run(), &gap(LiveReason::FenceNotReady), at(5)));
     assert!(is_news_of_start(&waited, built, one, at(20)));
 }
 

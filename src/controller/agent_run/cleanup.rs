@@ -26,7 +26,7 @@ const SHORTEST_SLEEP: SignedDuration = SignedDuration::from_secs(30);
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chore {
+pub enum Cleanup {
     /// Delete the Job and with it the pod.
     DeleteJob,
     /// Delete the run.
@@ -35,26 +35,26 @@ pub enum Chore {
     Sleep(SignedDuration),
 }
 
-/// The next chore of a finished run.
+/// What to do for a finished run.
 ///
 /// `live_pod`: whether a pod of the run still runs. After the run's end that is a pod that outlived it.
-pub fn next(run: &AgentRun, job: Option<&Job>, live_pod: bool, policy: PolicyTtl, now: Timestamp) -> Chore {
+pub fn next(run: &AgentRun, job: Option<&Job>, live_pod: bool, policy: PolicyTtl, now: Timestamp) -> Cleanup {
     let completed = run
         .status
         .as_ref()
         .and_then(|status| status.completion_time.as_ref());
     let Some(completed) = completed.map(|time| time.0) else {
-        return Chore::Sleep(JOB_KEPT);
+        return Cleanup::Sleep(JOB_KEPT);
     };
     let age = now.duration_since(completed);
     let ttl = SignedDuration::from_secs(i64::from(time_to_live(run, policy)));
     if age >= ttl {
-        return Chore::DeleteRun;
+        return Cleanup::DeleteRun;
     }
     match job {
-        Some(job) if job.metadata.deletion_timestamp.is_none() && age >= kept(live_pod) => Chore::DeleteJob,
-        Some(_) => Chore::Sleep((kept(live_pod) - age).max(SHORTEST_SLEEP).min(ttl - age)),
-        None => Chore::Sleep(ttl - age),
+        Some(job) if job.metadata.deletion_timestamp.is_none() && age >= kept(live_pod) => Cleanup::DeleteJob,
+        Some(_) => Cleanup::Sleep((kept(live_pod) - age).max(SHORTEST_SLEEP).min(ttl - age)),
+        None => Cleanup::Sleep(ttl - age),
     }
 }
 
@@ -87,13 +87,16 @@ mod tests {
             };
             super::next(run, job, false, policy, at(now))
         };
-        assert_eq!(next(&run, Some(&job()), None, 599), Chore::Sleep(SHORTEST_SLEEP));
-        assert_eq!(next(&run, Some(&job()), None, 600), Chore::DeleteJob);
-        assert!(matches!(next(&run, None, None, 600), Chore::Sleep(_)));
-        assert_eq!(next(&run, None, None, 7 * 24 * 3600), Chore::DeleteRun);
-        assert_eq!(next(&run, None, Some(100), 100), Chore::DeleteRun);
+        assert_eq!(
+            next(&run, Some(&job()), None, 599),
+            Cleanup::Sleep(SHORTEST_SLEEP)
+        );
+        assert_eq!(next(&run, Some(&job()), None, 600), Cleanup::DeleteJob);
+        assert!(matches!(next(&run, None, None, 600), Cleanup::Sleep(_)));
+        assert_eq!(next(&run, None, None, 7 * 24 * 3600), Cleanup::DeleteRun);
+        assert_eq!(next(&run, None, Some(100), 100), Cleanup::DeleteRun);
         run.spec.ttl_seconds_after_finished = Some(0);
-        assert_eq!(next(&run, Some(&job()), Some(100), 0), Chore::DeleteRun);
+        assert_eq!(next(&run, Some(&job()), Some(100), 0), Cleanup::DeleteRun);
     }
 
     #[test]
@@ -104,7 +107,7 @@ mod tests {
             ceiling: Some(300),
         };
         let is_deleted = |run: &AgentRun, policy, second| {
-            super::next(run, None, false, policy, at(second)) == Chore::DeleteRun
+            super::next(run, None, false, policy, at(second)) == Cleanup::DeleteRun
         };
         for ttl in [None, Some(1000), Some(31_536_000)] {
             run.spec.ttl_seconds_after_finished = ttl;
@@ -126,7 +129,7 @@ mod tests {
                 PolicyTtl::default(),
                 at(60)
             ),
-            Chore::DeleteJob
+            Cleanup::DeleteJob
         );
     }
 }

@@ -1,0 +1,161 @@
+//! Does what a step says. The only writer of this reconciler, in one order for every way a run can go:
+//! slot, create, status, events, workload.
+//!
+//! A status says why a Job goes before the Job goes. But a status that cannot be written never keeps a Job that must
+//! go: its verdict is remembered first, and the Job is deleted all the same.
+
+mod create;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+pub use self::write::Write;
+use super::call::CallError;
+use super::context::Effects;
+use super::step::{Look, Slot, Step, Then};
+use crate::verdict::Verdict;
+use cofferdam_api::{AgentRun, AgentRunStatus};
+
+/// What became of a step.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// All of it was done.
+    Done(Action),
+    /// The API server refuses the Job for good; the rest was not done.
+    JobRefused(Verdict),
+    /// Someone changed the run since it was read, so its status was not written. A Job that had to go is deleted.
+    RunChanged,
+}
+
+/// Does what a step says.
+///
+/// # Errors
+/// A request failed. Each can be made again without harm.
+pub async fn perform(
+    run: &AgentRun,
+    step: Step,
+    write: Write,
+    effects: &Effects,
+    now: Timestamp,
+) -> Result<Outcome, CallError> {
+    let Step {
+        slot,
+        create,
+        status,
+        events,
+        then,
+        forget,
+        look,
+    } = step;
+    let run_uid = run.uid().unwrap_or_default();
+    if slot == Slot::Hold {
+        effects.set_slot(run, &run_uid, slot);
+    }
+    let creates = create.is_some();
+    if let Some(workload) = create {
+        match create::create(&effects.client, run, *workload).await {
+            Ok(job) => effects
+                .memory
+                .note_created(&run_uid, &job.uid().unwrap_or_default()),
+            Err(error) => return not_created(run, &run_uid, error, effects),
+        }
+    }
+    if let Then::Kill { verdict, .. } = &then {
+        effects.memory.note_stopping(&run_uid, verdict);
+    }
+    let written = match status {
+        Some(status) => write_status(run, *status, write, effects).await,
+        None => Ok(()),
+    };
+    if written.is_ok() {
+        for event in &events {
+            effects.events.publish(run, event, now).await;
+        }
+    }
+    if written.is_ok() || !then.needs_status() {
+        change_workload(run, then, effects).await?;
+    }
+    match written {
+        Err(error) if error.is_conflict() && write == Write::IfUnchanged => return Ok(Outcome::RunChanged),
+        written => written?,
+    }
+    if forget && !creates {
+        effects.memory.forget(&run_uid);
+    }
+    if slot != Slot::Hold {
+        effects.set_slot(run, &run_uid, slot);
+    }
+    Ok(Outcome::Done(match look {
+        Look::OnChange => Action::await_change(),
+        Look::After(time) => Action::requeue(time),
+    }))
+}
+
+/// The Job was not created: what the API server refuses for good ends the run, anything else is tried again.
+fn not_created(
+    run: &AgentRun,
+    run_uid: &str,
+    error: CallError,
+    effects: &Effects,
+) -> Result<Outcome, CallError> {
+    if error.created_nothing() {
+        effects.set_slot(run, run_uid, Slot::Release);
+    }
+    let refused = error.refused_job();
+    if let Some(message) = refused {
+        return Ok(Outcome::JobRefused(Verdict::of_refused("the Job", message)));
+    }
+    if let CallError::Foreign(_) = error {
+        let verdict = Verdict::new(cofferdam_api::Reason::AdmissionRefused, error.to_string());
+        return Ok(Outcome::JobRefused(verdict));
+    }
+    Err(error)
+}
+
+async fn write_status(
+    run: &AgentRun,
+    status: AgentRunStatus,
+    write: Write,
+    effects: &Effects,
+) -> Result<(), CallError> {
+    if run.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let ends = status.is_finished() && !run.is_finished();
+    let reason = status.reason.clone();
+    match write::status(&effects.client, run, status, write).await {
+        // Someone deleted the run meanwhile: nobody is left to be told.
+        Err(error) if error.is_not_found() => return Ok(()),
+        written => written?,
+    }
+    if ends {
+        tracing::info!(
+            run = run.name_any(),
+            namespace = run.namespace(),
+            reason,
+            "run ended"
+        );
+    }
+    Ok(())
+}
+
+async fn change_workload(run: &AgentRun, then: Then, effects: &Effects) -> Result<(), CallError> {
+    let client = &effects.client;
+    match then {
+        Then::Nothing => Ok(()),
+        Then::StopAgent { pod, reason } => write::ask_to_stop(client, &pod, reason).await,
+        Then::Kill { job, .. } | Then::Repeat(job) | Then::DeleteJob(job) => {
+            write::delete_job(client, &job).await
+        }
+        Then::DeleteRun => write::delete_run(client, run).await,
+    }
+}
+
+/// How soon a run is tried again that others keep changing.
+pub const CONFLICT_REQUEUE: Duration = Duration::from_millis(200);
