@@ -15,8 +15,8 @@ use super::text::last_line;
 
 /// How often a watchdog looks whether the work was given up.
 const WATCH: Duration = Duration::from_millis(100);
-/// Bytes of complaints that are kept.
-const COMPLAINTS: usize = 16 * 1024;
+/// Bytes of standard error that are kept, from its end.
+const STDERR_LIMIT: usize = 16 * 1024;
 
 /// Settings of every call. They are given on the command line, which no repository can override.
 const SETTINGS: &[&str] = &[
@@ -45,13 +45,13 @@ pub enum GitError {
     /// It could not be started, fed or read.
     #[error("git cannot be run: {0}")]
     Io(#[from] std::io::Error),
-    /// It complained.
-    #[error("git {command}: {complaint}")]
+    /// It ended with another status than 0.
+    #[error("git {command}: {stderr}")]
     Failed {
         /// The subcommand.
         command: String,
-        /// Its last line of complaint.
-        complaint: String,
+        /// The last line of its standard error.
+        stderr: String,
     },
     /// The deadline passed.
     #[error("git {0} did not end in time")]
@@ -186,7 +186,7 @@ impl Git {
         std::thread::scope(|scope| {
             let watchdog = scope.spawn(move || watch_over(group, &watch, deadline));
             scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
-            let complaints = scope.spawn(move || stderr.map(read_complaints).unwrap_or_default());
+            let printed = scope.spawn(move || stderr.map(read_end).unwrap_or_default());
             let copied = stdout.map_or(Ok(0), |stdout| {
                 std::io::copy(&mut stdout.take(limit.saturating_add(1)), output)
             });
@@ -197,7 +197,7 @@ impl Git {
             let status = child.wait();
             drop(ended);
             let timed_out = watchdog.join().unwrap_or(false);
-            let complaints = complaints.join().unwrap_or_default();
+            let printed = printed.join().unwrap_or_default();
             copied?;
             if timed_out {
                 return Err(GitError::TimedOut(name));
@@ -210,7 +210,7 @@ impl Git {
             }
             Err(GitError::Failed {
                 command: name,
-                complaint: last_line(&complaints),
+                stderr: last_line(&printed),
             })
         })
     }
@@ -251,7 +251,7 @@ pub fn watch_over(group: Group, ended: &Receiver<()>, deadline: &Deadline) -> bo
 }
 
 /// Reads all, keeps the end.
-fn read_complaints(mut from: impl Read) -> Vec<u8> {
+fn read_end(mut from: impl Read) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(read) = from.read(&mut buffer) {
@@ -259,7 +259,7 @@ fn read_complaints(mut from: impl Read) -> Vec<u8> {
             break;
         }
         kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        let surplus = kept.len().saturating_sub(COMPLAINTS);
+        let surplus = kept.len().saturating_sub(STDERR_LIMIT);
         kept.drain(..surplus);
     }
     kept
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_is_the_error() {
+    fn the_last_line_of_standard_error_is_the_error() {
         let (_directory, git) = repository();
         let error = git
             .run(

@@ -8,7 +8,7 @@ pub fn escape(bytes: &[u8]) -> String {
     cofferdam_text::cut(&cofferdam_text::escape_bytes(bytes), SHOWN)
 }
 
-/// The last line of a program's complaints that says something, escaped.
+/// The last line that is not empty of what a program wrote to standard error, escaped.
 pub fn last_line(output: &[u8]) -> String {
     output
         .split(|byte| matches!(byte, b'\n' | b'\r'))
