@@ -1,5 +1,6 @@
 //! The custom resources of group `cofferdam.dev`, version `v1alpha1`. Pure: types, schemas, rules.
 
+mod advice;
 pub mod agent_run;
 mod bounds;
 pub mod crds;
@@ -11,6 +12,7 @@ pub mod policies;
 pub mod policy_status;
 pub mod queue;
 pub mod reason;
+pub mod reference;
 mod rules;
 pub mod scheduling;
 pub mod stage;

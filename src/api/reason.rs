@@ -28,10 +28,10 @@ impl FailureClass {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident => $class:expr,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident => $class:expr,)*) => {
         /// Terminal reason of a run. The spelling is stable: it is part of the API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])+ $name,)* }
 
         impl Reason {
             /// Every reason, in the order of the documentation.
@@ -40,6 +40,11 @@ macro_rules! reasons {
             /// The word that stands in status, events and metrics.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What has happened, in Markdown: the reason's own documentation.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
             }
 
             /// Who has to act; `None` for success.
@@ -55,7 +60,7 @@ reasons! {
     Completed => None,
     /// No `SandboxPolicy` of the name that the run asks for, or the namespace has not opted in.
     PolicyMissing => Some(FailureClass::Policy),
-    /// A policy layer does not grant what the run asks for.
+    /// A policy layer does not grant what the run asks for, or a policy in force has a mistake.
     PolicyDenied => Some(FailureClass::Policy),
     /// The admission guard is not proven live.
     GuardMissing => Some(FailureClass::Infrastructure),
@@ -106,10 +111,10 @@ reasons! {
 }
 
 macro_rules! live_reasons {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
         /// Reason of a run that is not over. None of them is a terminal [`Reason`]. The spelling is part of the API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum LiveReason { $($(#[$doc])* $name,)* }
+        pub enum LiveReason { $($(#[doc = $doc])+ $name,)* }
 
         impl LiveReason {
             /// Every such reason, in the order of the documentation.
@@ -118,6 +123,11 @@ macro_rules! live_reasons {
             /// The word that stands in `status.reason`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// Why the run is not over, in Markdown: the reason's own documentation.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
             }
         }
     };

@@ -1,19 +1,20 @@
-//! Writes the custom resources' definitions into a directory, one file each: `crdgen <directory>`.
+//! Writes what is generated from the types of the custom resources: their definitions into a directory, one file each, and
+//! the generated part of the page that documents them: `crdgen <directory> [<page>]`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use cofferdam_api::crds;
+use cofferdam_api::{crds, reference};
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("usage: crdgen <directory>")]
+    #[error("usage: crdgen <directory> [<page>]")]
     Usage,
     #[error("the definitions cannot be generated: {0}")]
     Generate(#[from] crds::Error),
     #[error("{0}: {1}")]
-    Write(String, std::io::Error),
+    File(String, std::io::Error),
 }
 
 fn main() -> ExitCode {
@@ -27,14 +28,30 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Error> {
-    let directory = std::env::args_os().nth(1).ok_or(Error::Usage)?;
-    let write = |path: &Path, text: &str| {
-        std::fs::write(path, text).map_err(|error| Error::Write(path.display().to_string(), error))
-    };
+    let mut arguments = std::env::args_os().skip(1);
+    let directory = arguments.next().ok_or(Error::Usage)?;
+    let page = arguments.next();
+    if arguments.next().is_some() {
+        return Err(Error::Usage);
+    }
     let directory = Path::new(&directory);
-    std::fs::create_dir_all(directory)
-        .map_err(|error| Error::Write(directory.display().to_string(), error))?;
-    crds::files()?
-        .iter()
-        .try_for_each(|file| write(&directory.join(&file.name), &file.text))
+    std::fs::create_dir_all(directory).map_err(at(directory))?;
+    for file in crds::files()? {
+        write(&directory.join(&file.name), &file.text)?;
+    }
+    if let Some(page) = page {
+        let page = Path::new(&page);
+        let text = std::fs::read_to_string(page).map_err(at(page))?;
+        write(page, &reference::updated(&text)?)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(at(path))
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let name = path.display().to_string();
+    |error| Error::File(name, error)
 }

@@ -1,8 +1,8 @@
-//! `crds/` and the chart's copy of it are what the types say.
+//! `crds/`, the chart's copy of it and the reference in the documentation are what the types say.
 
 use std::path::Path;
 
-use cofferdam_api::crds;
+use cofferdam_api::{crds, reference};
 
 /// The chart carries a copy, because Helm reads no files from outside a chart.
 const DIRECTORIES: [&str; 2] = ["crds", "charts/cofferdam/files/crds"];
@@ -27,6 +27,19 @@ fn the_committed_definitions_are_those_of_the_types() {
             "{name} holds files that nothing generates"
         );
     }
+}
+
+#[test]
+fn the_committed_reference_is_that_of_the_types() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md")).unwrap();
+    assert!(
+        page.contains(reference::MARK),
+        "docs/api.md has no generated part"
+    );
+    assert!(
+        reference::updated(&page).unwrap() == page,
+        "docs/api.md is not what src/api says: run `make crds` and commit the result"
+    );
 }
 
 #[test]

@@ -18,8 +18,6 @@ mod made;
 #[cfg(test)]
 mod manifests;
 #[cfg(test)]
-mod reasons;
-#[cfg(test)]
 mod renamed;
 #[cfg(test)]
 mod rules;
