@@ -120,7 +120,7 @@ pub(super) fn exactly_one(first: &str, second: &str) -> Rule {
     )
 }
 
-/// An image reference, as `cofferdam_policy::image` reads it.
+/// An image reference, as `cofferdam_policy::pattern::image` reads it.
 pub(super) fn image_reference() -> Rule {
     let segment = "[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*";
     let registry = "[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?/";
@@ -132,7 +132,7 @@ pub(super) fn image_reference() -> Rule {
     )
 }
 
-/// Patterns of images, as `cofferdam_policy::image` reads them.
+/// Patterns of images, as `cofferdam_policy::pattern::image` reads them.
 pub(super) fn image_patterns() -> Rule {
     rule(
         "self.all(item, item.matches('^[a-z0-9][-a-z0-9.:]*(/[a-z0-9][-a-z0-9._]*|/[*])*(/[*][*])?(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@sha(256|512):[a-f0-9]+)?$'))",
@@ -186,7 +186,7 @@ pub(super) fn repository_without_user() -> Rule {
     )
 }
 
-/// The rest of a URL, as `cofferdam_policy::repository` reads it. Silent where the two rules before it speak.
+/// The rest of a URL, as `cofferdam_policy::pattern::repository` reads it. Silent where the two rules before it speak.
 pub(super) fn repository_url() -> Rule {
     rule(
         "!self.startsWith('https://') || self.contains('@') || \
@@ -195,7 +195,7 @@ pub(super) fn repository_url() -> Rule {
     )
 }
 
-/// Pattern of repositories, as `cofferdam_policy::repository` reads it.
+/// Pattern of repositories, as `cofferdam_policy::pattern::repository` reads it.
 pub(super) fn repository_pattern() -> Rule {
     let segment = "/([A-Za-z0-9._~+-]+|[*])";
     rule(
@@ -227,7 +227,7 @@ pub(super) fn directories_unique() -> Rule {
     )
 }
 
-/// Hosts of a rule, as `cofferdam_policy::host` reads them.
+/// Hosts of a rule, as `cofferdam_policy::pattern::host` reads them.
 pub(super) fn hosts() -> Rule {
     rule(
         format!("self.all(item, item.matches('^([*]|{HOST_LABEL})([.]{HOST_LABEL})+$'))"),

@@ -18,7 +18,7 @@ use super::stores::Guarded;
 use crate::api_server::{post, superseded_is_fine};
 use crate::conditions::{self, Desired};
 use cofferdam_api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
-use cofferdam_policy::layers::Layers;
+use cofferdam_policy::layer::layers::Layers;
 
 /// Brings a cluster policy's status up to date.
 ///

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Node, NodeRuntimeHandler, NodeSpec, NodeStatus}
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
 
-use cofferdam_policy::runtime::UserNamespaceSupport;
+use cofferdam_policy::dimension::runtime::UserNamespaceSupport;
 
 /// Leaves of a node what [`support`] reads: images, capacities and addresses make most of an object that is held for
 /// every node of the cluster.

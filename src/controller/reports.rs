@@ -18,8 +18,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::stores::Guarded;
-use cofferdam_policy::image::ImageReference;
-use cofferdam_policy::vulnerabilities::{Counts, Reports};
+use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
+use cofferdam_policy::pattern::image::ImageReference;
 
 const GROUP: &str = "aquasecurity.github.io";
 const VERSION: &str = "v1alpha1";

@@ -21,8 +21,8 @@ use cofferdam_api::names::{
     FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT, workload_name,
 };
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam_policy::readings::Readings;
-use cofferdam_policy::runtime::RuntimeClassFact;
+use cofferdam_policy::dimension::runtime::RuntimeClassFact;
+use cofferdam_policy::layer::cache::PolicyCache;
 
 /// A resource that may be malformed: one broken object must not stop the watch of all.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -54,7 +54,7 @@ pub struct Stores {
     /// What scanners found in images.
     pub scanner: Scanner,
     /// What was read of policies.
-    pub readings: Arc<Readings>,
+    pub readings: Arc<PolicyCache>,
 }
 
 /// A watch ended before its cache was filled.

@@ -23,9 +23,9 @@ use crate::slots::WaitsFor;
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, Reason, SandboxPolicy, Stage};
 use cofferdam_policy::decide::{self, Admitted, decide};
-use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam_policy::source::Met;
-use cofferdam_policy::vulnerabilities::{NONE, Reports};
+use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::dimension::vulnerabilities::{NONE, Reports};
+use cofferdam_policy::source::Sourced;
 
 /// Where the gateway is.
 pub const GATEWAY: &str = "10.96.7.7:3128";
@@ -176,7 +176,7 @@ pub fn finished_run(completed: Timestamp) -> AgentRun {
 /// A run that is suspended or queued.
 pub fn resting(stage: Stage) -> AgentRun {
     let run = run();
-    let ceiling = Met::built_in(1);
+    let ceiling = Sourced::built_in(1);
     let status = if stage == Stage::Suspended {
         status::suspended(&run, at(1))
     } else {

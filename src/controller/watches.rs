@@ -23,7 +23,7 @@ use super::retired::Reported;
 use super::stores::{Guarded, Stores, run_of};
 use cofferdam_api::names::{LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam_policy::readings::Readings;
+use cofferdam_policy::layer::cache::PolicyCache;
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
@@ -72,7 +72,7 @@ pub fn start(
     let named = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
     let gateway = Api::namespaced(client.clone(), operator_namespace);
     let seen = Arc::clone(memory);
-    let readings = Arc::new(Readings::default());
+    let readings = Arc::new(PolicyCache::default());
     let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
     let scanned = triggers.clone();
     let stores = Stores {
@@ -129,7 +129,7 @@ pub fn start(
 }
 
 /// What was read of a policy goes with it.
-fn forget(readings: &Readings, policy: &impl ResourceExt, change: Change) {
+fn forget(readings: &PolicyCache, policy: &impl ResourceExt, change: Change) {
     if let (Change::Deleted, Some(uid)) = (change, policy.uid()) {
         readings.forget(&uid);
     }

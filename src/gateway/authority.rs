@@ -1,7 +1,7 @@
 //! `host:port` as a request names it.
 
 use super::denial::Denial;
-use cofferdam_policy::host::Host;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_wire::denial::DenialCode;
 
 /// Splits and parses `host:port`; `default_port` stands in where a request may leave it out.

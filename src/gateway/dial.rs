@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::denial::Denial;
 use super::deny_set::DenySet;
-use cofferdam_policy::host::Host;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
 use cofferdam_wire::denial::DenialCode;
 
@@ -181,7 +181,7 @@ mod tests {
     use super::testing::World;
     use super::*;
     use cofferdam_api::{Mode, TlsMode};
-    use cofferdam_policy::egress::{EgressLayer, EgressRule};
+    use cofferdam_policy::dimension::egress::{EgressLayer, EgressRule};
     use cofferdam_policy::refusal::LayerKind;
     use cofferdam_policy::route;
     use rstest::rstest;

@@ -13,7 +13,7 @@ use super::pods::Kind;
 use super::view::Admission;
 use cofferdam_policy::decision::{Denied, DenyReason};
 use cofferdam_policy::frozen::FrozenPolicy;
-use cofferdam_policy::host::Host;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::record::{CloseCause, RecordEvent, RequestId};

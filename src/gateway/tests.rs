@@ -18,7 +18,7 @@ use cofferdam_api::names::{
 };
 use cofferdam_api::{Mode, TlsMode};
 use cofferdam_identity::testing::{FixedKeys, Issuer};
-use cofferdam_policy::egress::{EgressLayer, EgressRule};
+use cofferdam_policy::dimension::egress::{EgressLayer, EgressRule};
 use cofferdam_policy::frozen::{FrozenPolicy, GitHost, SCHEMA_VERSION};
 use cofferdam_policy::refusal::LayerKind;
 use cofferdam_wire::record::{CloseCause, Record, RecordEvent};

@@ -15,7 +15,7 @@ pub use self::table::{CutCause, Mutated, Source};
 use super::denial::Denial;
 use super::pods::{Kind, SandboxPod, identify, permit};
 use cofferdam_identity::Identity;
-use cofferdam_policy::host::Host;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
 use cofferdam_wire::control::RunState;
 use cofferdam_wire::denial::DenialCode;

@@ -1,6 +1,6 @@
 //! Whether a run may start, and with what: one pure function for everyone who has to know.
 //!
-//! [`weigh`] judges every dimension; [`Weighed::admit`] takes the first refusal, and [`super::findings`] shows all
+//! [`evaluate`] judges every dimension; [`Evaluation::admit`] takes the first refusal, and [`crate::explain::findings`] shows all
 //! that was judged. So the controller and `explain` cannot disagree.
 
 use std::collections::BTreeMap;
@@ -8,27 +8,29 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
-use super::egress::{EgressAsk, EgressLayer};
-use super::frozen::{FrozenPolicy, SCHEMA_VERSION};
-use super::image::ImageReference;
-use super::images::Container;
-use super::layers::Layers;
-use super::meet::strictest;
-use super::readings::Readings;
-use super::repositories::Granted;
-use super::runtime::{Runtime, RuntimeClassFact};
-use super::source::Met;
-use super::times::Times;
-use super::vulnerabilities::{Ceiling, Reports};
-use super::{asks, images, repositories, resources, runtime, times, vulnerabilities};
+use crate::dimension::egress::{EgressAsk, EgressLayer};
+use crate::dimension::images::Container;
+use crate::dimension::repositories::Granted;
+use crate::dimension::runtime::{Runtime, RuntimeClassFact};
+use crate::dimension::times::Times;
+use crate::dimension::vulnerabilities::{Ceiling, Reports};
+use crate::dimension::{
+    egress, images, repositories, requester, resources, runtime, scheduling, times, vulnerabilities,
+};
+use crate::frozen::{FrozenPolicy, SCHEMA_VERSION};
+use crate::layer::cache::PolicyCache;
+use crate::layer::layers::Layers;
+use crate::layer::parsed::strictest;
+use crate::pattern::image::ImageReference;
+use crate::source::Sourced;
 use cofferdam_api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{
     AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, RequesterMode,
     ResolvedPolicy, Resources, Retry, RunAsUser, SandboxPolicy, SchedulingProfile,
 };
 
-pub use super::refusal::{Layer, LayerKind, Refusal};
-pub use super::repositories::AdmittedRepository;
+pub use crate::dimension::repositories::AdmittedRepository;
+pub use crate::refusal::{Layer, LayerKind, Refusal};
 
 /// Runs of a namespace that may have a pod at a time, where no policy names fewer.
 pub const MAX_RUNNING: i32 = 1000;
@@ -82,7 +84,7 @@ pub struct Admitted {
     /// From the run's end to its deletion.
     pub ttl_seconds_after_finished: i32,
     /// Runs of the namespace that may have a pod at a time, and who says so.
-    pub max_running: Met<i32>,
+    pub max_running: Sourced<i32>,
     /// Whether the run may be tried again before its agent starts.
     pub retry: Retry,
     /// How the pod is scheduled; absent: as every other.
@@ -93,19 +95,19 @@ pub struct Admitted {
 
 /// Every dimension of a run, judged.
 #[derive(Clone, Debug)]
-pub struct Weighed {
+pub struct Evaluation {
     /// What is wrong with the policies themselves, whatever the run asks.
     pub mistakes: Vec<Refusal>,
     /// Whether the run must say who asks.
-    pub requester: Result<Met<RequesterMode>, Refusal>,
+    pub requester: Result<Sourced<RequesterMode>, Refusal>,
     /// What isolates it.
     pub runtime: Result<Runtime, Refusal>,
     /// The image of each container.
-    pub images: Vec<(Container, Result<Met<ImageReference>, Refusal>)>,
+    pub images: Vec<(Container, Result<Sourced<ImageReference>, Refusal>)>,
     /// For each image that may be used, the worst severity that it may have.
     pub vulnerabilities: Vec<(Container, Result<Ceiling, Refusal>)>,
     /// When images are pulled.
-    pub pull_policy: Met<Option<PullPolicy>>,
+    pub pull_policy: Sourced<Option<PullPolicy>>,
     /// Each repository, in the run's order.
     pub repositories: Vec<(String, Result<Granted, Refusal>)>,
     /// What the layers say of egress.
@@ -117,11 +119,11 @@ pub struct Weighed {
     /// Its resources.
     pub resources: Result<resources::Decided, Refusal>,
     /// How its pod is scheduled.
-    pub scheduling: Result<Met<Option<SchedulingProfile>>, Refusal>,
+    pub scheduling: Result<Sourced<Option<SchedulingProfile>>, Refusal>,
     /// Runs of its namespace that may have a pod at a time.
-    pub max_running: Met<i32>,
+    pub max_running: Sourced<i32>,
     /// Whether it may be tried again.
-    pub retry: Met<Retry>,
+    pub retry: Sourced<Retry>,
     pub(crate) policies: Vec<ResolvedPolicy>,
     pub(crate) image_pull_secrets: Vec<String>,
 }
@@ -133,75 +135,75 @@ pub struct Weighed {
 /// repositories, egress, times, resources, scheduling. It does not depend on the order in which cluster policies were
 /// listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
-    weigh(request)?.admit()
+    evaluate(request)?.admit()
 }
 
 /// As [`decide`], with layers from a memory of what was read before.
 ///
 /// # Errors
 /// As [`decide`].
-pub fn decide_remembering(request: &Request<'_>, readings: &Readings) -> Result<Admitted, Refusal> {
+pub fn decide_cached(request: &Request<'_>, readings: &PolicyCache) -> Result<Admitted, Refusal> {
     let policy = find_policy(request)?;
     let layers = readings.layers(request.namespace_labels, request.cluster_policies, policy)?;
-    weigh_under(request, policy, &layers).admit()
+    evaluate_under(request, policy, &layers).admit()
 }
 
 /// Judges every dimension.
 ///
 /// # Errors
 /// There is no policy to judge by, or one that cannot be read.
-pub fn weigh(request: &Request<'_>) -> Result<Weighed, Refusal> {
+pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, Refusal> {
     let policy = find_policy(request)?;
     let layers = Layers::read(request.namespace_labels, request.cluster_policies, policy)?;
-    Ok(weigh_under(request, policy, &layers))
+    Ok(evaluate_under(request, policy, &layers))
 }
 
 /// Judges every dimension by layers that were read before.
-pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layers) -> Weighed {
+pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layers) -> Evaluation {
     let spec = &request.run.spec;
-    let opinions = layers.opinions.as_slice();
+    let policies = layers.policies.as_slice();
     let images = [
         (Container::Agent, spec.agent.image.as_str()),
         (Container::Runner, request.runner_image),
     ]
-    .map(|(container, image)| (container, images::decide(container, image, opinions)));
+    .map(|(container, image)| (container, images::decide(container, image, policies)));
     let granted = images
         .iter()
         .filter_map(|(container, image)| Some((*container, &image.as_ref().ok()?.value)));
     let vulnerabilities = granted.map(|(container, image)| {
-        let found = vulnerabilities::decide(container, image, request.reports, opinions);
+        let found = vulnerabilities::decide(container, image, request.reports, policies);
         (container, found)
     });
     let vulnerabilities = vulnerabilities.collect();
     let repositories = spec.repositories.iter().map(|repository| {
-        let decided = repositories::decide(repository, opinions);
+        let decided = repositories::decide(repository, policies);
         (repository.name.clone(), decided)
     });
-    Weighed {
+    Evaluation {
         mistakes: layers.mistakes.clone(),
-        requester: asks::requester(spec, opinions),
-        runtime: runtime::decide(opinions, request.runtime_classes),
+        requester: requester::decide(spec, policies),
+        runtime: runtime::decide(policies, request.runtime_classes),
         images: images.into(),
         vulnerabilities,
-        pull_policy: images::pull_policy(opinions),
+        pull_policy: images::pull_policy(policies),
         repositories: repositories.collect(),
-        egress: opinions.iter().filter_map(|layer| layer.egress.clone()).collect(),
-        ask: asks::egress(spec),
-        times: times::decide(spec, policy.spec.defaults.as_ref(), opinions),
-        resources: resources::decide(spec.resources.as_ref(), policy, opinions),
-        scheduling: asks::scheduling(spec, policy, opinions),
+        egress: policies.iter().filter_map(|layer| layer.egress.clone()).collect(),
+        ask: egress::read_ask(spec),
+        times: times::decide(spec, policy.spec.defaults.as_ref(), policies),
+        resources: resources::decide(spec.resources.as_ref(), policy, policies),
+        scheduling: scheduling::decide(spec, policy, policies),
         max_running: strictest(
-            opinions,
+            policies,
             "limits.maxRunning",
             |layer| layer.max_running,
             std::cmp::Reverse,
             MAX_RUNNING,
         ),
         retry: strictest(
-            opinions,
+            policies,
             "limits.retry",
             |layer| layer.retry,
-            |word| word == Retry::Never,
+            |mode| mode == Retry::Never,
             Retry::Never,
         ),
         policies: layers.resolved.clone(),
@@ -214,7 +216,7 @@ pub fn weigh_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layer
     }
 }
 
-impl Weighed {
+impl Evaluation {
     /// What the run gets.
     ///
     /// # Errors
@@ -243,7 +245,7 @@ impl Weighed {
             return Err(mistake);
         }
         // Optional or required: the run meets it, and gets nothing from it.
-        let _: Met<RequesterMode> = requester?;
+        let _: Sourced<RequesterMode> = requester?;
         let Runtime {
             class,
             node_access,

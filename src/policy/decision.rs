@@ -1,6 +1,6 @@
 //! The outcome of a decision about what an agent may do while its run lasts: allow or deny, with who denied and why.
 
-use super::refusal::Layer;
+use crate::refusal::Layer;
 
 /// What policies decide about one connection or request.
 ///

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::decision::{Decision, Denied, DenyReason};
-use super::egress::{EgressAsk, EgressLayer};
-use super::host::Host;
-use super::route::{Route, route};
+use crate::decision::{Decision, Denied, DenyReason};
+use crate::dimension::egress::{EgressAsk, EgressLayer};
+use crate::pattern::host::Host;
+use crate::route::{Route, route};
 use cofferdam_api::TlsMode;
 use cofferdam_api::names::short_hash;
 
@@ -156,7 +156,7 @@ impl FrozenPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::EgressRule;
+    use crate::dimension::egress::EgressRule;
     use crate::refusal::LayerKind;
     use cofferdam_api::Mode;
     use rstest::rstest;

@@ -113,7 +113,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// A field on which no policy says anything: nothing is allowed.
-pub(super) fn silence(reason: Reason, field: &str, rule: &str, offered: &str) -> Refusal {
+pub(crate) fn silence(reason: Reason, field: &str, rule: &str, offered: &str) -> Refusal {
     Refusal {
         reason,
         layer: None,
@@ -128,7 +128,7 @@ pub(super) fn silence(reason: Reason, field: &str, rule: &str, offered: &str) ->
     }
 }
 
-pub(super) fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> String {
+pub(crate) fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> String {
     if count == 0 {
         "it allows none at all".to_owned()
     } else {
@@ -136,17 +136,17 @@ pub(super) fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> St
     }
 }
 
-pub(super) fn ask_owner(layer: &Layer) -> String {
+pub(crate) fn ask_owner(layer: &Layer) -> String {
     format!("use one that is allowed, or ask whoever owns {layer} to add it")
 }
 
 /// At most [`LISTED`] values, and how many more there are.
-pub(super) fn listed(values: &[String]) -> String {
+pub(crate) fn listed(values: &[String]) -> String {
     first_of(values, LISTED, shown)
 }
 
 /// The first `most` values, each as `show` makes it, and how many more there are.
-pub(super) fn first_of(values: &[String], most: usize, show: impl Fn(&str) -> String) -> String {
+pub(crate) fn first_of(values: &[String], most: usize, show: impl Fn(&str) -> String) -> String {
     let first: Vec<String> = values.iter().take(most).map(|value| show(value)).collect();
     let text = first.join(", ");
     match values.len().saturating_sub(most) {

@@ -6,13 +6,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::address::{is_global, is_grantable};
-use super::decision::{Decision, Denied, DenyReason};
-use super::egress::{EgressAsk, EgressLayer, EgressRule, Target};
-use super::host::{Host, HostPattern};
-use super::meet::{Denial, meet};
-use super::refusal::listed;
-use super::repositories::intersect;
+use crate::decision::{Decision, Denied, DenyReason};
+use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule, Target};
+use crate::layer::meet::{Unmet, meet};
+use crate::pattern::address::{intersect, is_global, is_grantable};
+use crate::pattern::host::{Host, HostPattern};
+use crate::refusal::listed;
 use cofferdam_api::{Mode, TlsMode};
 
 /// A host and port that may be reached, as every matching rule of every layer allows it.
@@ -54,7 +53,7 @@ impl Strictness for TlsMode {
 }
 
 /// Decides about `host` at `port`: what every layer allows, less what the run does not ask for. `layers` are in the
-/// canonical order of [`super::layers::Layers`].
+/// canonical order of [`crate::layer::layers::Layers`].
 pub fn route<L: Borrow<EgressLayer>>(
     layers: &[L],
     ask: Option<&EgressAsk>,
@@ -149,7 +148,7 @@ struct Matching<'a> {
     rules: Vec<&'a EgressRule>,
 }
 
-/// The one fold behind [`route`] and [`super::reach::reach`]. `mode_of` gives the mode of a rule, of which the
+/// The one fold behind [`route`] and [`crate::explain::reach::reach`]. `mode_of` gives the mode of a rule, of which the
 /// strictest of all matching rules of all layers holds.
 pub(crate) fn grant<L: Borrow<EgressLayer>, M: Strictness>(
     layers: &[L],
@@ -160,8 +159,8 @@ pub(crate) fn grant<L: Borrow<EgressLayer>, M: Strictness>(
 ) -> Decision<Grant<M>> {
     let matching = match meet(layers, |layer| Some(layer.borrow().matching(target, port))) {
         Ok(matching) => matching,
-        Err(Denial::Objection(denied)) => return Decision::Deny(denied),
-        Err(Denial::Silence) => return Decision::Deny(no_policy(target, port)),
+        Err(Unmet::Refused(denied)) => return Decision::Deny(denied),
+        Err(Unmet::NoOpinion) => return Decision::Deny(no_policy(target, port)),
     };
     let mut rules = Vec::new();
     let mut networks = Vec::with_capacity(matching.len());

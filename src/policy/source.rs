@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::refusal::Layer;
+use crate::refusal::Layer;
 
 /// Who decided a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,14 +41,14 @@ impl fmt::Display for Source {
 
 /// A value with who decided it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Met<T> {
+pub struct Sourced<T> {
     /// The value.
     pub value: T,
     /// Who decided it.
     pub source: Source,
 }
 
-impl<T> Met<T> {
+impl<T> Sourced<T> {
     /// A value that is so where no policy says anything.
     pub const fn built_in(value: T) -> Self {
         Self {

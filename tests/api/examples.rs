@@ -5,9 +5,9 @@ use std::path::Path;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::decide::{Request, decide};
-use cofferdam_policy::host::Host;
-use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam_policy::vulnerabilities::NONE;
+use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::dimension::vulnerabilities::NONE;
+use cofferdam_policy::pattern::host::Host;
 use serde_json::Value;
 
 use crate::schema::problems;

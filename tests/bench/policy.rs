@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam_policy::decide::{Request, decide, weigh_under};
+use cofferdam_policy::decide::{Request, decide, evaluate_under};
+use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::dimension::vulnerabilities::NONE;
 use cofferdam_policy::frozen::FrozenPolicy;
-use cofferdam_policy::host::Host;
-use cofferdam_policy::layers::Layers;
-use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam_policy::vulnerabilities::NONE;
+use cofferdam_policy::layer::layers::Layers;
+use cofferdam_policy::pattern::host::Host;
 use serde_json::{Value, json};
 
 /// Rules of each list of a layer.
@@ -108,8 +108,8 @@ fn decide_under_read_layers(bencher: divan::Bencher<'_, '_>, layers: usize) {
     let world = world(layers, RULES);
     let read = world.layers();
     bencher.bench(|| {
-        let weighed = weigh_under(&world.request(), &world.policy, &read);
-        black_box(weighed.admit()).is_ok()
+        let evaluation = evaluate_under(&world.request(), &world.policy, &read);
+        black_box(evaluation.admit()).is_ok()
     });
 }
 
@@ -118,8 +118,7 @@ fn decide_under_read_layers(bencher: divan::Bencher<'_, '_>, layers: usize) {
 fn egress_decision(bencher: divan::Bencher<'_, '_>, rules: usize) {
     let world = world(1, rules);
     let layers = world.layers();
-    let egress = layers.opinions.iter().filter_map(|layer| layer.egress.clone());
-    let frozen = FrozenPolicy::of_layers(egress.collect());
+    let frozen = FrozenPolicy::of_layers(layers.egress());
     let host =
         Host::parse(&format!("host-{}.example.com", rules - 1)).unwrap_or_else(|error| panic!("{error}"));
     bencher.bench(|| black_box(frozen.agent_route(&host, 443)).is_allowed());

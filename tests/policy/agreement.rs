@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cofferdam_api::{AgentRun, Reason};
 use cofferdam_cli::explain::judge::{self, judge};
 use cofferdam_controller::agent_run::decide::{Decision, Facts, decide};
-use cofferdam_policy::runtime::UserNamespaceSupport;
+use cofferdam_policy::dimension::runtime::UserNamespaceSupport;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam_policy::decide::{Admitted, Refusal, Request, Weighed, weigh};
-use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam_policy::vulnerabilities::Reports;
+use cofferdam_policy::decide::{Admitted, Evaluation, Refusal, Request, evaluate};
+use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::dimension::vulnerabilities::Reports;
 use serde_json::{Value, json};
 
 /// Allowed wherever the agent's image is.
@@ -43,10 +43,10 @@ impl World {
     }
 
     pub fn decide(&self) -> Result<Admitted, Refusal> {
-        self.weigh().and_then(Weighed::admit)
+        self.evaluate().and_then(Evaluation::admit)
     }
 
-    pub fn weigh(&self) -> Result<Weighed, Refusal> {
+    pub fn evaluate(&self) -> Result<Evaluation, Refusal> {
         let run: AgentRun = serde_json::from_value(self.run.clone()).unwrap();
         let policy: Option<SandboxPolicy> = self
             .policy
@@ -57,7 +57,7 @@ impl World {
             .iter()
             .map(|policy| serde_json::from_value(policy.clone()).unwrap())
             .collect();
-        weigh(&Request {
+        evaluate(&Request {
             namespace_labels: &self.labels,
             run: &run,
             policy: policy.as_ref(),

@@ -1,6 +1,6 @@
 //! Policies and runs made at random from few words, so that they often overlap.
 
-use cofferdam_policy::vulnerabilities::{Counts, Reports};
+use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;

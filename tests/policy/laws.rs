@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use cofferdam_api::{KernelCheck, NodeAccess, PullPolicy, Retry, RunAsUser};
 use cofferdam_policy::decide::Admitted;
-use cofferdam_policy::findings::Verdict;
-use cofferdam_policy::host::Host;
-use cofferdam_policy::quantity::Amount;
-use cofferdam_policy::vulnerabilities::Counts;
+use cofferdam_policy::dimension::vulnerabilities::Counts;
+use cofferdam_policy::explain::findings::Verdict;
+use cofferdam_policy::pattern::host::Host;
+use cofferdam_policy::pattern::quantity::Amount;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -229,7 +229,7 @@ proptest! {
     /// Judging everything and taking the first refusal are one decision.
     #[test]
     fn what_is_judged_is_what_is_decided(world in worlds(limits())) {
-        let refused = world.weigh().unwrap().findings().into_iter().find_map(|finding| match finding.verdict {
+        let refused = world.evaluate().unwrap().findings().into_iter().find_map(|finding| match finding.verdict {
             Verdict::Refused { refusal } => Some(refusal),
             Verdict::Allowed { .. } => None,
         });

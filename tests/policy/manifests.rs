@@ -1,11 +1,11 @@
-//! Anything that could stand in a manifest, through everything that is pure: read, weighed, told. 100,000 manifests,
+//! Anything that could stand in a manifest, through everything that is pure: read, evaluation, told. 100,000 manifests,
 //! each good but for one to three places, in which stands what a schema, a parser or a terminal could trip over.
 
 use std::time::{Duration, Instant};
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Reason, SandboxPolicy};
-use cofferdam_policy::decide::{Refusal, Request, weigh};
-use cofferdam_policy::runtime::RuntimeClassFact;
+use cofferdam_policy::decide::{Refusal, Request, evaluate};
+use cofferdam_policy::dimension::runtime::RuntimeClassFact;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -323,7 +323,7 @@ impl Good {
         let run = AgentRun::deserialize(run).ok()?;
         let policy = SandboxPolicy::deserialize(policy).ok()?;
         let cluster = [ClusterSandboxPolicy::deserialize(cluster).ok()?];
-        let weighed = weigh(&Request {
+        let evaluation = evaluate(&Request {
             namespace_labels: &self.world.labels,
             run: &run,
             policy: Some(&policy),
@@ -332,9 +332,9 @@ impl Good {
             runner_image: &self.world.runner_image,
             reports: &self.world.reports,
         });
-        Some(weighed.and_then(|weighed| {
-            assert!(!weighed.findings().is_empty());
-            weighed.admit().map(drop)
+        Some(evaluation.and_then(|evaluation| {
+            assert!(!evaluation.findings().is_empty());
+            evaluation.admit().map(drop)
         }))
     }
 }

@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use cofferdam_policy::frozen::FrozenPolicy;
-use cofferdam_policy::host::{Host, HostPattern};
-use cofferdam_policy::image::{ImagePattern, ImageReference};
-use cofferdam_policy::quantity::Amount;
-use cofferdam_policy::repository::{RepositoryPattern, RepositoryUrl};
-use cofferdam_policy::segments::SegmentPattern;
+use cofferdam_policy::pattern::host::{Host, HostPattern};
+use cofferdam_policy::pattern::image::{ImagePattern, ImageReference};
+use cofferdam_policy::pattern::quantity::Amount;
+use cofferdam_policy::pattern::repository::{RepositoryPattern, RepositoryUrl};
+use cofferdam_policy::pattern::segments::SegmentPattern;
 use proptest::prelude::*;
 use serde_json::json;
 

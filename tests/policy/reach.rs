@@ -2,9 +2,9 @@
 
 use cofferdam_api::Mode;
 use cofferdam_policy::decision::Decision;
-use cofferdam_policy::egress::{EgressAsk, EgressAskRule, EgressLayer, EgressRule};
-use cofferdam_policy::host::{Host, HostPattern};
-use cofferdam_policy::reach::{Reached, reach};
+use cofferdam_policy::dimension::egress::{EgressAsk, EgressAskRule, EgressLayer, EgressRule};
+use cofferdam_policy::explain::reach::{Reached, reach};
+use cofferdam_policy::pattern::host::{Host, HostPattern};
 use cofferdam_policy::refusal::LayerKind;
 use cofferdam_policy::route::route;
 use proptest::collection::vec;

@@ -11,8 +11,8 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use super::document::Unknown;
 use super::judge::{Facts, policy_name};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
-use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam_policy::vulnerabilities::{Counts, Reports};
+use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A list of policies is small; whoever takes longer does not answer.

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::manifests::Problem;
 use cofferdam_api::Reason;
-use cofferdam_policy::exfiltration::Exfiltration;
-use cofferdam_policy::findings::Finding;
-use cofferdam_policy::host::Host;
-use cofferdam_policy::reach::Reached;
+use cofferdam_policy::explain::exfiltration::Exfiltration;
+use cofferdam_policy::explain::findings::Finding;
+use cofferdam_policy::explain::reach::Reached;
+use cofferdam_policy::pattern::host::Host;
 
 /// Version of the document.
 pub const API_VERSION: &str = "explain.cofferdam.dev/v1";

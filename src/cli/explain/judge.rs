@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxPolicy, UserNamespaces};
-use cofferdam_policy::decide::{Refusal, Request, Weighed, weigh};
-use cofferdam_policy::egress::EgressLayer;
-use cofferdam_policy::exfiltration::{self, Exfiltration, Judged};
-use cofferdam_policy::findings::{Finding, Verdict};
-use cofferdam_policy::image::ImageReference;
-use cofferdam_policy::images::Container;
-use cofferdam_policy::reach::{Reached, reach};
-use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam_policy::vulnerabilities::{self, Counts, Reports};
+use cofferdam_policy::decide::{Evaluation, Refusal, Request, evaluate};
+use cofferdam_policy::dimension::egress::EgressLayer;
+use cofferdam_policy::dimension::images::Container;
+use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::dimension::vulnerabilities::{self, Counts, Reports};
+use cofferdam_policy::explain::exfiltration::{self, Exfiltration, Judged};
+use cofferdam_policy::explain::findings::{Finding, Verdict};
+use cofferdam_policy::explain::reach::{Reached, reach};
+use cofferdam_policy::pattern::image::ImageReference;
 
 use super::document::{Egress, EgressHost, RepositoryHost};
 
@@ -86,7 +86,7 @@ pub struct Judgement {
     /// What the run would reach; absent where no layer could be read.
     pub egress: Option<Egress>,
     /// Every dimension as judged; absent where no layer could be read.
-    pub weighed: Option<Weighed>,
+    pub evaluation: Option<Evaluation>,
 }
 
 /// Judges a run.
@@ -100,24 +100,24 @@ pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
         runner_image: facts.runner_image.as_ref().unwrap_or(&run.spec.agent.image),
         reports: &facts.reports,
     };
-    let mut weighed = match weigh(&request) {
-        Ok(weighed) => weighed,
+    let mut evaluation = match evaluate(&request) {
+        Ok(evaluation) => evaluation,
         Err(refusal) => return refused_whole(refusal),
     };
     if facts.runner_image.is_none() {
         // The agent's image only stood in for it.
-        weighed
+        evaluation
             .images
             .retain(|(container, _)| *container == Container::Agent);
-        weighed
+        evaluation
             .vulnerabilities
             .retain(|(container, _)| *container == Container::Agent);
     }
     Judgement {
-        refusal: weighed.clone().admit().err(),
-        findings: weighed.findings(),
-        egress: Some(egress(&weighed)),
-        weighed: Some(weighed),
+        refusal: evaluation.clone().admit().err(),
+        findings: evaluation.findings(),
+        egress: Some(egress(&evaluation)),
+        evaluation: Some(evaluation),
     }
 }
 
@@ -132,19 +132,19 @@ fn refused_whole(refusal: Refusal) -> Judgement {
         }],
         refusal: Some(refusal),
         egress: None,
-        weighed: None,
+        evaluation: None,
     }
 }
 
-fn egress(weighed: &Weighed) -> Egress {
-    let ask = weighed.ask.as_ref().ok().and_then(Option::as_ref);
-    let hosts: Vec<EgressHost> = if weighed.ask.is_ok() {
-        reach(&weighed.egress, ask).into_iter().map(host).collect()
+fn egress(evaluation: &Evaluation) -> Egress {
+    let ask = evaluation.ask.as_ref().ok().and_then(Option::as_ref);
+    let hosts: Vec<EgressHost> = if evaluation.ask.is_ok() {
+        reach(&evaluation.egress, ask).into_iter().map(host).collect()
     } else {
         Vec::new()
     };
     let worst = hosts.iter().map(|host| host.exfiltration).max();
-    let mut repositories: Vec<RepositoryHost> = weighed
+    let mut repositories: Vec<RepositoryHost> = evaluation
         .repositories
         .iter()
         .filter_map(|(_, granted)| granted.as_ref().ok())
@@ -157,7 +157,7 @@ fn egress(weighed: &Weighed) -> Egress {
     repositories.dedup();
     Egress {
         exfiltration: worst.unwrap_or(Exfiltration::Closed),
-        closed_because: worst.is_none().then(|| closed_because(weighed)),
+        closed_because: worst.is_none().then(|| closed_because(evaluation)),
         hosts,
         repositories,
     }
@@ -174,12 +174,12 @@ fn host(reached: Reached) -> EgressHost {
 }
 
 /// Why a run reaches nothing.
-fn closed_because(weighed: &Weighed) -> String {
+fn closed_because(evaluation: &Evaluation) -> String {
     let denies_all = |layer: &&std::sync::Arc<EgressLayer>| layer.mode == Mode::DenyAll;
-    let granted = reach(&weighed.egress, None);
-    match (&weighed.ask, weighed.egress.iter().find(denies_all)) {
+    let granted = reach(&evaluation.egress, None);
+    match (&evaluation.ask, evaluation.egress.iter().find(denies_all)) {
         (Err(_), _) => "spec.egress of the run cannot be read".to_owned(),
-        _ if weighed.egress.is_empty() => {
+        _ if evaluation.egress.is_empty() => {
             "no policy in force sets limits.egress, and what no policy grants is not allowed".to_owned()
         }
         (_, Some(layer)) => format!("{layer} denies all egress"),

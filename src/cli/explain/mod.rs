@@ -35,7 +35,7 @@ use self::judge::{Facts, Judgement, judge};
 use self::offline::{Assumed, Given};
 use self::paint::Paint;
 use cofferdam_api::AgentRun;
-use cofferdam_policy::vulnerabilities::Counts;
+use cofferdam_policy::dimension::vulnerabilities::Counts;
 
 /// What a run may do, and which policy decides it, before anything starts.
 ///
@@ -230,7 +230,10 @@ async fn ask(client: &Client, run: AgentRun, runner_image: Option<String>) -> Ex
         Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(vec![unknown])),
     };
     let judgement = judge(&run, &facts);
-    let pod = judgement.weighed.clone().and_then(|weighed| weighed.admit().ok());
+    let pod = judgement
+        .evaluation
+        .clone()
+        .and_then(|evaluation| evaluation.admit().ok());
     let explanation = Explanation {
         assumed: offline::of_every_run(&facts),
         dry_runs: vec![tried],

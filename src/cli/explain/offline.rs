@@ -8,8 +8,8 @@ use super::judge::{Facts, policy_name};
 use super::manifests::Manifest;
 use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{AgentRun, PolicyLimits};
-use cofferdam_policy::runtime::{RuntimeClassFact, UserNamespaceSupport};
-use cofferdam_policy::vulnerabilities::{Counts, Reports};
+use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
+use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 
 /// Label that Kubernetes puts on every namespace.
 const LABEL_NAME: &str = "kubernetes.io/metadata.name";

@@ -144,7 +144,7 @@ fn a_closed_run_says_why(
     let egress = explanation.egress.as_ref().unwrap();
     assert_eq!(
         egress.exfiltration,
-        cofferdam_policy::exfiltration::Exfiltration::Closed
+        cofferdam_policy::explain::exfiltration::Exfiltration::Closed
     );
     assert!(text(&explanation).contains(why), "{}", text(&explanation));
 }
@@ -292,7 +292,7 @@ fn the_pod_that_is_tried_is_confined_like_the_runs() {
         "    maxResources:\n      memory: 8Gi\n    retry: Never",
     )]);
     let facts = offline::facts(&run(&[]), &manifests, &given()).unwrap().facts;
-    let admitted = judge(&run(&[]), &facts).weighed.unwrap().admit().unwrap();
+    let admitted = judge(&run(&[]), &facts).evaluation.unwrap().admit().unwrap();
     let pod = pod::build(&run(&[]), &admitted);
     // The guard would refuse any pod that looks like one of Cofferdam's own.
     assert!(pod.metadata.labels.is_none() && pod.metadata.annotations.is_none());

@@ -4,8 +4,8 @@ use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome, 
 use super::manifests::Problem;
 use super::paint::Paint;
 use super::refusal;
-use cofferdam_policy::exfiltration::Exfiltration;
-use cofferdam_policy::findings::{Finding, Verdict};
+use cofferdam_policy::explain::exfiltration::Exfiltration;
+use cofferdam_policy::explain::findings::{Finding, Verdict};
 use cofferdam_text::escape;
 
 /// The whole text.

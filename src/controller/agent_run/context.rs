@@ -16,7 +16,7 @@ use crate::slots::{Answer, RunKey, Slots, Woken};
 use crate::stores::Stores;
 use crate::watches::{Trigger, Triggers};
 use cofferdam_api::AgentRun;
-use cofferdam_policy::source::Met;
+use cofferdam_policy::source::Sourced;
 
 /// What the reconciler of runs needs.
 pub struct Context {
@@ -61,7 +61,7 @@ pub struct Effects {
 
 impl Effects {
     /// Asks for a slot of the run's namespace.
-    pub fn take_slot(&self, run: &AgentRun, ceiling: &Met<i32>) -> Answer {
+    pub fn take_slot(&self, run: &AgentRun, ceiling: &Sourced<i32>) -> Answer {
         let namespace = run.namespace().unwrap_or_default();
         let Some(key) = run_key(run) else {
             return Answer::Wait;

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use crate::conditions::seconds_since;
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, LiveReason, Reason, SandboxPolicy};
-use cofferdam_policy::decide::{Admitted, Refusal, Request, decide_remembering};
-use cofferdam_policy::readings::Readings;
-use cofferdam_policy::runtime::RuntimeClassFact;
-use cofferdam_policy::vulnerabilities::Reports;
+use cofferdam_policy::decide::{Admitted, Refusal, Request, decide_cached};
+use cofferdam_policy::dimension::runtime::RuntimeClassFact;
+use cofferdam_policy::dimension::vulnerabilities::Reports;
+use cofferdam_policy::layer::cache::PolicyCache;
 
 /// Seconds for which what a manifest refers to may come later than the run, as it does when both are applied at once.
 const ORDER_GRACE_SECONDS: i64 = 30;
@@ -43,7 +43,7 @@ pub struct Facts {
     /// Since when the run has been waiting.
     pub waiting_since: Timestamp,
     /// What was read of these policies before.
-    pub readings: Arc<Readings>,
+    pub readings: Arc<PolicyCache>,
 }
 
 /// What to do with the run.
@@ -108,7 +108,7 @@ fn admit(run: &AgentRun, facts: &Facts, reports: &Reports) -> Result<Admitted, V
         runner_image: &facts.runner_image,
         reports,
     };
-    decide_remembering(&request, &facts.readings)
+    decide_cached(&request, &facts.readings)
         .map_err(|refusal: Refusal| Verdict::new(refusal.reason, refusal.message()))
 }
 

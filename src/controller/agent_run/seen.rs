@@ -22,9 +22,9 @@ use crate::slots::Answer;
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::names::{DEFAULT_POLICY, workload_name};
 use cofferdam_api::{AgentRun, LiveReason, Reason};
-use cofferdam_policy::layers::ttl_ceiling;
-use cofferdam_policy::source::Met;
-use cofferdam_policy::vulnerabilities::{self, Reports};
+use cofferdam_policy::dimension::vulnerabilities::{self, Reports};
+use cofferdam_policy::layer::layers::ttl_ceiling;
+use cofferdam_policy::source::Sourced;
 use cofferdam_wire::record::RunRecord;
 
 /// The Job of a run.
@@ -69,7 +69,7 @@ pub enum Question {
     /// What does the decision to start rest on?
     Facts,
     /// Is there a slot under this ceiling?
-    Slot(Met<i32>),
+    Slot(Sourced<i32>),
     /// What do the API server or the archive say of the workload?
     Observed(observe::Question),
 }

@@ -9,14 +9,15 @@ use kube::ResourceExt;
 use crate::conditions::{self, Desired};
 use cofferdam_api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
+use cofferdam_policy::dimension::images::{self, Container};
+use cofferdam_policy::dimension::resources;
+use cofferdam_policy::dimension::runtime::{self, RuntimeClassFact};
+use cofferdam_policy::dimension::vulnerabilities::{self, NONE};
 use cofferdam_policy::frozen::FrozenPolicy;
-use cofferdam_policy::images::{self, Container};
-use cofferdam_policy::layers::Layers;
-use cofferdam_policy::opinions::Opinions;
-use cofferdam_policy::readings::Readings;
-use cofferdam_policy::runtime::{self, RuntimeClassFact};
-use cofferdam_policy::vulnerabilities::{self, NONE};
-use cofferdam_policy::{refusal::Refusal, resources};
+use cofferdam_policy::layer::cache::PolicyCache;
+use cofferdam_policy::layer::layers::{Layers, Required};
+use cofferdam_policy::layer::parsed::ParsedPolicy;
+use cofferdam_policy::refusal::Refusal;
 
 /// Sums the others up.
 pub const READY: &str = "Ready";
@@ -39,7 +40,7 @@ pub struct Facts {
     /// Image of Cofferdam's own containers, which policy must allow too.
     pub runner_image: String,
     /// What was read of these policies before.
-    pub readings: Arc<Readings>,
+    pub readings: Arc<PolicyCache>,
 }
 
 /// What is found about one thing.
@@ -69,9 +70,9 @@ pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPo
     let fence = fenceable(policy, facts);
     let (hash, runtime, ready) = match read(policy, facts) {
         Ok(layers) => {
-            let runtime = runtime_available(&layers.opinions, &facts.runtime_classes);
+            let runtime = runtime_available(&layers, &facts.runtime_classes);
             let ready = ready(policy, &layers, facts, &fence, &runtime);
-            (Some(hash(&layers.opinions)), runtime, ready)
+            (Some(hash(&layers)), runtime, ready)
         }
         Err(message) => {
             let runtime = Finding::new(
@@ -117,8 +118,8 @@ fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Arc<Layers>, String> {
 }
 
 /// Name of what the gateway would enforce for a run that asks for nothing.
-fn hash(layers: &[Arc<Opinions>]) -> String {
-    FrozenPolicy::of_layers(layers.iter().filter_map(|layer| layer.egress.clone()).collect()).hash()
+fn hash(layers: &Layers) -> String {
+    FrozenPolicy::of_layers(layers.egress()).hash()
 }
 
 fn fenceable(policy: &SandboxPolicy, facts: &Facts) -> Finding {
@@ -151,11 +152,11 @@ fn fenceable(policy: &SandboxPolicy, facts: &Facts) -> Finding {
     }
 }
 
-fn runtime_available(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) -> Finding {
-    if layers.iter().all(|layer| layer.runtime.is_none()) {
+fn runtime_available(layers: &Layers, existing: &[RuntimeClassFact]) -> Finding {
+    if layers.unset().contains(&Required::Runtime) {
         return Finding::new(None, "NotGranted", "No policy in force sets limits.runtime.");
     }
-    match runtime::decide(layers, existing) {
+    match runtime::decide(&layers.policies, existing) {
         Ok(runtime) => Finding::new(
             true,
             "Available",
@@ -176,7 +177,7 @@ fn ready(
     fence: &Finding,
     runtime: &Finding,
 ) -> Finding {
-    let impossible = impossible(policy, &layers.opinions, facts);
+    let impossible = impossible(policy, layers, facts);
     let dead: Vec<String> = layers.mistakes.iter().map(Refusal::message).collect();
     let objections: Vec<(&'static str, &str)> = impossible
         .iter()
@@ -189,7 +190,7 @@ fn ready(
         )
         .collect();
     match objections.first() {
-        None => Finding::new(true, "Ready", unsaid(&layers.opinions)),
+        None => Finding::new(true, "Ready", unset(layers)),
         Some((reason, _)) => {
             let messages: Vec<&str> = objections.iter().map(|(_, message)| *message).collect();
             Finding::new(false, reason, messages.join(" "))
@@ -198,17 +199,17 @@ fn ready(
 }
 
 /// Why no run at all can start, whatever it asks. What concerns the runtime stands in a condition of its own.
-fn impossible(policy: &SandboxPolicy, layers: &[Arc<Opinions>], facts: &Facts) -> Vec<String> {
-    let speaks_of_images = layers.iter().any(|layer| layer.images.is_some());
-    let runner = runner(&facts.runner_image, layers).err();
-    let resources = resources::decide(None, policy, layers).err();
-    let refused = runner.filter(|_| speaks_of_images).into_iter().chain(resources);
+fn impossible(policy: &SandboxPolicy, layers: &Layers, facts: &Facts) -> Vec<String> {
+    let sets_images = !layers.unset().contains(&Required::Images);
+    let runner = runner(&facts.runner_image, &layers.policies).err();
+    let resources = resources::decide(None, policy, &layers.policies).err();
+    let refused = runner.filter(|_| sets_images).into_iter().chain(resources);
     refused.map(|refusal: Refusal| refusal.message()).collect()
 }
 
 /// Whether policy takes Cofferdam's own image. What scanners find changes without policies: only that reports are asked for
 /// and can never be found counts.
-fn runner(image: &str, layers: &[Arc<Opinions>]) -> Result<(), Refusal> {
+fn runner(image: &str, layers: &[Arc<ParsedPolicy>]) -> Result<(), Refusal> {
     let image = images::decide(Container::Runner, image, layers)?.value;
     if image.digest().is_none() {
         vulnerabilities::decide(Container::Runner, &image, &NONE, layers)?;
@@ -216,35 +217,23 @@ fn runner(image: &str, layers: &[Arc<Opinions>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Dimensions on which no policy in force says anything. Nothing is allowed there, which may be just what is meant.
-fn unsaid(layers: &[Arc<Opinions>]) -> String {
-    let silent = |said: fn(&Opinions) -> bool| !layers.iter().any(|layer| said(layer));
-    let sentences = [
-        (
-            silent(|layer| layer.runtime.is_some()),
-            "No policy in force sets limits.runtime: no run can start until one does.",
-        ),
-        (
-            silent(|layer| layer.images.is_some()),
-            "No policy in force sets limits.images: no run can start until one does.",
-        ),
-        (
-            silent(|layer| layer.repositories.is_some()),
-            "No policy in force sets limits.repositories: no repository can be cloned.",
-        ),
-        (
-            silent(|layer| layer.egress.is_some()),
-            "No policy in force sets limits.egress: agents reach nothing.",
-        ),
-    ];
-    let said: Vec<&str> = sentences
-        .into_iter()
-        .filter_map(|(applies, sentence)| applies.then_some(sentence))
-        .collect();
-    if said.is_empty() {
-        "Runs can name this policy.".to_owned()
+/// Dimensions that no policy in force sets. Nothing is allowed there, which may be just what is meant.
+fn unset(layers: &Layers) -> String {
+    let unset = layers.unset();
+    let sentences: Vec<&str> = unset.iter().copied().map(without).collect();
+    if sentences.is_empty() {
+        "Valid: runs can use this policy.".to_owned()
     } else {
-        said.join(" ")
+        sentences.join(" ")
+    }
+}
+
+const fn without(required: Required) -> &'static str {
+    match required {
+        Required::Runtime => "No policy in force sets limits.runtime: no run can start until one does.",
+        Required::Images => "No policy in force sets limits.images: no run can start until one does.",
+        Required::Repositories => "No policy in force sets limits.repositories: no repository can be cloned.",
+        Required::Egress => "No policy in force sets limits.egress: agents reach nothing.",
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{self, at};
-use cofferdam_policy::runtime::UserNamespaceSupport;
+use cofferdam_policy::dimension::runtime::UserNamespaceSupport;
 use rstest::rstest;
 use serde_json::{Value, json};
 

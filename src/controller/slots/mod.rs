@@ -51,7 +51,7 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
 use self::space::Space;
-use cofferdam_policy::source::{Met, Source};
+use cofferdam_policy::source::{Source, Sourced};
 
 /// Runs of one namespace that may wait for a slot. One more is refused if this many older ones wait.
 pub const MAX_QUEUED: usize = 1000;
@@ -114,7 +114,7 @@ pub struct WaitsFor<'a> {
     /// The run's namespace.
     pub namespace: &'a str,
     /// Its ceiling, and which policy says so.
-    pub ceiling: &'a Met<i32>,
+    pub ceiling: &'a Sourced<i32>,
 }
 
 impl fmt::Display for WaitsFor<'_> {

@@ -12,9 +12,9 @@ use kube::core::DeserializeGuard;
 use crate::denial::Denial;
 use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits};
 use cofferdam_policy::decision::Decision;
-use cofferdam_policy::egress::EgressLayer;
-use cofferdam_policy::host::Host;
-use cofferdam_policy::layers::cluster_egress;
+use cofferdam_policy::dimension::egress::EgressLayer;
+use cofferdam_policy::layer::layers::cluster_egress;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::{Route, route};
 use cofferdam_wire::denial::DenialCode;
 

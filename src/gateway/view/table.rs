@@ -12,7 +12,7 @@ use super::ceilings::Ceilings;
 use crate::denial::Denial;
 use crate::pods::{Kind, SandboxPod, Surroundings, permit};
 use cofferdam_api::Reason;
-use cofferdam_policy::host::Host;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
 use cofferdam_wire::control::RunState;
 use cofferdam_wire::denial::DenialCode;

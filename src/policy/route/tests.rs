@@ -7,7 +7,7 @@ use proptest::sample::{select, subsequence};
 use rstest::rstest;
 
 use super::*;
-use crate::egress::EgressAskRule;
+use crate::dimension::egress::EgressAskRule;
 use crate::refusal::LayerKind;
 
 fn rule(name: &str, hosts: &[&str], ports: &[u16], addresses: &[&str]) -> EgressRule {

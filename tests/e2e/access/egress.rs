@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cofferdam_api::names::{FROZEN_POLICY_KEY, LABEL_POLICY_HASH, frozen_policy_name};
 use cofferdam_policy::frozen::FrozenPolicy;
-use cofferdam_policy::host::Host;
+use cofferdam_policy::pattern::host::Host;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use serde_json::{Value, json};

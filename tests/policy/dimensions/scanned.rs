@@ -1,6 +1,6 @@
 //! The rows of what scanners found.
 
-use cofferdam_policy::vulnerabilities::Counts;
+use cofferdam_policy::dimension::vulnerabilities::Counts;
 use serde_json::{Value, json};
 
 use super::rows::{Dimension, is_admitted};

@@ -341,7 +341,7 @@ async fn freed_slot_wakes_the_run_that_it_can_serve() {
         (other.metadata.name, other.metadata.uid) = (Some(name.to_owned()), Some(uid.to_owned()));
         other
     };
-    let ceiling = cofferdam_policy::source::Met::built_in(1);
+    let ceiling = cofferdam_policy::source::Sourced::built_in(1);
     assert_eq!(rig.effects.take_slot(&run(), &ceiling), Answer::Start);
     for (name, uid) in [("second", "uid-2"), ("third", "uid-3")] {
         assert_eq!(rig.effects.take_slot(&other(name, uid), &ceiling), Answer::Wait);

@@ -5,7 +5,7 @@ use crate::agent_run::observe::Running;
 use crate::slots::WaitsFor;
 use crate::testing::{at, finished_run, job, plan, run};
 use cofferdam_api::{Requester, ResolvedImage};
-use cofferdam_policy::source::Met;
+use cofferdam_policy::source::Sourced;
 
 fn condition<'a>(status: &'a AgentRunStatus, kind: &str) -> Option<&'a str> {
     status
@@ -150,7 +150,7 @@ fn the_end_of_a_run_in_full() {
 fn in_queue(run: &AgentRun, now: i64) -> AgentRunStatus {
     let waits_for = WaitsFor {
         namespace: "tenant-a",
-        ceiling: &Met::built_in(4),
+        ceiling: &Sourced::built_in(4),
     };
     queued(run, waits_for, at(now))
 }

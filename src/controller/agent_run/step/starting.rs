@@ -16,7 +16,7 @@ use crate::slots::{Answer, WaitsFor};
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRun, Reason};
 use cofferdam_policy::decide::Admitted;
-use cofferdam_policy::source::Met;
+use cofferdam_policy::source::Sourced;
 
 /// Seconds for which a run that cannot start yet is not told so: most gaps of a new run close by themselves.
 const QUIET_SECONDS: i64 = 3;
@@ -68,7 +68,7 @@ fn create(run: &AgentRun, admitted: &Admitted, gateway: SocketAddr, seen: &Seen,
     }
 }
 
-fn queue(run: &AgentRun, ceiling: &Met<i32>, now: Timestamp) -> Step {
+fn queue(run: &AgentRun, ceiling: &Sourced<i32>, now: Timestamp) -> Step {
     let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
     let waits_for = WaitsFor { namespace, ceiling };
     Step::look(Slot::Keep, Look::After(QUEUED_REQUEUE)).status(status::queued(run, waits_for, now))

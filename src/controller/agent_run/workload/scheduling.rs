@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PodSpec;
 
 use cofferdam_api::{Disruption, SchedulingProfile};
-use cofferdam_policy::asks::disruption;
+use cofferdam_policy::dimension::scheduling::disruption;
 
 /// By this label Kueue knows the queue of a Job. It reads it on the Job; on the pod it would be a queue of pods.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";

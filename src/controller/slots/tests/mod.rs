@@ -11,7 +11,7 @@ use rstest::rstest;
 
 use super::{Answer, MAX_QUEUED, QueueFull, Restored, RunKey, Slots, WaitsFor, Woken};
 use cofferdam_policy::refusal::{Layer, LayerKind};
-use cofferdam_policy::source::Met;
+use cofferdam_policy::source::Sourced;
 
 thread_local! {
     /// Nodes of lines that were looked at.
@@ -268,15 +268,15 @@ fn the_queue_is_bounded_by_the_older_runs_in_it() {
 
 #[rstest]
 #[case::built_in(
-    Met::built_in(1000),
+    Sourced::built_in(1000),
     "Waits for a slot in namespace team-a: the built-in limits.maxRunning allows 1000 live runs, and older runs start first."
 )]
 #[case::policy(
-    Met::by(1, &Layer { kind: LayerKind::SandboxPolicy, name: "house-rules".to_owned() }, "limits.maxRunning"),
+    Sourced::by(1, &Layer { kind: LayerKind::SandboxPolicy, name: "house-rules".to_owned() }, "limits.maxRunning"),
     "Waits for a slot in namespace team-a: SandboxPolicy/house-rules (limits.maxRunning) allows 1 live run, and older \
      runs start first."
 )]
-fn what_a_run_waits_for_is_told_without_what_changes(#[case] ceiling: Met<i32>, #[case] text: &str) {
+fn what_a_run_waits_for_is_told_without_what_changes(#[case] ceiling: Sourced<i32>, #[case] text: &str) {
     let waits_for = WaitsFor {
         namespace: NAMESPACE,
         ceiling: &ceiling,

@@ -6,14 +6,14 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
-use super::decide::Weighed;
-use super::images::Container;
-use super::refusal::Refusal;
-use super::resources;
-use super::runtime::Runtime;
-use super::source::{Met, Source};
-use super::times::Times;
-use super::vulnerabilities::Ceiling;
+use crate::decide::Evaluation;
+use crate::dimension::images::Container;
+use crate::dimension::resources;
+use crate::dimension::runtime::Runtime;
+use crate::dimension::times::Times;
+use crate::dimension::vulnerabilities::Ceiling;
+use crate::refusal::Refusal;
+use crate::source::{Source, Sourced};
 use cofferdam_api::RequesterMode;
 
 /// One governed field.
@@ -75,7 +75,7 @@ impl Finding {
         }
     }
 
-    fn of<T: ToString>(field: &str, met: &Result<Met<T>, Refusal>) -> Self {
+    fn of<T: ToString>(field: &str, met: &Result<Sourced<T>, Refusal>) -> Self {
         match met {
             Ok(met) => Self::allowed(field, met.value.to_string(), &met.source),
             Err(refusal) => Self::refused(refusal),
@@ -83,13 +83,13 @@ impl Finding {
     }
 
     /// A word of the API, spelt as there.
-    fn word<T: fmt::Debug>(field: &str, met: &Met<T>) -> Self {
+    fn mode<T: fmt::Debug>(field: &str, met: &Sourced<T>) -> Self {
         Self::allowed(field, format!("{:?}", met.value), &met.source)
     }
 }
 
-impl Weighed {
-    /// Every finding but those about egress, in the order in which [`Weighed::admit`] takes refusals.
+impl Evaluation {
+    /// Every finding but those about egress, in the order in which [`Evaluation::admit`] takes refusals.
     pub fn findings(&self) -> Vec<Finding> {
         // Without `..`: a dimension that is judged and never shown here does not compile.
         let Self {
@@ -157,20 +157,20 @@ impl Weighed {
             }
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
-        findings.push(Finding::word("limits.maxRunning", max_running));
-        findings.push(Finding::word("limits.retry", retry));
+        findings.push(Finding::mode("limits.maxRunning", max_running));
+        findings.push(Finding::mode("limits.retry", retry));
         findings
     }
 }
 
-fn of_requester(requester: &Result<Met<RequesterMode>, Refusal>) -> Finding {
+fn of_requester(requester: &Result<Sourced<RequesterMode>, Refusal>) -> Finding {
     match requester {
         Ok(met) => {
             let note = match met.value {
                 RequesterMode::Optional => "the run need not say who asks",
                 RequesterMode::Required => "and the run says who asks",
             };
-            Finding::word("spec.requestedBy", met).noted(note)
+            Finding::mode("spec.requestedBy", met).noted(note)
         }
         Err(refusal) => Finding::refused(refusal),
     }
@@ -192,10 +192,10 @@ fn of_runtime(runtime: &Runtime) -> Vec<Finding> {
     };
     vec![
         Finding::allowed("runtimeClassName", &class.value, &class.source),
-        Finding::word("limits.runtime.nodeAccess", node_access),
-        Finding::word("limits.runtime.runAsUser", run_as_user),
+        Finding::mode("limits.runtime.nodeAccess", node_access),
+        Finding::mode("limits.runtime.runAsUser", run_as_user),
         Finding::allowed("hostUsers", (!own).to_string(), &user_namespace.source).noted(note),
-        Finding::word("limits.runtime.kernelCheck", kernel_check),
+        Finding::mode("limits.runtime.kernelCheck", kernel_check),
     ]
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::opinions::Opinions;
-use super::refusal::{Layer, Refusal};
-use super::source::{Met, Source};
+use crate::layer::parsed::ParsedPolicy;
+use crate::refusal::{Layer, Refusal};
+use crate::source::{Source, Sourced};
 use cofferdam_api::{AgentRunSpec, Reason, SandboxPolicyDefaults};
 
 /// `startDeadlineSeconds` where neither run nor policy says anything: 10 minutes.
@@ -22,11 +22,11 @@ pub const MAX_TTL_SECONDS_AFTER_FINISHED: i32 = 365 * 24 * 3600;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Times {
     /// From admission to the agent's start.
-    pub start_deadline_seconds: Result<Met<i32>, Refusal>,
+    pub start_deadline_seconds: Result<Sourced<i32>, Refusal>,
     /// From the agent's start to its end.
-    pub active_deadline_seconds: Result<Met<i32>, Refusal>,
+    pub active_deadline_seconds: Result<Sourced<i32>, Refusal>,
     /// From the run's end to its deletion.
-    pub ttl_seconds_after_finished: Result<Met<i32>, Refusal>,
+    pub ttl_seconds_after_finished: Result<Sourced<i32>, Refusal>,
 }
 
 /// One field with everything that bears on it.
@@ -45,7 +45,7 @@ struct Field {
 pub fn decide(
     spec: &AgentRunSpec,
     defaults: Option<&SandboxPolicyDefaults>,
-    layers: &[Arc<Opinions>],
+    layers: &[Arc<ParsedPolicy>],
 ) -> Times {
     let start = Field {
         name: "spec.startDeadlineSeconds",
@@ -85,9 +85,9 @@ impl Field {
     /// An ask within the strictest ceiling, or the default cut down to it.
     fn decide(
         &self,
-        layers: &[Arc<Opinions>],
-        ceiling: impl Fn(&Opinions) -> Option<i32>,
-    ) -> Result<Met<i32>, Refusal> {
+        layers: &[Arc<ParsedPolicy>],
+        ceiling: impl Fn(&ParsedPolicy) -> Option<i32>,
+    ) -> Result<Sourced<i32>, Refusal> {
         let strictest = layers
             .iter()
             .filter_map(|layer| ceiling(layer).map(|seconds| (seconds, Some(&layer.layer))))
@@ -113,7 +113,7 @@ impl Field {
                 _ => Source::BuiltIn,
             },
         };
-        Ok(Met {
+        Ok(Sourced {
             value: wanted.clamp(self.least, most),
             source,
         })

@@ -7,17 +7,17 @@ use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
 use kube::core::{Selector, SelectorExt as _};
 
-use super::egress::EgressLayer;
-use super::mistakes;
-use super::opinions::{Opinions, read_egress, unreadable};
-use super::refusal::{Layer, LayerKind, Refusal};
+use crate::dimension::egress::EgressLayer;
+use crate::layer::mistakes;
+use crate::layer::parsed::{ParsedPolicy, read_egress, unreadable};
+use crate::refusal::{Layer, LayerKind, Refusal};
 use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, ResolvedPolicy, SandboxPolicy};
 
 /// Every layer that applies to a run, in canonical order: cluster policies by name, then the namespace's policy.
 #[derive(Clone, Debug)]
 pub struct Layers {
     /// What each says.
-    pub opinions: Vec<Arc<Opinions>>,
+    pub policies: Vec<Arc<ParsedPolicy>>,
     /// For the run's status.
     pub resolved: Vec<ResolvedPolicy>,
     /// What is wrong with them though they can be read; the first refuses every run.
@@ -36,7 +36,7 @@ impl Layers {
     ) -> Result<Self, Refusal> {
         let over = matching(namespace_labels, cluster_policies)?;
         Self::of(&over, policy, |layer, _, limits| {
-            Opinions::read(layer, limits).map(Arc::new)
+            ParsedPolicy::read(layer, limits).map(Arc::new)
         })
     }
 
@@ -45,10 +45,10 @@ impl Layers {
     ///
     /// # Errors
     /// The first refusal of `read`.
-    pub(super) fn of(
+    pub(crate) fn of(
         over: &[&ClusterSandboxPolicy],
         policy: &SandboxPolicy,
-        read: impl Fn(Layer, &ObjectMeta, &PolicyLimits) -> Result<Arc<Opinions>, Refusal>,
+        read: impl Fn(Layer, &ObjectMeta, &PolicyLimits) -> Result<Arc<ParsedPolicy>, Refusal>,
     ) -> Result<Self, Refusal> {
         let own = Layer {
             kind: LayerKind::SandboxPolicy,
@@ -59,17 +59,52 @@ impl Layers {
             .map(|policy| (cluster_layer(policy), &policy.metadata, &policy.spec.limits))
             .chain([(own, &policy.metadata, &policy.spec.limits)]);
         let mut layers = Self {
-            opinions: Vec::new(),
+            policies: Vec::new(),
             resolved: Vec::new(),
             mistakes: Vec::new(),
         };
         for (layer, metadata, limits) in policies {
             layers.resolved.push(resolve(&layer, metadata));
-            layers.opinions.push(read(layer, metadata, limits)?);
+            layers.policies.push(read(layer, metadata, limits)?);
         }
-        layers.mistakes = mistakes::find(&layers.opinions);
+        layers.mistakes = mistakes::find(&layers.policies);
         Ok(layers)
     }
+
+    /// What the layers that set `limits.egress` say of it.
+    pub fn egress(&self) -> Vec<Arc<EgressLayer>> {
+        self.policies
+            .iter()
+            .filter_map(|policy| policy.egress.clone())
+            .collect()
+    }
+
+    /// Dimensions that no layer sets, though nothing is allowed without.
+    pub fn unset(&self) -> Vec<Required> {
+        let set = |required: Required| self.policies.iter().any(|policy| policy.sets(required));
+        [
+            Required::Runtime,
+            Required::Images,
+            Required::Repositories,
+            Required::Egress,
+        ]
+        .into_iter()
+        .filter(|required| !set(*required))
+        .collect()
+    }
+}
+
+/// A dimension on which nothing is allowed as long as no policy sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Required {
+    /// `limits.runtime`.
+    Runtime,
+    /// `limits.images`.
+    Images,
+    /// `limits.repositories`.
+    Repositories,
+    /// `limits.egress`.
+    Egress,
 }
 
 /// What the cluster policies over a namespace say of egress now, for runs that are under way.
@@ -104,7 +139,7 @@ pub fn ttl_ceiling(
 }
 
 /// The cluster policies over a namespace, by name.
-pub(super) fn matching<'a>(
+pub(crate) fn matching<'a>(
     namespace_labels: &BTreeMap<String, String>,
     cluster_policies: &'a [ClusterSandboxPolicy],
 ) -> Result<Vec<&'a ClusterSandboxPolicy>, Refusal> {
@@ -118,6 +153,17 @@ pub(super) fn matching<'a>(
     // A policy that is listed twice is one policy.
     matching.dedup_by_key(|candidate| candidate.name_any());
     Ok(matching)
+}
+
+impl ParsedPolicy {
+    fn sets(&self, required: Required) -> bool {
+        match required {
+            Required::Runtime => self.runtime.is_some(),
+            Required::Images => self.images.is_some(),
+            Required::Repositories => self.repositories.is_some(),
+            Required::Egress => self.egress.is_some(),
+        }
+    }
 }
 
 fn cluster_layer(policy: &ClusterSandboxPolicy) -> Layer {

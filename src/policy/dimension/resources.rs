@@ -6,85 +6,11 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::opinions::Opinions;
-use super::quantity::Amount;
-use super::refusal::{Layer, Refusal};
-use super::source::Source;
+use crate::layer::parsed::ParsedPolicy;
+use crate::pattern::quantity::{Amount, ResourceKind};
+use crate::refusal::{Layer, Refusal};
+use crate::source::Source;
 use cofferdam_api::{Reason, Resources, SandboxPolicy};
-
-/// A resource that an agent can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Processor time.
-    Cpu,
-    /// Memory.
-    Memory,
-    /// Disk: the container's writable layer, its logs and its emptyDir volumes.
-    EphemeralStorage,
-}
-
-/// Another resource, such as a device: nothing here governs it, so nothing grants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("only cpu, memory and ephemeral-storage can be given to an agent")]
-pub struct UnknownResource;
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::EphemeralStorage];
-
-    /// Reads the name that Kubernetes has for it.
-    ///
-    /// # Errors
-    /// [`UnknownResource`].
-    pub fn parse(name: &str) -> Result<Self, UnknownResource> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .ok_or(UnknownResource)
-    }
-
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-            Self::EphemeralStorage => "ephemeral-storage",
-        }
-    }
-
-    /// Request where neither run nor policy says anything.
-    pub const fn default_request(self) -> &'static str {
-        match self {
-            Self::Cpu => "500m",
-            Self::Memory => "1Gi",
-            Self::EphemeralStorage => "2Gi",
-        }
-    }
-
-    /// Limit where neither run nor policy says anything.
-    pub const fn default_limit(self) -> &'static str {
-        match self {
-            Self::Cpu => "2",
-            Self::Memory => "4Gi",
-            Self::EphemeralStorage => "10Gi",
-        }
-    }
-
-    /// Ceiling where no policy names a lower one.
-    pub const fn built_in_ceiling(self) -> &'static str {
-        match self {
-            Self::Cpu => "16",
-            Self::Memory => "64Gi",
-            Self::EphemeralStorage => "100Gi",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Request and limit of one resource.
 struct Pair {
@@ -102,26 +28,26 @@ struct Ask {
 /// Requests and limits, complete, and who decided each resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided {
-    /// For [`Kind::ALL`].
+    /// For [`ResourceKind::ALL`].
     pub resources: Resources,
     /// Who decided.
-    pub sources: BTreeMap<Kind, Source>,
+    pub sources: BTreeMap<ResourceKind, Source>,
 }
 
-/// Resolves requests and limits for all of [`Kind::ALL`].
+/// Resolves requests and limits for all of [`ResourceKind::ALL`].
 ///
 /// # Errors
 /// A refusal if the run asks for an unknown resource, for more than a ceiling, or for a request above its limit.
 pub fn decide(
     ask: Option<&Resources>,
     policy: &SandboxPolicy,
-    layers: &[Arc<Opinions>],
+    layers: &[Arc<ParsedPolicy>],
 ) -> Result<Decided, Refusal> {
     let source = Origin {
         path: "spec.resources",
         layer: None,
     };
-    let policy_layer = layers.last().map(|opinions| &opinions.layer);
+    let policy_layer = layers.last().map(|policy| &policy.layer);
     let defaults = policy
         .spec
         .defaults
@@ -138,7 +64,7 @@ pub fn decide(
         resources: Resources::default(),
         sources: BTreeMap::new(),
     };
-    for kind in Kind::ALL {
+    for kind in ResourceKind::ALL {
         let built_in = Pair {
             request: source.read(kind, "requests", kind.default_request())?,
             limit: source.read(kind, "limits", kind.default_limit())?,
@@ -167,7 +93,7 @@ pub fn decide(
 
 /// Who decided about a resource that the run does not ask for.
 fn default_by(
-    kind: Kind,
+    kind: ResourceKind,
     defaults: Option<&Resources>,
     is_cut: bool,
     ceiling: &Ceiling<'_>,
@@ -193,19 +119,19 @@ struct Ceiling<'a> {
 }
 
 fn ceilings<'a>(
-    kind: Kind,
-    layers: &'a [Arc<Opinions>],
+    kind: ResourceKind,
+    layers: &'a [Arc<ParsedPolicy>],
     source: &Origin<'_>,
 ) -> Result<Ceiling<'a>, Refusal> {
     let built_in = Ceiling {
         amount: source.read(kind, "limits", kind.built_in_ceiling())?,
         layer: None,
     };
-    let of_layer = |opinions: &'a Arc<Opinions>| {
-        let amount = opinions.max_resources.get(&kind)?.clone();
+    let of_layer = |policy: &'a Arc<ParsedPolicy>| {
+        let amount = policy.max_resources.get(&kind)?.clone();
         Some(Ceiling {
             amount,
-            layer: Some(&opinions.layer),
+            layer: Some(&policy.layer),
         })
     };
     let strictest = |least: Ceiling<'a>, next: Ceiling<'a>| {
@@ -226,7 +152,12 @@ fn clamp(pair: Pair, ceiling: &Ceiling<'_>) -> Pair {
 }
 
 /// An ask above a ceiling is refused.
-fn check_ceiling(kind: Kind, part: &str, ask: Option<&Amount>, ceiling: &Ceiling<'_>) -> Result<(), Refusal> {
+fn check_ceiling(
+    kind: ResourceKind,
+    part: &str,
+    ask: Option<&Amount>,
+    ceiling: &Ceiling<'_>,
+) -> Result<(), Refusal> {
     let Some(ask) = ask.filter(|ask| **ask > ceiling.amount) else {
         return Ok(());
     };
@@ -269,17 +200,17 @@ impl Origin<'_> {
         for (part, amounts) in [("requests", &resources.requests), ("limits", &resources.limits)] {
             for name in amounts.keys() {
                 let field = format!("{}.{part}", self.path);
-                Kind::parse(name).map_err(|error| self.refuse(field, name, &error))?;
+                ResourceKind::parse(name).map_err(|error| self.refuse(field, name, &error))?;
             }
         }
         Ok(())
     }
 
-    fn read(&self, kind: Kind, part: &str, text: &str) -> Result<Amount, Refusal> {
+    fn read(&self, kind: ResourceKind, part: &str, text: &str) -> Result<Amount, Refusal> {
         Amount::parse(text).map_err(|error| self.refuse(format!("{}.{part}.{kind}", self.path), text, &error))
     }
 
-    fn ask(&self, kind: Kind, resources: Option<&Resources>) -> Result<Ask, Refusal> {
+    fn ask(&self, kind: ResourceKind, resources: Option<&Resources>) -> Result<Ask, Refusal> {
         let Some(resources) = resources else {
             return Ok(Ask::default());
         };
@@ -296,7 +227,7 @@ impl Origin<'_> {
 
     /// What this source says, over what stands below it. As in a pod, a limit alone is the request too; a request
     /// alone keeps the limit below, raised to the request where need be.
-    fn overlay(&self, kind: Kind, ask: Ask, below: Pair) -> Result<Pair, Refusal> {
+    fn overlay(&self, kind: ResourceKind, ask: Ask, below: Pair) -> Result<Pair, Refusal> {
         let pair = match (ask.request, ask.limit) {
             (None, None) => below,
             (None, Some(limit)) => Pair {

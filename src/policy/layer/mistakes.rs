@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use super::egress::EgressRule;
-use super::image::ImagePattern;
-use super::images::digest_mode;
-use super::opinions::{Opinions, RepositoryGrant};
-use super::refusal::{Layer, LayerKind, Refusal, first_of};
-use super::source::Source;
+use crate::dimension::egress::EgressRule;
+use crate::dimension::images::digest_mode;
+use crate::layer::parsed::{ParsedPolicy, RepositoryGrant};
+use crate::pattern::image::ImagePattern;
+use crate::refusal::{Layer, LayerKind, Refusal, first_of};
+use crate::source::Source;
 use cofferdam_api::{DigestMode, Reason};
 
 /// Rules that a message names one by one.
@@ -21,7 +21,7 @@ const NAMED: usize = 3;
 const IMAGES: &str = "limits.images.allowed";
 
 /// One refusal for each list with such rules and the policy that none of them meets; `layers` in canonical order.
-pub fn find(layers: &[Arc<Opinions>]) -> Vec<Refusal> {
+pub fn find(layers: &[Arc<ParsedPolicy>]) -> Vec<Refusal> {
     let Some((own, cluster)) = layers.split_last() else {
         return Vec::new();
     };
@@ -34,12 +34,12 @@ pub fn find(layers: &[Arc<Opinions>]) -> Vec<Refusal> {
 }
 
 /// A policy whose own word on digests leaves some of its own patterns without meaning.
-pub fn contradicts_itself(policy: &Arc<Opinions>) -> Option<Refusal> {
+pub fn contradicts_itself(policy: &Arc<ParsedPolicy>) -> Option<Refusal> {
     by_tag(policy, std::slice::from_ref(policy))
 }
 
 /// Patterns by tag where one of `layers` has images named by digest: no reference with a digest is meant by them.
-fn by_tag(own: &Opinions, layers: &[Arc<Opinions>]) -> Option<Refusal> {
+fn by_tag(own: &ParsedPolicy, layers: &[Arc<ParsedPolicy>]) -> Option<Refusal> {
     let digest = digest_mode(layers);
     let Source::Layer { layer: by, rule } = digest.source else {
         return None;
@@ -59,7 +59,7 @@ fn by_tag(own: &Opinions, layers: &[Arc<Opinions>]) -> Option<Refusal> {
 }
 
 /// Lists of `own` with rules that share nothing with what `other` allows.
-fn meets_nothing(own: &Opinions, other: &Opinions) -> Vec<Refusal> {
+fn meets_nothing(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<Refusal> {
     let lists = [
         ("limits.egress.rules", dead_egress(own, other)),
         (IMAGES, dead_images(own, other)),
@@ -95,7 +95,7 @@ fn mistake(own: &Layer, field: &str, rules: &[String]) -> Refusal {
     }
 }
 
-fn dead_egress(own: &Opinions, other: &Opinions) -> Vec<String> {
+fn dead_egress(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<String> {
     let (Some(own), Some(other)) = (&own.egress, &other.egress) else {
         return Vec::new();
     };
@@ -114,7 +114,7 @@ fn rules_meet(one: &EgressRule, two: &EgressRule) -> bool {
     hosts_meet && one.ports.iter().any(|port| two.ports.contains(port))
 }
 
-fn dead_images(own: &Opinions, other: &Opinions) -> Vec<String> {
+fn dead_images(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<String> {
     let (Some(own), Some(other)) = (&own.images, &other.images) else {
         return Vec::new();
     };
@@ -125,7 +125,7 @@ fn dead_images(own: &Opinions, other: &Opinions) -> Vec<String> {
         .collect()
 }
 
-fn dead_repositories(own: &Opinions, other: &Opinions) -> Vec<String> {
+fn dead_repositories(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<String> {
     let (Some(own), Some(other)) = (&own.repositories, &other.repositories) else {
         return Vec::new();
     };

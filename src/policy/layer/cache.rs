@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::api::ObjectMeta;
 
-use super::layers::{Layers, matching};
-use super::opinions::Opinions;
-use super::refusal::{Layer, Refusal};
+use crate::layer::layers::{Layers, matching};
+use crate::layer::parsed::ParsedPolicy;
+use crate::refusal::{Layer, Refusal};
 use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, SandboxPolicy};
 
 /// Policies that are remembered; a cluster with more of them reads them all again now and then.
@@ -21,17 +21,17 @@ type Version = (String, String);
 
 /// What was read before.
 #[derive(Debug, Default)]
-pub struct Readings(Mutex<Memory>);
+pub struct PolicyCache(Mutex<Memory>);
 
 #[derive(Debug, Default)]
 struct Memory {
     /// What each policy says, by its uid.
-    opinions: HashMap<String, (String, Arc<Opinions>)>,
+    parsed: HashMap<String, (String, Arc<ParsedPolicy>)>,
     /// What the layers over each `SandboxPolicy` come to, by its uid, with the versions of all of them.
     layers: HashMap<String, (Vec<Version>, Arc<Layers>)>,
 }
 
-impl Readings {
+impl PolicyCache {
     /// As [`Layers::read`]. Policies without uid and `resourceVersion`, as in files, are read each time.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Readings {
         if let Some(known) = known {
             return Ok(known);
         }
-        let read = |layer, metadata: &_, limits: &_| self.opinions(layer, metadata, limits);
+        let read = |layer, metadata: &_, limits: &_| self.parsed(layer, metadata, limits);
         let layers = Arc::new(Layers::of(&over, policy, read)?);
         if let Some(versions) = versions {
             self.lock().keep_layers(versions, &layers);
@@ -62,30 +62,30 @@ impl Readings {
     /// Forgets a policy that is gone.
     pub fn forget(&self, uid: &str) {
         let mut memory = self.lock();
-        memory.opinions.remove(uid);
+        memory.parsed.remove(uid);
         memory
             .layers
             .retain(|_, (versions, _)| versions.iter().all(|(known, _)| known != uid));
     }
 
-    fn opinions(
+    fn parsed(
         &self,
         layer: Layer,
         metadata: &ObjectMeta,
         limits: &PolicyLimits,
-    ) -> Result<Arc<Opinions>, Refusal> {
+    ) -> Result<Arc<ParsedPolicy>, Refusal> {
         let version = version(metadata);
         let known = version
             .as_ref()
-            .and_then(|version| self.lock().opinions_of(version));
+            .and_then(|version| self.lock().parsed_of(version));
         if let Some(known) = known {
             return Ok(known);
         }
-        let opinions = Arc::new(Opinions::read(layer, limits)?);
+        let parsed = Arc::new(ParsedPolicy::read(layer, limits)?);
         if let Some(version) = version {
-            self.lock().keep_opinions(version, &opinions);
+            self.lock().keep_parsed(version, &parsed);
         }
-        Ok(opinions)
+        Ok(parsed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -95,16 +95,16 @@ impl Readings {
 }
 
 impl Memory {
-    fn opinions_of(&self, (uid, version): &Version) -> Option<Arc<Opinions>> {
-        let (known, opinions) = self.opinions.get(uid)?;
-        (known == version).then(|| Arc::clone(opinions))
+    fn parsed_of(&self, (uid, version): &Version) -> Option<Arc<ParsedPolicy>> {
+        let (known, parsed) = self.parsed.get(uid)?;
+        (known == version).then(|| Arc::clone(parsed))
     }
 
-    fn keep_opinions(&mut self, (uid, version): Version, opinions: &Arc<Opinions>) {
-        if self.opinions.len() >= LIMIT && !self.opinions.contains_key(&uid) {
-            self.opinions.clear();
+    fn keep_parsed(&mut self, (uid, version): Version, parsed: &Arc<ParsedPolicy>) {
+        if self.parsed.len() >= LIMIT && !self.parsed.contains_key(&uid) {
+            self.parsed.clear();
         }
-        self.opinions.insert(uid, (version, Arc::clone(opinions)));
+        self.parsed.insert(uid, (version, Arc::clone(parsed)));
     }
 
     /// `versions` ends with that of the namespace's policy.
@@ -157,25 +157,25 @@ mod tests {
     }
 
     /// What the memory says, which must be what is read afresh.
-    fn layers(readings: &Readings, cluster: &[ClusterSandboxPolicy], policy: &SandboxPolicy) -> Arc<Layers> {
-        let remembered = readings.layers(&red(), cluster, policy).unwrap();
+    fn layers(cache: &PolicyCache, cluster: &[ClusterSandboxPolicy], policy: &SandboxPolicy) -> Arc<Layers> {
+        let remembered = cache.layers(&red(), cluster, policy).unwrap();
         let afresh = Layers::read(&red(), cluster, policy).unwrap();
         assert_eq!(format!("{remembered:?}"), format!("{afresh:?}"));
         remembered
     }
 
-    fn sizes(readings: &Readings) -> [usize; 2] {
-        let memory = readings.lock();
-        [memory.opinions.len(), memory.layers.len()]
+    fn sizes(cache: &PolicyCache) -> [usize; 2] {
+        let memory = cache.lock();
+        [memory.parsed.len(), memory.layers.len()]
     }
 
     #[test]
     fn what_did_not_change_is_not_read_again() {
-        let readings = Readings::default();
+        let cache = PolicyCache::default();
         let (policy, cluster) = (policy("own", "1", "a.example/x"), [over("base", "1", "red", 60)]);
-        let first = layers(&readings, &cluster, &policy);
-        assert!(Arc::ptr_eq(&first, &layers(&readings, &cluster, &policy)));
-        assert_eq!(sizes(&readings), [2, 1]);
+        let first = layers(&cache, &cluster, &policy);
+        assert!(Arc::ptr_eq(&first, &layers(&cache, &cluster, &policy)));
+        assert_eq!(sizes(&cache), [2, 1]);
     }
 
     #[test]
@@ -195,56 +195,56 @@ mod tests {
             // Made anew under the same name.
             (vec![base.clone()], policy("own-again", "1", "c.example/z"), false),
         ] {
-            let readings = Readings::default();
-            let before = layers(&readings, std::slice::from_ref(&base), &own);
-            let after = layers(&readings, &cluster, &changed);
+            let cache = PolicyCache::default();
+            let before = layers(&cache, std::slice::from_ref(&base), &own);
+            let after = layers(&cache, &cluster, &changed);
             assert!(!Arc::ptr_eq(&before, &after), "{cluster:?}");
-            let [before, after] = [&before, &after].map(|layers| layers.opinions.last().unwrap());
+            let [before, after] = [&before, &after].map(|layers| layers.policies.last().unwrap());
             assert_eq!(Arc::ptr_eq(before, after), own_is_kept, "{cluster:?}");
         }
     }
 
     #[test]
     fn what_cannot_be_read_is_refused_each_time_and_not_remembered() {
-        let readings = Readings::default();
+        let cache = PolicyCache::default();
         let odd = policy("own", "1", "a.ex*mple/x");
         for _ in 0..2 {
-            let refusal = readings.layers(&red(), &[], &odd).unwrap_err();
+            let refusal = cache.layers(&red(), &[], &odd).unwrap_err();
             assert_eq!(refusal, Layers::read(&red(), &[], &odd).unwrap_err());
         }
-        assert_eq!(sizes(&readings), [0, 0]);
+        assert_eq!(sizes(&cache), [0, 0]);
     }
 
     #[test]
     fn policies_without_a_version_are_not_remembered() {
-        let readings = Readings::default();
+        let cache = PolicyCache::default();
         let mut policy = policy("own", "1", "a.example/x");
         policy.metadata.resource_version = None;
         let cluster = [over("base", "1", "red", 60)];
-        layers(&readings, &cluster, &policy);
-        assert_eq!(sizes(&readings), [1, 0]);
+        layers(&cache, &cluster, &policy);
+        assert_eq!(sizes(&cache), [1, 0]);
     }
 
     #[test]
     fn what_is_gone_is_forgotten_and_the_memory_is_bounded() {
-        let readings = Readings::default();
+        let cache = PolicyCache::default();
         let cluster = [over("base", "1", "red", 60)];
         let (own, other) = (
             policy("own", "1", "a.example/x"),
             policy("other", "1", "b.example/y"),
         );
-        layers(&readings, &cluster, &own);
-        layers(&readings, &[], &other);
-        assert_eq!(sizes(&readings), [3, 2]);
-        readings.forget("base");
-        assert_eq!(sizes(&readings), [2, 1], "and what it was a layer of");
-        readings.forget("other");
-        readings.forget("own");
-        assert_eq!(sizes(&readings), [0, 0]);
+        layers(&cache, &cluster, &own);
+        layers(&cache, &[], &other);
+        assert_eq!(sizes(&cache), [3, 2]);
+        cache.forget("base");
+        assert_eq!(sizes(&cache), [2, 1], "and what it was a layer of");
+        cache.forget("other");
+        cache.forget("own");
+        assert_eq!(sizes(&cache), [0, 0]);
         for index in 0..LIMIT + 10 {
             let policy = policy(&format!("p{index}"), "1", "a.example/x");
-            readings.layers(&red(), &[], &policy).unwrap();
+            cache.layers(&red(), &[], &policy).unwrap();
         }
-        assert_eq!(sizes(&readings), [10, 10]);
+        assert_eq!(sizes(&cache), [10, 10]);
     }
 }

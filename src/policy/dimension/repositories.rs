@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::frozen::GitHost;
-use super::meet::{Denial, meet};
-use super::opinions::{Opinions, sorted};
-use super::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
-use super::repository::RepositoryUrl;
-use super::source::Source;
+use crate::frozen::GitHost;
+use crate::layer::meet::{Unmet, meet};
+use crate::layer::parsed::ParsedPolicy;
+use crate::pattern::address::intersect;
+use crate::pattern::repository::RepositoryUrl;
+use crate::pattern::sorted;
+use crate::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
+use crate::source::Source;
 use cofferdam_api::{Access, Reason, Repository};
 
 /// A repository that may be cloned.
@@ -38,7 +40,7 @@ pub struct Granted {
 }
 
 /// Decides about one repository of a run.
-pub fn decide(repository: &Repository, layers: &[Arc<Opinions>]) -> Result<Granted, Refusal> {
+pub fn decide(repository: &Repository, layers: &[Arc<ParsedPolicy>]) -> Result<Granted, Refusal> {
     const RULE: &str = "limits.repositories";
     let field = format!("spec.repositories[{}].url", repository.name);
     let refusal = |layer: Option<&Layer>, allowed, why: String, help: String| Refusal {
@@ -80,8 +82,8 @@ pub fn decide(repository: &Repository, layers: &[Arc<Opinions>]) -> Result<Grant
         })
     });
     let grants = met.map_err(|denial| match denial {
-        Denial::Objection(refusal) => refusal,
-        Denial::Silence => silence(Reason::PolicyDenied, &field, RULE, &repository.url),
+        Unmet::Refused(refusal) => refusal,
+        Unmet::NoOpinion => silence(Reason::PolicyDenied, &field, RULE, &repository.url),
     })?;
     let met = grants
         .into_iter()
@@ -100,24 +102,9 @@ pub fn decide(repository: &Repository, layers: &[Arc<Opinions>]) -> Result<Grant
     })
 }
 
-/// Networks that lie in both lists. Of two networks that overlap, one contains the other.
-pub(super) fn intersect(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
-    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y)));
-    let narrower = pairs.filter_map(|(x, y)| {
-        if x.contains(&y) {
-            Some(y)
-        } else if y.contains(&x) {
-            Some(x)
-        } else {
-            None
-        }
-    });
-    sorted(narrower.collect())
-}
-
 /// One entry for each host and port. The gateway sees no path, so repositories that share a host get only the
 /// networks that are granted for all of them.
-pub(super) fn git_hosts<'a>(granted: impl IntoIterator<Item = &'a Granted>) -> Vec<GitHost> {
+pub(crate) fn git_hosts<'a>(granted: impl IntoIterator<Item = &'a Granted>) -> Vec<GitHost> {
     let mut hosts: Vec<GitHost> = Vec::new();
     for Granted {
         repository,

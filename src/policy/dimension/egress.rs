@@ -5,9 +5,10 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::host::{Host, HostPattern};
-use super::refusal::{Layer, LayerKind};
-use cofferdam_api::{Mode, TlsMode};
+use crate::pattern::host::{Host, HostPattern};
+use crate::pattern::{read_port, sorted};
+use crate::refusal::{Layer, LayerKind, Refusal};
+use cofferdam_api::{AgentRunSpec, Mode, Reason, TlsMode};
 
 /// What one policy says of egress. Lists are sorted and without duplicates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,5 +127,50 @@ impl EgressAskRule {
 impl fmt::Display for EgressLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// Reads what the run asks to reach.
+///
+/// # Errors
+/// A host or port that cannot be read: an ask that means nothing is not quietly dropped.
+pub(crate) fn read_ask(spec: &AgentRunSpec) -> Result<Option<EgressAsk>, Refusal> {
+    let Some(ask) = &spec.egress else {
+        return Ok(None);
+    };
+    let rules = ask.rules.iter().map(|rule| {
+        let hosts = rule.hosts.iter().map(|host| {
+            HostPattern::parse(host).map_err(|error| unreadable(&rule.name, "hosts", host, error.to_string()))
+        });
+        let ports = rule.ports.iter().map(|port| {
+            let why = || "ports go from 1 to 65535".to_owned();
+            read_port(*port).ok_or_else(|| unreadable(&rule.name, "ports", &port.to_string(), why()))
+        });
+        Ok(EgressAskRule {
+            name: rule.name.clone(),
+            hosts: sorted(hosts.collect::<Result<_, Refusal>>()?),
+            ports: sorted(ports.collect::<Result<_, Refusal>>()?),
+        })
+    });
+    let rules = sorted(rules.collect::<Result<_, Refusal>>()?);
+    Ok(Some(EgressAsk {
+        mode: ask.mode,
+        rules: match ask.mode {
+            Mode::DenyAll => Vec::new(),
+            Mode::AllowList => rules,
+        },
+    }))
+}
+
+fn unreadable(rule: &str, part: &str, offered: &str, why: String) -> Refusal {
+    Refusal {
+        reason: Reason::PolicyDenied,
+        layer: None,
+        field: format!("spec.egress.rules[{rule}].{part}"),
+        rule: None,
+        offered: offered.to_owned(),
+        allowed: Vec::new(),
+        why,
+        help: "name hosts in full, such as api.example.com or *.example.com".to_owned(),
     }
 }

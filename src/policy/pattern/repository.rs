@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::host::{Host, HostError};
-use super::segments::{SegmentError, SegmentPattern};
+use crate::pattern::host::{Host, HostError};
+use crate::pattern::segments::{SegmentError, SegmentPattern};
 
 /// Port of `https` where the URL names none.
 const HTTPS_PORT: u16 = 443;

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::host::HostPattern;
+use crate::pattern::host::HostPattern;
 
 /// Who can receive what is sent to a host, from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -227,7 +227,7 @@ fn rented_suffix(pattern: &HostPattern) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Host;
+    use crate::pattern::host::Host;
     use rstest::rstest;
 
     #[rstest]

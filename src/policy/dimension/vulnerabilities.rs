@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::image::ImageReference;
-use super::images::Container;
-use super::meet::strictest;
-use super::opinions::Opinions;
-use super::refusal::{Layer, Refusal};
-use super::source::{Met, Source};
+use crate::dimension::images::Container;
+use crate::layer::parsed::{ParsedPolicy, strictest};
+use crate::pattern::image::ImageReference;
+use crate::refusal::{Layer, Refusal};
+use crate::source::{Source, Sourced};
 use cofferdam_api::{ClusterSandboxPolicy, OnMissingReport, Reason, SandboxPolicy, Severity};
 
 const MAX_SEVERITY: &str = "limits.images.vulnerabilities.maxSeverity";
@@ -34,7 +33,7 @@ pub struct Counts {
 pub type Reports = BTreeMap<String, Counts>;
 
 /// The worst severity that an image may have; `None`: no policy has reports looked at.
-pub type Ceiling = Met<Option<Severity>>;
+pub type Ceiling = Sourced<Option<Severity>>;
 
 /// No report on anything.
 pub static NONE: Reports = BTreeMap::new();
@@ -95,7 +94,7 @@ pub fn decide(
     container: Container,
     image: &ImageReference,
     reports: &Reports,
-    layers: &[Arc<Opinions>],
+    layers: &[Arc<ParsedPolicy>],
 ) -> Result<Ceiling, Refusal> {
     let ceiling = strictest(
         layers,
@@ -109,7 +108,7 @@ pub fn decide(
     };
     let Some(counts) = image.digest().and_then(|digest| reports.get(digest)) else {
         return match on_missing(layers) {
-            Met {
+            Sourced {
                 value: OnMissingReport::Deny,
                 source: Source::Layer { layer, rule },
             } => Err(unreported(container, image, &layer, &rule)),
@@ -138,12 +137,12 @@ pub fn decide(
     })
 }
 
-fn on_missing(layers: &[Arc<Opinions>]) -> Met<OnMissingReport> {
+fn on_missing(layers: &[Arc<ParsedPolicy>]) -> Sourced<OnMissingReport> {
     strictest(
         layers,
         ON_MISSING_REPORT,
         |layer| Some(layer.images.as_ref()?.vulnerabilities?.on_missing_report),
-        |word| word == OnMissingReport::Deny,
+        |mode| mode == OnMissingReport::Deny,
         OnMissingReport::Deny,
     )
 }
@@ -174,7 +173,7 @@ fn unreported(container: Container, image: &ImageReference, layer: &Layer, rule:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Layers;
+    use crate::layer::layers::Layers;
     use cofferdam_api::{
         ImageLimits, Mode, PolicyLimits, SandboxPolicy, SandboxPolicySpec, VulnerabilityLimits,
     };
@@ -185,7 +184,7 @@ mod tests {
     type Gate = Option<(Severity, OnMissingReport)>;
 
     /// Layers called layer-0, layer-1, …, each with a gate or without.
-    fn layers(gates: &[Gate]) -> Vec<Arc<Opinions>> {
+    fn layers(gates: &[Gate]) -> Vec<Arc<ParsedPolicy>> {
         let layer = |(index, gate): (usize, &Gate)| {
             let vulnerabilities = gate.map(|(max_severity, on_missing_report)| VulnerabilityLimits {
                 max_severity,
@@ -207,7 +206,7 @@ mod tests {
                 ..serde_json::from_value(serde_json::json!({"limits": {}})).unwrap()
             };
             let policy = SandboxPolicy::new(&format!("layer-{index}"), spec);
-            Layers::read(&BTreeMap::new(), &[], &policy).unwrap().opinions
+            Layers::read(&BTreeMap::new(), &[], &policy).unwrap().policies
         };
         gates.iter().enumerate().flat_map(layer).collect()
     }

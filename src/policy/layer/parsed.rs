@@ -7,13 +7,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::egress::{EgressLayer, EgressRule};
-use super::host::HostPattern;
-use super::image::ImagePattern;
-use super::quantity::Amount;
-use super::refusal::{Layer, Refusal};
-use super::repository::RepositoryPattern;
-use super::resources::Kind;
+use crate::dimension::egress::{EgressLayer, EgressRule};
+use crate::pattern::host::HostPattern;
+use crate::pattern::image::ImagePattern;
+use crate::pattern::quantity::{Amount, ResourceKind};
+use crate::pattern::repository::RepositoryPattern;
+use crate::pattern::{read_port, sorted};
+use crate::refusal::{Layer, Refusal};
+use crate::source::Sourced;
 use cofferdam_api::{
     DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
     RequesterMode, Retry, RuntimeLimits, VulnerabilityLimits,
@@ -21,36 +22,36 @@ use cofferdam_api::{
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
 #[derive(Clone, Debug)]
-pub struct Opinions {
+pub struct ParsedPolicy {
     /// Whose.
-    pub layer: Layer,
+    pub(crate) layer: Layer,
     /// On runtimes.
-    pub runtime: Option<RuntimeLimits>,
+    pub(crate) runtime: Option<RuntimeLimits>,
     /// On images.
-    pub images: Option<ImageOpinion>,
+    pub(crate) images: Option<ParsedImages>,
     /// On repositories.
-    pub repositories: Option<Vec<RepositoryGrant>>,
+    pub(crate) repositories: Option<Vec<RepositoryGrant>>,
     /// On egress. Shared with the frozen policy of every run under it.
-    pub egress: Option<Arc<EgressLayer>>,
+    pub(crate) egress: Option<Arc<EgressLayer>>,
     /// Ceilings of resources; a resource that is missing has none here.
-    pub max_resources: BTreeMap<Kind, Amount>,
+    pub(crate) max_resources: BTreeMap<ResourceKind, Amount>,
     /// Ceiling of `startDeadlineSeconds`.
-    pub max_start_deadline_seconds: Option<i32>,
+    pub(crate) max_start_deadline_seconds: Option<i32>,
     /// Ceiling of `activeDeadlineSeconds`.
-    pub max_active_deadline_seconds: Option<i32>,
+    pub(crate) max_active_deadline_seconds: Option<i32>,
     /// Ceiling of `ttlSecondsAfterFinished`.
-    pub max_ttl_seconds_after_finished: Option<i32>,
+    pub(crate) max_ttl_seconds_after_finished: Option<i32>,
     /// Ceiling of the runs of a namespace that have a pod.
-    pub max_running: Option<i32>,
+    pub(crate) max_running: Option<i32>,
     /// On trying again before the agent's start.
-    pub retry: Option<Retry>,
+    pub(crate) retry: Option<Retry>,
     /// On saying who asks.
-    pub requester: Option<RequesterMode>,
+    pub(crate) requester: Option<RequesterMode>,
 }
 
 /// On images.
 #[derive(Clone, Debug)]
-pub struct ImageOpinion {
+pub struct ParsedImages {
     /// Which ones.
     pub allowed: Vec<ImagePattern>,
     /// On digests.
@@ -72,8 +73,31 @@ pub struct RepositoryGrant {
     pub addresses: Vec<IpNet>,
 }
 
+/// The strictest opinion of any layer, with the first layer, in canonical order, that has it; without one `otherwise`.
+pub(crate) fn strictest<T: Copy, S: Ord>(
+    layers: &[Arc<ParsedPolicy>],
+    rule: &str,
+    opinion: impl Fn(&ParsedPolicy) -> Option<T>,
+    strictness: impl Fn(T) -> S,
+    otherwise: T,
+) -> Sourced<T> {
+    let opinions = layers
+        .iter()
+        .filter_map(|layer| Some((&layer.layer, opinion(layer)?)));
+    let met = opinions.reduce(|best, next| {
+        if strictness(next.1) > strictness(best.1) {
+            next
+        } else {
+            best
+        }
+    });
+    met.map_or(Sourced::built_in(otherwise), |(layer, value)| {
+        Sourced::by(value, layer, rule)
+    })
+}
+
 /// A policy that cannot be read refuses every run under it.
-pub(super) fn unreadable(layer: &Layer, field: &str, offered: &str, error: &dyn Display) -> Refusal {
+pub(crate) fn unreadable(layer: &Layer, field: &str, offered: &str, error: &dyn Display) -> Refusal {
     Refusal {
         reason: Reason::PolicyDenied,
         layer: Some(layer.clone()),
@@ -114,13 +138,7 @@ fn read_networks(layer: &Layer, field: &str, addresses: &[String]) -> Result<Vec
     .map(sorted)
 }
 
-pub(super) fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
-    list.sort();
-    list.dedup();
-    list
-}
-
-impl Opinions {
+impl ParsedPolicy {
     /// Reads a policy's limits.
     ///
     /// # Errors
@@ -163,14 +181,14 @@ impl Opinions {
     }
 }
 
-fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ImageOpinion, Refusal> {
+fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ParsedImages, Refusal> {
     let patterns = read_all(
         layer,
         "limits.images.allowed",
         &limits.allowed,
         ImagePattern::parse,
     )?;
-    Ok(ImageOpinion {
+    Ok(ParsedImages {
         allowed: granted(limits.mode, patterns),
         digest: limits.digest,
         pull_policy: limits.pull_policy,
@@ -195,7 +213,7 @@ fn read_repositories(layer: &Layer, limits: &RepositoryLimits) -> Result<Vec<Rep
     Ok(granted(limits.mode, rules))
 }
 
-pub(super) fn read_egress(layer: &Layer, limits: &EgressLimits) -> Result<EgressLayer, Refusal> {
+pub(crate) fn read_egress(layer: &Layer, limits: &EgressLimits) -> Result<EgressLayer, Refusal> {
     let rules = limits.rules.iter().map(|rule| {
         let field = format!("limits.egress.rules[{}]", rule.name);
         Ok(EgressRule {
@@ -228,18 +246,14 @@ fn read_ports(layer: &Layer, field: &str, ports: &[i32]) -> Result<Vec<u16>, Ref
     ports.iter().map(read).collect()
 }
 
-pub(super) fn read_port(port: i32) -> Option<u16> {
-    u16::try_from(port).ok().filter(|port| *port > 0)
-}
-
 fn read_resources(
     layer: &Layer,
     limits: Option<&BTreeMap<String, Quantity>>,
-) -> Result<BTreeMap<Kind, Amount>, Refusal> {
+) -> Result<BTreeMap<ResourceKind, Amount>, Refusal> {
     let mut ceilings = BTreeMap::new();
     for (name, quantity) in limits.into_iter().flatten() {
         let field = format!("limits.maxResources.{name}");
-        let kind = Kind::parse(name).map_err(|error| unreadable(layer, &field, name, &error))?;
+        let kind = ResourceKind::parse(name).map_err(|error| unreadable(layer, &field, name, &error))?;
         let amount =
             Amount::parse(&quantity.0).map_err(|error| unreadable(layer, &field, &quantity.0, &error))?;
         ceilings.insert(kind, amount);

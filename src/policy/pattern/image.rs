@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::segments::{SegmentError, SegmentPattern};
+use crate::pattern::segments::{SegmentError, SegmentPattern};
 
 /// Registry of a reference that names none.
 const DEFAULT_REGISTRY: &str = "docker.io";

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::image::{ImagePattern, ImageReference};
-use super::meet::{Denial, meet, strictest};
-use super::opinions::Opinions;
-use super::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
-use super::source::{Met, Source};
+use crate::layer::meet::{Unmet, meet};
+use crate::layer::parsed::{ParsedPolicy, strictest};
+use crate::pattern::image::{ImagePattern, ImageReference};
+use crate::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
+use crate::source::{Source, Sourced};
 use cofferdam_api::{DigestMode, PullPolicy, Reason};
 
 const RULE: &str = "limits.images";
@@ -37,8 +37,8 @@ impl Container {
 pub fn decide(
     container: Container,
     offered: &str,
-    layers: &[Arc<Opinions>],
-) -> Result<Met<ImageReference>, Refusal> {
+    layers: &[Arc<ParsedPolicy>],
+) -> Result<Sourced<ImageReference>, Refusal> {
     let refusal = |layer: Option<&Layer>, part: &str, allowed, why: String, help: String| Refusal {
         reason: Reason::ImageDenied,
         layer: layer.cloned(),
@@ -69,8 +69,8 @@ pub fn decide(
         })
     });
     let granting = met.map_err(|denial| match denial {
-        Denial::Objection(refusal) => refusal,
-        Denial::Silence => silence(Reason::ImageDenied, container.field(), RULE, offered),
+        Unmet::Refused(refusal) => refusal,
+        Unmet::NoOpinion => silence(Reason::ImageDenied, container.field(), RULE, offered),
     })?;
     let digest = digest_mode(layers);
     if digest.value == DigestMode::Required
@@ -88,29 +88,29 @@ pub fn decide(
     }
     let last = granting.last().copied().cloned();
     Ok(last.map_or_else(
-        || Met::built_in(image.clone()),
-        |layer| Met::by(image.clone(), &layer, "limits.images.allowed"),
+        || Sourced::built_in(image.clone()),
+        |layer| Sourced::by(image.clone(), &layer, "limits.images.allowed"),
     ))
 }
 
 /// Whether images must be named by digest.
-pub fn digest_mode(layers: &[Arc<Opinions>]) -> Met<DigestMode> {
+pub fn digest_mode(layers: &[Arc<ParsedPolicy>]) -> Sourced<DigestMode> {
     strictest(
         layers,
         "limits.images.digest",
         |layer| layer.images.as_ref()?.digest,
-        |word| word == DigestMode::Required,
+        |mode| mode == DigestMode::Required,
         DigestMode::Record,
     )
 }
 
 /// When images are pulled; `None`: Kubernetes' own rule.
-pub fn pull_policy(layers: &[Arc<Opinions>]) -> Met<Option<PullPolicy>> {
+pub fn pull_policy(layers: &[Arc<ParsedPolicy>]) -> Sourced<Option<PullPolicy>> {
     strictest(
         layers,
         "limits.images.pullPolicy",
         |layer| layer.images.as_ref()?.pull_policy.map(Some),
-        |word| word == Some(PullPolicy::Always),
+        |mode| mode == Some(PullPolicy::Always),
         None,
     )
 }

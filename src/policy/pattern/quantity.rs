@@ -1,8 +1,83 @@
-//! Amounts of a resource, compared exactly.
+//! The resources that an agent can ask for, and amounts of them, compared exactly.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// A resource that an agent can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceKind {
+    /// Processor time.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// Disk: the container's writable layer, its logs and its emptyDir volumes.
+    EphemeralStorage,
+}
+
+/// Another resource, such as a device: nothing here governs it, so nothing grants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("only cpu, memory and ephemeral-storage can be given to an agent")]
+pub struct UnknownResource;
+
+impl ResourceKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::EphemeralStorage];
+
+    /// Reads the name that Kubernetes has for it.
+    ///
+    /// # Errors
+    /// [`UnknownResource`].
+    pub fn parse(name: &str) -> Result<Self, UnknownResource> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or(UnknownResource)
+    }
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::EphemeralStorage => "ephemeral-storage",
+        }
+    }
+
+    /// Request where neither run nor policy says anything.
+    pub const fn default_request(self) -> &'static str {
+        match self {
+            Self::Cpu => "500m",
+            Self::Memory => "1Gi",
+            Self::EphemeralStorage => "2Gi",
+        }
+    }
+
+    /// Limit where neither run nor policy says anything.
+    pub const fn default_limit(self) -> &'static str {
+        match self {
+            Self::Cpu => "2",
+            Self::Memory => "4Gi",
+            Self::EphemeralStorage => "10Gi",
+        }
+    }
+
+    /// Ceiling where no policy names a lower one.
+    pub const fn built_in_ceiling(self) -> &'static str {
+        match self {
+            Self::Cpu => "16",
+            Self::Memory => "64Gi",
+            Self::EphemeralStorage => "100Gi",
+        }
+    }
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// A positive amount, with the spelling that it was written in.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::meet::{Denial, meet, strictest};
-use super::opinions::Opinions;
-use super::refusal::{LayerKind, Refusal, listed, silence};
-use super::source::Met;
+use crate::layer::meet::{Unmet, meet};
+use crate::layer::parsed::{ParsedPolicy, strictest};
+use crate::refusal::{LayerKind, Refusal, listed, silence};
+use crate::source::Sourced;
 use cofferdam_api::{KernelCheck, NodeAccess, Reason, RunAsUser, RuntimeLimits, UserNamespaces};
 
 const FIELD: &str = "runtimeClassName";
@@ -37,15 +37,15 @@ pub enum UserNamespaceSupport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
     /// Name of the `RuntimeClass`.
-    pub class: Met<String>,
+    pub class: Sourced<String>,
     /// Whether the run goes on where the sandbox reaches its own node.
-    pub node_access: Met<NodeAccess>,
+    pub node_access: Sourced<NodeAccess>,
     /// Who chooses the uid.
-    pub run_as_user: Met<RunAsUser>,
+    pub run_as_user: Sourced<RunAsUser>,
     /// Whether the pod has a user namespace of its own.
-    pub user_namespace: Met<bool>,
+    pub user_namespace: Sourced<bool>,
     /// Whether `prepare` looks for gVisor's signature.
-    pub kernel_check: Met<KernelCheck>,
+    pub kernel_check: Sourced<KernelCheck>,
 }
 
 /// The first class, in the namespace's order and then in the cluster policies', that every layer allows. There is
@@ -54,7 +54,7 @@ pub struct Runtime {
 /// # Errors
 /// `PolicyDenied` if no class is allowed by all, or if layers contradict each other; `RuntimeUnavailable` if the one
 /// that is does not exist, or no node can give it the user namespace that policy demands.
-pub fn decide(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) -> Result<Runtime, Refusal> {
+pub fn decide(layers: &[Arc<ParsedPolicy>], existing: &[RuntimeClassFact]) -> Result<Runtime, Refusal> {
     let class = class(layers)?;
     let Some(fact) = existing.iter().find(|fact| fact.name == class.value) else {
         return Err(unavailable(&class.value, existing));
@@ -64,14 +64,14 @@ pub fn decide(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) -> Result
             layers,
             "limits.runtime.nodeAccess",
             |layer| Some(layer.runtime.as_ref()?.node_access),
-            |word| word == NodeAccess::Deny,
+            |mode| mode == NodeAccess::Deny,
             NodeAccess::Deny,
         ),
         run_as_user: strictest(
             layers,
             "limits.runtime.runAsUser",
             |layer| layer.runtime.as_ref()?.run_as_user,
-            |word| word == RunAsUser::Fixed,
+            |mode| mode == RunAsUser::Fixed,
             RunAsUser::Fixed,
         ),
         user_namespace: user_namespace(layers, fact)?,
@@ -79,14 +79,14 @@ pub fn decide(layers: &[Arc<Opinions>], existing: &[RuntimeClassFact]) -> Result
             layers,
             "limits.runtime.kernelCheck",
             |layer| layer.runtime.as_ref()?.kernel_check,
-            |word| word == KernelCheck::GVisor,
+            |mode| mode == KernelCheck::GVisor,
             KernelCheck::None,
         ),
         class,
     })
 }
 
-fn class(layers: &[Arc<Opinions>]) -> Result<Met<String>, Refusal> {
+fn class(layers: &[Arc<ParsedPolicy>]) -> Result<Sourced<String>, Refusal> {
     let opinionated = || {
         layers
             .iter()
@@ -101,7 +101,7 @@ fn class(layers: &[Arc<Opinions>]) -> Result<Met<String>, Refusal> {
     for (layer, class) in preferred {
         match allowed(class, layers) {
             Ok(()) => {
-                return Ok(Met::by(
+                return Ok(Sourced::by(
                     class.clone(),
                     &layer.layer,
                     "limits.runtime.runtimeClassNames",
@@ -114,7 +114,7 @@ fn class(layers: &[Arc<Opinions>]) -> Result<Met<String>, Refusal> {
 }
 
 /// Whether every layer allows `class`.
-fn allowed(class: &str, layers: &[Arc<Opinions>]) -> Result<(), Refusal> {
+fn allowed(class: &str, layers: &[Arc<ParsedPolicy>]) -> Result<(), Refusal> {
     let met = meet(layers, |layer| {
         let limits = layer.runtime.as_ref()?;
         Some(if limits.runtime_class_names.iter().any(|known| known == class) {
@@ -124,13 +124,13 @@ fn allowed(class: &str, layers: &[Arc<Opinions>]) -> Result<(), Refusal> {
         })
     });
     met.map(drop).map_err(|denial| match denial {
-        Denial::Objection(refusal) => refusal,
-        Denial::Silence => silence(Reason::PolicyDenied, FIELD, RULE, class),
+        Unmet::Refused(refusal) => refusal,
+        Unmet::NoOpinion => silence(Reason::PolicyDenied, FIELD, RULE, class),
     })
 }
 
 /// Whether the pod gets a user namespace: `Required` of one layer and `Disabled` of another leave nothing to run.
-fn user_namespace(layers: &[Arc<Opinions>], class: &RuntimeClassFact) -> Result<Met<bool>, Refusal> {
+fn user_namespace(layers: &[Arc<ParsedPolicy>], class: &RuntimeClassFact) -> Result<Sourced<bool>, Refusal> {
     const RULE: &str = "limits.runtime.userNamespaces";
     let strictest_of = |strictness: fn(UserNamespaces) -> u8| {
         strictest(
@@ -141,16 +141,16 @@ fn user_namespace(layers: &[Arc<Opinions>], class: &RuntimeClassFact) -> Result<
             UserNamespaces::Disabled,
         )
     };
-    let required_first = strictest_of(|word| match word {
+    let required_first = strictest_of(|mode| match mode {
         UserNamespaces::Required => 2,
         UserNamespaces::Disabled => 1,
         UserNamespaces::Preferred => 0,
     });
-    let disabled_first = strictest_of(|word| u8::from(word == UserNamespaces::Disabled));
+    let disabled_first = strictest_of(|mode| u8::from(mode == UserNamespaces::Disabled));
     let refusal = |reason, why: String, help: &str| Refusal {
         reason,
         layer: match &required_first.source {
-            super::source::Source::Layer { layer, .. } => Some(layer.clone()),
+            crate::source::Source::Layer { layer, .. } => Some(layer.clone()),
             _ => None,
         },
         field: "hostUsers".to_owned(),
@@ -179,13 +179,13 @@ fn user_namespace(layers: &[Arc<Opinions>], class: &RuntimeClassFact) -> Result<
         (UserNamespaces::Preferred, support) => support == UserNamespaceSupport::Everywhere,
         (UserNamespaces::Disabled, _) => false,
     };
-    Ok(Met {
+    Ok(Sourced {
         value: is_own,
         source: required_first.source,
     })
 }
 
-fn refuse(class: &str, layer: &Opinions, limits: &RuntimeLimits) -> Refusal {
+fn refuse(class: &str, layer: &ParsedPolicy, limits: &RuntimeLimits) -> Refusal {
     Refusal {
         reason: Reason::PolicyDenied,
         layer: Some(layer.layer.clone()),

@@ -1,6 +1,6 @@
 //! Everything that a run can reach: the meet of what all layers grant and what the run asks for, written out.
 //!
-//! [`super::route::route`] decides about one host; this lists the hosts that it allows, by the same fold. Two patterns
+//! [`crate::route::route`] decides about one host; this lists the hosts that it allows, by the same fold. Two patterns
 //! are equal, or one names hosts of the other, or they have no host in common, so the meet of patterns is a pattern.
 
 use std::borrow::Borrow;
@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::egress::{EgressAsk, EgressLayer};
-use super::host::HostPattern;
-use super::route::grant;
+use crate::dimension::egress::{EgressAsk, EgressLayer};
+use crate::pattern::host::HostPattern;
+use crate::route::grant;
 use cofferdam_api::TlsMode;
 
 /// Hosts that can be reached, and why. A host that several of these match is meant by the most specific one.
@@ -42,7 +42,7 @@ impl Reached {
 /// Hosts by port.
 type Atoms = BTreeMap<u16, BTreeSet<HostPattern>>;
 
-/// Everything that [`super::route::route`] allows. Without layers it is nothing.
+/// Everything that [`crate::route::route`] allows. Without layers it is nothing.
 pub fn reach<L: Borrow<EgressLayer>>(layers: &[L], ask: Option<&EgressAsk>) -> Vec<Reached> {
     let granted = layers.iter().map(|layer| {
         let rules = layer.borrow().allowed().iter();

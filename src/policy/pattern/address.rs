@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::sorted;
+
 /// A block of addresses that is not on the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecialRange {
@@ -128,6 +130,21 @@ pub fn is_global(address: IpAddr) -> bool {
 /// Whether a rule's `addresses` can allow `address` although it is not global.
 pub fn is_grantable(address: IpAddr) -> bool {
     special(address).is_some_and(|range| range.grant == ByPolicy)
+}
+
+/// Networks that lie in both lists. Of two networks that overlap, one contains the other.
+pub(crate) fn intersect(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
+    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (*x, *y)));
+    let narrower = pairs.filter_map(|(x, y)| {
+        if x.contains(&y) {
+            Some(y)
+        } else if y.contains(&x) {
+            Some(x)
+        } else {
+            None
+        }
+    });
+    sorted(narrower.collect())
 }
 
 #[cfg(test)]

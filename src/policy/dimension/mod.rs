@@ -1,0 +1,11 @@
+//! What policies limit, one file for each dimension: what a run asks of it, met with what every layer allows.
+
+pub mod egress;
+pub mod images;
+pub mod repositories;
+pub mod requester;
+pub mod resources;
+pub mod runtime;
+pub mod scheduling;
+pub mod times;
+pub mod vulnerabilities;

@@ -1,0 +1,20 @@
+//! What policies name, each parsed once: hosts, images, repositories, networks, amounts.
+
+pub mod address;
+pub mod host;
+pub mod image;
+pub mod quantity;
+pub mod repository;
+pub mod segments;
+
+/// Each value once, in order.
+pub(crate) fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list.dedup();
+    list
+}
+
+/// A port of a manifest: 1 to 65535.
+pub(crate) fn read_port(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port > 0)
+}
