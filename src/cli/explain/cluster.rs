@@ -8,9 +8,9 @@ use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config, ResourceExt as _};
 
-use super::document::Unknown;
+use super::document::{Queue, Unknown};
 use super::judge::{Facts, policy_name};
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, queue};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 
@@ -118,6 +118,22 @@ pub async fn facts(
         reports: Reports::new(),
     };
     Ok(facts.with_reports(run, Some(Counts::default())))
+}
+
+/// Where the run of this name waits for a slot; none: it does not, or it cannot be read. The place is counted from the
+/// namespace's runs as they are now.
+pub async fn queue(client: &Client, run: &AgentRun) -> Option<Queue> {
+    let api: Api<AgentRun> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
+    let run = api.get_opt(run.metadata.name.as_deref()?).await.ok()??;
+    if !queue::is_queued(&run) {
+        return None;
+    }
+    // The place is worth a list, but no verdict hangs on it.
+    let runs = api.list(&ListParams::default()).await;
+    Some(Queue {
+        place: runs.ok().and_then(|runs| queue::place(&runs.items, &run.uid()?)),
+        message: run.status?.message.unwrap_or_default(),
+    })
 }
 
 /// What could not be read, in the API server's words, and what to do about it.

@@ -16,6 +16,7 @@ const POLICY: &str = "GET /apis/cofferdam.dev/v1alpha1/namespaces/team-a/sandbox
 const CLUSTER_POLICIES: &str = "GET /apis/cofferdam.dev/v1alpha1/clustersandboxpolicies";
 const CLASSES: &str = "GET /apis/node.k8s.io/v1/runtimeclasses";
 const RUN: &str = "POST /apis/cofferdam.dev/v1alpha1/namespaces/team-a/agentruns?dryRun=All";
+const RUNS: &str = "GET /apis/cofferdam.dev/v1alpha1/namespaces/team-a/agentruns";
 const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 const POD: &str = "POST /api/v1/namespaces/team-a/pods?dryRun=All";
 
@@ -222,4 +223,55 @@ async fn the_run_is_judged_as_the_api_server_would_store_it() {
     stored["spec"]["requestedBy"] = json!({"username": "jane"});
     answers.insert(RUN, (201, stored));
     assert_eq!(asked(answers).await.0.verdict, Answer::Allowed);
+}
+
+/// A run of the namespace, with its status.
+fn stored(name: &str, second: u32, word: &str) -> Value {
+    let mut stored = serde_json::to_value(run()).unwrap();
+    let time = format!("2026-11-25T08:00:{second:02}Z");
+    stored["metadata"] =
+        json!({"namespace": "team-a", "name": name, "uid": format!("uid-{name}"), "creationTimestamp": time});
+    stored["status"] = json!({"phase": word, "message": "Waits for a slot in namespace team-a.", "conditions": [
+        {"type": "Ready", "status": "False", "reason": word, "message": "", "lastTransitionTime": time}]});
+    stored
+}
+
+#[rstest]
+#[case::waiting("Queued", Some("waiting, 2 of 3, oldest first"))]
+#[case::running("Running", None)]
+#[tokio::test]
+async fn the_place_of_a_run_that_waits_is_counted(#[case] word: &str, #[case] told: Option<&str>) {
+    let own = run().name_any();
+    let one = format!("{}/{own}", RUNS.replace("GET ", ""));
+    let one: &'static str = Box::leak(format!("GET {one}").into_boxed_str());
+    let runs = [
+        stored("young", 9, "Queued"),
+        stored(&own, 5, word),
+        stored("old", 1, "Queued"),
+        stored("live", 0, "Running"),
+    ];
+    let mut answers = allowing();
+    answers.insert(RUN, failure(409, "AlreadyExists", "it is there"));
+    answers.insert(one, (200, stored(&own, 5, word)));
+    answers.insert(
+        RUNS,
+        (200, json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRunList", "metadata": {}, "items": runs})),
+    );
+    let (explanation, _) = asked(answers.clone()).await;
+    assert_eq!(explanation.verdict, Answer::Allowed);
+    let text = text::render(&explanation, Paint::Plain);
+    let line = text
+        .lines()
+        .skip_while(|line| *line != "queue")
+        .nth(1)
+        .map(str::trim);
+    assert_eq!(line, told, "{text}");
+    answers.insert(RUNS, failure(403, "Forbidden", "you may not"));
+    let (explanation, _) = asked(answers).await;
+    assert_eq!(
+        explanation.verdict,
+        Answer::Allowed,
+        "no verdict hangs on a place"
+    );
+    assert_eq!(explanation.queue.map(|queue| queue.place), told.map(|_| None));
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::manifests::Problem;
 use cofferdam_api::Reason;
+use cofferdam_api::queue::Place;
 use cofferdam_policy::explain::exfiltration::Exfiltration;
 use cofferdam_policy::explain::findings::Finding;
 use cofferdam_policy::explain::reach::Reached;
@@ -42,6 +43,18 @@ pub struct Explanation {
     pub assumed: Vec<String>,
     /// What the API server said to objects that it was asked not to store.
     pub dry_runs: Vec<DryRun>,
+    /// Where the run of this name waits for a slot now; absent: it does not, or nobody could be asked.
+    pub queue: Option<Queue>,
+}
+
+/// Where a run waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Queue {
+    /// Its place; absent: the namespace's runs may not be read.
+    #[serde(flatten)]
+    pub place: Option<Place>,
+    /// What it waits for, in the words of its status.
+    pub message: String,
 }
 
 /// Name of a run.

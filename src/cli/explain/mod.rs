@@ -229,6 +229,11 @@ async fn ask(client: &Client, run: AgentRun, runner_image: Option<String>) -> Ex
         Ok(tried) => tried,
         Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(vec![unknown])),
     };
+    // What cannot be judged anew because it is there may be waiting.
+    let queue = match tried.outcome {
+        Outcome::NotAsked => cluster::queue(client, &run).await,
+        Outcome::Accepted | Outcome::Refused => None,
+    };
     let judgement = judge(&run, &facts);
     let pod = judgement
         .evaluation
@@ -237,6 +242,7 @@ async fn ask(client: &Client, run: AgentRun, runner_image: Option<String>) -> Ex
     let explanation = Explanation {
         assumed: offline::of_every_run(&facts),
         dry_runs: vec![tried],
+        queue,
         unknown: unknown_nodes(&run, &facts, &judgement)
             .into_iter()
             .chain(unknown_reports(&run, &facts, &judgement))
@@ -359,5 +365,6 @@ fn nothing(run: Option<&AgentRun>, facts: FactsFrom) -> Explanation {
         egress: None,
         assumed: Vec::new(),
         dry_runs: Vec::new(),
+        queue: None,
     }
 }

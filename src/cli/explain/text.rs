@@ -1,6 +1,6 @@
 //! An explanation for a terminal.
 
-use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Unknown};
+use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Queue, Unknown};
 use super::manifests::Problem;
 use super::paint::Paint;
 use super::refusal;
@@ -27,6 +27,7 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
         egress,
         assumed,
         dry_runs: tried,
+        queue: waits,
     } = explanation;
     let sections = [
         problems(found),
@@ -38,6 +39,7 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
             .map_or_else(String::new, |egress| of_egress(egress, paint)),
         list("assumed", assumed, paint),
         dry_runs(tried, paint),
+        queue(waits.as_ref(), paint),
         verdict(explanation, paint),
     ];
     let sections: Vec<String> = sections
@@ -215,6 +217,18 @@ fn dry_runs(dry_runs: &[DryRun], paint: Paint) -> String {
         return String::new();
     }
     format!("{}\n{}", paint.bold("dry runs"), lines.concat())
+}
+
+fn queue(queue: Option<&Queue>, paint: Paint) -> String {
+    let Some(queue) = queue else {
+        return String::new();
+    };
+    let place = queue.place.map_or_else(
+        || "waiting; its place cannot be told, as you may not list the namespace's AgentRuns".to_owned(),
+        |place| format!("waiting, {} of {}, oldest first", place.position, place.length),
+    );
+    let message = escape(&queue.message);
+    format!("{}\n  {place}\n  {message}\n", paint.bold("queue"))
 }
 
 fn verdict(explanation: &Explanation, paint: Paint) -> String {
