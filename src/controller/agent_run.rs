@@ -2,7 +2,7 @@
 
 mod ask;
 mod call;
-mod cleanup;
+pub(super) mod cleanup;
 mod context;
 pub mod decide;
 mod notices;

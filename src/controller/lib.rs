@@ -23,6 +23,7 @@ mod stores;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod trim;
 mod verdict;
 mod watches;
 

@@ -15,18 +15,23 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::fence::foreign;
 use super::memory::Memory;
 use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
 use super::retired::Reported;
 use super::stores::{Guarded, Stores, run_of};
+use super::trim;
 use cofferdam_api::names::{LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::layer::cache::PolicyCache;
 
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
+/// Objects of one page of a list. A page is in memory as a whole before it is trimmed, and tenants decide how large an
+/// object is.
+const PAGE: u32 = 50;
+/// The same for each `NetworkPolicy`: of a megabyte each, which takes five in memory, at most 50 MiB at a time.
+const NETWORK_POLICIES_PAGE: u32 = 10;
 
 /// What a change asks to be looked at.
 #[derive(Clone, Debug)]
@@ -76,7 +81,7 @@ pub fn start(
     let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
     let scanned = triggers.clone();
     let stores = Stores {
-        runs: watch.one(Api::all(client.clone()), watcher::Config::default(), look_at_run),
+        runs: watch.runs(),
         jobs: watch.all(of_runs(), |job| {
             run_of(job).map(Trigger::Run).into_iter().collect()
         }),
@@ -113,10 +118,7 @@ pub fn start(
                 Trigger::ClusterPolicies,
             ]
         }),
-        network_policies: watch.all(watcher::Config::default(), |policy: &NetworkPolicy| {
-            let policies = policy.meta().namespace.clone().map(Trigger::PoliciesOf);
-            runs_and_fence(policy).into_iter().chain(policies).collect()
-        }),
+        network_policies: watch.network_policies(),
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
         services: watch.one(gateway, named(gateway_service), |_, _| vec![Trigger::AllRuns]),
         scanner: Scanner::start(client.clone(), stop.clone(), move || {
@@ -240,6 +242,25 @@ impl Watch<'_> {
         self.run(api, config, trim, triggered)
     }
 
+    fn runs(&self) -> Store<Guarded<AgentRun>> {
+        let mut reported = Reported::default();
+        let trim = move |run: &mut Guarded<AgentRun>| {
+            reported.look_at("AgentRun", run.meta());
+            trim::run(run);
+        };
+        let api = Api::all(self.client.clone());
+        self.run(api, watcher::Config::default(), trim, look_at_run)
+    }
+
+    fn network_policies(&self) -> Store<NetworkPolicy> {
+        let api = Api::all(self.client.clone());
+        let config = watcher::Config::default().page_size(NETWORK_POLICIES_PAGE);
+        self.run(api, config, foreign::trim, |policy: &NetworkPolicy, _| {
+            let policies = policy.meta().namespace.clone().map(Trigger::PoliciesOf);
+            runs_and_fence(policy).into_iter().chain(policies).collect()
+        })
+    }
+
     /// Ignores updates of nodes that change nothing we use, such as heartbeats: each of the others wakes every run that
     /// waits.
     fn nodes(&self) -> Store<Node> {
@@ -278,7 +299,8 @@ impl Watch<'_> {
         let (store, writer) = reflector::store::<K>();
         let (triggers, filled) = (self.triggers.clone(), store.clone());
         let stop = self.stop.clone().cancelled_owned();
-        let stream = watcher::watcher(api, config.page_size(PAGE))
+        let page = config.page_size.filter(|page| *page < PAGE).unwrap_or(PAGE);
+        let stream = watcher::watcher(api, config.page_size(page))
             .modify(trim)
             .default_backoff()
             .reflect(writer)
