@@ -3,6 +3,7 @@
 mod advice;
 pub mod agent_run;
 mod bounds;
+pub mod confinement;
 pub mod crds;
 pub mod env;
 pub mod limits;

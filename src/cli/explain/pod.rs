@@ -4,14 +4,11 @@
 //! The real pod cannot be tried: nobody but the controller may make a pod with Cofferdam's names and labels. So what
 //! depends on these, and on Cofferdam's own two containers (they add to a quota's sum), is not asked here.
 
-use k8s_openapi::api::core::v1::{
-    Capabilities, Container, LocalObjectReference, Pod, PodSecurityContext, PodSpec, ResourceRequirements,
-    SeccompProfile, SecurityContext,
-};
+use k8s_openapi::api::core::v1::{Container, LocalObjectReference, Pod, PodSpec, ResourceRequirements};
 use kube::api::ObjectMeta;
 
-use cofferdam_api::names::SANDBOX_UID;
-use cofferdam_api::{AgentRun, RunAsUser, SchedulingProfile};
+use cofferdam_api::confinement::{container_security_context, pod_security_context};
+use cofferdam_api::{AgentRun, SchedulingProfile};
 use cofferdam_policy::decide::Admitted;
 
 /// Prefix of its name; the API server adds to it.
@@ -19,10 +16,6 @@ const NAME_PREFIX: &str = "explain-";
 
 /// A pod as confined as the run's.
 pub fn build(run: &AgentRun, admitted: &Admitted) -> Pod {
-    let uid = match admitted.run_as_user {
-        RunAsUser::Fixed => Some(SANDBOX_UID),
-        RunAsUser::PlatformAssigned => None,
-    };
     let secrets = admitted
         .image_pull_secrets
         .iter()
@@ -34,28 +27,21 @@ pub fn build(run: &AgentRun, admitted: &Admitted) -> Pod {
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
-            containers: vec![container(run, admitted, uid)],
+            containers: vec![container(run, admitted)],
             restart_policy: Some("Never".to_owned()),
             runtime_class_name: Some(admitted.runtime_class.clone()),
             host_users: admitted.user_namespace.then_some(false),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             image_pull_secrets: Some(secrets.collect::<Vec<_>>()).filter(|list| !list.is_empty()),
-            security_context: Some(PodSecurityContext {
-                run_as_non_root: Some(true),
-                run_as_user: uid,
-                run_as_group: uid,
-                fs_group: uid,
-                seccomp_profile: Some(runtime_default()),
-                ..PodSecurityContext::default()
-            }),
+            security_context: Some(pod_security_context(admitted.run_as_user)),
             ..scheduled(admitted.scheduling.as_ref())
         }),
         status: None,
     }
 }
 
-fn container(run: &AgentRun, admitted: &Admitted, uid: Option<i64>) -> Container {
+fn container(run: &AgentRun, admitted: &Admitted) -> Container {
     Container {
         name: "agent".to_owned(),
         image: Some(run.spec.agent.image.clone()),
@@ -65,20 +51,7 @@ fn container(run: &AgentRun, admitted: &Admitted, uid: Option<i64>) -> Container
             limits: Some(admitted.resources.limits.clone()),
             claims: None,
         }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                add: None,
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
-            privileged: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            run_as_user: uid,
-            run_as_group: uid,
-            seccomp_profile: Some(runtime_default()),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(container_security_context(admitted.run_as_user)),
         ..Container::default()
     }
 }
@@ -94,12 +67,5 @@ fn scheduled(profile: Option<&SchedulingProfile>) -> PodSpec {
         priority_class_name: profile.priority_class_name.clone(),
         // How pods spread depends on labels, which this pod does not carry.
         ..PodSpec::default()
-    }
-}
-
-fn runtime_default() -> SeccompProfile {
-    SeccompProfile {
-        type_: "RuntimeDefault".to_owned(),
-        localhost_profile: None,
     }
 }

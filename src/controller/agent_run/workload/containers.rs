@@ -1,13 +1,13 @@
 //! The three containers of a run's pod, and what they have in common.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, Probe, SecurityContext,
+    Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, Probe,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
-use super::pod::{runtime_default, user};
 use super::{BuildError, Identity, Input, agent_env, pulling, resources, specs, volumes};
+use cofferdam_api::confinement::container_security_context;
 use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT};
 use cofferdam_api::{Access, AgentRun};
 use cofferdam_wire::runner::{NODE_IP_ENV, PREPARE_ENV, SIDECAR_ENV};
@@ -91,20 +91,7 @@ fn common(name: &str, input: &Input<'_>) -> Container {
         name: name.to_owned(),
         termination_message_path: Some("/dev/termination-log".to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                add: None,
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
-            privileged: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            run_as_user: user(input.admitted),
-            run_as_group: user(input.admitted),
-            seccomp_profile: Some(runtime_default()),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(container_security_context(input.admitted.run_as_user)),
         ..Container::default()
     }
 }

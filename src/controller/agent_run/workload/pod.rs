@@ -1,15 +1,12 @@
 //! The pod of a run. Every field that the API server would default is set here, so that the digest of the live
 //! pod equals the digest of the built one.
 
-use k8s_openapi::api::core::v1::{
-    LocalObjectReference, PodDNSConfig, PodSecurityContext, PodSpec, SeccompProfile,
-};
+use k8s_openapi::api::core::v1::{LocalObjectReference, PodDNSConfig, PodSpec};
 
 use super::job::GRACE_SECONDS;
 use super::{BuildError, Identity, Input, containers, scheduling, volumes};
-use cofferdam_api::RunAsUser;
-use cofferdam_api::names::{SANDBOX_SERVICE_ACCOUNT, SANDBOX_UID};
-use cofferdam_policy::decide::Admitted;
+use cofferdam_api::confinement::pod_security_context;
+use cofferdam_api::names::SANDBOX_SERVICE_ACCOUNT;
 
 /// The same for every run: what a sandbox is called inside is no one's business.
 const HOSTNAME: &str = "sandbox";
@@ -42,29 +39,10 @@ pub fn spec(input: &Input<'_>, identity: &Identity) -> Result<PodSpec, BuildErro
         // A true one is the default, which the API server leaves unsaid.
         host_users: admitted.user_namespace.then_some(false),
         image_pull_secrets: pull_secrets(&admitted.image_pull_secrets),
-        security_context: Some(security_context(admitted)),
+        security_context: Some(pod_security_context(admitted.run_as_user)),
         ..PodSpec::default()
     };
     Ok(scheduling::scheduled(spec, admitted.scheduling.as_ref()))
-}
-
-/// The uid, gid and fsGroup of every container; `None`: the platform assigns them at admission.
-pub fn user(admitted: &Admitted) -> Option<i64> {
-    match admitted.run_as_user {
-        RunAsUser::Fixed => Some(SANDBOX_UID),
-        RunAsUser::PlatformAssigned => None,
-    }
-}
-
-fn security_context(admitted: &Admitted) -> PodSecurityContext {
-    PodSecurityContext {
-        run_as_non_root: Some(true),
-        run_as_user: user(admitted),
-        run_as_group: user(admitted),
-        fs_group: user(admitted),
-        seccomp_profile: Some(runtime_default()),
-        ..PodSecurityContext::default()
-    }
 }
 
 fn pull_secrets(names: &[String]) -> Option<Vec<LocalObjectReference>> {
@@ -74,12 +52,4 @@ fn pull_secrets(names: &[String]) -> Option<Vec<LocalObjectReference>> {
             .map(|name| LocalObjectReference { name: name.clone() })
             .collect()
     })
-}
-
-/// The container runtime's own system call filter.
-pub fn runtime_default() -> SeccompProfile {
-    SeccompProfile {
-        type_: "RuntimeDefault".to_owned(),
-        localhost_profile: None,
-    }
 }
