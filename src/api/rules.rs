@@ -178,7 +178,7 @@ pub(super) fn repository_is_https() -> Rule {
     )
 }
 
-/// No credentials in URLs. Silent where [`repository_is_https`] speaks.
+/// No credentials in URLs. Passes what [`repository_is_https`] already refuses, so that each input gets one message.
 pub(super) fn repository_without_user() -> Rule {
     rule(
         "!self.startsWith('https://') || !self.contains('@')",
@@ -186,7 +186,8 @@ pub(super) fn repository_without_user() -> Rule {
     )
 }
 
-/// The rest of a URL, as `cofferdam_policy::pattern::repository` reads it. Silent where the two rules before it speak.
+/// The rest of a URL, as `cofferdam_policy::pattern::repository` reads it. Passes what the two rules before it already
+/// refuse, so that each input gets one message.
 pub(super) fn repository_url() -> Rule {
     rule(
         "!self.startsWith('https://') || self.contains('@') || \

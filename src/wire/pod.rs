@@ -18,10 +18,11 @@
 //! `hostUsers`, on the other hand, is part of it: nothing but the builder sets it.
 //!
 //! **A uid that the platform assigns.** A pod that was built without our uid leaves it to the platform (`OpenShift`'s
-//! `restricted-v2`, for one) to assign uid, gid, `fsGroup` and the `SELinux` level at admission. In such a pod, and in no
-//! other, those fields count as unsaid as long as they are not root's. It is known by its own spec: its pod-level
-//! `runAsUser` is not [`SANDBOX_UID`]. A pod that was built with our uid and lost it counts as such a pod too, and
-//! its digest is another one, since the built one has our uid in it.
+//! `restricted-v2`, for one) to assign uid, gid, `fsGroup` and the `SELinux` level at admission. The digest of such
+//! a pod, and of no other, leaves those fields out unless they are root's: a pod that admission gives a uid keeps its
+//! digest, a pod that is given root does not. What tells such a pod is its own spec: its pod-level `runAsUser` is not
+//! [`SANDBOX_UID`]. A pod that was built with our uid and lost it is therefore digested in the same way; its digest
+//! differs from that of the built pod all the same, because the built pod has our uid in it.
 
 use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec};
 

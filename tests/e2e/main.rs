@@ -1,8 +1,8 @@
 //! End-to-end tests on a real node: real API server, kubelet, gVisor, git and TLS.
 //!
 //! They need the embedded cluster with the chart installed; `make e2e` brings both up and runs them. Each test
-//! has a namespace of its own. `docs/testing.md` lists, for each claim, its test, its control, and how it was
-//! seen to fail.
+//! has a namespace of its own. `docs/testing.md` lists the test of each claim, and
+//! `docs/testing-mutations.md` its control and how it was seen to fail.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -254,7 +254,7 @@ mod tests {
     #[case(&[("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: half an hour")], "run.yaml:34: spec.activeDeadlineSeconds: must be of type integer")]
     #[case(&[("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: 0")], "run.yaml:34: spec.activeDeadlineSeconds: 0: at least 1 needed")]
     #[case(&[("access: ReadOnly", "access: Write")], "run.yaml:29: spec.repositories[1].access: must be one of ReadOnly, ReadWrite")]
-    #[case(&[("name: style-guide", "name: app")], "run.yaml:27: spec.repositories[1]: stands there twice")]
+    #[case(&[("name: style-guide", "name: app")], "run.yaml:27: spec.repositories[1]: duplicate entry")]
     #[case(&[("    image: ghcr.io/team-a/mini-swe-agent:2.4.6\n", "")], "run.yaml:16: spec.agent.image: is required")]
     #[case(&[("cofferdam.dev/v1alpha1", "cofferdam.dev/v1")], "run.yaml:3: there is no kind AgentRun in cofferdam.dev/v1")]
     #[case(&[("kind: AgentRun", "")], "run.yaml:3: no object: apiVersion or kind is missing")]

@@ -103,7 +103,7 @@ pub fn main(args: &Args) -> ExitCode {
     };
     match write(&explanation, args.output) {
         Ok(()) => ExitCode::from(explanation.verdict.exit_code()),
-        // Whoever reads the other end has gone, and with it whoever wanted to know.
+        // stdout is closed, such as by `head`: an answer that was not read in full is none.
         Err(_) => ExitCode::from(Answer::CannotTell.exit_code()),
     }
 }

@@ -97,7 +97,7 @@ impl Check<'_> {
             let path = format!("{path}[{index}]");
             if let Some(identity) = identity(schema, item) {
                 if seen.contains(&identity) {
-                    self.flaw(item.line, &path, "stands there twice".to_owned());
+                    self.flaw(item.line, &path, "duplicate entry".to_owned());
                 }
                 seen.push(identity);
             }

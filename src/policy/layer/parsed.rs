@@ -123,7 +123,7 @@ fn read_all<T, E: Display>(
         .collect()
 }
 
-/// A list whose mode says that it grants nothing is empty, whatever stands in it.
+/// The items of a list under its mode: `DenyAll` ignores the list.
 fn granted<T>(mode: Mode, list: Vec<T>) -> Vec<T> {
     match mode {
         Mode::DenyAll => Vec::new(),
