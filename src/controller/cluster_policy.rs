@@ -8,77 +8,30 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::core::{ParseExpressionError, Selector, SelectorExt};
-use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 
-use super::sandbox_policy::{Context, READY, StatusError, told};
-use super::stores::Guarded;
-use crate::api_server::{post, superseded_is_fine};
+use super::policy_status::{Context, Policy, READY};
 use crate::conditions::{self, Desired};
 use cofferdam_api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
 use cofferdam_policy::layer::layers::Layers;
 
-/// Brings a cluster policy's status up to date.
-///
-/// # Errors
-/// The API server did not take it; it is tried again.
-pub async fn reconcile(
-    policy: Arc<Guarded<ClusterSandboxPolicy>>,
-    context: Arc<Context>,
-) -> Result<Action, StatusError> {
-    let policy = match &policy.0 {
-        Ok(policy) if policy.metadata.deletion_timestamp.is_none() => policy,
-        Ok(_) => return Ok(Action::await_change()),
-        Err(error) => {
-            // Its status cannot be written either; every SandboxPolicy says so.
-            tracing::warn!(%error, "a cluster policy cannot be read: no run starts");
-            return Ok(Action::await_change());
-        }
-    };
-    let now = Timestamp::now();
-    let new = judge(policy, &context.stores.namespaces.state(), now);
-    if policy.status.as_ref() != Some(&new) {
-        write(policy, &new, &context).await?;
-        let before = policy
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.first());
-        if let Some(notice) = new.conditions.first().and_then(|ready| told(before, ready)) {
-            context.events.publish_change(policy, &notice, now).await;
-        }
+impl Policy for ClusterSandboxPolicy {
+    // Its status cannot be written either; every SandboxPolicy says so.
+    const UNREADABLE: &'static str = "a cluster policy cannot be read: no run starts";
+
+    fn api(&self, client: &Client) -> Api<Self> {
+        Api::all(client.clone())
     }
-    context.failures.succeeded(&policy.uid().unwrap_or_default());
-    Ok(Action::await_change())
-}
 
-/// What to do after a failure.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
-pub fn on_error(
-    policy: Arc<Guarded<ClusterSandboxPolicy>>,
-    error: &StatusError,
-    context: Arc<Context>,
-) -> Action {
-    let delay = context.failures.failed(&policy.uid().unwrap_or_default());
-    tracing::warn!(%error, retry_ms = delay.as_millis(), "will try again");
-    Action::requeue(delay)
-}
+    fn judge(&self, context: &Context, now: Timestamp) -> ClusterSandboxPolicyStatus {
+        judge(self, &context.stores.namespaces.state(), now)
+    }
 
-async fn write(
-    policy: &ClusterSandboxPolicy,
-    status: &ClusterSandboxPolicyStatus,
-    context: &Context,
-) -> Result<(), StatusError> {
-    let api: Api<ClusterSandboxPolicy> = Api::all(context.client.clone());
-    let mut changed = policy.clone();
-    changed.status = Some(status.clone());
-    let written = api.replace_status(&policy.name_any(), &post(), &changed).await;
-    superseded_is_fine(written.map(drop)).map_err(|source| StatusError {
-        kind: "ClusterSandboxPolicy",
-        name: policy.name_any(),
-        source,
-    })
+    fn conditions(status: &ClusterSandboxPolicyStatus) -> &[Condition] {
+        &status.conditions
+    }
 }
 
 /// The status of a cluster policy. Pure.

@@ -13,6 +13,7 @@ mod guard;
 mod memory;
 mod nodes;
 mod pod_view;
+mod policy_status;
 mod queues;
 mod reports;
 mod retired;
@@ -127,7 +128,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         }),
         failures: Failures::new(BACKOFF),
     });
-    let policies = Arc::new(sandbox_policy::Context {
+    let policies = Arc::new(policy_status::Context {
         client: client.clone(),
         stores: Arc::clone(&stores),
         events: Publisher::new(client.clone(), &args.role.pod_name),
@@ -163,7 +164,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
 /// What each reconciler holds; both kinds of policies share theirs.
 struct Contexts {
     runs: Arc<agent_run::Context>,
-    policies: Arc<sandbox_policy::Context>,
+    policies: Arc<policy_status::Context>,
     fences: Arc<fence::Context>,
 }
 
@@ -200,7 +201,7 @@ async fn reconcile_all(
             &stores.policies,
             Arc::clone(&contexts.policies),
             POLICY_CONCURRENCY,
-            (sandbox_policy::reconcile, sandbox_policy::on_error),
+            (policy_status::reconcile, policy_status::on_error),
             stop.clone(),
         ),
         work(
@@ -209,7 +210,7 @@ async fn reconcile_all(
             &stores.cluster_policies,
             contexts.policies,
             POLICY_CONCURRENCY,
-            (cluster_policy::reconcile, cluster_policy::on_error),
+            (policy_status::reconcile, policy_status::on_error),
             stop.clone(),
         ),
     );

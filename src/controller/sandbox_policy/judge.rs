@@ -19,8 +19,7 @@ use cofferdam_policy::layer::layers::{Layers, Required};
 use cofferdam_policy::layer::parsed::ParsedPolicy;
 use cofferdam_policy::refusal::Refusal;
 
-/// Sums the others up.
-pub const READY: &str = "Ready";
+pub use crate::policy_status::READY;
 /// Whether the fence of the policy's namespace would hold.
 const NAMESPACE_FENCEABLE: &str = "NamespaceFenceable";
 /// Whether the runtime that policy settles on exists.

@@ -1,6 +1,8 @@
 use super::*;
+use crate::policy_status::news;
 use crate::testing::{self, at};
 use cofferdam_policy::dimension::runtime::UserNamespaceSupport;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -75,15 +77,20 @@ fn a_policy_in_order_is_ready_and_named_by_what_the_gateway_would_enforce() {
     assert_ne!(other.policy_hash, status.policy_hash);
 }
 
+fn ready(status: &SandboxPolicyStatus) -> &Condition {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|condition| condition.type_ == READY).unwrap()
+}
+
 #[test]
 fn the_same_again_is_no_change_and_no_news() {
     let mut policy = policy(&json!({}));
     let first = judge(&policy, &facts(), at(0));
-    assert!(super::super::news(None, &first).is_some());
+    assert!(news(None, ready(&first)).is_some());
     policy.status = Some(first.clone());
     let second = judge(&policy, &facts(), at(60));
     assert_eq!(second, first);
-    assert_eq!(super::super::news(Some(&first), &second), None);
+    assert_eq!(news(Some(ready(&first)), ready(&second)), None);
     let closed = judge(
         &policy,
         &Facts {
@@ -92,7 +99,7 @@ fn the_same_again_is_no_change_and_no_news() {
         },
         at(60),
     );
-    assert!(super::super::news(Some(&first), &closed).is_some());
+    assert!(news(Some(ready(&first)), ready(&closed)).is_some());
 }
 
 #[rstest]
