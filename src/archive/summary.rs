@@ -106,6 +106,7 @@ mod tests {
             host: host.to_owned(),
             method: "CONNECT".to_owned(),
             code: Extensible::read(code),
+            layer: None,
             message: format!("{host} is denied"),
             by: "agent".to_owned(),
             count,

@@ -1,15 +1,14 @@
 //! The gateway: the only way out of a sandbox.
 //!
-//! A connection carries one request. [`listener`] reads its head, [`identity`] says who asks, [`view`] whether that
-//! one may use the exit now, [`exit`] whether this host may be reached; [`connect`] and [`forward`] move the bytes,
-//! [`control`] serves the run's own containers. [`records`] keeps the evidence of all of it.
+//! A connection carries one request. [`listener`] reads its head and gives it to [`tunnel`], [`forward`] or [`control`].
+//! [`caller`] finds out who sends it and whether that run may act now, [`egress`] whether the host may be reached and by
+//! which address; [`evidence`] brings the records of all of it to the archive. [`wiring`] hands each room what it needs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use ipnet::IpNet;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
@@ -20,41 +19,30 @@ use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 use cofferdam_wire::record::ProcessId;
 
-mod answer;
-mod archive_client;
-mod authority;
-mod canary;
-mod connect;
+use self::egress::deny_set::single;
+use self::egress::dial::SystemDialer;
+use self::egress::frozen::{ClusterPolicies, FrozenPolicies};
+use self::egress::ranges::Ranges;
+use self::evidence::{ArchiveClient, Recorder};
+use self::transport::canary;
+use self::wiring::{Parts, Rooms};
+
+mod caller;
 mod control;
 mod denial;
-mod deny_set;
-mod dial;
-mod exit;
+mod egress;
+mod evidence;
 mod forward;
-mod frozen;
-mod head;
-mod headers;
-mod hello;
-mod identity;
-mod limits;
 mod listener;
-mod output;
-mod pods;
-mod prefixed;
-mod ranges;
-mod records;
-mod relay;
-mod view;
-mod watch;
+mod transport;
+mod tunnel;
+mod upkeep;
 mod watches;
+mod wiring;
 
 #[cfg(test)]
 mod tests;
 
-/// How often records are sent and what is over is forgotten.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Longest time for open tunnels to end after the signal; the pod's grace period is 60 s.
-const DRAIN: Duration = Duration::from_secs(40);
 /// Longest time for the last records at the end of the process.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
 
@@ -101,19 +89,6 @@ pub enum GatewayError {
     Random(getrandom::Error),
 }
 
-/// Everything that a connection needs.
-struct Gateway {
-    view: Arc<view::View>,
-    verifier: Verifier,
-    policies: frozen::Policies,
-    ranges: Arc<ranges::Ranges>,
-    outside: Box<dyn dial::Outside>,
-    limits: Arc<limits::RunLimits>,
-    recorder: Arc<records::Recorder>,
-    archive: archive_client::ArchiveClient,
-    trust: Bytes,
-}
-
 /// Runs the role until a signal ends it.
 ///
 /// # Errors
@@ -121,39 +96,47 @@ struct Gateway {
 pub async fn run(args: Args) -> Result<(), GatewayError> {
     let stop = shutdown_on_signal().map_err(StartError::Signals)?;
     let client = cluster_client(Role::Gateway).await?;
-    let gateway = Arc::new(build(&args, &client).await?);
+    let Rooms {
+        services,
+        view,
+        ranges,
+        policies,
+        limits,
+        recorder,
+    } = wiring::connect(parts(&args, &client).await?);
     let listener = bind(args.listen).await?;
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     let watches = watches::run(
         client,
-        Arc::clone(&gateway.view),
-        Arc::clone(&gateway.ranges),
-        Arc::clone(&gateway.recorder),
+        Arc::clone(&view),
+        Arc::clone(&ranges),
+        Arc::clone(&recorder),
     );
     tracing::info!(listen = %args.listen, canary = %args.canary, "the gateway starts");
     tokio::select! {
         () = watches => {}
-        () = listener::serve(Arc::clone(&gateway), listener, &stop) => {}
-        () = housekeeping(&gateway, &readiness) => {}
+        () = listener::serve(services, listener, &stop) => {}
+        () = upkeep::readiness(&view, &ranges, &readiness) => {}
+        () = upkeep::forget(&view, &policies, &limits) => {}
+        () = upkeep::send_records(&view, &recorder) => {}
         served = canary::serve(args.canary) => served.map_err(|source| StartError::Bind {
             address: args.canary,
             source,
         })?,
         () = health(probes, readiness.clone(), CancellationToken::new()) => {}
-        () = drain(&gateway, &stop) => {}
+        () = upkeep::drain(&limits, &stop) => {}
     }
     tracing::info!("the gateway ends");
-    if tokio::time::timeout(LAST_FLUSH, gateway.recorder.flush_all(|_| false))
-        .await
-        .is_err()
-    {
+    let flushed = tokio::time::timeout(LAST_FLUSH, recorder.flush_all(|_| false)).await;
+    if flushed.is_err() {
         tracing::warn!("records were lost at the end");
     }
     Ok(())
 }
 
-async fn build(args: &Args, client: &Client) -> Result<Gateway, GatewayError> {
+/// The parts that reach out of the process: cluster, resolver, archive, files.
+async fn parts(args: &Args, client: &Client) -> Result<Parts, GatewayError> {
     let trust = match &args.trusted_ca {
         Some(path) => tokio::fs::read(path).await.map_err(|source| StartError::File {
             path: path.clone(),
@@ -161,53 +144,18 @@ async fn build(args: &Args, client: &Client) -> Result<Gateway, GatewayError> {
         })?,
         None => Vec::new(),
     };
-    let own = args.pod_ips.iter().copied().map(deny_set::single);
+    let own = args.pod_ips.iter().copied().map(single);
     let fixed = args.cluster_cidrs.iter().copied().chain(own).collect();
-    let archive = archive_client::ArchiveClient::new(
-        &args.archive.archive_url,
-        args.archive.archive_token_file.clone(),
-    );
-    Ok(Gateway {
-        view: Arc::default(),
+    let archive = ArchiveClient::new(&args.archive.archive_url, args.archive.archive_token_file.clone());
+    let process = getrandom::u64().map(ProcessId).map_err(GatewayError::Random)?;
+    let policies = Api::namespaced(client.clone(), &args.role.namespace);
+    Ok(Parts {
         verifier: Verifier::new(ClusterKeys(client.clone())),
-        policies: frozen::Policies::new(frozen::ClusterPolicies(Api::namespaced(
-            client.clone(),
-            &args.role.namespace,
-        ))),
-        ranges: Arc::new(ranges::Ranges::new(fixed, args.role.namespace.clone())),
-        outside: Box::new(dial::Internet::new().map_err(GatewayError::Resolver)?),
-        limits: Arc::default(),
-        recorder: Arc::new(records::Recorder::new(
-            args.role.pod_name.clone(),
-            process_id()?,
-            archive.clone(),
-        )),
+        policies: FrozenPolicies::new(ClusterPolicies(policies)),
+        ranges: Ranges::new(fixed, args.role.namespace.clone()),
+        dialer: Box::new(SystemDialer::new().map_err(GatewayError::Resolver)?),
+        recorder: Recorder::new(args.role.pod_name.clone(), process, archive.clone()),
         archive,
         trust: trust.into(),
     })
-}
-
-fn process_id() -> Result<ProcessId, GatewayError> {
-    getrandom::u64().map(ProcessId).map_err(GatewayError::Random)
-}
-
-/// After the signal: tunnels that are open may end by themselves, still under watch.
-async fn drain(gateway: &Gateway, stop: &CancellationToken) {
-    stop.cancelled().await;
-    let until = Instant::now() + DRAIN;
-    while gateway.limits.any_open() && Instant::now() < until {
-        tokio::time::sleep(HOUSEKEEPING).await;
-    }
-}
-
-/// Sends records, forgets what is over, and says whether the gateway can do its work.
-async fn housekeeping(gateway: &Gateway, readiness: &Readiness) {
-    loop {
-        tokio::time::sleep(HOUSEKEEPING).await;
-        readiness.set(gateway.view.is_fresh(Instant::now()) && gateway.ranges.deny_set().is_some());
-        let (hashes, runs) = gateway.view.in_use();
-        gateway.policies.retain(&hashes);
-        gateway.limits.retain(|run| runs.contains(run));
-        gateway.recorder.flush_all(|run| runs.contains(run)).await;
-    }
 }

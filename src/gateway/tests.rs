@@ -1,17 +1,19 @@
 //! The whole gateway on loopback: real tokens, real TLS, a real archive, and a view that is filled by hand.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::dial::testing::World;
-use super::hello::testing::{hello, names, real_hello};
-use super::pods::SandboxPod;
-use super::pods::testing::{RUN_UID, live_pod, preparing};
-use super::records::testing::Memory;
-use super::view::Source;
-use super::view::ceilings::Labels;
+use super::caller::SandboxPod;
+use super::caller::pods::testing::{RUN_UID, live_pod, preparing};
+use super::caller::view::Source;
+use super::caller::view::ceilings::Labels;
+use super::egress::dial::testing::FakeNet;
+use super::egress::frozen::testing::{Fixed, map_of};
+use super::evidence::testing::Memory;
+use super::tunnel::hello::testing::{hello, names, real_hello};
 use super::*;
 use cofferdam_api::names::{
     AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE, LABEL_POLICY_HASH, SANDBOX_SERVICE_ACCOUNT, digest,
@@ -34,10 +36,10 @@ const GIT: &str = "git.internet.test";
 const POD: &str = "agr-fix-0b7c9f3e-x7k2p";
 
 struct Fixture {
-    gateway: Arc<Gateway>,
+    rooms: Rooms,
     address: SocketAddr,
     issuer: Issuer,
-    world: World,
+    net: FakeNet,
     records: Memory,
     policy_hash: String,
     _archive_data: tempfile::TempDir,
@@ -93,53 +95,47 @@ impl Fixture {
         let issuer = Issuer::new("key-1");
         let data = tempfile::tempdir().unwrap();
         let (archive_url, token_file) = archive(&issuer, data.path()).await;
-        let (map, policy_hash) = frozen::testing::map_of(&policy().to_json());
-        let (world, records) = (World::default(), Memory::default());
-        let ranges = ranges::Ranges::new(
+        let (map, policy_hash) = map_of(&policy().to_json());
+        let (net, records) = (FakeNet::default(), Memory::default());
+        let ranges = Ranges::new(
             vec!["10.244.0.0/16".parse().unwrap()],
             "cofferdam-system".to_owned(),
         );
         ranges.replace_nodes(&[]);
         ranges.replace_services(vec!["203.0.113.200/32".parse().unwrap()]);
-        let gateway = Arc::new(Gateway {
-            view: Arc::default(),
+        let rooms = wiring::connect(Parts {
             verifier: Verifier::new(FixedKeys::of(&issuer)),
-            policies: frozen::Policies::new(frozen::testing::Fixed(vec![map], Arc::default())),
-            ranges: Arc::new(ranges),
-            outside: Box::new(world.clone()),
-            limits: Arc::default(),
-            recorder: Arc::new(records::Recorder::new(
-                "gateway-1".to_owned(),
-                ProcessId(7),
-                records.clone(),
-            )),
-            archive: archive_client::ArchiveClient::new(&archive_url, token_file),
-            trust: Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
+            policies: FrozenPolicies::new(Fixed(vec![map], Arc::default())),
+            ranges,
+            dialer: Box::new(net.clone()),
+            recorder: Recorder::new("gateway-1".to_owned(), ProcessId(7), records.clone()),
+            archive: ArchiveClient::new(&archive_url, token_file),
+            trust: bytes::Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = Arc::clone(&gateway);
+        let serving = Arc::clone(&rooms.services);
         tokio::spawn(async move { listener::serve(serving, listener, &CancellationToken::new()).await });
         let fixture = Self {
-            gateway,
+            rooms,
             address,
             issuer,
-            world,
+            net,
             records,
             policy_hash,
             _archive_data: data,
         };
         fixture.put(live_pod("pod-1", "127.0.0.1"));
-        fixture.gateway.view.set_run(run(), true);
-        fixture.gateway.view.replace_cluster_policies(Vec::new());
+        fixture.rooms.view.set_run(run(), true);
+        fixture.rooms.view.replace_cluster_policies(Vec::new());
         fixture
-            .gateway
+            .rooms
             .view
             .replace_namespaces([("team-a".to_owned(), Labels::new())]);
         for source in Source::ALL {
-            fixture.gateway.view.set_open(source, true);
+            fixture.rooms.view.set_open(source, true);
         }
-        fixture.gateway.view.confirm(Instant::now());
+        fixture.rooms.view.confirm(Instant::now());
         fixture
     }
 
@@ -148,7 +144,7 @@ impl Fixture {
         use kube::ResourceExt;
         pod.labels_mut()
             .insert(LABEL_POLICY_HASH.to_owned(), self.policy_hash.clone());
-        self.gateway.view.put_pod(SandboxPod::project(&pod).unwrap());
+        self.rooms.view.put_pod(SandboxPod::project(&pod).unwrap());
     }
 
     fn token(&self, audience: &str) -> String {
@@ -189,13 +185,13 @@ impl Fixture {
         stream
     }
 
-    /// A server that the world reaches at this address; it gives each connection to `serve`.
+    /// A server that the gateway reaches at this address; it gives each connection to `serve`.
     async fn server<F>(&self, address: &str, serve: impl Fn(TcpStream) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.world.route(address, listener.local_addr().unwrap());
+        self.net.route(address, listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream));
@@ -214,7 +210,7 @@ impl Fixture {
     async fn recorded(&self) -> Vec<Record> {
         // A record is written after the connection that it is about has ended for its client.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        self.gateway.recorder.flush(RUN_UID).await;
+        self.rooms.recorder.flush(RUN_UID).await;
         let text = self.records.text();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())

@@ -7,15 +7,18 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
 
-use super::pods::SandboxPod;
-use super::ranges::Ranges;
-use super::records::Recorder;
-use super::view::ceilings::{Guarded, Labels};
-use super::view::{Mutated, Source, View};
-use super::watch::{Follower, Selection, follow};
+use crate::caller::view::ceilings::{Guarded, Labels};
+use crate::caller::view::{Mutated, Source};
+use crate::caller::{SandboxPod, View};
+use crate::egress::ranges::{Ranges, refresh};
+use crate::evidence::Recorder;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy};
 use cofferdam_wire::record::RecordEvent;
 use cofferdam_wire::runner::RunIdentity;
+
+mod follow;
+
+use self::follow::{Follower, Selection, follow};
 
 /// Live sandbox pods. `cofferdam.dev/run` is [`cofferdam_api::names::LABEL_RUN`].
 const LIVE_SANDBOX_PODS: Selection = Selection {
@@ -202,7 +205,7 @@ pub async fn run(client: Client, view: Arc<View>, ranges: Arc<Ranges>, recorder:
         follow(nodes, Selection::default(), NodeFollower(Arc::clone(&ranges))),
         confirm(&client, Arc::clone(&view)),
         cut_when_stale(view),
-        super::ranges::refresh(client.clone(), ranges),
+        refresh(client.clone(), ranges),
     );
 }
 

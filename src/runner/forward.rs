@@ -5,17 +5,19 @@ pub mod head;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::head::{Follows, HEAD_LIMIT, HeadError};
+use self::head::{Follows, RewriteError};
 use super::text::last_line;
+use cofferdam_service::http1::{self, Framing, HEAD_LIMIT, HeadError};
 
 /// Connections at a time; the next wait for their turn at `accept`.
 const CONNECTIONS: usize = 256;
@@ -39,8 +41,10 @@ enum ForwardError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Head(#[from] HeadError),
-    #[error("the request's head is longer than {HEAD_LIMIT} bytes or took too long")]
-    TooMuch,
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    #[error("the request's head took longer than 30 s")]
+    Slow,
     #[error("the pod's token cannot be read: {0}")]
     Token(#[source] io::Error),
     #[error("the gateway cannot be reached: {0}")]
@@ -51,9 +55,13 @@ impl ForwardError {
     /// Status line of the answer; `None` where the client is gone.
     fn status(&self) -> Option<&'static str> {
         match self {
-            Self::Io(_) => None,
-            Self::Head(_) => Some("400 NotForwarded"),
-            Self::TooMuch => Some("431 RequestHeadTooLarge"),
+            Self::Io(_) | Self::Head(HeadError::Ended) => None,
+            Self::Head(HeadError::Malformed(_) | HeadError::Length) | Self::Rewrite(RewriteError::Form) => {
+                Some("400 NotForwarded")
+            }
+            Self::Head(HeadError::TooLong) | Self::Rewrite(RewriteError::TooLong) | Self::Slow => {
+                Some("431 RequestHeadTooLarge")
+            }
             Self::Token(_) => Some("502 TokenMissing"),
             Self::Gateway(_) => Some("502 GatewayUnreachable"),
         }
@@ -80,7 +88,7 @@ impl Forwarder {
 
     /// The gateway's last refusal of a tunnel, escaped, once.
     pub fn take_refusal(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.refused.lock().take()
     }
 
     /// Serves connections until `stop`; then cuts them.
@@ -127,24 +135,20 @@ impl Forwarder {
     }
 
     async fn forward(&self, client: &mut TcpStream) -> Result<(), ForwardError> {
-        let mut buffer = Vec::new();
-        let length = timeout(CLIENT_HEAD, read_head(client, &mut buffer))
-            .await
-            .map_err(|_| ForwardError::TooMuch)??;
-        let rest = buffer.split_off(length);
+        let read = timeout(CLIENT_HEAD, http1::read(client)).await;
+        let head = read.map_err(|_| ForwardError::Slow)??;
         let token = tokio::fs::read_to_string(self.token.as_path())
             .await
             .map_err(ForwardError::Token)?;
-        let request = head::rewrite(&buffer, token.trim())?;
+        let request = head::rewrite(&head, token.trim())?;
         let mut gateway = self.dial().await?;
         gateway
             .write_all(&request.bytes)
             .await
             .map_err(ForwardError::Gateway)?;
         match request.follows {
-            Follows::Tunnel => self.tunnel(client, gateway, &rest).await,
-            Follows::Body(length) => exchange(client, gateway, &rest, Some(length)).await,
-            Follows::Chunks => exchange(client, gateway, &rest, None).await,
+            Follows::Tunnel => self.tunnel(client, gateway, head.early_body()).await,
+            Follows::Body(framing) => exchange(client, gateway, head.early_body(), framing).await,
         }
     }
 
@@ -182,7 +186,7 @@ impl Forwarder {
             .split(|byte| *byte == b'\n')
             .next()
             .map(last_line);
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        *self.refused.lock() = line;
         // The gateway keeps a refused connection open for another request; this one ends with its answer, which
         // is at its end when nothing more comes.
         let mut rest = gateway.take(REFUSAL_LIMIT);
@@ -220,21 +224,6 @@ fn content_length(answer: &[u8]) -> Option<u64> {
     std::str::from_utf8(header.value).ok()?.trim().parse().ok()
 }
 
-/// Reads from the client until its head is complete; returns the head's length.
-async fn read_head(client: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<usize, ForwardError> {
-    loop {
-        if client.read_buf(buffer).await? == 0 {
-            return Err(ForwardError::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        if let Some(length) = head::complete(buffer)? {
-            return Ok(length);
-        }
-        if buffer.len() >= HEAD_LIMIT {
-            return Err(ForwardError::TooMuch);
-        }
-    }
-}
-
 /// Reads from the gateway until its answer's head is complete; returns status and length of the head.
 async fn read_answer(gateway: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<(u16, usize)> {
     loop {
@@ -249,18 +238,21 @@ async fn read_answer(gateway: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
     }
 }
 
-/// One request with its body to the gateway, its answer back, then the end. `length` absent: the body ends where
-/// the gateway finds its last chunk.
+/// One request with its body to the gateway, its answer back, then the end. The gateway finds the last chunk.
 async fn exchange(
     client: &mut TcpStream,
     gateway: TcpStream,
     early: &[u8],
-    length: Option<u64>,
+    framing: Framing,
 ) -> Result<(), ForwardError> {
     let (from_client, mut to_client) = client.split();
     let (mut from_gateway, mut to_gateway) = gateway.into_split();
     let up = async {
-        let mut body = early.chain(from_client).take(length.unwrap_or(u64::MAX));
+        let length = match framing {
+            Framing::Bytes(length) => length,
+            Framing::Chunked => u64::MAX,
+        };
+        let mut body = early.chain(from_client).take(length);
         let copied = tokio::io::copy(&mut body, &mut to_gateway).await;
         // The answer is waited for even where the client stopped sending.
         if copied.is_err() {

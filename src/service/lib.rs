@@ -3,6 +3,7 @@
 #[cfg(feature = "cluster")]
 pub mod args;
 pub mod client;
+pub mod http1;
 pub mod serve;
 pub mod server;
 #[cfg(feature = "cluster")]

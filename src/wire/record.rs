@@ -14,7 +14,7 @@ use super::output::Receipt;
 
 /// Version of [`RunRecord`].
 pub const VERSION: u32 = 1;
-/// Version of [`Record`]. 2 added the version itself and the request's id.
+/// Version of [`Record`]. 2 added the version itself, the request's id and the layer of a denial.
 pub const RECORD_VERSION: u32 = 2;
 
 /// Tells one request at the gateway from all others, of all gateways and for ever.
@@ -84,7 +84,7 @@ pub enum RecordEvent {
         method: String,
         /// Address that was dialled.
         address: String,
-        /// `<layer>/<rule>` that granted it, one for each layer.
+        /// `Kind/name/rule` of each rule of each policy layer that allowed it.
         rules: Vec<String>,
         /// Which token asked: `prepare` or `agent`.
         by: String,
@@ -97,7 +97,10 @@ pub enum RecordEvent {
         method: String,
         /// Why.
         code: Extensible<DenialCode>,
-        /// For people: which layer said no.
+        /// `Kind/name` of the policy layer that denied it; absent where none did, and in lines of version 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layer: Option<String>,
+        /// For people: which layer denied it and what that layer allows.
         message: String,
         /// Which token asked: `prepare` or `agent`.
         by: String,

@@ -27,7 +27,7 @@ async fn mirror(mut stream: TcpStream) {
 
 async fn fixture() -> Fixture {
     let fixture = Fixture::start().await;
-    fixture.world.name(ALLOWED, &["203.0.113.30"]);
+    fixture.net.name(ALLOWED, &["203.0.113.30"]);
     fixture.server("203.0.113.30:80", mirror).await;
     fixture
 }
@@ -185,7 +185,7 @@ async fn meanings(#[case] first: &str, #[case] headers: &str, #[case] expected: 
     let fixture = fixture().await;
     let answer = fixture.exchange(&request(&fixture, first, headers, "")).await;
     assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
-    let dialled = fixture.world.dialled.lock().unwrap().len();
+    let dialled = fixture.net.dialled.lock().len();
     assert_eq!(dialled, usize::from(expected == "200"));
 }
 
@@ -199,7 +199,7 @@ async fn what_follows_a_request_is_nobodys_request() {
         answer.contains("GET /one") && !answer.contains("GET /two"),
         "{answer}"
     );
-    assert_eq!(fixture.world.dialled.lock().unwrap().len(), 1);
+    assert_eq!(fixture.net.dialled.lock().len(), 1);
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn a_stream_is_passed_on_as_it_comes_and_cut_when_the_run_ends() {
     let mut chunk = [0; 8];
     stream.read_exact(&mut chunk).await.unwrap();
     assert_eq!(&chunk, b"3\r\none\r\n");
-    fixture.gateway.view.set_run(run(), false);
+    fixture.rooms.view.set_run(run(), false);
     let ended = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut chunk)).await;
     assert!(matches!(ended, Ok(Ok(0) | Err(_))));
     let events = fixture.events().await;

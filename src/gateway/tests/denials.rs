@@ -1,7 +1,7 @@
 //! What cluster policies come to deny while a run is under way.
 
 use super::*;
-use crate::view::ceilings::testing::{allow, cluster_policy, deny_all};
+use crate::caller::view::ceilings::testing::{allow, cluster_policy, deny_all};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ async fn fixture() -> Fixture {
         (OTHER, "203.0.113.31"),
         (GIT, "203.0.113.10"),
     ] {
-        fixture.world.name(host, &[address]);
+        fixture.net.name(host, &[address]);
         fixture.server(&format!("{address}:443"), echo).await;
     }
     fixture
@@ -28,7 +28,7 @@ async fn fixture() -> Fixture {
 impl Fixture {
     fn rule(&self, egress: &Value) {
         let policy = cluster_policy("incident", &json!({}), egress);
-        self.gateway.view.put_cluster_policy(policy);
+        self.rooms.view.put_cluster_policy(policy);
     }
 
     async fn reason(&self, audience: &str, host: &str) -> String {
@@ -59,9 +59,9 @@ async fn the_cluster_policies_of_now_take_and_never_give(
         fixture.rule(egress);
     }
     assert_eq!(fixture.reason(AUDIENCE_EGRESS, host).await, expected);
-    assert_eq!(fixture.world.dialled.lock().unwrap().is_empty(), expected != OPEN);
+    assert_eq!(fixture.net.dialled.lock().is_empty(), expected != OPEN);
     // Taken back, it leaves what the frozen policy grants, and no more.
-    fixture.gateway.view.remove_cluster_policy("incident");
+    fixture.rooms.view.remove_cluster_policy("incident");
     assert_eq!(fixture.reason(AUDIENCE_EGRESS, ALLOWED).await, OPEN);
     assert_eq!(fixture.reason(AUDIENCE_EGRESS, OTHER).await, "403 HostNotAllowed");
 }
@@ -76,7 +76,7 @@ async fn an_address_must_be_granted_by_the_cluster_policies_of_now_too() {
         fixture.reason(AUDIENCE_EGRESS, ALLOWED).await,
         "403 AddressDenied"
     );
-    assert!(fixture.world.dialled.lock().unwrap().is_empty());
+    assert!(fixture.net.dialled.lock().is_empty());
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn repositories_were_judged_when_the_run_started() {
     let fixture = fixture().await;
     fixture.rule(&deny_all());
     // `put` keeps an end that was seen, so the pod is made anew.
-    fixture.gateway.view.remove_pod("pod-1");
+    fixture.rooms.view.remove_pod("pod-1");
     fixture.put(preparing(live_pod("pod-1", "127.0.0.1")));
     assert_eq!(fixture.reason(AUDIENCE_PREPARE, GIT).await, OPEN);
 }
@@ -140,11 +140,11 @@ async fn repositories_were_judged_when_the_run_started() {
 #[tokio::test]
 async fn a_namespace_that_is_not_known_is_closed() {
     let fixture = fixture().await;
-    fixture.gateway.view.remove_namespace("team-a");
+    fixture.rooms.view.remove_namespace("team-a");
     assert_eq!(
         fixture.reason(AUDIENCE_EGRESS, ALLOWED).await,
         "403 NamespaceUnknown"
     );
-    fixture.gateway.view.put_namespace("team-a", Labels::new());
+    fixture.rooms.view.put_namespace("team-a", Labels::new());
     assert_eq!(fixture.reason(AUDIENCE_EGRESS, ALLOWED).await, OPEN);
 }

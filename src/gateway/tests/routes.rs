@@ -47,7 +47,7 @@ async fn whose_routes(#[case] audience: &str, #[case] first: &str, #[case] expec
 #[tokio::test]
 async fn prepare_learns_who_it_is_and_whom_to_trust() {
     let fixture = Fixture::start().await;
-    fixture.gateway.view.remove_pod("pod-1");
+    fixture.rooms.view.remove_pod("pod-1");
     assert_eq!(
         fixture.control(AUDIENCE_PREPARE, "GET /v1/whoami", "").await.0,
         425
@@ -90,7 +90,7 @@ async fn the_state_is_told_when_it_changes() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let mut pod = SandboxPod::project(&live_pod("pod-1", "127.0.0.1")).unwrap();
         pod.stop = Some("Cancelled".to_owned());
-        fixture.gateway.view.put_pod(pod);
+        fixture.rooms.view.put_pod(pod);
     };
     let start = Instant::now();
     let ((_, body), ()) = tokio::join!(poll, change);
@@ -103,7 +103,7 @@ async fn the_state_is_told_when_it_changes() {
     let poll = fixture.control(AUDIENCE_COLLECT, "GET /v1/state?after=2", "");
     let change = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        fixture.gateway.view.remove_pod("pod-1");
+        fixture.rooms.view.remove_pod("pod-1");
     };
     let ((status, _), ()) = tokio::join!(poll, change);
     assert_eq!(status, 403);
@@ -160,7 +160,7 @@ async fn a_pod_whose_agent_never_started_leaves_the_upload_to_its_successor() {
         .as_mut()
         .unwrap()[0];
     agent.state = None;
-    fixture.gateway.view.remove_pod("pod-1");
+    fixture.rooms.view.remove_pod("pod-1");
     fixture.put(unstarted);
     let (status, body) = fixture
         .control(AUDIENCE_COLLECT, "POST /v1/output", &upload("nothing"))
@@ -255,7 +255,7 @@ async fn a_hole_that_the_sidecar_saw_closes_the_exit() {
 #[tokio::test]
 async fn a_view_that_is_not_current_asks_to_come_again() {
     let fixture = Fixture::start().await;
-    fixture.gateway.view.set_open(Source::Pods, false);
+    fixture.rooms.view.set_open(Source::Pods, false);
     let (status, body) = fixture.control(AUDIENCE_COLLECT, "GET /v1/whoami", "").await;
     assert!(status == 425 && body.contains("Stale"), "{status} {body}");
 }

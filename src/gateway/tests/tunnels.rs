@@ -11,8 +11,8 @@ async fn echo(mut stream: TcpStream) {
 
 async fn fixture() -> Fixture {
     let fixture = Fixture::start().await;
-    fixture.world.name(ALLOWED, &["203.0.113.30"]);
-    fixture.world.name(GIT, &["203.0.113.10"]);
+    fixture.net.name(ALLOWED, &["203.0.113.30"]);
+    fixture.net.name(GIT, &["203.0.113.10"]);
     fixture.server("203.0.113.30:443", echo).await;
     fixture.server("203.0.113.10:443", echo).await;
     fixture
@@ -121,7 +121,7 @@ async fn what_policy_says_of_a_host(#[case] authority: &str, #[case] expected: &
             fixture.denied_codes().await,
             [expected.split_once(' ').unwrap().1]
         );
-        assert!(fixture.world.dialled.lock().unwrap().is_empty());
+        assert!(fixture.net.dialled.lock().is_empty());
     }
 }
 
@@ -136,7 +136,7 @@ async fn what_policy_says_of_a_host(#[case] authority: &str, #[case] expected: &
 #[tokio::test]
 async fn what_a_name_resolves_to(#[case] addresses: &[&str], #[case] expected: &str) {
     let fixture = fixture().await;
-    fixture.world.name(ALLOWED, addresses);
+    fixture.net.name(ALLOWED, addresses);
     let head = fixture
         .connect_as(AUDIENCE_EGRESS, "allowed.internet.test:443")
         .await;
@@ -197,7 +197,7 @@ async fn prepare_reaches_the_repositories_and_only_while_it_runs() {
         reason(&head).to_owned()
     };
     assert_eq!(connect("git.internet.test:443").await, "403 RunEnded");
-    fixture.gateway.view.remove_pod("pod-1");
+    fixture.rooms.view.remove_pod("pod-1");
     fixture.put(preparing(live_pod("pod-1", "127.0.0.1")));
     assert_eq!(
         connect("git.internet.test:443").await,
@@ -270,7 +270,7 @@ async fn what_is_open_is_cut_when_the_run_ends() {
         open.write_all(&hello).await.unwrap();
         let mut answer = vec![0; hello.len()];
         open.read_exact(&mut answer).await.unwrap();
-        let view = &fixture.gateway.view;
+        let view = &fixture.rooms.view;
         match name {
             "deleted" => view.set_run(run(), false),
             "stale" => view.cut_if_stale(Instant::now() + Duration::from_secs(31)),
@@ -300,7 +300,7 @@ async fn a_run_has_its_limit_and_the_sidecar_is_not_kept_out() {
     let token = fixture.token(AUDIENCE_EGRESS);
     let request = format!("CONNECT {ALLOWED}:443 HTTP/1.1\r\nProxy-Authorization: Bearer {token}\r\n\r\n");
     let (mut open, mut refused) = (Vec::new(), 0);
-    for _ in 0..=limits::CONNECTIONS_PER_RUN {
+    for _ in 0..=egress::limits::CONNECTIONS_PER_RUN {
         let mut stream = fixture.open().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         match reason(&read_head(&mut stream).await) {
@@ -323,12 +323,12 @@ async fn a_run_has_its_limit_and_the_sidecar_is_not_kept_out() {
 #[tokio::test]
 async fn no_evidence_no_traffic() {
     let fixture = fixture().await;
-    *fixture.records.answer.lock().unwrap() = Some("refused");
+    *fixture.records.answer.lock() = Some("refused");
     let head = fixture
         .connect_as(AUDIENCE_EGRESS, "denied.internet.test:443")
         .await;
     assert_eq!(reason(&head), "403 HostNotAllowed");
-    fixture.gateway.recorder.flush(RUN_UID).await;
+    fixture.rooms.recorder.flush(RUN_UID).await;
     let head = fixture
         .connect_as(AUDIENCE_EGRESS, "allowed.internet.test:443")
         .await;
@@ -338,10 +338,10 @@ async fn no_evidence_no_traffic() {
 #[tokio::test]
 async fn a_policy_that_cannot_be_read_denies() {
     let fixture = fixture().await;
-    fixture.gateway.view.remove_pod("pod-1");
+    fixture.rooms.view.remove_pod("pod-1");
     let mut pod = SandboxPod::project(&live_pod("pod-1", "127.0.0.1")).unwrap();
     pod.policy_hash = "another".to_owned();
-    fixture.gateway.view.put_pod(pod);
+    fixture.rooms.view.put_pod(pod);
     let head = fixture
         .connect_as(AUDIENCE_EGRESS, "allowed.internet.test:443")
         .await;
@@ -365,7 +365,7 @@ async fn tunnel_throughput() {
         }
     };
     fixture.server("203.0.113.30:443", source).await;
-    let direct = fixture.world.routes.lock().unwrap()[&"203.0.113.30:443".parse().unwrap()];
+    let direct = fixture.net.routes.lock()[&"203.0.113.30:443".parse().unwrap()];
     let mut rates = Vec::new();
     for through in [false, true, false, true] {
         let mut stream = if through {

@@ -1,9 +1,7 @@
-//! The head of a request: what the forwarder takes from a client and what the gateway gets of it.
+//! What the gateway gets of a client's request. The head itself is read by [`cofferdam_service::http1`].
 
-/// Longest head in bytes.
-pub const HEAD_LIMIT: usize = 32 * 1024;
-/// Most headers.
-const HEADERS: usize = 100;
+use cofferdam_service::http1::{Framing, HEAD_LIMIT, HEADERS_LIMIT, Head, HeaderLine};
+
 /// Headers that concern one hop only; this hop speaks for itself.
 const HOP: &[&str] = &[
     "connection",
@@ -17,28 +15,23 @@ const HOP: &[&str] = &[
 
 /// Why a head is not passed on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeadError {
-    /// Not HTTP/1.
-    #[error("the request is not HTTP/1")]
-    Malformed,
+pub enum RewriteError {
     /// Origin-form, `https://…`, `*`: this proxy has no pages of its own, and no control route can be asked for
     /// through it.
     #[error("only CONNECT host:port and http://host/path are forwarded")]
     Form,
-    /// More than one length.
-    #[error("the request has more than one length")]
-    Length,
+    /// With the run's identity the head is longer than the gateway takes.
+    #[error("with the run's identity the request's head is longer than the gateway takes")]
+    TooLong,
 }
 
-/// How much body follows.
+/// What follows the head.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Follows {
     /// A tunnel, once the gateway has agreed.
     Tunnel,
-    /// So many bytes.
-    Body(u64),
-    /// Chunks; their end is the gateway's to find.
-    Chunks,
+    /// A body. The gateway finds the end of chunks.
+    Body(Framing),
 }
 
 /// A head as the gateway gets it.
@@ -50,56 +43,43 @@ pub struct Rewritten {
     pub follows: Follows,
 }
 
-/// Length of the head at the start of `buffer`, or `None` while it is not complete.
-pub fn complete(buffer: &[u8]) -> Result<Option<usize>, HeadError> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    match httparse::Request::new(&mut headers).parse(buffer) {
-        Ok(httparse::Status::Complete(length)) => Ok(Some(length)),
-        Ok(httparse::Status::Partial) => Ok(None),
-        Err(_) => Err(HeadError::Malformed),
-    }
-}
+/// Most headers of an answer of the gateway.
+const ANSWER_HEADERS: usize = 100;
+
+/// The gateway's answer is not HTTP/1.
+#[derive(Debug)]
+pub struct AnswerError;
 
 /// The status code in the answer's head at the start of `buffer` and the head's length.
-pub fn answer(buffer: &[u8]) -> Result<Option<(u16, usize)>, HeadError> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+pub fn answer(buffer: &[u8]) -> Result<Option<(u16, usize)>, AnswerError> {
+    let mut headers = [httparse::EMPTY_HEADER; ANSWER_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(buffer) {
-        Ok(httparse::Status::Complete(length)) => {
-            Ok(Some((response.code.ok_or(HeadError::Malformed)?, length)))
-        }
+        Ok(httparse::Status::Complete(length)) => Ok(Some((response.code.ok_or(AnswerError)?, length))),
         Ok(httparse::Status::Partial) => Ok(None),
-        Err(_) => Err(HeadError::Malformed),
+        Err(_) => Err(AnswerError),
     }
 }
 
 /// The head that the gateway gets for `head`, with `token` as the run's identity.
-pub fn rewrite(head: &[u8], token: &str) -> Result<Rewritten, HeadError> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        _ => return Err(HeadError::Malformed),
+pub fn rewrite(head: &Head, token: &str) -> Result<Rewritten, RewriteError> {
+    if head.method == "CONNECT" {
+        return connect(&head.target, token);
     }
-    let (Some(method), Some(target)) = (request.method, request.path) else {
-        return Err(HeadError::Malformed);
-    };
-    if method == "CONNECT" {
-        return connect(target, token);
-    }
-    if !target
+    let is_plain = head
+        .target
         .get(..7)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
-    {
-        return Err(HeadError::Form);
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    if !is_plain {
+        return Err(RewriteError::Form);
     }
-    plain(method, target, request.headers, token)
+    plain(head, token)
 }
 
 /// Of a CONNECT nothing but its target counts; nothing else is passed on.
-fn connect(target: &str, token: &str) -> Result<Rewritten, HeadError> {
+fn connect(target: &str, token: &str) -> Result<Rewritten, RewriteError> {
     if target.is_empty() || target.contains(['/', '@', '?', '#']) || !target.contains(':') {
-        return Err(HeadError::Form);
+        return Err(RewriteError::Form);
     }
     let head =
         format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Bearer {token}\r\n\r\n");
@@ -109,67 +89,54 @@ fn connect(target: &str, token: &str) -> Result<Rewritten, HeadError> {
     })
 }
 
-fn plain(
-    method: &str,
-    target: &str,
-    headers: &[httparse::Header<'_>],
-    token: &str,
-) -> Result<Rewritten, HeadError> {
-    let follows = follows(headers)?;
-    let mut bytes = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
-    for header in headers {
-        if HOP.iter().any(|name| name.eq_ignore_ascii_case(header.name)) {
-            continue;
-        }
+fn plain(head: &Head, token: &str) -> Result<Rewritten, RewriteError> {
+    let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method, head.target).into_bytes();
+    let passed: Vec<&HeaderLine> = head
+        .headers
+        .iter()
+        .filter(|header| !is_hop(&header.name))
+        .collect();
+    for header in &passed {
         bytes.extend_from_slice(header.name.as_bytes());
         bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(header.value);
+        bytes.extend_from_slice(&header.value);
         bytes.extend_from_slice(b"\r\n");
     }
-    // One request a connection: what follows its body is nobody's request.
+    // One request a connection: bytes after its body are nobody's request.
     bytes.extend_from_slice(b"Connection: close\r\n");
     bytes.extend_from_slice(format!("Proxy-Authorization: Bearer {token}\r\n\r\n").as_bytes());
+    if bytes.len() > HEAD_LIMIT || passed.len() + 2 > HEADERS_LIMIT {
+        return Err(RewriteError::TooLong);
+    }
+    let follows = Follows::Body(head.framing);
     Ok(Rewritten { bytes, follows })
 }
 
-fn follows(headers: &[httparse::Header<'_>]) -> Result<Follows, HeadError> {
-    let named = |name: &'static str| {
-        headers
-            .iter()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name))
-    };
-    let mut lengths = named("content-length");
-    let length = lengths.next();
-    let mut codings = named("transfer-encoding");
-    let coding = codings.next();
-    match (length, coding) {
-        _ if lengths.next().is_some() || codings.next().is_some() => Err(HeadError::Length),
-        (None, None) => Ok(Follows::Body(0)),
-        (Some(length), None) => std::str::from_utf8(length.value)
-            .ok()
-            .filter(|value| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|value| value.parse().ok())
-            .map(Follows::Body)
-            .ok_or(HeadError::Length),
-        (None, Some(coding)) if coding.value.eq_ignore_ascii_case(b"chunked") => Ok(Follows::Chunks),
-        _ => Err(HeadError::Length),
-    }
+fn is_hop(name: &str) -> bool {
+    HOP.iter().any(|hop| hop.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cofferdam_service::http1::{self, HeadError};
 
-    fn text(head: &str) -> Result<(String, Follows), HeadError> {
-        rewrite(head.as_bytes(), "T").map(|head| (String::from_utf8(head.bytes).unwrap(), head.follows))
+    async fn read(head: &str) -> Result<Head, HeadError> {
+        http1::read(&mut head.as_bytes()).await
     }
 
-    #[test]
-    fn of_a_connect_only_the_target_passes() {
+    async fn text(head: &str) -> Result<(String, Follows), RewriteError> {
+        let rewritten = rewrite(&read(head).await.unwrap(), "T")?;
+        Ok((String::from_utf8(rewritten.bytes).unwrap(), rewritten.follows))
+    }
+
+    #[tokio::test]
+    async fn of_a_connect_only_the_target_passes() {
         let (head, follows) = text(
             "CONNECT one.test:443 HTTP/1.1\r\nHost: two.test\r\nProxy-Authorization: Basic eA==\r\n\
              proxy-authorization: Bearer forged\r\nContent-Length: 5\r\nX: y\r\n\r\n",
         )
+        .await
         .unwrap();
         assert_eq!(
             head,
@@ -178,59 +145,72 @@ mod tests {
         assert_eq!(follows, Follows::Tunnel);
     }
 
-    #[test]
-    fn a_plain_request_keeps_its_headers_but_not_those_of_the_hop() {
+    #[tokio::test]
+    async fn a_plain_request_keeps_its_headers_but_not_those_of_the_hop() {
         let (head, follows) = text(
-            "POST HTTP://one.test/a HTTP/1.1\nHost: one.test\nProxy-Authorization: Bearer forged\n\
-             Connection: keep-alive\nUpgrade: h2c\nContent-Length: 3\nAccept: */*\n\n",
+            "POST HTTP://one.test/a HTTP/1.1\r\nHost: one.test\r\nProxy-Authorization: Bearer forged\r\n\
+             Connection: keep-alive\r\nUpgrade: h2c\r\nContent-Length: 3\r\nAccept: */*\r\n\r\n",
         )
+        .await
         .unwrap();
         assert_eq!(
             head,
             "POST HTTP://one.test/a HTTP/1.1\r\nHost: one.test\r\nContent-Length: 3\r\nAccept: */*\r\n\
              Connection: close\r\nProxy-Authorization: Bearer T\r\n\r\n"
         );
-        assert_eq!(follows, Follows::Body(3));
+        assert_eq!(follows, Follows::Body(Framing::Bytes(3)));
     }
 
-    #[test]
-    fn other_forms_and_lengths_are_refused() {
-        for (head, error) in [
-            (
-                "GET /v1/whoami HTTP/1.1\r\nHost: gateway\r\n\r\n",
-                HeadError::Form,
-            ),
-            ("POST /v1/output HTTP/1.1\r\n\r\n", HeadError::Form),
-            ("OPTIONS * HTTP/1.1\r\n\r\n", HeadError::Form),
-            ("GET https://one.test/ HTTP/1.1\r\n\r\n", HeadError::Form),
-            ("GET ftp://one.test/ HTTP/1.1\r\n\r\n", HeadError::Form),
-            ("CONNECT http://one.test:443 HTTP/1.1\r\n\r\n", HeadError::Form),
-            ("CONNECT /v1/state HTTP/1.1\r\n\r\n", HeadError::Form),
-            ("CONNECT one.test HTTP/1.1\r\n\r\n", HeadError::Form),
-            ("CONNECT a@one.test:1 HTTP/1.1\r\n\r\n", HeadError::Form),
-            (
-                "GET http://a/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
-                HeadError::Length,
-            ),
-            (
-                "GET http://a/ HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-                HeadError::Length,
-            ),
-            (
-                "GET http://a/ HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-                HeadError::Length,
-            ),
-            (
-                "GET http://a/ HTTP/1.1\r\nContent-Length: +1\r\n\r\n",
-                HeadError::Length,
-            ),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HeadError::Malformed),
-            (
-                "GET http://a/ HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
-                HeadError::Malformed,
-            ),
+    #[tokio::test]
+    async fn other_forms_are_refused() {
+        for head in [
+            "GET /v1/whoami HTTP/1.1\r\nHost: gateway\r\n\r\n",
+            "POST /v1/output HTTP/1.1\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\n\r\n",
+            "GET https://one.test/ HTTP/1.1\r\n\r\n",
+            "GET ftp://one.test/ HTTP/1.1\r\n\r\n",
+            "CONNECT http://one.test:443 HTTP/1.1\r\n\r\n",
+            "CONNECT /v1/state HTTP/1.1\r\n\r\n",
+            "CONNECT one.test HTTP/1.1\r\n\r\n",
+            "CONNECT a@one.test:1 HTTP/1.1\r\n\r\n",
         ] {
-            assert_eq!(text(head).unwrap_err(), error, "{head}");
+            assert_eq!(text(head).await.unwrap_err(), RewriteError::Form, "{head}");
         }
+    }
+
+    #[tokio::test]
+    async fn ambiguous_lengths_and_other_protocols_are_refused() {
+        for head in [
+            "GET http://a/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nContent-Length: +1\r\n\r\n",
+        ] {
+            assert_eq!(read(head).await.unwrap_err(), HeadError::Length, "{head}");
+        }
+        for head in [
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "GET http://a/ HTTP/1.1\nHost: a\r\n\r\n",
+        ] {
+            assert!(matches!(read(head).await, Err(HeadError::Malformed(_))), "{head}");
+        }
+    }
+
+    /// What the forwarder adds must not make the gateway refuse what it was handed.
+    #[tokio::test]
+    async fn head_that_outgrows_the_gateways_limit_is_refused_here() {
+        let long = format!(
+            "GET http://a/ HTTP/1.1\r\nX: {}\r\n\r\n",
+            "y".repeat(HEAD_LIMIT - 40)
+        );
+        assert_eq!(text(&long).await.unwrap_err(), RewriteError::TooLong);
+        let lines = |count: usize| format!("GET http://a/ HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(count));
+        assert_eq!(
+            text(&lines(HEADERS_LIMIT - 1)).await.unwrap_err(),
+            RewriteError::TooLong
+        );
+        let (head, _) = text(&lines(HEADERS_LIMIT - 2)).await.unwrap();
+        assert!(read(&head).await.is_ok());
     }
 }

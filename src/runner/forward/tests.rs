@@ -10,9 +10,8 @@ async fn gateway(
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut buffer = Vec::new();
-        let length = read_head(&mut stream, &mut buffer).await.unwrap();
-        let mut rest = buffer.split_off(length);
+        let mut head = http1::read(&mut stream).await.unwrap();
+        let mut rest = head.received.split_off(head.body_start);
         stream.write_all(answer.as_bytes()).await.unwrap();
         if echo {
             let mut more = [0; 100];
@@ -36,7 +35,7 @@ async fn gateway(
                 rest.extend_from_slice(&more[..read]);
             }
         }
-        (String::from_utf8(buffer).unwrap(), rest)
+        (String::from_utf8(head.received).unwrap(), rest)
     });
     (address, served)
 }

@@ -1,0 +1,332 @@
+//! The gateway's view of live sandbox pods: who may use the exit now, and cutting those who no longer may.
+//!
+//! Filled by the watches ([`crate::watches`]); the rules are in [`super::pods`].
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use self::ceilings::{Guarded, Labels};
+use self::table::{Connection, Cut, Destination, Table};
+pub use self::table::{CutCause, Mutated, Source};
+use super::pods::{Kind, SandboxPod, identify, permit};
+use crate::denial::Denial;
+use cofferdam_identity::Identity;
+use cofferdam_policy::pattern::host::Host;
+use cofferdam_policy::route::Route;
+use cofferdam_wire::control::RunState;
+use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::runner::RunIdentity;
+
+pub mod ceilings;
+mod table;
+
+/// Existing connections are cut when the view was confirmed longer ago.
+pub const CUT_AFTER: Duration = Duration::from_secs(30);
+
+/// The admitted sender of one connection's request, with a right that can be cut. Dropping it gives the right back.
+#[derive(Debug)]
+pub struct Caller {
+    /// The run.
+    pub run: RunIdentity,
+    /// Uid of its pod.
+    pub pod_uid: String,
+    /// The kind of its token.
+    pub kind: Kind,
+    /// Hash of its frozen policy.
+    pub policy_hash: String,
+    /// Where the connection comes from.
+    pub peer: IpAddr,
+    cut: Arc<Cut>,
+    view: Arc<View>,
+    id: u64,
+}
+
+impl Caller {
+    /// Returns when the connection must end.
+    pub async fn cut(&self) -> CutCause {
+        self.cut.token.cancelled().await;
+        self.cut.cause.get().copied().unwrap_or(CutCause::RunEnded)
+    }
+
+    /// Notes where the connection is to go and meets it with the cluster policies of now; from here on it is cut when
+    /// one of them comes to deny it. Gives what they allow; `None`: they take nothing away.
+    ///
+    /// # Errors
+    /// A cluster policy denies it since the run was admitted.
+    pub fn meet_ceilings(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
+        self.take(Destination {
+            host: host.clone(),
+            port,
+            address: None,
+        })
+    }
+
+    /// Notes the address that was dialled: cluster policies may have changed meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::meet_ceilings`].
+    pub fn dialled(&self, host: &Host, address: SocketAddr) -> Result<(), Denial> {
+        self.take(Destination {
+            host: host.clone(),
+            port: address.port(),
+            address: Some(address.ip()),
+        })
+        .map(drop)
+    }
+
+    /// Under one lock: a change that comes after it finds the destination noted and cuts it.
+    fn take(&self, destination: Destination) -> Result<Option<Route>, Denial> {
+        let mut table = self.view.table();
+        let judged = destination.judge(&self.run.namespace, &mut table.ceilings);
+        if let Some(connection) = table.connections.get_mut(&self.id) {
+            connection.destination = Some(destination);
+        }
+        judged
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.view.table().connections.remove(&self.id);
+    }
+}
+
+/// The view; cheap to share.
+#[derive(Debug, Default)]
+pub struct View(Mutex<Table>);
+
+impl View {
+    /// Replaces all pods by a consistent list of them.
+    pub fn replace_pods(&self, pods: Vec<SandboxPod>) -> Vec<Mutated> {
+        let mut table = self.table();
+        let listed: HashSet<&String> = pods.iter().map(|pod| &pod.uid).collect();
+        let gone: Vec<String> = table
+            .pods
+            .keys()
+            .filter(|uid| !listed.contains(uid))
+            .cloned()
+            .collect();
+        for uid in gone {
+            table.remove(&uid);
+        }
+        let noticed = pods.into_iter().filter_map(|pod| table.put(pod)).collect();
+        table.cut_the_unentitled();
+        noticed
+    }
+
+    /// A pod was made or changed.
+    pub fn put_pod(&self, pod: SandboxPod) -> Option<Mutated> {
+        let mut table = self.table();
+        let noticed = table.put(pod);
+        table.cut_the_unentitled();
+        noticed
+    }
+
+    /// A pod is gone, or has reached its final phase.
+    pub fn remove_pod(&self, uid: &str) {
+        let mut table = self.table();
+        table.remove(uid);
+        table.cut_the_unentitled();
+    }
+
+    /// Replaces all runs by a consistent list of them; only those that are not being deleted.
+    pub fn replace_runs(&self, runs: impl IntoIterator<Item = RunIdentity>) {
+        let mut table = self.table();
+        table.runs = runs.into_iter().collect();
+        table.cut_the_unentitled();
+    }
+
+    /// A run exists, or ended (was deleted, or is being deleted).
+    pub fn set_run(&self, run: RunIdentity, present: bool) {
+        let mut table = self.table();
+        if present {
+            table.runs.insert(run);
+        } else {
+            table.runs.remove(&run);
+            table.cut_the_unentitled();
+        }
+    }
+
+    /// Replaces all cluster policies by a consistent list of them.
+    pub fn replace_cluster_policies(&self, policies: Vec<Guarded>) {
+        let mut table = self.table();
+        table.ceilings.replace_policies(policies);
+        table.cut_the_denied(None);
+    }
+
+    /// A cluster policy was made or changed.
+    pub fn put_cluster_policy(&self, policy: Guarded) {
+        let mut table = self.table();
+        table.ceilings.put_policy(policy);
+        table.cut_the_denied(None);
+    }
+
+    /// A cluster policy is gone: nothing is denied by that.
+    pub fn remove_cluster_policy(&self, name: &str) {
+        self.table().ceilings.remove_policy(name);
+    }
+
+    /// Replaces all namespaces by a consistent list of them.
+    pub fn replace_namespaces(&self, namespaces: impl IntoIterator<Item = (String, Labels)>) {
+        let mut table = self.table();
+        table.ceilings.replace_namespaces(namespaces);
+        table.cut_the_denied(None);
+    }
+
+    /// A namespace was made or changed.
+    pub fn put_namespace(&self, name: &str, labels: Labels) {
+        let mut table = self.table();
+        if table.ceilings.put_namespace(name, labels) {
+            table.cut_the_denied(Some(name));
+        }
+    }
+
+    /// A namespace is gone.
+    pub fn remove_namespace(&self, name: &str) {
+        let mut table = self.table();
+        table.ceilings.remove_namespace(name);
+        table.cut_the_denied(Some(name));
+    }
+
+    /// Whether a watch is open.
+    pub fn set_open(&self, source: Source, open: bool) {
+        let mut table = self.table();
+        if open {
+            table.open.insert(source);
+        } else {
+            table.open.remove(&source);
+        }
+    }
+
+    /// A consistent list succeeded at `now`; it counts only while all watches are open.
+    pub fn confirm(&self, now: Instant) {
+        let mut table = self.table();
+        if table.all_open() {
+            table.confirmed_at = Some(now);
+        }
+    }
+
+    /// Whether new connections may be admitted.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.table().is_fresh(now)
+    }
+
+    /// Cuts every connection when the view is too old; to be called every second.
+    pub fn cut_if_stale(&self, now: Instant) {
+        let table = self.table();
+        let current = table
+            .confirmed_at
+            .is_some_and(|at| now.saturating_duration_since(at) <= CUT_AFTER);
+        if !current {
+            for connection in table.connections.values() {
+                connection.cut.now(CutCause::Stale);
+            }
+        }
+    }
+
+    /// The sidecar of this pod saw a hole in the fence: its exit closes at once.
+    ///
+    /// Other replicas of the gateway learn of it only by the sidecar's own end, which follows.
+    pub fn lose_isolation(&self, pod_uid: &str) {
+        let mut table = self.table();
+        if let Some(entry) = table.pods.get_mut(pod_uid) {
+            entry.isolation_lost = true;
+            entry.publish();
+        }
+        for connection in table
+            .connections
+            .values()
+            .filter(|connection| connection.pod_uid == pod_uid)
+        {
+            if connection.kind != Kind::Collect {
+                connection.cut.now(CutCause::IsolationLost);
+            }
+        }
+    }
+
+    /// Admits one connection of `identity` from `peer`, or says why not.
+    pub fn admit(
+        self: &Arc<Self>,
+        kind: Kind,
+        identity: &Identity,
+        peer: IpAddr,
+        now: Instant,
+    ) -> Result<Caller, Denial> {
+        let peer = peer.to_canonical();
+        let mut table = self.table();
+        let uid = identity
+            .pod
+            .as_ref()
+            .map(|pod| pod.uid.as_str())
+            .unwrap_or_default();
+        let entry = table.pods.get(uid).ok_or_else(|| {
+            Denial::new(
+                DenialCode::PodUnknown,
+                "the API shows no live sandbox pod of this uid",
+            )
+        })?;
+        let context = table.context(entry, peer);
+        identify(&entry.pod, context, identity, peer)?;
+        if !table.is_fresh(now) {
+            return Err(Denial::new(
+                DenialCode::Stale,
+                "the gateway's view of the cluster is not current",
+            ));
+        }
+        permit(&entry.pod, context, kind)?;
+        let pod = entry.pod.clone();
+        let cut = Arc::new(Cut::default());
+        table.next_id += 1;
+        let id = table.next_id;
+        let connection = Connection {
+            pod_uid: pod.uid.clone(),
+            namespace: pod.run.namespace.clone(),
+            destination: None,
+            kind,
+            peer,
+            cut: Arc::clone(&cut),
+        };
+        table.connections.insert(id, connection);
+        Ok(Caller {
+            run: pod.run,
+            pod_uid: pod.uid,
+            kind,
+            policy_hash: pod.policy_hash,
+            peer,
+            cut,
+            view: Arc::clone(self),
+            id,
+        })
+    }
+
+    /// The changing state of a pod's run; it closes when the pod is gone.
+    pub fn states(&self, pod_uid: &str) -> Option<watch::Receiver<RunState>> {
+        self.table()
+            .pods
+            .get(pod_uid)
+            .map(|entry| entry.state.subscribe())
+    }
+
+    /// Policy hashes and run uids that live pods refer to.
+    pub fn in_use(&self) -> (HashSet<String>, HashSet<String>) {
+        let table = self.table();
+        table
+            .pods
+            .values()
+            .map(|entry| (entry.pod.policy_hash.clone(), entry.pod.run.uid.clone()))
+            .unzip()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock()
+    }
+}
+
+#[cfg(test)]
+#[path = "view/tests.rs"]
+mod tests;

@@ -1,0 +1,80 @@
+//! The records of one request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::recorder::Recorder;
+use crate::caller::Caller;
+use crate::denial::{Denial, printable};
+use cofferdam_wire::record::{CloseCause, RecordEvent, RequestId};
+
+/// Longest message of a denial in a record, in characters.
+const MESSAGE_LIMIT: usize = 300;
+
+/// Writes the records of one request; each carries the request's id.
+pub struct RequestLog {
+    recorder: Arc<Recorder>,
+    run_uid: String,
+    by: &'static str,
+    id: RequestId,
+    host: String,
+    method: String,
+}
+
+impl RequestLog {
+    /// For the caller's request on connection `connection`, by its authority and method as they were sent.
+    pub fn new(
+        recorder: &Arc<Recorder>,
+        connection: u64,
+        caller: &Caller,
+        authority: &str,
+        method: &str,
+    ) -> Self {
+        Self {
+            recorder: Arc::clone(recorder),
+            run_uid: caller.run.uid.clone(),
+            by: caller.kind.as_str(),
+            id: recorder.request_id(connection),
+            host: printable(authority),
+            method: printable(method),
+        }
+    }
+
+    /// Records that the request was let through to `address` by `rules`.
+    pub fn allowed(&self, address: SocketAddr, rules: &[String]) {
+        self.record(RecordEvent::Allowed {
+            host: self.host.clone(),
+            method: self.method.clone(),
+            address: address.to_string(),
+            rules: rules.to_vec(),
+            by: self.by.to_owned(),
+        });
+    }
+
+    /// Records that the request was denied.
+    pub fn denied(&self, denial: &Denial) {
+        self.record(RecordEvent::Denied {
+            host: self.host.clone(),
+            method: self.method.clone(),
+            code: denial.code.into(),
+            layer: denial.layer.as_ref().map(ToString::to_string),
+            message: denial.message.chars().take(MESSAGE_LIMIT).collect(),
+            by: self.by.to_owned(),
+            count: 1,
+        });
+    }
+
+    /// Records that a request which was let through has ended.
+    pub fn closed(&self, sent: u64, received: u64, cause: CloseCause) {
+        self.record(RecordEvent::Closed {
+            host: self.host.clone(),
+            sent,
+            received,
+            cause: cause.into(),
+        });
+    }
+
+    fn record(&self, event: RecordEvent) {
+        self.recorder.record(&self.run_uid, Some(self.id.clone()), event);
+    }
+}

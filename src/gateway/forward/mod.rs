@@ -1,0 +1,177 @@
+//! Absolute-form requests: plain HTTP to hosts whose rules list the port.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Uri};
+
+use crate::caller::{Admitter, Caller};
+use crate::denial::{Denial, printable};
+use crate::egress::{Upstream, Upstreams, authority};
+use crate::evidence::{Recorder, RequestLog};
+use crate::transport::prefixed::Prefixed;
+use crate::transport::serve_one::serve_one;
+use crate::transport::{Received, answer};
+use cofferdam_service::http1::Head;
+use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::record::CloseCause;
+
+use self::exchange::{Counters, bad_gateway, exchange};
+
+mod exchange;
+mod headers;
+
+/// Whether `target` is in absolute form with the one scheme that is served.
+pub fn is_absolute(target: &str) -> bool {
+    target
+        .get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+}
+
+/// Serves absolute-form requests.
+pub struct PlainRequests {
+    /// Admits the callers.
+    pub admitter: Arc<Admitter>,
+    /// Opens the connections to their hosts.
+    pub upstreams: Arc<Upstreams>,
+    /// Takes the records.
+    pub recorder: Arc<Recorder>,
+}
+
+/// What the upstream server is asked for.
+struct Origin {
+    /// The path with its query.
+    path: Uri,
+    /// The value of `Host`.
+    host: HeaderValue,
+}
+
+impl PlainRequests {
+    /// Serves one request.
+    pub async fn serve(&self, received: Received) {
+        let Received {
+            stream,
+            head,
+            peer,
+            number,
+            pending,
+        } = received;
+        let caller = match self.admitter.admit_for_egress(&head, peer).await {
+            Ok(caller) => caller,
+            Err(denial) => {
+                tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "caller refused");
+                return answer::refuse(stream, &denial).await;
+            }
+        };
+        drop(pending);
+        let authority = authority_of(&head.target);
+        let log = RequestLog::new(&self.recorder, number, &caller, authority, &head.method);
+        match self.open(&caller, &head).await {
+            Ok((origin, upstream)) => {
+                let client = Prefixed::new(head.received, stream);
+                pass(&caller, &log, client, origin, upstream).await;
+            }
+            Err(denial) => {
+                log.denied(&denial);
+                answer::refuse(stream, &denial).await;
+            }
+        }
+    }
+
+    async fn open(&self, caller: &Caller, head: &Head) -> Result<(Origin, Upstream), Denial> {
+        let slot = self.upstreams.enter(&caller.run.uid)?;
+        let authority = authority_of(&head.target);
+        let (host, port) = authority::parse(authority, Some(80))?;
+        refuse_other_meanings(head, authority)?;
+        let path = head.target.get(7 + authority.len()..).unwrap_or_default();
+        let origin = Origin {
+            path: path_of(path)?,
+            host: HeaderValue::from_str(&authority.to_ascii_lowercase())
+                .map_err(|_| Denial::new(DenialCode::HostInvalid, "the host is not a header's value"))?,
+        };
+        let upstream = self.upstreams.open(caller, slot, &host, port).await?;
+        Ok((origin, upstream))
+    }
+}
+
+fn authority_of(target: &str) -> &str {
+    let rest = target.get(7..).unwrap_or_default();
+    rest.split(['/', '?', '#', '\\']).next().unwrap_or_default()
+}
+
+fn path_of(path: &str) -> Result<Uri, Denial> {
+    let invalid = || Denial::new(DenialCode::RequestInvalid, "the path is not one");
+    // A fragment is never sent, and a backslash is a slash to some servers and not to others.
+    if path.contains(['#', '\\']) || !path.is_ascii() {
+        return Err(invalid());
+    }
+    let path = match path {
+        "" => "/".to_owned(),
+        query if query.starts_with('?') => format!("/{query}"),
+        path => path.to_owned(),
+    };
+    path.parse().map_err(|_| invalid())
+}
+
+/// One meaning only: the `Host` header repeats the authority, nothing is upgraded, the method is an ordinary one.
+fn refuse_other_meanings(head: &Head, authority: &str) -> Result<(), Denial> {
+    let invalid = |message: &'static str| Err(Denial::new(DenialCode::RequestInvalid, message));
+    let same_host = |value: &str| {
+        let bare = |text: &str| text.strip_suffix(":80").unwrap_or(text).to_ascii_lowercase();
+        bare(value.trim()) == bare(authority)
+    };
+    if !head.single("host").is_some_and(same_host) {
+        return invalid("exactly one Host header must repeat the host of the request's URL");
+    }
+    if head.values("upgrade").next().is_some() || head.values("http2-settings").next().is_some() {
+        return Err(Denial::new(
+            DenialCode::UpgradeRefused,
+            "a plain request cannot become another protocol",
+        ));
+    }
+    if matches!(head.method.as_str(), "TRACE" | "TRACK" | "CONNECT" | "PRI") {
+        return invalid("the method is not served");
+    }
+    Ok(())
+}
+
+async fn pass(
+    caller: &Caller,
+    log: &RequestLog,
+    client: Prefixed<tokio::net::TcpStream>,
+    origin: Origin,
+    upstream: Upstream,
+) {
+    log.allowed(upstream.address, &upstream.rules);
+    let Upstream { stream, slot, .. } = upstream;
+    let counters = Arc::new(Counters::default());
+    let answering = Arc::clone(&counters);
+    let served = serve_one(client, |request| async move {
+        let answer = exchange(stream, origin, request, answering).await;
+        answer.unwrap_or_else(|error| bad_gateway(&error))
+    });
+    let cause = tokio::select! {
+        () = served => CloseCause::Ended,
+        cause = caller.cut() => cause.into(),
+    };
+    drop(slot);
+    log.closed(counters.sent(), counters.received(), cause);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        assert!(is_absolute("http://a.test/") && is_absolute("HTTP://a.test"));
+        assert!(!is_absolute("https://a.test/") && !is_absolute("/x") && !is_absolute("http:/a"));
+        assert_eq!(authority_of("http://a.test:80/x?y"), "a.test:80");
+        assert_eq!(authority_of("http://a.test?x=/"), "a.test");
+        assert_eq!(authority_of("http://a.test\\@evil.test/"), "a.test");
+        assert_eq!(path_of("").unwrap(), "/");
+        assert_eq!(path_of("?a=b").unwrap(), "/?a=b");
+        for path in ["/a#b", "\\@evil.test/", "/\u{e4}", "/a b"] {
+            assert!(path_of(path).is_err(), "{path}");
+        }
+    }
+}

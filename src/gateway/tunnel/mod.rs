@@ -1,0 +1,157 @@
+//! `CONNECT`: a tunnel that opens once its first bytes are a TLS hello for the very host that was asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::caller::{Admitter, Caller};
+use crate::denial::{Denial, printable};
+use crate::egress::{Upstream, Upstreams, authority};
+use crate::evidence::{Recorder, RequestLog};
+use crate::transport::Received;
+use crate::transport::answer::{self, ESTABLISHED};
+use cofferdam_service::http1::Head;
+use cofferdam_wire::denial::DenialCode;
+
+use self::hello::{HELLO_LIMIT, HelloError};
+use self::relay::relay;
+
+pub mod hello;
+mod relay;
+
+/// Longest time from the opened tunnel to its whole hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves `CONNECT` requests.
+pub struct Tunnels {
+    /// Admits the callers.
+    pub admitter: Arc<Admitter>,
+    /// Opens the connections to their hosts.
+    pub upstreams: Arc<Upstreams>,
+    /// Takes the records.
+    pub recorder: Arc<Recorder>,
+}
+
+impl Tunnels {
+    /// Serves one request.
+    pub async fn serve(&self, received: Received) {
+        let Received {
+            stream,
+            head,
+            peer,
+            number,
+            pending,
+        } = received;
+        let caller = match self.admitter.admit_for_egress(&head, peer).await {
+            Ok(caller) => caller,
+            Err(denial) => {
+                tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "caller refused");
+                return answer::refuse(stream, &denial).await;
+            }
+        };
+        drop(pending);
+        let log = RequestLog::new(&self.recorder, number, &caller, &head.target, "CONNECT");
+        match self.open(&caller, &head).await {
+            Ok((host, upstream)) => {
+                let early = head.early_body().to_vec();
+                tunnel(&caller, &log, stream, early, &host, upstream).await;
+            }
+            Err(denial) => {
+                log.denied(&denial);
+                answer::refuse(stream, &denial).await;
+            }
+        }
+    }
+
+    async fn open(&self, caller: &Caller, head: &Head) -> Result<(String, Upstream), Denial> {
+        let slot = self.upstreams.enter(&caller.run.uid)?;
+        let (host, port) = authority::parse(&head.target, None)?;
+        let upstream = self.upstreams.open(caller, slot, &host, port).await?;
+        Ok((host.as_str().to_owned(), upstream))
+    }
+}
+
+async fn tunnel(
+    caller: &Caller,
+    log: &RequestLog,
+    mut client: TcpStream,
+    early: Vec<u8>,
+    host: &str,
+    mut upstream: Upstream,
+) {
+    let opening = async {
+        client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
+        let hello = receive_hello(&mut client, early, host).await?;
+        upstream.stream.write_all(&hello).await.map_err(|error| {
+            let message = format!("{host} closed the connection: {error}");
+            Denial::new(DenialCode::DialFailed, message)
+        })?;
+        Ok(hello.len() as u64)
+    };
+    let opened = tokio::select! {
+        opened = opening => opened,
+        cause = caller.cut() => Err(cause.denial()),
+    };
+    let already_sent = match opened {
+        Ok(length) => length,
+        Err(denial) => {
+            log.denied(&denial);
+            return refuse_hello(client, &denial).await;
+        }
+    };
+    log.allowed(upstream.address, &upstream.rules);
+    let Upstream { stream, slot, .. } = upstream;
+    let cut = async { caller.cut().await.into() };
+    let relayed = relay(client, stream, already_sent, cut).await;
+    drop(slot);
+    log.closed(relayed.sent, relayed.received, relayed.cause);
+}
+
+fn client_gone() -> Denial {
+    let message = "the client left before its TLS hello was whole";
+    Denial::new(DenialCode::HelloMissing, message)
+}
+
+/// Reads until the hello is whole; bytes after it belong to the tunnel.
+async fn receive_hello(client: &mut TcpStream, early: Vec<u8>, host: &str) -> Result<Vec<u8>, Denial> {
+    let mut received = early;
+    let reading = async {
+        loop {
+            match hello::judge(&received, host) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => return Err(refused(error)),
+            }
+            let room = (HELLO_LIMIT + 1).saturating_sub(received.len()).max(1) as u64;
+            let read = (&mut *client).take(room).read_buf(&mut received).await;
+            if !matches!(read, Ok(length) if length > 0) {
+                return Err(client_gone());
+            }
+        }
+    };
+    let outcome = tokio::time::timeout(HELLO_TIMEOUT, reading).await;
+    outcome.unwrap_or_else(|_| Err(Denial::new(DenialCode::HelloMissing, "no TLS hello came in 10 s")))?;
+    Ok(received)
+}
+
+fn refused(error: HelloError) -> Denial {
+    Denial::new(error.code(), error.to_string())
+}
+
+/// A fatal alert (RFC 8446, section 6), which clients show at once instead of waiting; nothing to what is not TLS.
+async fn refuse_hello(mut client: TcpStream, denial: &Denial) {
+    const ACCESS_DENIED: u8 = 49;
+    const DECODE_ERROR: u8 = 50;
+    const UNRECOGNIZED_NAME: u8 = 112;
+    let description = match denial.code {
+        DenialCode::SniMismatch | DenialCode::SniMissing => UNRECOGNIZED_NAME,
+        DenialCode::HelloMalformed => DECODE_ERROR,
+        DenialCode::EchRefused | DenialCode::DialFailed => ACCESS_DENIED,
+        _ => return answer::close(client).await,
+    };
+    if client.write_all(&[21, 3, 3, 0, 2, 2, description]).await.is_ok() {
+        answer::close(client).await;
+    }
+}

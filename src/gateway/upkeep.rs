@@ -1,0 +1,91 @@
+//! Loops beside the requests. Each is alone, so that one which waits for the archive holds up no other.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::caller::View;
+use crate::egress::frozen::FrozenPolicies;
+use crate::egress::limits::RunLimits;
+use crate::egress::ranges::Ranges;
+use crate::evidence::Recorder;
+use cofferdam_service::serve::Readiness;
+
+/// How often each loop does its work.
+const TICK: Duration = Duration::from_secs(1);
+/// Longest time for open connections to end after the signal; the pod's grace period is 60 s.
+const DRAIN: Duration = Duration::from_secs(40);
+
+/// Keeps the readiness of the gateway: whether its view of the cluster is current and its deny set complete.
+pub async fn readiness(view: &View, ranges: &Ranges, readiness: &Readiness) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        readiness.set(view.is_fresh(Instant::now()) && ranges.deny_set().is_some());
+    }
+}
+
+/// Forgets the policies and the limits of runs that are gone.
+pub async fn forget(view: &View, policies: &FrozenPolicies, limits: &RunLimits) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        let (hashes, runs) = view.in_use();
+        policies.retain(&hashes);
+        limits.retain(|run| runs.contains(run));
+    }
+}
+
+/// Sends records to the archive.
+pub async fn send_records(view: &View, recorder: &Recorder) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        let (_, runs) = view.in_use();
+        recorder.flush_all(|run| runs.contains(run)).await;
+    }
+}
+
+/// Waits for the signal, then until the open connections have ended, still under watch, or the time is over.
+pub async fn drain(limits: &RunLimits, stop: &CancellationToken) {
+    stop.cancelled().await;
+    let until = Instant::now() + DRAIN;
+    while limits.any_open() && Instant::now() < until {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::view::Source;
+    use crate::evidence::testing::Never;
+    use cofferdam_wire::record::{ProcessId, RecordEvent};
+
+    /// An archive that takes a request and never answers holds up the records, and nothing else.
+    #[tokio::test(start_paused = true)]
+    async fn archive_that_hangs_leaves_readiness_current() {
+        let (view, ready) = (View::default(), Readiness::default());
+        let ranges = Ranges::new(Vec::new(), "cofferdam-system".to_owned());
+        ranges.replace_nodes(&[]);
+        ranges.replace_services(Vec::new());
+        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), Never);
+        let event = RecordEvent::PodMutated {
+            built: String::new(),
+            live: String::new(),
+        };
+        recorder.record("run-1", None, event);
+        let watched = async {
+            tokio::time::sleep(TICK * 3).await;
+            assert!(!ready.get());
+            for source in Source::ALL {
+                view.set_open(source, true);
+            }
+            view.confirm(Instant::now());
+            tokio::time::sleep(TICK * 3).await;
+            assert!(ready.get());
+        };
+        tokio::select! {
+            () = readiness(&view, &ranges, &ready) => {}
+            () = send_records(&view, &recorder) => {}
+            () = watched => {}
+        }
+    }
+}

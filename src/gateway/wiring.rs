@@ -1,0 +1,96 @@
+//! Hands each room the parts that it needs. No room holds the whole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use cofferdam_identity::Verifier;
+
+use crate::caller::{Admitter, View};
+use crate::control::ControlRoutes;
+use crate::egress::Upstreams;
+use crate::egress::dial::Dialer;
+use crate::egress::frozen::FrozenPolicies;
+use crate::egress::limits::RunLimits;
+use crate::egress::ranges::Ranges;
+use crate::evidence::{ArchiveClient, Recorder};
+use crate::forward::PlainRequests;
+use crate::listener::Services;
+use crate::tunnel::Tunnels;
+
+/// The parts that reach out of the process; tests have their own.
+pub struct Parts {
+    /// Verifies tokens.
+    pub verifier: Verifier,
+    /// Reads frozen policies.
+    pub policies: FrozenPolicies,
+    /// The cluster's own addresses.
+    pub ranges: Ranges,
+    /// Resolves and connects.
+    pub dialer: Box<dyn Dialer>,
+    /// Brings records to the archive.
+    pub recorder: Recorder,
+    /// Takes the runs' output.
+    pub archive: ArchiveClient,
+    /// CAs that sandboxes trust besides the public ones, PEM.
+    pub trust: Bytes,
+}
+
+/// The servers of requests, and what the watches and the upkeep work on.
+pub struct Rooms {
+    /// Serve requests.
+    pub services: Arc<Services>,
+    /// Filled by the watches.
+    pub view: Arc<View>,
+    /// Filled by the watches.
+    pub ranges: Arc<Ranges>,
+    /// Cleared of runs that are gone.
+    pub policies: Arc<FrozenPolicies>,
+    /// Cleared of runs that are gone.
+    pub limits: Arc<RunLimits>,
+    /// Flushed.
+    pub recorder: Arc<Recorder>,
+}
+
+/// Connects the rooms.
+pub fn connect(parts: Parts) -> Rooms {
+    let view: Arc<View> = Arc::default();
+    let limits: Arc<RunLimits> = Arc::default();
+    let (ranges, policies) = (Arc::new(parts.ranges), Arc::new(parts.policies));
+    let recorder = Arc::new(parts.recorder);
+    let admitter = Arc::new(Admitter::new(parts.verifier, Arc::clone(&view)));
+    let upstreams = Arc::new(Upstreams {
+        recorder: Arc::clone(&recorder),
+        limits: Arc::clone(&limits),
+        ranges: Arc::clone(&ranges),
+        policies: Arc::clone(&policies),
+        dialer: parts.dialer,
+    });
+    let services = Services {
+        tunnels: Tunnels {
+            admitter: Arc::clone(&admitter),
+            upstreams: Arc::clone(&upstreams),
+            recorder: Arc::clone(&recorder),
+        },
+        plain: PlainRequests {
+            admitter: Arc::clone(&admitter),
+            upstreams,
+            recorder: Arc::clone(&recorder),
+        },
+        control: ControlRoutes {
+            admitter,
+            view: Arc::clone(&view),
+            recorder: Arc::clone(&recorder),
+            archive: parts.archive,
+            trust: parts.trust,
+        },
+    };
+    Rooms {
+        services: Arc::new(services),
+        view,
+        ranges,
+        policies,
+        limits,
+        recorder,
+    }
+}
