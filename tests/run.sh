@@ -2,9 +2,6 @@
 # Runs stages of the test suite and counts: `tests/run.sh unit|e2e|all`. A table says what each stage took; the last line
 # is "N passed, N failed". A stage that breaks counts as one failure and the others still run, except those that stand
 # on it.
-#
-# `all` keeps the cores busy while the cluster's stages wait: what has to be compiled is compiled beside the start of the
-# cluster, at the lowest priority, and the tests without a cluster run beside end-to-end stages that mostly wait.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export COFFERDAM_STATE="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
@@ -40,26 +37,6 @@ report() {
     seconds="$SECONDS" "$results"
 }
 
-# beside NAME NICENESS: runs the function of that name in the background. `await NAME` waits for its end and shows what
-# it said.
-declare -A beside
-beside() {
-  nice -n "$2" "$0" function "$1" > "$logs/$1.out" 2>&1 &
-  beside[$1]=$!
-}
-await() {
-  wait "${beside[$1]}"
-  cat "$logs/$1.out"
-}
-
-# All that the stages compile for this machine, the end-to-end tests first. One set of features for all, so that
-# dependencies are built once. Whatever breaks here breaks its stage again, and is reported there.
-compile() {
-  build_e2e > /dev/null
-  cargo test --quiet --locked --no-run
-  cargo clippy --quiet --locked --all-targets --all-features
-}
-
 # Builds the end-to-end tests and the plugin that they call, and prints the tests' executable. It is run by its path:
 # cargo would wait for whatever else is being compiled.
 build_e2e() {
@@ -85,15 +62,12 @@ unit_stages() {
   stage unit-go go_tests
 }
 
-demo() { stage demo examples/demo/demo.sh; }
-
 installed_stages() {
   stage chart tests/chart/check.sh
   stage install make --no-print-directory install || return
-  beside demo 0
   stage e2e e2e
-  await demo
   stage e2e-manifests e2e --ignored manifests
+  stage demo examples/demo/demo.sh
   return 0
 }
 
@@ -106,7 +80,6 @@ taking_stages() {
 }
 
 case "${1:-all}" in
-  function) shift; "$@"; exit ;;
   unit|e2e|all) : > "$results" ;;
   *) echo "usage: $0 unit|e2e|all" >&2; exit 2 ;;
 esac
@@ -119,17 +92,12 @@ case "${1:-all}" in
     ;;
   all)
     stage packages tests/packages.sh
-    beside compile 19
-    installed=no
+    unit_stages
     # Upstream's NetworkPolicy cases first: they need a cluster without the chart.
     if stage cluster make --no-print-directory cluster; then
       stage network-policy tests/cluster/enforcer/conformance.sh --short
-      installed_stages && installed=yes
+      installed_stages && taking_stages
     fi
-    await compile
-    beside unit_stages 10
-    [ "$installed" = no ] || taking_stages
-    await unit_stages
     stage cluster-down make --no-print-directory cluster-down
     ;;
 esac
