@@ -105,7 +105,7 @@ async fn a_runtime_class_that_only_says_gvisor_is_found_out() {
     };
     space.policy("required", kernel(IMPOSTOR, "GVisor")).await;
     space.policy("unchecked", kernel(IMPOSTOR, "None")).await;
-    space.policy("genuine", kernel("gvisor", "Required")).await;
+    space.policy("genuine", kernel("gvisor", "GVisor")).await;
     let caught = start(&space, "caught", "required", &json!({})).await;
     let message = ends(&caught, Reason::RuntimeUnavailable).await;
     assert!(
