@@ -37,8 +37,7 @@ report() {
     seconds="$SECONDS" "$results"
 }
 
-# Builds the end-to-end tests and the plugin that they call, and prints the tests' executable. It is run by its path:
-# cargo would wait for whatever else is being compiled.
+# Builds the end-to-end tests and the plugin that they call, and prints the path of the tests' executable.
 build_e2e() {
   cargo build --quiet --locked --features e2e --bin kubectl-agentrun --test e2e --message-format=json-render-diagnostics |
     jq -r 'select(.target.name == "e2e" and .executable != null).executable' | tail -1
