@@ -10,6 +10,7 @@ mod config;
 mod events;
 pub mod fence;
 mod guard;
+mod index;
 mod memory;
 mod nodes;
 mod pod_view;

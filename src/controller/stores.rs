@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::api_server::is_owned;
 use super::fence::foreign;
+use super::index::Index;
 use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
@@ -45,7 +46,7 @@ pub struct Stores {
     pub nodes: Store<Node>,
     /// Namespaces.
     pub namespaces: Store<Namespace>,
-    /// Every NetworkPolicy.
+    /// Every NetworkPolicy, of which little is kept ([`foreign::trim`]).
     pub network_policies: Store<NetworkPolicy>,
     /// The accounts of sandboxes.
     pub accounts: Store<ServiceAccount>,
@@ -55,6 +56,35 @@ pub struct Stores {
     pub scanner: Scanner,
     /// What was read of policies.
     pub readings: Arc<PolicyCache>,
+    /// Groups of the caches that are asked about most.
+    pub indices: Indices,
+}
+
+/// Groups of the caches that are asked about most.
+#[derive(Clone, Debug, Default)]
+pub struct Indices {
+    /// Runs that are not over, by namespace.
+    pub open_runs: Arc<Index>,
+    /// Pods by the uid of their run.
+    pub pods: Arc<Index>,
+    /// Policies of the network that may widen the fence, by namespace.
+    pub widening: Arc<Index>,
+}
+
+/// The namespace of a run that is not over; the group of a run in [`Indices::open_runs`].
+pub fn namespace_if_open(run: &Guarded<AgentRun>) -> Option<String> {
+    let readable = run.0.as_ref().ok()?;
+    (!readable.is_finished()).then(|| run.namespace()).flatten()
+}
+
+/// The run of a pod; its group in [`Indices::pods`].
+pub fn run_uid(pod: &Pod) -> Option<String> {
+    pod.labels().get(LABEL_RUN_UID).cloned()
+}
+
+/// The namespace of a policy that may widen its fence; its group in [`Indices::widening`].
+pub fn namespace_if_widening(policy: &NetworkPolicy) -> Option<String> {
+    foreign::widens(policy).then(|| policy.namespace()).flatten()
 }
 
 /// A watch ended before its cache was filled.
@@ -96,10 +126,13 @@ impl Stores {
 
     /// Pods of a run, oldest first.
     pub fn pods_of(&self, namespace: &str, run_uid: &str) -> Vec<Arc<Pod>> {
-        let mut pods = self.pods.state_filter(|pod| {
+        let is_own = |pod: &Pod| {
             pod.metadata.namespace.as_deref() == Some(namespace)
                 && pod.labels().get(LABEL_RUN_UID).map(String::as_str) == Some(run_uid)
-        });
+        };
+        let found = self.indices.pods.find(&self.pods, Some(run_uid));
+        let mut pods = found.unwrap_or_else(|| self.pods.state_filter(is_own));
+        pods.retain(|pod| is_own(pod));
         pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
         pods
     }
@@ -125,11 +158,17 @@ impl Stores {
 
     /// Name of a NetworkPolicy of a namespace that may widen its fence; the first in order of names.
     pub fn widening_policy(&self, namespace: &str) -> Option<String> {
-        self.network_policies
-            .state_filter(|policy| {
-                policy.metadata.namespace.as_deref() == Some(namespace) && foreign::widens(policy)
-            })
+        let is_wanted = |policy: &NetworkPolicy| {
+            policy.metadata.namespace.as_deref() == Some(namespace) && foreign::widens(policy)
+        };
+        let found = self
+            .indices
+            .widening
+            .find(&self.network_policies, Some(namespace));
+        found
+            .unwrap_or_else(|| self.network_policies.state_filter(is_wanted))
             .iter()
+            .filter(|policy| is_wanted(policy))
             .map(|policy| policy.name_any())
             .min()
     }
@@ -203,13 +242,13 @@ impl Stores {
 
     /// References to all runs that are not over, of one namespace or of all.
     pub fn open_runs(&self, namespace: Option<&str>) -> Vec<ObjectRef<Guarded<AgentRun>>> {
-        self.runs
-            .state()
+        let found = self.indices.open_runs.find(&self.runs, namespace);
+        found
+            .unwrap_or_else(|| self.runs.state())
             .iter()
-            .filter(|run| namespace.is_none_or(|namespace| run.namespace().as_deref() == Some(namespace)))
             .filter(|run| {
-                let readable = run.0.as_ref().ok();
-                readable.is_some_and(|run| !run.is_finished())
+                let own = namespace_if_open(run);
+                own.is_some() && (namespace.is_none() || own.as_deref() == namespace)
             })
             .map(|run| ObjectRef::from_obj(&**run))
             .collect()

@@ -16,12 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::fence::foreign;
+use super::index::{GroupOf, Index};
 use super::memory::Memory;
 use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
 use super::retired::Reported;
-use super::stores::{Guarded, Stores, run_of};
+use super::stores::{Guarded, Indices, Stores, namespace_if_open, namespace_if_widening, run_of, run_uid};
 use super::trim;
 use cofferdam_api::names::{LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
@@ -80,15 +81,22 @@ pub fn start(
     let readings = Arc::new(PolicyCache::default());
     let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
     let scanned = triggers.clone();
+    let indices = Indices::default();
     let stores = Stores {
-        runs: watch.runs(),
+        runs: watch.runs(&indices),
         jobs: watch.all(of_runs(), |job| {
             run_of(job).map(Trigger::Run).into_iter().collect()
         }),
-        pods: watch.one(Api::all(client.clone()), of_runs(), move |pod: &Pod, change| {
-            seen.see(pod);
-            look_at_pod(pod, change)
-        }),
+        pods: watch.indexed(
+            Api::all(client.clone()),
+            of_runs(),
+            |pod: &mut Pod| pod.managed_fields_mut().clear(),
+            (&indices.pods, run_uid as GroupOf<_>),
+            move |pod: &Pod, change| {
+                seen.see(pod);
+                look_at_pod(pod, change)
+            },
+        ),
         policies: watch.one(
             Api::all(client.clone()),
             watcher::Config::default(),
@@ -118,7 +126,7 @@ pub fn start(
                 Trigger::ClusterPolicies,
             ]
         }),
-        network_policies: watch.network_policies(),
+        network_policies: watch.network_policies(&indices),
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
         services: watch.one(gateway, named(gateway_service), |_, _| vec![Trigger::AllRuns]),
         scanner: Scanner::start(client.clone(), stop.clone(), move || {
@@ -126,6 +134,7 @@ pub fn start(
             drop(scanned.unbounded_send(Trigger::AllRuns));
         }),
         readings,
+        indices,
     };
     (stores, triggers, receiver)
 }
@@ -242,20 +251,22 @@ impl Watch<'_> {
         self.run(api, config, trim, triggered)
     }
 
-    fn runs(&self) -> Store<Guarded<AgentRun>> {
+    fn runs(&self, indices: &Indices) -> Store<Guarded<AgentRun>> {
         let mut reported = Reported::default();
         let trim = move |run: &mut Guarded<AgentRun>| {
             reported.look_at("AgentRun", run.meta());
             trim::run(run);
         };
         let api = Api::all(self.client.clone());
-        self.run(api, watcher::Config::default(), trim, look_at_run)
+        let index = (&indices.open_runs, namespace_if_open as GroupOf<_>);
+        self.indexed(api, watcher::Config::default(), trim, index, look_at_run)
     }
 
-    fn network_policies(&self) -> Store<NetworkPolicy> {
+    fn network_policies(&self, indices: &Indices) -> Store<NetworkPolicy> {
         let api = Api::all(self.client.clone());
         let config = watcher::Config::default().page_size(NETWORK_POLICIES_PAGE);
-        self.run(api, config, foreign::trim, |policy: &NetworkPolicy, _| {
+        let index = (&indices.widening, namespace_if_widening as GroupOf<_>);
+        self.indexed(api, config, foreign::trim, index, |policy: &NetworkPolicy, _| {
             let policies = policy.meta().namespace.clone().map(Trigger::PoliciesOf);
             runs_and_fence(policy).into_iter().chain(policies).collect()
         })
@@ -284,18 +295,38 @@ impl Watch<'_> {
         )
     }
 
-    /// Runs one watch in a task of its own; what is kept of an object is what `trim` leaves of it.
+    /// A watch whose objects are of no group.
     fn run<K>(
         &self,
         api: Api<K>,
         config: watcher::Config,
         trim: impl FnMut(&mut K) + Send + 'static,
+        triggered: impl FnMut(&K, Change) -> Vec<Trigger> + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
+    {
+        let index = (&Arc::default(), (|_| None) as GroupOf<_>);
+        self.indexed(api, config, trim, index, triggered)
+    }
+
+    /// Runs one watch in a task of its own; what is kept of an object is what `trim` leaves of it. The index is true
+    /// before anything is triggered.
+    fn indexed<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        trim: impl FnMut(&mut K) + Send + 'static,
+        (index, group): (&Arc<Index>, GroupOf<K>),
         mut triggered: impl FnMut(&K, Change) -> Vec<Trigger> + Send + 'static,
     ) -> Store<K>
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone + Unpin + Send + Sync,
     {
+        let index = Arc::clone(index);
+        let name = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
         let (store, writer) = reflector::store::<K>();
         let (triggers, filled) = (self.triggers.clone(), store.clone());
         let stop = self.stop.clone().cancelled_owned();
@@ -309,15 +340,24 @@ impl Watch<'_> {
             let mut stream = std::pin::pin!(stream);
             while let Some(event) = stream.next().await {
                 let changed = match event {
-                    Ok(Event::Apply(object)) => triggered(&object, Change::Applied),
-                    Ok(Event::Delete(object)) => triggered(&object, Change::Deleted),
+                    Ok(Event::Apply(object)) => {
+                        index.set(name(&object), group(&object));
+                        triggered(&object, Change::Applied)
+                    }
+                    Ok(Event::Delete(object)) => {
+                        index.set(name(&object), None);
+                        triggered(&object, Change::Deleted)
+                    }
                     // The cache changes all at once at the end of a list, so only then there is something to look at.
-                    Ok(Event::InitDone) => all_at_once(
-                        filled
-                            .state()
-                            .iter()
-                            .flat_map(|object| triggered(object, Change::Applied)),
-                    ),
+                    Ok(Event::InitDone) => {
+                        let objects = filled.state();
+                        index.list(objects.iter().map(|object| (name(object), group(object))));
+                        all_at_once(
+                            objects
+                                .iter()
+                                .flat_map(|object| triggered(object, Change::Applied)),
+                        )
+                    }
                     Ok(Event::Init | Event::InitApply(_)) => Vec::new(),
                     Err(error) => {
                         tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch interrupted");
