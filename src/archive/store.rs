@@ -6,8 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 
@@ -168,7 +169,7 @@ impl Store {
 
     /// The locks of a run.
     pub fn locks(&self, run_uid: &str) -> Arc<RunLocks> {
-        let mut locks = lock(&self.locks);
+        let mut locks = self.locks.lock();
         if locks.len() >= REMEMBERED_RUNS {
             locks.retain(|_, run| Arc::strong_count(run) > 1);
         }
@@ -181,7 +182,7 @@ impl Store {
         validate(lines)?;
         let run = self.locks(run_uid);
         // Also keeps two appends of one run apart.
-        let mut log = lock(&run.log);
+        let mut log = run.log.lock();
         if batch.is_some_and(|batch| log.batches.iter().any(|known| known == batch)) {
             return self.settled(Ok(()));
         }
@@ -222,7 +223,7 @@ impl Store {
         let receipt = self.receipt(run_uid)?;
         let path = self.directory(run_uid)?.join("records.jsonl");
         let run = self.locks(run_uid);
-        let mut log = lock(&run.log);
+        let mut log = run.log.lock();
         Ok(log.summary(&path)?.run_record(receipt))
     }
 
@@ -272,10 +273,6 @@ fn validate(lines: &[u8]) -> Result<(), StoreError> {
         serde_json::from_slice::<Record>(line).map_err(|error| wrong(index + 1, &error.to_string()))?;
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
