@@ -2,7 +2,8 @@
 //!
 //! A connection carries one request. [`listener`] reads its head and gives it to [`tunnel`], [`forward`] or [`control`].
 //! [`caller`] finds out who sends it and whether that run may act now, [`egress`] whether the host may be reached and by
-//! which address; [`evidence`] brings the records of all of it to the archive. [`wiring`] hands each room what it needs.
+//! which address; [`admission`] puts both in front of `tunnel` and `forward`. [`evidence`] brings the records of all of
+//! it to the archive. [`wiring`] hands each room what it needs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use self::evidence::{ArchiveClient, Recorder};
 use self::transport::canary;
 use self::wiring::{Parts, Rooms};
 
+mod admission;
 mod caller;
 mod control;
 mod denial;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use cofferdam_identity::Verifier;
 
+use crate::admission::Admission;
 use crate::caller::{Admitter, View};
 use crate::control::ControlRoutes;
 use crate::egress::Upstreams;
@@ -66,17 +67,17 @@ pub fn connect(parts: Parts) -> Rooms {
         policies: Arc::clone(&policies),
         dialer: parts.dialer,
     });
+    let admission = Arc::new(Admission {
+        admitter: Arc::clone(&admitter),
+        upstreams: Arc::clone(&upstreams),
+        recorder: Arc::clone(&recorder),
+    });
     let services = Services {
         tunnels: Tunnels {
-            admitter: Arc::clone(&admitter),
+            admission: Arc::clone(&admission),
             upstreams: Arc::clone(&upstreams),
-            recorder: Arc::clone(&recorder),
         },
-        plain: PlainRequests {
-            admitter: Arc::clone(&admitter),
-            upstreams,
-            recorder: Arc::clone(&recorder),
-        },
+        plain: PlainRequests { admission, upstreams },
         control: ControlRoutes {
             admitter,
             view: Arc::clone(&view),

@@ -35,8 +35,6 @@ pub struct Upstream {
     pub address: SocketAddr,
     /// `Kind/name/rule` of each rule of each policy layer that allowed it.
     pub rules: Vec<String>,
-    /// The run's slot for it.
-    pub slot: ConnectionSlot,
 }
 
 /// Opens connections for callers.
@@ -72,26 +70,14 @@ impl Upstreams {
     ///
     /// # Errors
     /// A policy, an address or the host itself stands against it.
-    pub async fn open(
-        &self,
-        caller: &Caller,
-        slot: ConnectionSlot,
-        host: &Host,
-        port: u16,
-    ) -> Result<Upstream, Denial> {
+    pub async fn open(&self, caller: &Caller, host: &Host, port: u16) -> Result<Upstream, Denial> {
         tokio::select! {
-            opened = self.reach(caller, slot, host, port) => opened,
+            opened = self.reach(caller, host, port) => opened,
             cause = caller.cut() => Err(cause.denial()),
         }
     }
 
-    async fn reach(
-        &self,
-        caller: &Caller,
-        slot: ConnectionSlot,
-        host: &Host,
-        port: u16,
-    ) -> Result<Upstream, Denial> {
+    async fn reach(&self, caller: &Caller, host: &Host, port: u16) -> Result<Upstream, Denial> {
         let denied = self
             .ranges
             .deny_set()
@@ -114,7 +100,6 @@ impl Upstreams {
             stream,
             address,
             rules: route.rules().to_vec(),
-            slot,
         })
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
 
-use crate::caller::{Admitter, Caller};
-use crate::denial::{Denial, printable};
+use crate::admission::{Admission, Admitted};
+use crate::caller::Caller;
+use crate::denial::Denial;
 use crate::egress::{Upstream, Upstreams, authority};
-use crate::evidence::{Recorder, RequestLog};
+use crate::transport::Received;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::serve_one::serve_one;
-use crate::transport::{Received, answer};
 use cofferdam_service::http1::Head;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::record::CloseCause;
@@ -29,12 +29,10 @@ pub fn is_absolute(target: &str) -> bool {
 
 /// Serves absolute-form requests.
 pub struct PlainRequests {
-    /// Admits the callers.
-    pub admitter: Arc<Admitter>,
+    /// Admits the requests.
+    pub admission: Arc<Admission>,
     /// Opens the connections to their hosts.
     pub upstreams: Arc<Upstreams>,
-    /// Takes the records.
-    pub recorder: Arc<Recorder>,
 }
 
 /// What the upstream server is asked for.
@@ -48,37 +46,16 @@ struct Origin {
 impl PlainRequests {
     /// Serves one request.
     pub async fn serve(&self, received: Received) {
-        let Received {
-            stream,
-            head,
-            peer,
-            number,
-            pending,
-        } = received;
-        let caller = match self.admitter.admit_for_egress(&head, peer).await {
-            Ok(caller) => caller,
-            Err(denial) => {
-                tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "caller refused");
-                return answer::refuse(stream, &denial).await;
-            }
+        let Some(admitted) = self.admission.admit(received, authority_of).await else {
+            return;
         };
-        drop(pending);
-        let authority = authority_of(&head.target);
-        let log = RequestLog::new(&self.recorder, number, &caller, authority, &head.method);
-        match self.open(&caller, &head).await {
-            Ok((origin, upstream)) => {
-                let client = Prefixed::new(head.received, stream);
-                pass(&caller, &log, client, origin, upstream).await;
-            }
-            Err(denial) => {
-                log.denied(&denial);
-                answer::refuse(stream, &denial).await;
-            }
+        match self.open(&admitted.caller, &admitted.head).await {
+            Ok((origin, upstream)) => pass(admitted, origin, upstream).await,
+            Err(denial) => admitted.refuse(&denial).await,
         }
     }
 
     async fn open(&self, caller: &Caller, head: &Head) -> Result<(Origin, Upstream), Denial> {
-        let slot = self.upstreams.enter(&caller.run.uid)?;
         let authority = authority_of(&head.target);
         let (host, port) = authority::parse(authority, Some(80))?;
         refuse_other_meanings(head, authority)?;
@@ -88,7 +65,7 @@ impl PlainRequests {
             host: HeaderValue::from_str(&authority.to_ascii_lowercase())
                 .map_err(|_| Denial::new(DenialCode::HostInvalid, "the host is not a header's value"))?,
         };
-        let upstream = self.upstreams.open(caller, slot, &host, port).await?;
+        let upstream = self.upstreams.open(caller, &host, port).await?;
         Ok((origin, upstream))
     }
 }
@@ -134,15 +111,21 @@ fn refuse_other_meanings(head: &Head, authority: &str) -> Result<(), Denial> {
     Ok(())
 }
 
-async fn pass(
-    caller: &Caller,
-    log: &RequestLog,
-    client: Prefixed<tokio::net::TcpStream>,
-    origin: Origin,
-    upstream: Upstream,
-) {
-    log.allowed(upstream.address, &upstream.rules);
-    let Upstream { stream, slot, .. } = upstream;
+async fn pass(admitted: Admitted, origin: Origin, upstream: Upstream) {
+    let Admitted {
+        stream: client,
+        head,
+        caller,
+        log,
+        slot,
+    } = admitted;
+    let Upstream {
+        stream,
+        address,
+        rules,
+    } = upstream;
+    log.allowed(address, &rules);
+    let client = Prefixed::new(head.received, client);
     let counters = Arc::new(Counters::default());
     let answering = Arc::clone(&counters);
     let served = serve_one(client, |request| async move {

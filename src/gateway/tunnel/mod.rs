@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::caller::{Admitter, Caller};
-use crate::denial::{Denial, printable};
+use crate::admission::{Admission, Admitted};
+use crate::caller::Caller;
+use crate::denial::Denial;
 use crate::egress::{Upstream, Upstreams, authority};
-use crate::evidence::{Recorder, RequestLog};
 use crate::transport::Received;
 use crate::transport::answer::{self, ESTABLISHED};
 use cofferdam_service::http1::Head;
@@ -26,63 +26,47 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves `CONNECT` requests.
 pub struct Tunnels {
-    /// Admits the callers.
-    pub admitter: Arc<Admitter>,
+    /// Admits the requests.
+    pub admission: Arc<Admission>,
     /// Opens the connections to their hosts.
     pub upstreams: Arc<Upstreams>,
-    /// Takes the records.
-    pub recorder: Arc<Recorder>,
 }
 
 impl Tunnels {
     /// Serves one request.
     pub async fn serve(&self, received: Received) {
-        let Received {
-            stream,
-            head,
-            peer,
-            number,
-            pending,
-        } = received;
-        let caller = match self.admitter.admit_for_egress(&head, peer).await {
-            Ok(caller) => caller,
-            Err(denial) => {
-                tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "caller refused");
-                return answer::refuse(stream, &denial).await;
-            }
+        let Some(admitted) = self.admission.admit(received, whole).await else {
+            return;
         };
-        drop(pending);
-        let log = RequestLog::new(&self.recorder, number, &caller, &head.target, "CONNECT");
-        match self.open(&caller, &head).await {
-            Ok((host, upstream)) => {
-                let early = head.early_body().to_vec();
-                tunnel(&caller, &log, stream, early, &host, upstream).await;
-            }
-            Err(denial) => {
-                log.denied(&denial);
-                answer::refuse(stream, &denial).await;
-            }
+        match self.open(&admitted.caller, &admitted.head).await {
+            Ok((host, upstream)) => tunnel(admitted, &host, upstream).await,
+            Err(denial) => admitted.refuse(&denial).await,
         }
     }
 
     async fn open(&self, caller: &Caller, head: &Head) -> Result<(String, Upstream), Denial> {
-        let slot = self.upstreams.enter(&caller.run.uid)?;
         let (host, port) = authority::parse(&head.target, None)?;
-        let upstream = self.upstreams.open(caller, slot, &host, port).await?;
+        let upstream = self.upstreams.open(caller, &host, port).await?;
         Ok((host.as_str().to_owned(), upstream))
     }
 }
 
-async fn tunnel(
-    caller: &Caller,
-    log: &RequestLog,
-    mut client: TcpStream,
-    early: Vec<u8>,
-    host: &str,
-    mut upstream: Upstream,
-) {
+/// The target of `CONNECT` is an authority and nothing else.
+fn whole(target: &str) -> &str {
+    target
+}
+
+async fn tunnel(admitted: Admitted, host: &str, mut upstream: Upstream) {
+    let Admitted {
+        stream: mut client,
+        head,
+        caller,
+        log,
+        slot,
+    } = admitted;
     let opening = async {
         client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
+        let early = head.early_body().to_vec();
         let hello = receive_hello(&mut client, early, host).await?;
         upstream.stream.write_all(&hello).await.map_err(|error| {
             let message = format!("{host} closed the connection: {error}");
@@ -101,8 +85,12 @@ async fn tunnel(
             return refuse_hello(client, &denial).await;
         }
     };
-    log.allowed(upstream.address, &upstream.rules);
-    let Upstream { stream, slot, .. } = upstream;
+    let Upstream {
+        stream,
+        address,
+        rules,
+    } = upstream;
+    log.allowed(address, &rules);
     let cut = async { caller.cut().await.into() };
     let relayed = relay(client, stream, already_sent, cut).await;
     drop(slot);
