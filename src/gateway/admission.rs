@@ -1,6 +1,8 @@
 //! The steps that every request for the outside passes before its own room serves it.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpStream;
 
@@ -9,8 +11,12 @@ use crate::denial::{Denial, printable};
 use crate::egress::Upstreams;
 use crate::egress::limits::ConnectionSlot;
 use crate::evidence::{Recorder, RequestLog};
+use crate::transport::failures::Failures;
+use crate::transport::in_flight::{Flow, Held, InFlight};
+use crate::transport::sockets::UNREAD_BYTES;
 use crate::transport::{Received, answer};
 use cofferdam_service::http1::Head;
+use cofferdam_wire::denial::DenialCode;
 
 /// Admits requests for the outside, or answers them with the reason why not.
 pub struct Admission {
@@ -20,6 +26,10 @@ pub struct Admission {
     pub upstreams: Arc<Upstreams>,
     /// Takes the records.
     pub recorder: Arc<Recorder>,
+    /// Counts the bytes in flight.
+    pub in_flight: Arc<InFlight>,
+    /// Bounds the answers to callers who are not proven.
+    pub failures: Arc<Failures>,
 }
 
 /// A request whose caller may act now.
@@ -34,6 +44,10 @@ pub struct Admitted {
     pub log: RequestLog,
     /// The run's right to this connection, held until it is closed.
     pub slot: ConnectionSlot,
+    /// Counts the connection's bytes in flight.
+    pub flow: Flow,
+    /// Bytes that wait while the connection is not read.
+    pub unread: Held,
 }
 
 impl Admission {
@@ -49,22 +63,32 @@ impl Admission {
         let caller = match self.admitter.admit_for_egress(&head, peer).await {
             Ok(caller) => caller,
             Err(denial) => {
-                tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "caller refused");
-                answer::refuse(stream, &denial).await;
+                let noted = self.failures.note(peer, Instant::now());
+                if let Some(unlogged) = noted.log {
+                    let request = printable(&head.target);
+                    tracing::info!(%peer, code = %denial.code, request, unlogged, "caller refused");
+                }
+                if noted.answer {
+                    answer::refuse(stream, &denial).await;
+                }
                 return None;
             }
         };
         let authority = authority(&head.target);
         let log = RequestLog::new(&self.recorder, number, &caller, authority, &head.method);
-        match self.upstreams.enter(&caller.run.uid) {
+        match self.upstreams.enter(&caller.run) {
             Ok(slot) => {
                 drop(pending);
+                let flow = Flow::new(&self.in_flight, &caller.run.uid);
+                let unread = flow.hold(UNREAD_BYTES);
                 Some(Admitted {
                     stream,
                     head,
                     caller,
                     log,
                     slot,
+                    flow,
+                    unread,
                 })
             }
             Err(denial) => {
@@ -78,10 +102,32 @@ impl Admission {
 }
 
 impl Admitted {
+    /// `opening`, unless the run's share of memory is exceeded before it ends.
+    pub async fn within_share<T>(
+        &self,
+        opening: impl Future<Output = Result<T, Denial>>,
+    ) -> Result<T, Denial> {
+        within_share(&self.unread, opening).await
+    }
+
     /// Records that the request is denied, and answers it.
     pub async fn refuse(self, denial: &Denial) {
         self.log.denied(denial);
         answer::refuse(self.stream, denial).await;
         drop(self.slot);
+    }
+}
+
+/// `opening`, unless `held` must be given back before it ends.
+pub async fn within_share<T>(
+    held: &Held,
+    opening: impl Future<Output = Result<T, Denial>>,
+) -> Result<T, Denial> {
+    tokio::select! {
+        opened = opening => opened,
+        () = held.evicted() => {
+            let message = "the run's connections hold more of the gateway's memory than its share: read from those that are open";
+            Err(Denial::new(DenialCode::LimitExceeded, message))
+        }
     }
 }

@@ -20,16 +20,18 @@ use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 use cofferdam_wire::record::ProcessId;
 
+use self::capacity::{Capacity, raise_descriptors};
 use self::egress::deny_set::single;
 use self::egress::dial::SystemDialer;
 use self::egress::frozen::{ClusterPolicies, FrozenPolicies};
 use self::egress::ranges::Ranges;
 use self::evidence::{ArchiveClient, Recorder};
-use self::transport::canary;
+use self::transport::{canary, sockets};
 use self::wiring::{Parts, Rooms};
 
 mod admission;
 mod caller;
+mod capacity;
 mod control;
 mod denial;
 mod egress;
@@ -72,6 +74,9 @@ pub struct Args {
     /// Address for sandboxes.
     #[arg(long, default_value = "0.0.0.0:3128")]
     listen: SocketAddr,
+    /// Memory that the process may use, in bytes: what it takes on is derived from it.
+    #[arg(long, env = "COFFERDAM_MEMORY_BYTES", default_value_t = 512 * 1024 * 1024)]
+    memory_bytes: u64,
     /// Address that no sandbox may reach, TCP and UDP.
     #[arg(long, default_value = "0.0.0.0:3129")]
     canary: SocketAddr,
@@ -98,6 +103,8 @@ pub enum GatewayError {
 pub async fn run(args: Args) -> Result<(), GatewayError> {
     let stop = shutdown_on_signal().map_err(StartError::Signals)?;
     let client = cluster_client(Role::Gateway).await?;
+    let capacity = Capacity::of(raise_descriptors(), args.memory_bytes);
+    tracing::info!(?capacity, "what the gateway takes on");
     let Rooms {
         services,
         view,
@@ -105,8 +112,11 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         policies,
         limits,
         recorder,
-    } = wiring::connect(parts(&args, &client).await?);
-    let listener = bind(args.listen).await?;
+    } = wiring::connect(parts(&args, &client, capacity).await?);
+    let listener = sockets::listen(args.listen).map_err(|source| StartError::Bind {
+        address: args.listen,
+        source,
+    })?;
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     let watches = watches::run(
@@ -138,7 +148,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
 }
 
 /// The parts that reach out of the process: cluster, resolver, archive, files.
-async fn parts(args: &Args, client: &Client) -> Result<Parts, GatewayError> {
+async fn parts(args: &Args, client: &Client, capacity: Capacity) -> Result<Parts, GatewayError> {
     let trust = match &args.trusted_ca {
         Some(path) => tokio::fs::read(path).await.map_err(|source| StartError::File {
             path: path.clone(),
@@ -159,5 +169,6 @@ async fn parts(args: &Args, client: &Client) -> Result<Parts, GatewayError> {
         recorder: Recorder::new(args.role.pod_name.clone(), process, archive.clone()),
         archive,
         trust: trust.into(),
+        capacity,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::ControlRoutes;
 use crate::forward::{self, PlainRequests};
+use crate::transport::failures::Failures;
 use crate::transport::pending::{PendingHandshake, PendingHandshakes};
 use crate::transport::{Received, answer};
 use crate::tunnel::Tunnels;
@@ -17,8 +18,6 @@ use cofferdam_service::http1::{self, HeadError};
 
 /// Longest time until a request's head was read.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections of all runs together; each costs two file descriptors.
-const CONNECTIONS: usize = 20_000;
 /// Pause after a failure, such as too many open files.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -30,6 +29,12 @@ pub struct Services {
     pub plain: PlainRequests,
     /// Origin form.
     pub control: ControlRoutes,
+    /// Bounds the connections whose callers are not known yet.
+    pub pending: Arc<PendingHandshakes>,
+    /// Bounds the answers to callers who are not proven.
+    pub failures: Arc<Failures>,
+    /// Connections that are accepted at the same time.
+    pub accepted: usize,
 }
 
 /// Accepts connections until `stop`, then waits for ever; open connections go on.
@@ -41,8 +46,7 @@ pub async fn serve(services: Arc<Services>, listener: TcpListener, stop: &Cancel
 }
 
 async fn accept(services: Arc<Services>, listener: TcpListener) {
-    let handshakes = Arc::new(PendingHandshakes::default());
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(services.accepted));
     let mut number = 0;
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
@@ -58,12 +62,16 @@ async fn accept(services: Arc<Services>, listener: TcpListener) {
         };
         number += 1;
         let peer: IpAddr = SocketAddr::ip(&peer).to_canonical();
-        let pending = handshakes.enter(peer, number);
+        let pending = services.pending.enter(peer, number);
         let services = Arc::clone(&services);
         tokio::spawn(async move {
             // Small messages of interactive protocols must not wait for each other.
             let _ = stream.set_nodelay(true);
-            connection(&services, stream, peer, number, pending).await;
+            let evicted = pending.evicted.clone();
+            tokio::select! {
+                () = connection(&services, stream, peer, number, pending) => {}
+                () = evicted.cancelled() => {}
+            }
             drop(slot);
         });
     }
@@ -76,11 +84,7 @@ async fn connection(
     number: u64,
     pending: PendingHandshake,
 ) {
-    let read = tokio::select! {
-        read = tokio::time::timeout(HEAD_TIMEOUT, http1::read(&mut stream)) => read,
-        () = pending.evicted.cancelled() => return,
-    };
-    match read {
+    match tokio::time::timeout(HEAD_TIMEOUT, http1::read(&mut stream)).await {
         Ok(Ok(head)) => {
             let received = Received {
                 stream,
@@ -93,8 +97,13 @@ async fn connection(
         }
         Ok(Err(HeadError::Ended)) | Err(_) => {}
         Ok(Err(error)) => {
-            tracing::info!(%peer, %error, "a malformed request");
-            answer::malformed(stream, &error.to_string()).await;
+            let noted = services.failures.note(peer, Instant::now());
+            if let Some(unlogged) = noted.log {
+                tracing::info!(%peer, %error, unlogged, "a malformed request");
+            }
+            if noted.answer {
+                answer::malformed(stream, &error.to_string()).await;
+            }
         }
     }
 }

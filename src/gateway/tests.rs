@@ -29,6 +29,7 @@ use cofferdam_wire::runner::RunIdentity;
 mod absolute;
 mod denials;
 mod routes;
+mod starving;
 mod tunnels;
 
 const ALLOWED: &str = "allowed.internet.test";
@@ -92,6 +93,10 @@ async fn archive(issuer: &Issuer, data: &std::path::Path) -> (String, PathBuf) {
 
 impl Fixture {
     async fn start() -> Self {
+        Self::start_with(Capacity::of(20_000, 512 << 20)).await
+    }
+
+    async fn start_with(capacity: Capacity) -> Self {
         let issuer = Issuer::new("key-1");
         let data = tempfile::tempdir().unwrap();
         let (archive_url, token_file) = archive(&issuer, data.path()).await;
@@ -111,8 +116,9 @@ impl Fixture {
             recorder: Recorder::new("gateway-1".to_owned(), ProcessId(7), records.clone()),
             archive: ArchiveClient::new(&archive_url, token_file),
             trust: bytes::Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
+            capacity,
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = sockets::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&rooms.services);
         tokio::spawn(async move { listener::serve(serving, listener, &CancellationToken::new()).await });
@@ -186,11 +192,11 @@ impl Fixture {
     }
 
     /// A server that the gateway reaches at this address; it gives each connection to `serve`.
-    async fn server<F>(&self, address: &str, serve: impl Fn(TcpStream) -> F + Send + 'static)
+    fn server<F>(&self, address: &str, serve: impl Fn(TcpStream) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = sockets::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         self.net.route(address, listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

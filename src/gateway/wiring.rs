@@ -8,6 +8,7 @@ use cofferdam_identity::Verifier;
 
 use crate::admission::Admission;
 use crate::caller::{Admitter, View};
+use crate::capacity::Capacity;
 use crate::control::ControlRoutes;
 use crate::egress::Upstreams;
 use crate::egress::dial::Dialer;
@@ -17,6 +18,9 @@ use crate::egress::ranges::Ranges;
 use crate::evidence::{ArchiveClient, Recorder};
 use crate::forward::PlainRequests;
 use crate::listener::Services;
+use crate::transport::failures::Failures;
+use crate::transport::in_flight::InFlight;
+use crate::transport::pending::PendingHandshakes;
 use crate::tunnel::Tunnels;
 
 /// The parts that reach out of the process; tests have their own.
@@ -35,6 +39,8 @@ pub struct Parts {
     pub archive: ArchiveClient,
     /// CAs that sandboxes trust besides the public ones, PEM.
     pub trust: Bytes,
+    /// How much is taken on.
+    pub capacity: Capacity,
 }
 
 /// The servers of requests, and what the watches and the upkeep work on.
@@ -56,7 +62,8 @@ pub struct Rooms {
 /// Connects the rooms.
 pub fn connect(parts: Parts) -> Rooms {
     let view: Arc<View> = Arc::default();
-    let limits: Arc<RunLimits> = Arc::default();
+    let limits = Arc::new(RunLimits::new(parts.capacity.exits));
+    let failures: Arc<Failures> = Arc::default();
     let (ranges, policies) = (Arc::new(parts.ranges), Arc::new(parts.policies));
     let recorder = Arc::new(parts.recorder);
     let admitter = Arc::new(Admitter::new(parts.verifier, Arc::clone(&view)));
@@ -71,6 +78,8 @@ pub fn connect(parts: Parts) -> Rooms {
         admitter: Arc::clone(&admitter),
         upstreams: Arc::clone(&upstreams),
         recorder: Arc::clone(&recorder),
+        in_flight: Arc::new(InFlight::new(parts.capacity.in_flight)),
+        failures: Arc::clone(&failures),
     });
     let services = Services {
         tunnels: Tunnels {
@@ -84,7 +93,11 @@ pub fn connect(parts: Parts) -> Rooms {
             recorder: Arc::clone(&recorder),
             archive: parts.archive,
             trust: parts.trust,
+            failures: Arc::clone(&failures),
         },
+        pending: Arc::new(PendingHandshakes::new(parts.capacity.pending)),
+        failures,
+        accepted: parts.capacity.accepted(),
     };
     Rooms {
         services: Arc::new(services),

@@ -177,8 +177,8 @@ denial_codes! {
         "The TLS `ClientHello` is, or pretends to be, encrypted (ECH), so the true server name cannot be seen.",
         "Turn encrypted `ClientHello` and its GREASE off in the client.";
     LimitExceeded: Denied,
-        "The run has 256 connections open, or opens more than 50 a second.",
-        "Let the agent reuse connections, or make fewer requests at the same time.";
+        "The run, or all runs of its namespace together, reached a limit of connections or of the gateway's memory.",
+        "The message names the limit. Let the agent reuse connections, make fewer requests at the same time, and read the answers that it asked for.";
     EvidenceUnavailable: Denied,
         "The run's records cannot be stored, and without evidence there is no traffic.",
         "Check that the archive is ready and that its volume has space. A run has at most 16 MiB of records.";

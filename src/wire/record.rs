@@ -152,6 +152,10 @@ pub enum CloseCause {
     IsolationLost,
     /// A cluster policy came to deny where it went.
     DeniedSinceAdmission,
+    /// One of its ends read nothing for the time limit of the gateway, while bytes waited for it.
+    Blocked,
+    /// The run held more of the gateway's memory than its share, and of its connections this one waited longest.
+    LimitExceeded,
 }
 
 /// What the archive knows of a run.

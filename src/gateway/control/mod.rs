@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -11,6 +12,7 @@ use crate::caller::{Admitter, Caller, View};
 use crate::denial::{Denial, printable};
 use crate::evidence::{ArchiveClient, Recorder};
 use crate::transport::Received;
+use crate::transport::failures::Failures;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::serve_one::serve_one;
 use cofferdam_service::http1::Head;
@@ -38,6 +40,8 @@ pub struct ControlRoutes {
     pub archive: ArchiveClient,
     /// CAs that sandboxes trust besides the public ones, PEM.
     pub trust: Bytes,
+    /// Bounds the answers to callers who are not proven.
+    pub failures: Arc<Failures>,
 }
 
 impl ControlRoutes {
@@ -52,9 +56,17 @@ impl ControlRoutes {
         } = received;
         let admitted = self.admit(&head, peer).await;
         let id = self.recorder.request_id(number);
-        drop(pending);
+        // Of a caller who is refused the connection stays counted until it is closed.
+        let pending = admitted.is_err().then_some(pending);
         if let Err(denial) = &admitted {
-            tracing::info!(%peer, code = %denial.code, request = printable(&head.target), "control call refused");
+            let noted = self.failures.note(peer, Instant::now());
+            if let Some(unlogged) = noted.log {
+                let request = printable(&head.target);
+                tracing::info!(%peer, code = %denial.code, request, unlogged, "control call refused");
+            }
+            if !noted.answer {
+                return;
+            }
         }
         serve_one(Prefixed::new(head.received, stream), |request| async move {
             match admitted {
@@ -63,6 +75,7 @@ impl ControlRoutes {
             }
         })
         .await;
+        drop(pending);
     }
 
     async fn admit(&self, head: &Head, peer: IpAddr) -> Result<(Route, Caller), Denial> {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::deny_set::DenySet;
 use crate::denial::Denial;
+use crate::transport::sockets;
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
 use cofferdam_wire::denial::DenialCode;
@@ -63,7 +64,7 @@ impl Dialer for SystemDialer {
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, std::io::Result<TcpStream>> {
-        Box::pin(TcpStream::connect(address))
+        Box::pin(sockets::connect(address))
     }
 }
 
@@ -169,7 +170,7 @@ pub(crate) mod testing {
             let to = self.routes.lock().get(&address).copied();
             Box::pin(async move {
                 match to {
-                    Some(to) => TcpStream::connect(to).await,
+                    Some(to) => sockets::connect(to).await,
                     None => Err(std::io::ErrorKind::ConnectionRefused.into()),
                 }
             })

@@ -1,88 +1,137 @@
-//! How many connections one run may have and open.
+//! How many connections a run may have and open, and a namespace may have.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::transport::{Bucket, Rate};
+use cofferdam_wire::runner::RunIdentity;
+
 /// Connections of one run at the same time.
 pub const CONNECTIONS_PER_RUN: usize = 256;
-/// New connections of one run in a second, in the long term.
-const NEW_PER_SECOND: u32 = 50;
-/// New connections of one run at once after a pause.
-const BURST: u32 = 200;
+/// New connections of one run.
+const NEW: Rate = Rate {
+    per_second: 50,
+    burst: 200,
+};
 
-/// Counts the connections of each run.
-#[derive(Debug, Default)]
-pub struct RunLimits(Mutex<HashMap<String, RunCount>>);
+/// Counts the connections of each run and namespace.
+///
+/// A namespace may have as many open as the gateway has free: a single one at most half of all, and whoever comes
+/// later finds some.
+#[derive(Debug)]
+pub struct RunLimits(Mutex<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    all: usize,
+    open: usize,
+    runs: HashMap<String, RunCount>,
+    namespaces: HashMap<String, usize>,
+}
 
 #[derive(Debug)]
 struct RunCount {
     open: usize,
-    tokens: u32,
-    filled_at: Instant,
+    new: Bucket,
 }
 
 /// The right to one connection; dropping it gives the right back.
 #[derive(Debug)]
 pub struct ConnectionSlot {
     limits: Arc<RunLimits>,
-    run_uid: String,
+    run: RunIdentity,
 }
 
 impl RunLimits {
-    /// Takes a slot for a connection of this run, or says which limit is reached.
-    pub fn enter(self: &Arc<Self>, run_uid: &str, now: Instant) -> Result<ConnectionSlot, &'static str> {
-        let mut runs = self.0.lock();
-        let count = runs.entry(run_uid.to_owned()).or_insert(RunCount {
+    /// Limits within so many connections of all runs together.
+    pub fn new(all: usize) -> Self {
+        Self(Mutex::new(Counts {
+            all,
             open: 0,
-            tokens: BURST,
-            filled_at: now,
-        });
-        count.fill(now);
-        if count.open >= CONNECTIONS_PER_RUN {
-            return Err("the run has 256 connections open");
-        }
-        count.tokens = count
-            .tokens
-            .checked_sub(1)
-            .ok_or("the run opens more than 50 connections a second")?;
-        count.open += 1;
+            runs: HashMap::new(),
+            namespaces: HashMap::new(),
+        }))
+    }
+
+    /// Takes a slot for a connection of this run.
+    ///
+    /// # Errors
+    /// The limit that is reached, for people.
+    pub fn enter(
+        self: &Arc<Self>,
+        run: &RunIdentity,
+        now: Instant,
+    ) -> Result<ConnectionSlot, Cow<'static, str>> {
+        self.0.lock().enter(run, now)?;
         Ok(ConnectionSlot {
             limits: Arc::clone(self),
-            run_uid: run_uid.to_owned(),
+            run: run.clone(),
         })
     }
 
     /// Whether any run has a connection open.
     pub fn any_open(&self) -> bool {
-        self.0.lock().values().any(|count| count.open > 0)
+        self.0.lock().open > 0
     }
 
     /// Forgets runs that are not live any more and have nothing open.
     pub fn retain(&self, live: impl Fn(&str) -> bool) {
-        self.0.lock().retain(|uid, count| count.open > 0 || live(uid));
+        self.0
+            .lock()
+            .runs
+            .retain(|uid, count| count.open > 0 || live(uid));
     }
 }
 
-impl RunCount {
-    fn fill(&mut self, now: Instant) {
-        let step = Duration::from_secs(1) / NEW_PER_SECOND;
-        let elapsed = now.saturating_duration_since(self.filled_at);
-        let earned = u32::try_from(elapsed.as_nanos() / step.as_nanos()).unwrap_or(u32::MAX);
-        if earned > 0 {
-            self.tokens = self.tokens.saturating_add(earned).min(BURST);
-            self.filled_at = now;
+impl Counts {
+    fn enter(&mut self, run: &RunIdentity, now: Instant) -> Result<(), Cow<'static, str>> {
+        let count = self.runs.entry(run.uid.clone()).or_insert_with(|| RunCount {
+            open: 0,
+            new: Bucket::full(NEW, now),
+        });
+        if count.open >= CONNECTIONS_PER_RUN {
+            return Err("the run has 256 connections open".into());
+        }
+        let of_namespace = self.namespaces.get(&run.namespace).copied().unwrap_or(0);
+        let free = self.all.saturating_sub(self.open);
+        if of_namespace >= free {
+            let message = format!(
+                "the runs of namespace {} have {of_namespace} connections open, and the gateway has {free} of its {} \
+                 free; a namespace may have as many as are free",
+                run.namespace, self.all
+            );
+            return Err(message.into());
+        }
+        if !count.new.take(NEW, now) {
+            return Err("the run opens more than 50 connections a second".into());
+        }
+        count.open += 1;
+        self.open += 1;
+        *self.namespaces.entry(run.namespace.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, run: &RunIdentity) {
+        if let Some(count) = self.runs.get_mut(&run.uid) {
+            count.open = count.open.saturating_sub(1);
+        }
+        self.open = self.open.saturating_sub(1);
+        if let Some(count) = self.namespaces.get_mut(&run.namespace) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.namespaces.remove(&run.namespace);
+            }
         }
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        if let Some(count) = self.limits.0.lock().get_mut(&self.run_uid) {
-            count.open = count.open.saturating_sub(1);
-        }
+        self.limits.0.lock().leave(&self.run);
     }
 }
 
@@ -90,57 +139,85 @@ impl Drop for ConnectionSlot {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn run(namespace: &str, uid: &str) -> RunIdentity {
+        RunIdentity {
+            namespace: namespace.to_owned(),
+            name: uid.to_owned(),
+            uid: uid.to_owned(),
+        }
+    }
+
+    fn counts(limits: &RunLimits) -> (usize, usize, usize) {
+        let counts = limits.0.lock();
+        (counts.open, counts.runs.len(), counts.namespaces.len())
+    }
 
     #[test]
     fn a_run_has_so_many_connections_and_another_run_its_own() {
-        let limits = Arc::new(RunLimits::default());
+        let limits = Arc::new(RunLimits::new(10_000));
+        let (one, other) = (run("team-a", "run-1"), run("team-a", "run-2"));
         let start = Instant::now();
         let mut slots: Vec<ConnectionSlot> = Vec::new();
         for number in 0..CONNECTIONS_PER_RUN {
             let now = start + Duration::from_millis(20 * number as u64);
-            slots.push(limits.enter("run-1", now).unwrap());
+            slots.push(limits.enter(&one, now).unwrap());
         }
         let later = start + Duration::from_mins(1);
-        assert!(limits.enter("run-1", later).is_err());
-        assert!(limits.enter("run-2", later).is_ok());
+        assert!(limits.enter(&one, later).is_err());
+        assert!(limits.enter(&other, later).is_ok());
         slots.pop();
-        assert!(limits.enter("run-1", later).is_ok());
+        assert!(limits.enter(&one, later).is_ok());
     }
 
     #[test]
-    fn a_burst_ends_and_comes_back() {
-        let limits = Arc::new(RunLimits::default());
-        let start = Instant::now();
-        let taken = |now| (0..1000).filter(|_| limits.enter("run-1", now).is_ok()).count();
-        assert_eq!(taken(start), BURST as usize);
-        assert_eq!(taken(start + Duration::from_millis(100)), 5);
-        assert_eq!(taken(start + Duration::from_secs(100)), BURST as usize);
+    fn namespace_has_as_many_as_are_free_and_others_find_some() {
+        let limits = Arc::new(RunLimits::new(100));
+        let now = Instant::now();
+        let mut slots = Vec::new();
+        let mut taken = |namespace: &str| {
+            let before = slots.len();
+            while let Ok(slot) = limits.enter(&run(namespace, &format!("{namespace}-1")), now) {
+                slots.push(slot);
+            }
+            slots.len() - before
+        };
+        assert_eq!((taken("hostile"), taken("honest"), taken("third")), (50, 25, 13));
+        let error = limits.enter(&run("hostile", "hostile-2"), now).unwrap_err();
+        insta::assert_snapshot!(error, @"the runs of namespace hostile have 50 connections open, and the gateway has 12 of its 100 free; a namespace may have as many as are free");
+        drop(slots);
+        limits.retain(|_| false);
+        assert_eq!(counts(&limits), (0, 0, 0));
     }
 
     #[test]
     fn runs_that_are_gone_are_forgotten() {
-        let limits = Arc::new(RunLimits::default());
-        let now = Instant::now();
-        let slot = limits.enter("run-1", now).unwrap();
+        let limits = Arc::new(RunLimits::new(100));
+        let slot = limits.enter(&run("team-a", "run-1"), Instant::now()).unwrap();
         limits.retain(|_| false);
-        assert_eq!(limits.0.lock().len(), 1);
+        assert_eq!(counts(&limits), (1, 1, 1));
         drop(slot);
         limits.retain(|_| false);
-        assert_eq!(limits.0.lock().len(), 0);
+        assert_eq!(counts(&limits), (0, 0, 0));
     }
 
     proptest! {
         #[test]
-        fn no_pattern_of_asking_exceeds_the_rate(gaps in proptest::collection::vec(0u64..50, 1..2000)) {
-            let limits = Arc::new(RunLimits::default());
+        fn no_pattern_exceeds_the_connections(steps in proptest::collection::vec((0u8..4, any::<bool>()), 1..400)) {
+            let limits = Arc::new(RunLimits::new(60));
             let start = Instant::now();
-            let (mut now, mut granted) = (start, 0u64);
-            for gap in gaps {
-                now += Duration::from_millis(gap);
-                granted += u64::from(limits.enter("run-1", now).is_ok());
+            let mut slots: Vec<ConnectionSlot> = Vec::new();
+            for (index, (number, leave)) in steps.into_iter().enumerate() {
+                let now = start + Duration::from_secs(index as u64);
+                if leave && !slots.is_empty() {
+                    slots.swap_remove(index % slots.len());
+                } else if let Ok(slot) = limits.enter(&run(&format!("team-{number}"), &format!("run-{number}")), now) {
+                    slots.push(slot);
+                }
+                prop_assert_eq!(counts(&limits).0, slots.len());
+                prop_assert!(slots.len() <= 60);
             }
-            let seconds = (now - start).as_secs() + 1;
-            prop_assert!(granted <= u64::from(BURST) + u64::from(NEW_PER_SECOND) * seconds);
         }
     }
 }

@@ -13,6 +13,7 @@ use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
 use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::runner::RunIdentity;
 
 use self::dial::{Dialer, dial};
 use self::frozen::FrozenPolicies;
@@ -56,13 +57,13 @@ impl Upstreams {
     ///
     /// # Errors
     /// The request cannot be recorded, or the run has reached a limit.
-    pub fn enter(&self, run_uid: &str) -> Result<ConnectionSlot, Denial> {
-        if !self.recorder.accepts(run_uid) {
+    pub fn enter(&self, run: &RunIdentity) -> Result<ConnectionSlot, Denial> {
+        if !self.recorder.accepts(&run.uid) {
             let message = "the run's records cannot be stored, and without evidence there is no traffic";
             return Err(Denial::new(DenialCode::EvidenceUnavailable, message));
         }
         self.limits
-            .enter(run_uid, Instant::now())
+            .enter(run, Instant::now())
             .map_err(|limit| Denial::new(DenialCode::LimitExceeded, limit))
     }
 

@@ -18,6 +18,8 @@ use tokio::net::TcpStream;
 
 use super::Origin;
 use super::headers::end_to_end;
+use crate::transport::paced::Paced;
+use crate::transport::sockets::CHUNK;
 use cofferdam_wire::denial::DenialCode;
 
 /// Longest time until the answer's head.
@@ -47,12 +49,13 @@ impl Counters {
 
 /// Sends the request to the server behind `stream` and gives back the answer.
 pub async fn exchange(
-    stream: TcpStream,
+    stream: Paced<TcpStream>,
     origin: Origin,
     request: Request<Incoming>,
     counters: Arc<Counters>,
 ) -> Result<Response<BoxBody>, String> {
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(CHUNK)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;

@@ -49,7 +49,8 @@ impl PlainRequests {
         let Some(admitted) = self.admission.admit(received, authority_of).await else {
             return;
         };
-        match self.open(&admitted.caller, &admitted.head).await {
+        let opening = self.open(&admitted.caller, &admitted.head);
+        match admitted.within_share(opening).await {
             Ok((origin, upstream)) => pass(admitted, origin, upstream).await,
             Err(denial) => admitted.refuse(&denial).await,
         }
@@ -118,6 +119,8 @@ async fn pass(admitted: Admitted, origin: Origin, upstream: Upstream) {
         caller,
         log,
         slot,
+        flow,
+        unread,
     } = admitted;
     let Upstream {
         stream,
@@ -125,7 +128,8 @@ async fn pass(admitted: Admitted, origin: Origin, upstream: Upstream) {
         rules,
     } = upstream;
     log.allowed(address, &rules);
-    let client = Prefixed::new(head.received, client);
+    let client = Prefixed::new(head.received, flow.paced(client));
+    let stream = flow.paced(stream);
     let counters = Arc::new(Counters::default());
     let answering = Arc::clone(&counters);
     let served = serve_one(client, |request| async move {
@@ -133,9 +137,12 @@ async fn pass(admitted: Admitted, origin: Origin, upstream: Upstream) {
         answer.unwrap_or_else(|error| bad_gateway(&error))
     });
     let cause = tokio::select! {
-        () = served => CloseCause::Ended,
+        () = served => flow.ended().unwrap_or(CloseCause::Ended),
         cause = caller.cut() => cause.into(),
+        // Held to the end: what a client sends after its request is not read.
+        () = unread.evicted() => CloseCause::LimitExceeded,
     };
+    flow.closed();
     drop(slot);
     log.closed(counters.sent(), counters.received(), cause);
 }

@@ -28,7 +28,7 @@ async fn mirror(mut stream: TcpStream) {
 async fn fixture() -> Fixture {
     let fixture = Fixture::start().await;
     fixture.net.name(ALLOWED, &["203.0.113.30"]);
-    fixture.server("203.0.113.30:80", mirror).await;
+    fixture.server("203.0.113.30:80", mirror);
     fixture
 }
 
@@ -205,13 +205,11 @@ async fn what_follows_a_request_is_nobodys_request() {
 #[tokio::test]
 async fn a_server_that_switches_protocols_unasked_is_refused() {
     let fixture = fixture().await;
-    fixture
-        .server("203.0.113.30:80", |mut stream| async move {
-            read_head(&mut stream).await;
-            let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nraw";
-            let _ = stream.write_all(answer).await;
-        })
-        .await;
+    fixture.server("203.0.113.30:80", |mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nraw";
+        let _ = stream.write_all(answer).await;
+    });
     let answer = fixture
         .exchange(&request(&fixture, "GET http://allowed.internet.test/", HOST, ""))
         .await;
@@ -224,15 +222,13 @@ async fn a_server_that_switches_protocols_unasked_is_refused() {
 #[tokio::test]
 async fn a_stream_is_passed_on_as_it_comes_and_cut_when_the_run_ends() {
     let fixture = fixture().await;
-    fixture
-        .server("203.0.113.30:80", |mut stream| async move {
-            read_head(&mut stream).await;
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
-                .await;
-            std::future::pending::<()>().await;
-        })
-        .await;
+    fixture.server("203.0.113.30:80", |mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+            .await;
+        std::future::pending::<()>().await;
+    });
     let mut stream = fixture.open().await;
     let bytes = request(&fixture, "GET http://allowed.internet.test/", HOST, "");
     stream.write_all(&bytes).await.unwrap();

@@ -20,7 +20,7 @@ async fn fixture() -> Fixture {
         (GIT, "203.0.113.10"),
     ] {
         fixture.net.name(host, &[address]);
-        fixture.server(&format!("{address}:443"), echo).await;
+        fixture.server(&format!("{address}:443"), echo);
     }
     fixture
 }
@@ -111,7 +111,7 @@ async fn a_plain_request_that_is_being_answered_is_cut() {
             .await;
         std::future::pending::<()>().await;
     };
-    fixture.server("203.0.113.30:80", silent).await;
+    fixture.server("203.0.113.30:80", silent);
     let token = fixture.token(AUDIENCE_EGRESS);
     let request = format!(
         "GET http://{ALLOWED}/ HTTP/1.1\r\nHost: {ALLOWED}\r\nProxy-Authorization: Bearer {token}\r\n\r\n"

@@ -13,8 +13,8 @@ async fn fixture() -> Fixture {
     let fixture = Fixture::start().await;
     fixture.net.name(ALLOWED, &["203.0.113.30"]);
     fixture.net.name(GIT, &["203.0.113.10"]);
-    fixture.server("203.0.113.30:443", echo).await;
-    fixture.server("203.0.113.10:443", echo).await;
+    fixture.server("203.0.113.30:443", echo);
+    fixture.server("203.0.113.10:443", echo);
     fixture
 }
 
@@ -39,26 +39,24 @@ async fn a_real_tls_session_goes_through_and_is_recorded() {
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .unwrap();
     let server_config = Arc::new(server_config);
-    fixture
-        .server("203.0.113.30:443", move |stream| {
-            let config = Arc::clone(&server_config);
-            async move {
-                // Blocking on purpose: rustls alone speaks to std streams.
-                let stream = stream.into_std().unwrap();
-                stream.set_nonblocking(false).unwrap();
-                let work = move || {
-                    use std::io::{Read, Write};
-                    let mut connection = rustls::ServerConnection::new(config).unwrap();
-                    let mut stream = stream;
-                    let mut tls = rustls::Stream::new(&mut connection, &mut stream);
-                    let mut question = [0; 4];
-                    tls.read_exact(&mut question).unwrap();
-                    tls.write_all(b"pong").unwrap();
-                };
-                tokio::task::spawn_blocking(work).await.unwrap();
-            }
-        })
-        .await;
+    fixture.server("203.0.113.30:443", move |stream| {
+        let config = Arc::clone(&server_config);
+        async move {
+            // Blocking on purpose: rustls alone speaks to std streams.
+            let stream = stream.into_std().unwrap();
+            stream.set_nonblocking(false).unwrap();
+            let work = move || {
+                use std::io::{Read, Write};
+                let mut connection = rustls::ServerConnection::new(config).unwrap();
+                let mut stream = stream;
+                let mut tls = rustls::Stream::new(&mut connection, &mut stream);
+                let mut question = [0; 4];
+                tls.read_exact(&mut question).unwrap();
+                tls.write_all(b"pong").unwrap();
+            };
+            tokio::task::spawn_blocking(work).await.unwrap();
+        }
+    });
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
     let client_config = rustls::ClientConfig::builder_with_provider(provider)
@@ -364,7 +362,7 @@ async fn tunnel_throughput() {
             }
         }
     };
-    fixture.server("203.0.113.30:443", source).await;
+    fixture.server("203.0.113.30:443", source);
     let direct = fixture.net.routes.lock()[&"203.0.113.30:443".parse().unwrap()];
     let mut rates = Vec::new();
     for through in [false, true, false, true] {

@@ -9,10 +9,17 @@ use cofferdam_service::http1::Head;
 use self::pending::PendingHandshake;
 
 pub mod answer;
+mod bucket;
 pub mod canary;
+pub mod failures;
+pub mod in_flight;
+pub mod paced;
 pub mod pending;
 pub mod prefixed;
 pub mod serve_one;
+pub mod sockets;
+
+pub use self::bucket::{Bucket, Rate};
 
 /// A connection whose request's head was read; who sent it is not known yet.
 pub struct Received {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admitted, within_share};
 use crate::caller::Caller;
 use crate::denial::Denial;
 use crate::egress::{Upstream, Upstreams, authority};
@@ -38,7 +38,8 @@ impl Tunnels {
         let Some(admitted) = self.admission.admit(received, whole).await else {
             return;
         };
-        match self.open(&admitted.caller, &admitted.head).await {
+        let opening = self.open(&admitted.caller, &admitted.head);
+        match admitted.within_share(opening).await {
             Ok((host, upstream)) => tunnel(admitted, &host, upstream).await,
             Err(denial) => admitted.refuse(&denial).await,
         }
@@ -63,6 +64,8 @@ async fn tunnel(admitted: Admitted, host: &str, mut upstream: Upstream) {
         caller,
         log,
         slot,
+        flow,
+        unread,
     } = admitted;
     let opening = async {
         client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
@@ -75,9 +78,10 @@ async fn tunnel(admitted: Admitted, host: &str, mut upstream: Upstream) {
         Ok(hello.len() as u64)
     };
     let opened = tokio::select! {
-        opened = opening => opened,
+        opened = within_share(&unread, opening) => opened,
         cause = caller.cut() => Err(cause.denial()),
     };
+    drop(unread);
     let already_sent = match opened {
         Ok(length) => length,
         Err(denial) => {
@@ -92,7 +96,8 @@ async fn tunnel(admitted: Admitted, host: &str, mut upstream: Upstream) {
     } = upstream;
     log.allowed(address, &rules);
     let cut = async { caller.cut().await.into() };
-    let relayed = relay(client, stream, already_sent, cut).await;
+    let relayed = relay(client, stream, already_sent, &flow, cut).await;
+    flow.closed();
     drop(slot);
     log.closed(relayed.sent, relayed.received, relayed.cause);
 }

@@ -10,12 +10,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use crate::transport::in_flight::Flow;
+use crate::transport::paced::Paced;
+use crate::transport::sockets::CHUNK;
+
 /// A tunnel in which nothing moves is ended; models may think for long before their first byte.
 const IDLE_LIMIT: Duration = Duration::from_mins(30);
 /// How often idleness is looked at.
 const IDLE_TICK: Duration = Duration::from_secs(30);
-/// Bytes that are moved at a time; held only while bytes move, so that an idle tunnel costs none.
-const CHUNK: usize = 64 * 1024;
 
 /// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ pub async fn relay(
     mut client: TcpStream,
     mut upstream: TcpStream,
     already_sent: u64,
+    flow: &Flow,
     cut: impl Future<Output = CloseCause>,
 ) -> Relayed {
     let (sent, received) = (Meter::new(already_sent), Meter::new(0));
@@ -40,12 +43,12 @@ pub async fn relay(
     let (upstream_read, upstream_write) = upstream.split();
     let both = async {
         tokio::try_join!(
-            pump(client_read, upstream_write, &sent),
-            pump(upstream_read, client_write, &received),
+            pump(client_read, flow.paced(upstream_write), &sent),
+            pump(upstream_read, flow.paced(client_write), &received),
         )
     };
     let cause = tokio::select! {
-        _ = both => CloseCause::Ended,
+        _ = both => flow.ended().unwrap_or(CloseCause::Ended),
         cause = cut => cause,
         () = idle(&sent, &received) => CloseCause::Idle,
     };
@@ -93,9 +96,10 @@ async fn idle(sent: &Meter, received: &Meter) {
 }
 
 /// Moves bytes one way to their end, which it passes on.
-async fn pump(from: ReadHalf<'_>, mut to: WriteHalf<'_>, meter: &Meter) -> io::Result<()> {
+async fn pump(from: ReadHalf<'_>, mut to: Paced<WriteHalf<'_>>, meter: &Meter) -> io::Result<()> {
     loop {
         from.readable().await?;
+        // Held only while bytes move, so that an idle tunnel costs none.
         let mut chunk = vec![0; CHUNK];
         loop {
             match from.try_read(&mut chunk) {
@@ -114,6 +118,8 @@ async fn pump(from: ReadHalf<'_>, mut to: WriteHalf<'_>, meter: &Meter) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::in_flight::InFlight;
+    use std::sync::Arc;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
@@ -126,11 +132,21 @@ mod tests {
         (one.unwrap(), other.unwrap().0)
     }
 
+    async fn relay_alone(
+        client: TcpStream,
+        upstream: TcpStream,
+        already_sent: u64,
+        cut: impl Future<Output = CloseCause>,
+    ) -> Relayed {
+        let flow = Flow::new(&Arc::new(InFlight::new(1 << 30)), "run-1");
+        relay(client, upstream, already_sent, &flow, cut).await
+    }
+
     #[tokio::test]
     async fn bytes_and_ends_pass_both_ways_and_are_counted() {
         let (mut agent, client) = pair().await;
         let (upstream, mut server) = pair().await;
-        let relayed = tokio::spawn(relay(client, upstream, 7, std::future::pending()));
+        let relayed = tokio::spawn(relay_alone(client, upstream, 7, std::future::pending()));
         agent.write_all(b"question").await.unwrap();
         agent.shutdown().await.unwrap();
         let mut text = String::new();
@@ -155,7 +171,7 @@ mod tests {
         let (mut agent, client) = pair().await;
         let (upstream, mut server) = pair().await;
         let (cut, cut_now) = tokio::sync::oneshot::channel();
-        let relayed = tokio::spawn(relay(client, upstream, 0, async { cut_now.await.unwrap() }));
+        let relayed = tokio::spawn(relay_alone(client, upstream, 0, async { cut_now.await.unwrap() }));
         agent.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
         cut.send(CloseCause::RunEnded).unwrap();
