@@ -51,7 +51,14 @@ impl Reason {
                 "Have the network keep the pod's address on its way to the gateway: no masquerading between pods."
             }
             Self::GatewayChanged => "Create the run again. The gateway's Service was made anew.",
-            Self::CloneFailed => "Check `url` and `ref`; git's own words are in `message`.",
+            Self::CloneFailed => {
+                "Create the run again, or look at the server; git's own words are in `message`. Under \
+                 `limits.retry: BeforeAgentStart` it is tried again by itself."
+            }
+            Self::CloneRefused => {
+                "Do what `message` says: check `url` and `ref`. A sandbox holds no credentials, so it clones only what can be \
+                 read without any."
+            }
             Self::AgentFailed => {
                 "Read the agent's log. The patch, if there is one, is what it had done by then."
             }

@@ -291,10 +291,15 @@ pub struct Repository {
         validation = rules::repository_url()
     )]
     pub url: String,
-    /// Branch, tag or full commit. Absent: the remote's HEAD.
+    /// What to work on, as git names it: `HEAD`, a branch, a tag, another reference such as `pull/5/head` or
+    /// `refs/changes/01/1/1`, or a commit, full or its first seven digits and more. Of a branch and a tag of one name the branch
+    /// counts. Absent: the remote's HEAD.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
-    #[x_kube(validation = rules::git_reference())]
+    #[x_kube(
+        validation = rules::git_reference(),
+        validation = rules::git_reference_not_sha256()
+    )]
     pub reference: Option<String>,
     /// Directory below `/workspace`, one DNS label. Absent: `name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

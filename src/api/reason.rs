@@ -86,8 +86,10 @@ reasons! {
     PeerAddressRewritten => Some(FailureClass::Infrastructure),
     /// The gateway's address changed while the run was live.
     GatewayChanged => Some(FailureClass::Infrastructure),
-    /// A repository could not be cloned.
+    /// A repository could not be cloned: its server did not answer, broke off, or said that it cannot now.
     CloneFailed => Some(FailureClass::Infrastructure),
+    /// A repository cannot be cloned as the run names it: it is private, absent, moved or damaged, or has no such `ref`.
+    CloneRefused => Some(FailureClass::User),
     /// The agent exited with another code than 0.
     AgentFailed => Some(FailureClass::Agent),
     /// The agent ran longer than `activeDeadlineSeconds`.

@@ -191,27 +191,39 @@ pub(super) fn repository_without_user() -> Rule {
 pub(super) fn repository_url() -> Rule {
     rule(
         "!self.startsWith('https://') || self.contains('@') || \
-         self.matches('^https://[A-Za-z0-9.-]+(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~+-]+)+/?$')",
-        "url must be https://host[:port]/path, without query, fragment, percent-encoding or empty segments",
+         (self.matches('^https://[A-Za-z0-9.-]+(:[1-9][0-9]{0,4})?(/([A-Za-z0-9._~+-]|%[0-9A-Fa-f]{2})+)+/?$') && \
+         !self.matches('%([01][0-9A-Fa-f]|2[5Ff]|5[Cc]|7[Ff])'))",
+        "url must be https://host[:port]/path, without query, fragment or empty segments, percent-encoded at most where it \
+         must be, such as %20 for a space",
     )
 }
 
 /// Pattern of repositories, as `cofferdam_policy::pattern::repository` reads it.
 pub(super) fn repository_pattern() -> Rule {
-    let segment = "/([A-Za-z0-9._~+-]+|[*])";
+    let segment = "/(([A-Za-z0-9._~+-]|%[0-9A-Fa-f]{2})+|[*])";
     rule(
         format!(
-            "self.matches('^https://[A-Za-z0-9.-]+(:[1-9][0-9]{{0,4}})?({segment})*(/[*][*])?$') && !self.endsWith('/') && self.matches('^https://[^/]+/')"
+            "self.matches('^https://[A-Za-z0-9.-]+(:[1-9][0-9]{{0,4}})?({segment})*(/[*][*])?$') && !self.endsWith('/') && self.matches('^https://[^/]+/') && !self.matches('%([01][0-9A-Fa-f]|2[5Ff]|5[Cc]|7[Ff])')"
         ),
         "url must be https://host[:port]/path with '*' for one whole segment and '**' for the rest, such as https://github.com/team/*",
     )
 }
 
-/// A git reference that no git command takes for an option.
+/// A git reference, as `cofferdam_policy::pattern::reference` reads it.
 pub(super) fn git_reference() -> Rule {
     rule(
-        "self.matches('^[A-Za-z0-9_.][A-Za-z0-9_./+@#=,-]*$') && !self.contains('..') && !self.contains('@{')",
-        "ref must be a branch, a tag or a full commit: letters, digits and any of _ . / + @ # = , - with no '-' at the start and no '..'",
+        r"!self.matches('^-|[.][.]|@[{]|//|^/|/$|(^|/)[.]|[.](/|$)|[.]lock(/|$)|[\\p{Cc}\\p{Cf}\\p{Z}~^:?*\\[\\\\]')",
+        "ref must be HEAD, a branch, a tag, a full name such as refs/pull/5/head, or a commit, as git writes them: no spaces or \
+         invisible characters, none of ~ ^ : ? * [ \\, no '-' at the start, no '..', no part that is empty, starts or ends with \
+         '.' or ends in '.lock'",
+    )
+}
+
+/// A commit that is not of a repository with SHA-256 objects.
+pub(super) fn git_reference_not_sha256() -> Rule {
+    rule(
+        "!self.matches('^[0-9a-fA-F]{64}$')",
+        "ref must not be the id of a SHA-256 object: repositories with such objects are not supported",
     )
 }
 

@@ -115,11 +115,16 @@ pub struct ResolvedImage {
 
 /// Commit of a repository.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct ResolvedRepository {
     /// Name of the repository within the run.
     pub name: String,
     /// Full id of the commit that was cloned.
     pub commit: String,
+    /// Checks of `git fsck` that the cloned history fails and that are let pass as harmless, such as `badTimezone`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 64)))]
+    pub tolerated_faults: Vec<String>,
 }
 
 /// A policy that was met.

@@ -1,20 +1,24 @@
 //! Clones a repository at one commit into a pristine bare repository that the agent never sees.
 
-mod reference;
+pub mod cause;
+pub mod faults;
+pub mod listing;
+mod locate;
+pub mod moved;
+mod remote;
 
 use std::path::Path;
-use std::time::Duration;
 
-use self::reference::Reference;
+use cofferdam_policy::pattern::reference::{Reference, ReferenceError, abbreviated};
+
+use self::cause::Cause;
+use self::listing::{Found, Hint, candidates};
+use self::moved::Moved;
+use self::remote::Remote;
 use super::deadline::Deadline;
 use super::git::{Git, GitError};
+use super::text::escape;
 
-/// Tries of what goes over the network.
-const TRIES: u32 = 3;
-/// Wait after the first failed try; doubled after the second.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Longest list of references that is read.
-const LIST_LIMIT: u64 = 4 * 1024 * 1024;
 /// Output of commands that say little.
 const SMALL: u64 = 64 * 1024;
 /// The commit that everything is compared with.
@@ -23,15 +27,6 @@ pub const BASE: &str = "refs/cofferdam/base";
 const FETCHED: &str = "refs/cofferdam/fetched";
 /// Branch of the work tree where the reference is a tag or a commit.
 const DETACHED_BRANCH: &str = "work";
-
-/// Flaws in objects that old tools left behind and that harm nobody; without these, many old projects could not
-/// be cloned under a full check.
-const TOLERATED: &[&str] = &[
-    "fetch.fsck.badTimezone=ignore",
-    "fetch.fsck.missingSpaceBeforeDate=ignore",
-    "fetch.fsck.missingSpaceBeforeEmail=ignore",
-    "fetch.fsck.zeroPaddedFilemode=ignore",
-];
 
 /// How the remote is reached.
 #[derive(Clone, Debug)]
@@ -48,15 +43,57 @@ pub struct Transport {
 #[derive(Debug, thiserror::Error)]
 pub enum CloneError {
     /// The reference is not one.
-    #[error("ref {0} is neither a branch, a tag nor a full commit id")]
-    Reference(String),
+    #[error("ref {reference}: {error}; {}", .error.help())]
+    Reference {
+        /// What was written.
+        reference: String,
+        /// What is wrong with it.
+        error: ReferenceError,
+    },
     /// The remote does not have it.
-    #[error("the remote has neither a branch nor a tag {0}")]
-    NotFound(String),
+    #[error("the remote has no branch, tag or other reference {name}{hint}")]
+    NotFound {
+        /// What was asked for.
+        name: String,
+        /// What to write instead.
+        hint: Hint,
+    },
+    /// No branch and no tag of the remote leads to the commit.
+    #[error(
+        "no branch and no tag of the remote leads to a commit {0}: it was never pushed, or was forced away"
+    )]
+    NoCommit(String),
+    /// Several commits begin so.
+    #[error("several commits of the remote begin with {0}: write the full id")]
+    Ambiguous(String),
+    /// A tag of a file, say.
+    #[error("{0} leads to no commit")]
+    NotACommit(String),
     /// The remote has nothing.
-    #[error("the remote has no HEAD; is it empty?")]
+    #[error("the repository is empty: it has no commit to work on")]
     Empty,
-    /// Git failed, or the network, or the remote.
+    /// HEAD leads nowhere.
+    #[error("the remote's HEAD leads to a branch that is not there{0}: name one in ref")]
+    NoHead(Hint),
+    /// The remote answered with a redirect.
+    #[error("the repository is not at this url, the server answers {status}: {to} ({git})")]
+    Moved {
+        /// The status.
+        status: u16,
+        /// Where it leads.
+        to: Moved,
+        /// Git's own words.
+        git: GitError,
+    },
+    /// The remote gave nothing, or nothing that can be used.
+    #[error("{cause}{}", .git.as_ref().map(|git| format!(" ({git})")).unwrap_or_default())]
+    Remote {
+        /// Why.
+        cause: Cause,
+        /// Git's own words.
+        git: Option<GitError>,
+    },
+    /// Git failed here, or ran out of time.
     #[error(transparent)]
     Git(#[from] GitError),
     /// Files.
@@ -65,6 +102,24 @@ pub enum CloneError {
     /// Git printed something else than it does.
     #[error("git's output cannot be read")]
     Unreadable,
+}
+
+impl CloneError {
+    /// Whether another attempt may end otherwise.
+    pub const fn passes(&self) -> bool {
+        match self {
+            Self::Remote { cause, .. } => cause.passes(),
+            Self::Git(_) | Self::Io(_) | Self::Unreadable => true,
+            Self::Reference { .. }
+            | Self::NotFound { .. }
+            | Self::NoCommit(_)
+            | Self::Ambiguous(_)
+            | Self::NotACommit(_)
+            | Self::Empty
+            | Self::NoHead(_)
+            | Self::Moved { .. } => false,
+        }
+    }
 }
 
 /// What was cloned.
@@ -76,14 +131,16 @@ pub struct Cloned {
     pub branch: String,
     /// Whether the remote has a branch of that name.
     pub remote_branch: bool,
+    /// Checks of git that history failed and that were let pass, each once.
+    pub tolerated: Vec<String>,
 }
 
-/// What the remote calls it.
-struct Found {
-    /// Full name of the reference.
-    full: String,
-    /// Its branch, if it is one.
-    branch: Option<String>,
+/// What is to be fetched.
+enum Wanted {
+    /// What stands under a name.
+    Named(Found),
+    /// A commit.
+    Commit(String),
 }
 
 /// Clones `url` at `reference` into `pristine`, which is made anew.
@@ -97,53 +154,62 @@ pub fn clone(
     transport: &Transport,
     deadline: &Deadline,
 ) -> Result<Cloned, CloneError> {
-    let reference = Reference::parse(reference)?;
-    let git = prepare_git(pristine, transport)?;
-    git.run(
-        &["init", "-q", "--bare", "--template=", "--initial-branch=none"],
-        b"",
-        SMALL,
+    let shown = reference.map_or_else(|| "HEAD".to_owned(), |text| escape(text.as_bytes()));
+    let parsed = reference.map_or(Ok(Reference::Head), Reference::parse);
+    let reference = parsed.map_err(|error| CloneError::Reference {
+        reference: shown.clone(),
+        error,
+    })?;
+    let git = prepare_git(pristine, transport, deadline)?;
+    let remote = Remote {
+        git: &git,
+        url,
         deadline,
-    )?;
-    let mut tries = 1;
-    let (branch, remote_branch) = loop {
-        match fetch(&git, url, &reference, deadline) {
-            Ok(branch) => break branch,
-            Err(CloneError::Git(error @ GitError::Failed { .. })) if tries < TRIES && !deadline.passed() => {
-                tracing::debug!(%error, tries, "a clone is tried again");
-                std::thread::sleep(PAUSE.saturating_mul(tries).min(deadline.left()));
-                tries += 1;
-            }
-            Err(error) => return Err(error),
-        }
     };
-    let wanted = match &reference {
-        Reference::Commit(commit) => format!("{commit}^{{commit}}"),
-        _ => format!("{FETCHED}^{{commit}}"),
+    let wanted = find(&remote, &reference, pristine, transport)?;
+    let printed = match &wanted {
+        Wanted::Named(found) => remote.fetch(&["--depth=1"], &[&format!("+{}:{FETCHED}", found.full)])?,
+        Wanted::Commit(commit) => fetch_commit(&remote, commit, pristine, transport)?,
     };
-    let commit = line(&git.run(&["rev-parse", "--verify", &wanted], b"", SMALL, deadline)?)?;
+    let (lookup, branch) = match wanted {
+        Wanted::Named(found) => (format!("{FETCHED}^{{commit}}"), found.branch),
+        Wanted::Commit(commit) => (format!("{commit}^{{commit}}"), None),
+    };
+    let commit = git.run(&["rev-parse", "--verify", "-q", &lookup], b"", SMALL, deadline);
+    let commit = match commit {
+        Err(GitError::Failed { .. }) => return Err(CloneError::NotACommit(shown)),
+        printed => line(&printed?)?,
+    };
     git.run(&["update-ref", BASE, &commit], b"", SMALL, deadline)?;
     Ok(Cloned {
         commit,
-        branch,
-        remote_branch,
+        remote_branch: branch.is_some(),
+        branch: branch.unwrap_or_else(|| DETACHED_BRANCH.to_owned()),
+        tolerated: faults::tolerated(&printed),
     })
 }
 
-/// An empty directory, and git as it may be used there.
-fn prepare_git(pristine: &Path, transport: &Transport) -> Result<Git, CloneError> {
+/// An empty repository, and git as it may be used there.
+fn prepare_git(pristine: &Path, transport: &Transport, deadline: &Deadline) -> Result<Git, CloneError> {
     match std::fs::remove_dir_all(pristine) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => std::fs::create_dir_all(pristine)?,
     }
-    let mut git = Git::new(pristine)
+    let git = git_at(pristine, transport);
+    let init = ["init", "-q", "--bare", "--template=", "--initial-branch=none"];
+    git.run(&init, b"", SMALL, deadline)?;
+    Ok(git)
+}
+
+/// Git as it reaches the remote from the repository `directory`. No guard of its own watches how fast bytes come: a
+/// server that counts objects sends few, and the run's time is the one bound.
+fn git_at(directory: &Path, transport: &Transport) -> Git {
+    let mut git = Git::new(directory)
         .variable("GIT_ALLOW_PROTOCOL", transport.protocols)
         .setting("http.followRedirects=false")
-        .setting("http.sslVerify=true")
-        .setting("http.lowSpeedLimit=1000")
-        .setting("http.lowSpeedTime=30");
-    for setting in TOLERATED {
-        git = git.setting(*setting);
+        .setting("http.sslVerify=true");
+    for setting in faults::settings() {
+        git = git.setting(setting);
     }
     if let Some(proxy) = &transport.proxy {
         git = git.setting(format!("http.proxy={proxy}"));
@@ -151,113 +217,83 @@ fn prepare_git(pristine: &Path, transport: &Transport) -> Result<Git, CloneError
     if let Some(certificates) = &transport.certificates {
         git = git.setting(format!("http.sslCAInfo={certificates}"));
     }
-    Ok(git)
+    git
 }
 
-/// Fetches what is asked for, with as little history as the remote lets one have; returns the branch for the work
-/// tree and whether the remote has it.
-fn fetch(
-    git: &Git,
-    url: &str,
+/// Finds out what the remote calls what is asked for.
+fn find(
+    remote: &Remote<'_>,
     reference: &Reference,
-    deadline: &Deadline,
-) -> Result<(String, bool), CloneError> {
-    let found = match reference {
-        Reference::Commit(commit) => {
-            fetch_commit(git, url, commit, deadline)?;
-            return Ok((DETACHED_BRANCH.to_owned(), false));
+    pristine: &Path,
+    transport: &Transport,
+) -> Result<Wanted, CloneError> {
+    let name = match reference {
+        Reference::Commit(commit) => return Ok(Wanted::Commit(commit.clone())),
+        Reference::Head => {
+            if let Some(head) = remote.list(&["HEAD"])?.head() {
+                return Ok(Wanted::Named(head));
+            }
+            let all = remote.list(&[])?;
+            return Err(if all.is_empty() {
+                CloneError::Empty
+            } else {
+                CloneError::NoHead(all.hint(""))
+            });
         }
-        Reference::Head => find_head(git, url, deadline)?,
-        Reference::Name(name) => find_name(git, url, name, deadline)?,
+        Reference::Name(name) => name,
     };
-    let refspec = format!("+{}:{FETCHED}", found.full);
-    fetch_refspecs(git, url, &["--depth=1"], &[&refspec], deadline)?;
-    Ok(found
-        .branch
-        .map_or_else(|| (DETACHED_BRANCH.to_owned(), false), |branch| (branch, true)))
-}
-
-fn fetch_refspecs(
-    git: &Git,
-    url: &str,
-    options: &[&str],
-    refspecs: &[&str],
-    deadline: &Deadline,
-) -> Result<(), CloneError> {
-    let mut arguments = vec!["fetch", "-q", "--no-tags", "--no-write-fetch-head"];
-    arguments.extend(options);
-    arguments.extend(["--", url]);
-    arguments.extend(refspecs);
-    git.run(&arguments, b"", SMALL, deadline)?;
-    Ok(())
+    let full = candidates(name);
+    let asked: Vec<&str> = full.iter().map(String::as_str).collect();
+    if let Some(found) = remote.list(&asked)?.find(name) {
+        return Ok(Wanted::Named(found));
+    }
+    let all = remote.list(&[])?;
+    if all.is_empty() {
+        return Err(CloneError::Empty);
+    }
+    if let Some(short) = abbreviated(name) {
+        match all.ids(&short).as_slice() {
+            [] => match locate::commit(remote, &short, pristine, transport) {
+                // It is an abbreviated commit or a name, and neither is there.
+                Err(CloneError::NoCommit(_)) => {}
+                found => return found.map(Wanted::Commit),
+            },
+            [one] => return Ok(Wanted::Commit((*one).to_owned())),
+            _ => return Err(CloneError::Ambiguous(short)),
+        }
+    }
+    Err(CloneError::NotFound {
+        hint: all.hint(name),
+        name: escape(name.as_bytes()),
+    })
 }
 
 /// A commit by its id; where the remote does not give commits by id, everything that its branches and tags reach.
-fn fetch_commit(git: &Git, url: &str, commit: &str, deadline: &Deadline) -> Result<(), CloneError> {
-    let refspec = format!("+{commit}:{FETCHED}");
-    match fetch_refspecs(git, url, &["--depth=1"], &[&refspec], deadline) {
-        Err(CloneError::Git(GitError::Failed { .. })) => {}
-        done => return done,
+fn fetch_commit(
+    remote: &Remote<'_>,
+    commit: &str,
+    pristine: &Path,
+    transport: &Transport,
+) -> Result<Vec<u8>, CloneError> {
+    let alone = remote.fetch(&["--depth=1"], &[&format!("+{commit}:{FETCHED}")]);
+    if !matches!(
+        alone,
+        Err(CloneError::Remote {
+            cause: Cause::NoCommit,
+            ..
+        })
+    ) {
+        return alone;
     }
-    fetch_refspecs(
-        git,
-        url,
+    // Whether it is there at all is found out by commits alone, before everything is fetched for it.
+    locate::commit(remote, commit, pristine, transport)?;
+    remote.fetch(
         &[],
         &[
             "+refs/heads/*:refs/cofferdam/heads/*",
             "+refs/tags/*:refs/cofferdam/tags/*",
         ],
-        deadline,
-    )?;
-    let present = format!("{commit}^{{commit}}");
-    git.run(&["cat-file", "-e", &present], b"", SMALL, deadline)
-        .map_err(|_| CloneError::NotFound(format!("that leads to commit {commit}")))?;
-    Ok(())
-}
-
-fn find_head(git: &Git, url: &str, deadline: &Deadline) -> Result<Found, CloneError> {
-    let listed = git.run(
-        &["ls-remote", "--symref", "--", url, "HEAD"],
-        b"",
-        LIST_LIMIT,
-        deadline,
-    )?;
-    let listed = String::from_utf8(listed).map_err(|_| CloneError::Unreadable)?;
-    let branch = listed
-        .lines()
-        .find_map(|line| line.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"))
-        .filter(|branch| matches!(Reference::parse(Some(branch)), Ok(Reference::Name(_))))
-        .map(str::to_owned);
-    if !listed.lines().any(|line| line.ends_with("\tHEAD")) {
-        return Err(CloneError::Empty);
-    }
-    Ok(Found {
-        full: "HEAD".to_owned(),
-        branch,
-    })
-}
-
-/// A branch of that name, else a tag.
-fn find_name(git: &Git, url: &str, name: &str, deadline: &Deadline) -> Result<Found, CloneError> {
-    let (head, tag) = if name.starts_with("refs/") {
-        (name.to_owned(), name.to_owned())
-    } else {
-        (format!("refs/heads/{name}"), format!("refs/tags/{name}"))
-    };
-    let listed = git.run(&["ls-remote", "--", url, &head, &tag], b"", LIST_LIMIT, deadline)?;
-    let listed = String::from_utf8(listed).map_err(|_| CloneError::Unreadable)?;
-    // A pattern matches the ends of names, too; only the exact name counts.
-    let has = |full: &str| {
-        listed
-            .lines()
-            .any(|line| line.split_once('\t').is_some_and(|(_, name)| name == full))
-    };
-    let full = [head, tag]
-        .into_iter()
-        .find(|full| has(full))
-        .ok_or_else(|| CloneError::NotFound(name.to_owned()))?;
-    let branch = full.strip_prefix("refs/heads/").map(str::to_owned);
-    Ok(Found { full, branch })
+    )
 }
 
 /// The one line of an output.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::paths::{Paths, agent_path};
 
+/// Where the agent sees its work trees.
+const WORKSPACE: &str = "/workspace";
 /// Longest prompt in bytes; a ConfigMap holds no more.
 const PROMPT_LIMIT: u64 = 1024 * 1024;
 
@@ -44,17 +46,33 @@ pub fn write_trust(paths: &Paths, trusted: &[u8]) -> Result<(), ContractError> {
     write(
         &contract.join("apt.conf"),
         format!("Acquire::https::CaInfo \"{ca}\";\n").as_bytes(),
-    )?;
-    write(&contract.join("gitconfig"), GIT_CONFIG.as_bytes())
+    )
 }
 
-/// The system's git configuration in the agent's container (`GIT_CONFIG_SYSTEM`), its image's own included.
+/// Writes git's configuration for the agent, twice: as the system's (`GIT_CONFIG_SYSTEM`), for an agent with a HOME of
+/// its own, and into HOME, for git before 2.32, which does not know that variable.
 ///
-/// Work trees are mounts, and the root of a mount belongs to root: git would refuse to work in them. And without
-/// a name git refuses to commit for a user id that the image's passwd does not know. The image's file comes last,
-/// so that it has the last word.
-const GIT_CONFIG: &str = "[user]\n\tname = agent\n\temail = agent@sandbox.invalid\n\
-    [safe]\n\tdirectory = *\n[include]\n\tpath = /etc/gitconfig\n";
+/// # Errors
+/// A file cannot be written.
+pub fn write_git(paths: &Paths, directories: &[&str]) -> Result<(), ContractError> {
+    let config = git_config(directories);
+    write(&paths.contract().join("gitconfig"), config.as_bytes())?;
+    write(&paths.home().join(".gitconfig"), config.as_bytes())
+}
+
+/// Work trees are mounts, and the root of a mount belongs to root: git would refuse to work in them. Some versions that
+/// check this know no `*`, so each is named, too. And without a name git refuses to commit for a user id that the image's
+/// passwd does not know. The image's file comes last, so that it has the last word.
+fn git_config(directories: &[&str]) -> String {
+    let named: String = directories
+        .iter()
+        .map(|directory| format!("\tdirectory = {WORKSPACE}/{directory}\n"))
+        .collect();
+    format!(
+        "[user]\n\tname = agent\n\temail = agent@sandbox.invalid\n[safe]\n\tdirectory = *\n{named}\
+         [include]\n\tpath = /etc/gitconfig\n"
+    )
+}
 
 /// Writes the prompt: the one given, or the one in the file that a ConfigMap was mounted as.
 ///
@@ -99,6 +117,7 @@ mod tests {
             "cofferdam/ca",
             "cofferdam/input",
             "etc/ssl/certs",
+            "home/agent",
         ] {
             std::fs::create_dir_all(directory.path().join(each)).unwrap();
         }
@@ -120,6 +139,52 @@ mod tests {
         }
         let wgetrc = std::fs::read_to_string(paths.contract().join("wgetrc")).unwrap();
         assert_eq!(wgetrc, "ca_certificate = /cofferdam/ca.pem\n");
+    }
+
+    /// Git of before 2.32 reads nothing of ours but HOME; git's own tests have it take every owner for another.
+    #[test]
+    fn every_git_works_in_a_tree_that_belongs_to_another() {
+        let (directory, paths) = paths();
+        write_git(&paths, &["shop", "lib"]).unwrap();
+        let root = directory.path();
+        let git = |home: &Path, system: &Path, words: &[&str]| {
+            let status = std::process::Command::new("git")
+                .args(words)
+                .current_dir(root)
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin")
+                .env("HOME", home)
+                .env("GIT_CONFIG_SYSTEM", system)
+                .env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+                .output()
+                .unwrap();
+            (
+                status.status.success(),
+                String::from_utf8_lossy(&status.stderr).into_owned(),
+            )
+        };
+        let (home, nothing) = (paths.home(), Path::new("/dev/null"));
+        let system = paths.contract().join("gitconfig");
+        assert!(git(&home, nothing, &["init", "-q", "shop"]).0);
+        assert!(git(&home, nothing, &["init", "-q", "shop/nested"]).0);
+        let commit = |home: &Path, system: &Path, tree: &str| {
+            git(
+                home,
+                system,
+                &["-C", tree, "commit", "-q", "--allow-empty", "-m", "x"],
+            )
+        };
+        for tree in ["shop", "shop/nested"] {
+            assert_eq!(commit(&home, nothing, tree), (true, String::new()));
+            assert_eq!(commit(root, &system, tree), (true, String::new()));
+            // The control: without either file git refuses.
+            let (done, said) = commit(root, nothing, tree);
+            assert!(!done && said.contains("dubious ownership"), "{said}");
+        }
+        let written = std::fs::read_to_string(home.join(".gitconfig")).unwrap();
+        for tree in ["*", "/workspace/shop", "/workspace/lib"] {
+            assert!(written.contains(&format!("\tdirectory = {tree}\n")), "{written}");
+        }
     }
 
     #[test]

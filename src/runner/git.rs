@@ -11,12 +11,15 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::deadline::Deadline;
-use super::text::last_line;
+use super::text::complaint;
 
 /// How often a watchdog looks whether the work was given up.
 const WATCH: Duration = Duration::from_millis(100);
-/// Bytes of standard error that are kept, from its end.
+/// Bytes of standard error that are kept of its beginning, and of its end: the cause stands first, and what came of it
+/// last.
 const STDERR_LIMIT: usize = 16 * 1024;
+/// Output of commands that say little.
+const SMALL: u64 = 64 * 1024;
 
 /// Settings of every call. They are given on the command line, which no repository can override.
 const SETTINGS: &[&str] = &[
@@ -46,12 +49,12 @@ pub enum GitError {
     #[error("git cannot be run: {0}")]
     Io(#[from] std::io::Error),
     /// It ended with another status than 0.
-    #[error("git {command}: {stderr}")]
+    #[error("git {command}: {}", complaint(.stderr))]
     Failed {
         /// The subcommand.
         command: String,
-        /// The last line of its standard error.
-        stderr: String,
+        /// What it wrote to standard error; of a long text its beginning and its end.
+        stderr: Vec<u8>,
     },
     /// The deadline passed.
     #[error("git {0} did not end in time")]
@@ -162,6 +165,15 @@ impl Git {
         Ok(output)
     }
 
+    /// [`Git::run`] of a command that prints nothing; returns what it wrote to standard error, of a long text its
+    /// beginning and its end.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn run_for_warnings(&self, arguments: &[&str], deadline: &Deadline) -> Result<Vec<u8>, GitError> {
+        self.run_to_end(arguments, b"", &mut std::io::sink(), SMALL, deadline)
+    }
+
     /// [`Git::run`] for output that should not stand in memory.
     ///
     /// # Errors
@@ -174,6 +186,18 @@ impl Git {
         limit: u64,
         deadline: &Deadline,
     ) -> Result<(), GitError> {
+        self.run_to_end(arguments, input, output, limit, deadline)
+            .map(drop)
+    }
+
+    fn run_to_end(
+        &self,
+        arguments: &[&str],
+        input: &[u8],
+        output: &mut impl Write,
+        limit: u64,
+        deadline: &Deadline,
+    ) -> Result<Vec<u8>, GitError> {
         let name = arguments.first().copied().unwrap_or_default().to_owned();
         let mut command = self.command(arguments);
         if !input.is_empty() {
@@ -186,7 +210,7 @@ impl Git {
         std::thread::scope(|scope| {
             let watchdog = scope.spawn(move || watch_over(group, &watch, deadline));
             scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
-            let printed = scope.spawn(move || stderr.map(read_end).unwrap_or_default());
+            let printed = scope.spawn(move || stderr.map(read_both_ends).unwrap_or_default());
             let copied = stdout.map_or(Ok(0), |stdout| {
                 std::io::copy(&mut stdout.take(limit.saturating_add(1)), output)
             });
@@ -206,11 +230,11 @@ impl Git {
                 return Err(GitError::TooLong { command: name, limit });
             }
             if status?.success() {
-                return Ok(());
+                return Ok(printed);
             }
             Err(GitError::Failed {
                 command: name,
-                stderr: last_line(&printed),
+                stderr: printed,
             })
         })
     }
@@ -250,17 +274,34 @@ pub fn watch_over(group: Group, ended: &Receiver<()>, deadline: &Deadline) -> bo
     }
 }
 
-/// Reads all, keeps the end.
-fn read_end(mut from: impl Read) -> Vec<u8> {
-    let mut kept = Vec::new();
+/// Reads all, keeps the beginning and the end.
+fn read_both_ends(mut from: impl Read) -> Vec<u8> {
+    let (mut kept, mut end) = (Vec::new(), Vec::new());
+    let mut cut = false;
     let mut buffer = [0; 4096];
     while let Ok(read) = from.read(&mut buffer) {
         if read == 0 {
             break;
         }
-        kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        let surplus = kept.len().saturating_sub(STDERR_LIMIT);
-        kept.drain(..surplus);
+        let read = buffer.get(..read).unwrap_or_default();
+        let (first, rest) = read.split_at(read.len().min(STDERR_LIMIT.saturating_sub(kept.len())));
+        kept.extend_from_slice(first);
+        end.extend_from_slice(rest);
+        let surplus = end.len().saturating_sub(STDERR_LIMIT);
+        cut |= surplus > 0;
+        end.drain(..surplus);
+    }
+    if cut {
+        // Neither the line that was cut at the beginning nor that at the end is one that git wrote.
+        let whole = kept
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        kept.truncate(whole);
+        let whole = end.iter().position(|byte| *byte == b'\n').unwrap_or(end.len());
+        kept.extend(end.drain(..).skip(whole + 1));
+    } else {
+        kept.append(&mut end);
     }
     kept
 }
@@ -284,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_standard_error_is_the_error() {
+    fn what_git_complains_of_is_the_error() {
         let (_directory, git) = repository();
         let error = git
             .run(
@@ -298,6 +339,24 @@ mod tests {
             error.to_string(),
             "git rev-parse: fatal: Needed a single revision"
         );
+    }
+
+    #[test]
+    fn of_a_long_complaint_the_beginning_and_the_end_are_kept() {
+        let line = |n: usize| format!("warning: line {n}\n");
+        let short: String = (0..900).map(line).collect();
+        assert_eq!(read_both_ends(short.as_bytes()), short.as_bytes());
+        let long: String = ["error: the cause\n".to_owned()]
+            .into_iter()
+            .chain((0..9000).map(line))
+            .chain(["fatal: the end\n".to_owned()])
+            .collect();
+        let kept = String::from_utf8(read_both_ends(long.as_bytes())).unwrap();
+        assert!(
+            kept.starts_with("error: the cause\nwarning: line 0\n") && kept.ends_with("\nfatal: the end\n")
+        );
+        assert!(kept.len() <= 2 * STDERR_LIMIT);
+        assert!(kept.lines().all(|kept| long.lines().any(|line| line == kept)));
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Paths {
         self.root.join("workspace").join(directory)
     }
 
+    /// The agent's HOME.
+    pub fn home(&self) -> PathBuf {
+        self.root.join("home/agent")
+    }
+
     /// The prompt where the run takes it from a ConfigMap.
     pub fn input_prompt(&self) -> PathBuf {
         self.root.join("cofferdam/input/prompt")

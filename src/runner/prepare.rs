@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::clone::{Transport, clone};
-use super::contract::{ContractError, write_prompt, write_trust};
+use super::contract::{ContractError, write_git, write_prompt, write_trust};
 use super::control::{Control, ControlError};
 use super::deadline::Deadline;
 use super::forward::Forwarder;
@@ -29,8 +29,6 @@ const WHOAMI_BUDGET: Duration = Duration::from_mins(1);
 const WHOAMI_PAUSE: Duration = Duration::from_millis(25);
 /// Between two questions.
 const WHOAMI_LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// How long all clones may take together; `startDeadlineSeconds` may end them before.
-const CLONE_BUDGET: Duration = Duration::from_mins(30);
 
 /// Why the agent is not started.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +73,8 @@ pub enum PrepareError {
         name: String,
         /// What was wrong.
         message: String,
+        /// Whether another attempt may end otherwise.
+        passes: bool,
     },
     /// Something that should not happen.
     #[error("{0}")]
@@ -88,7 +88,8 @@ impl PrepareError {
             Self::NotSandboxed(_) => Reason::RuntimeUnavailable,
             Self::Rewritten { .. } => Reason::PeerAddressRewritten,
             Self::NotProven(_) => Reason::EgressNotEnforced,
-            Self::Clone { .. } => Reason::CloneFailed,
+            Self::Clone { passes: true, .. } => Reason::CloneFailed,
+            Self::Clone { passes: false, .. } => Reason::CloneRefused,
             Self::Gateway(error) => error.reason().unwrap_or(Reason::InternalError),
             Self::Order(_) | Self::Probe(_) | Self::Contract(_) | Self::Internal(_) => Reason::InternalError,
         }
@@ -128,7 +129,7 @@ async fn steps(
     let control = Control::new(&spec.gateway, paths.token("prepare"));
     identify(spec, &control).await?;
     tracing::info!("the gateway knows this pod");
-    let deadline = Deadline::after(CLONE_BUDGET);
+    let deadline = Deadline::after(Duration::from_secs(u64::from(spec.start_deadline_seconds)));
     // Nothing hostile runs yet, so that the clones need not wait for the proof; the agent waits for both. A failed
     // proof ends the clones, and is the run's reason whatever the clones came to.
     let proof = async {
@@ -213,8 +214,11 @@ async fn identify(spec: &PrepareSpec, control: &Control) -> Result<(), PrepareEr
 async fn contract(spec: &PrepareSpec, paths: &Paths, control: &Control) -> Result<(), PrepareError> {
     let trusted = control.trust().await?;
     let (paths, prompt) = (paths.clone(), spec.prompt.clone());
+    let repositories = spec.repositories.clone();
     blocking(move || {
         write_trust(&paths, &trusted)?;
+        let directories: Vec<&str> = repositories.iter().map(|each| each.directory.as_str()).collect();
+        write_git(&paths, &directories)?;
         write_prompt(&paths, prompt.as_deref())
     })
     .await?
@@ -251,8 +255,9 @@ async fn repositories(
             let name = repository.name.clone();
             blocking(move || fetch(&repository, &paths, &transport, &deadline))
                 .await?
-                .map_err(|message| PrepareError::Clone {
-                    message: with_refusal(message, forwarder.take_refusal()),
+                .map_err(|failed| PrepareError::Clone {
+                    message: with_refusal(failed.message, forwarder.take_refusal()),
+                    passes: failed.passes,
                     name,
                 })
         }
@@ -262,12 +267,18 @@ async fn repositories(
     commits
 }
 
+/// A repository that is not there for the agent.
+struct Failed {
+    message: String,
+    passes: bool,
+}
+
 fn fetch(
     repository: &RepositorySpec,
     paths: &Paths,
     transport: &Transport,
     deadline: &Deadline,
-) -> Result<RepositoryCommit, String> {
+) -> Result<RepositoryCommit, Failed> {
     let pristine = paths.pristine(&repository.name);
     let cloned = clone(
         &repository.url,
@@ -276,13 +287,23 @@ fn fetch(
         transport,
         deadline,
     )
-    .map_err(|error| format!("{}: {error}", repository.url))?;
+    .map_err(|error| Failed {
+        message: format!("{}: {error}", repository.url),
+        passes: error.passes(),
+    })?;
+    if !cloned.tolerated.is_empty() {
+        let (name, faults) = (&repository.name, cloned.tolerated.join(", "));
+        tracing::warn!(name, faults, "history has harmless faults, which were let pass");
+    }
     let tree = paths.work_tree(&repository.directory);
-    work_tree::make(&pristine, &tree, &repository.url, &cloned, deadline)
-        .map_err(|error| error.to_string())?;
+    work_tree::make(&pristine, &tree, &repository.url, &cloned, deadline).map_err(|error| Failed {
+        message: error.to_string(),
+        passes: true,
+    })?;
     Ok(RepositoryCommit {
         name: repository.name.clone(),
         commit: cloned.commit,
+        tolerated: cloned.tolerated,
     })
 }
 

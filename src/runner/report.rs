@@ -46,20 +46,25 @@ fn write<T: Serialize>(path: &Path, report: &T) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clone::faults::TOLERATED;
     use cofferdam_wire::runner::{RepositoryCommit, VERSION};
     use rstest::rstest;
 
+    /// Commits are reported where nothing failed.
     #[rstest]
-    #[case::quotes("\"")]
-    #[case::controls("\0")]
-    fn the_longest_report_fits(#[case] text: &str) {
+    #[case::quotes(Some("\""))]
+    #[case::controls(Some("\0"))]
+    #[case::commits(None)]
+    fn the_longest_report_fits(#[case] text: Option<&str>) {
+        let commits = if text.is_some() { 0 } else { 8 };
         let report = PrepareReport {
             version: VERSION,
-            failure: Some(failure(Reason::CloneFailed, &text.repeat(9000))),
-            commits: (0..8)
+            failure: text.map(|text| failure(Reason::CloneFailed, &text.repeat(9000))),
+            commits: (0..commits)
                 .map(|n| RepositoryCommit {
                     name: format!("{n}{}", "n".repeat(39)),
                     commit: "0".repeat(40),
+                    tolerated: TOLERATED.iter().copied().map(str::to_owned).collect(),
                 })
                 .collect(),
             node_open: Some(true),
@@ -70,6 +75,10 @@ mod tests {
         let path = directory.path().join("log");
         write_prepare(&path, &report).unwrap();
         let read: PrepareReport = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        assert!(read.failure.unwrap().message.len() > MESSAGE_LIMIT - 10);
+        assert_eq!(read.commits.len(), commits);
+        assert!(
+            read.failure
+                .is_none_or(|failure| failure.message.len() > MESSAGE_LIMIT - 10)
+        );
     }
 }

@@ -18,6 +18,30 @@ pub fn last_line(output: &[u8]) -> String {
         .unwrap_or_default()
 }
 
+/// Lines of a complaint that are shown at most.
+const COMPLAINTS: usize = 3;
+
+/// What git complains of: its first lines that say `error:` or `fatal:`, then the first that the remote says, escaped.
+/// The first line names the cause, later ones what came of it. Where no line says so, the last one.
+pub fn complaint(stderr: &[u8]) -> String {
+    let lines = || {
+        stderr
+            .split(|byte| matches!(byte, b'\n' | b'\r'))
+            .map(<[u8]>::trim_ascii)
+    };
+    let mut shown: Vec<&[u8]> = Vec::new();
+    for line in lines().filter(|line| line.starts_with(b"error:") || line.starts_with(b"fatal:")) {
+        if !shown.contains(&line) && shown.len() < COMPLAINTS {
+            shown.push(line);
+        }
+    }
+    if shown.is_empty() {
+        return last_line(stderr);
+    }
+    shown.extend(lines().find(|line| line.strip_prefix(b"remote:").is_some_and(|said| !said.is_empty())));
+    shown.into_iter().map(escape).collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +60,24 @@ mod tests {
             "fatal: no such thing"
         );
         assert_eq!(last_line(b""), "");
+    }
+
+    #[test]
+    fn the_cause_of_a_complaint_stands_first() {
+        for (printed, shown) in [
+            (
+                "error: object 12: missingEmail: no email\nfatal: fsck error in packed object\nfatal: index-pack failed\n",
+                "error: object 12: missingEmail: no email; fatal: fsck error in packed object; fatal: index-pack failed",
+            ),
+            (
+                "remote: \nremote: Repository not found.\nfatal: repository 'x' not found\n",
+                "fatal: repository 'x' not found; remote: Repository not found.",
+            ),
+            ("fatal: twice\nfatal: twice\n", "fatal: twice"),
+            ("usage: git\n\n", "usage: git"),
+            ("", ""),
+        ] {
+            assert_eq!(complaint(printed.as_bytes()), shown);
+        }
     }
 }

@@ -43,6 +43,8 @@ pub struct PrepareSpec {
     pub node_access_allowed: bool,
     /// What to clone.
     pub repositories: Vec<RepositorySpec>,
+    /// Seconds from the run's admission to its agent's start: what clones take at most.
+    pub start_deadline_seconds: u32,
     /// Whether a kernel that is not gVisor's ends the run before anything is cloned.
     pub gvisor_required: bool,
     /// The prompt; absent: it stands in the file `/cofferdam/input/prompt`.
@@ -77,7 +79,7 @@ pub struct RepositorySpec {
     pub name: String,
     /// Canonical URL.
     pub url: String,
-    /// Branch, tag or commit; absent: the remote's HEAD.
+    /// Branch, tag, other reference or commit; absent: the remote's HEAD.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
     /// Directory below `/workspace`.
@@ -157,4 +159,7 @@ pub struct RepositoryCommit {
     pub name: String,
     /// Full commit id.
     pub commit: String,
+    /// Checks of git that the history failed and that were let pass, such as `badTimezone`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerated: Vec<String>,
 }

@@ -185,27 +185,132 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
         (
             "/spec/repositories/0/ref",
             json!("--upload-pack=id"),
-            "ref must be a branch, a tag or a full commit",
+            "ref must be HEAD, a branch, a tag",
         ),
         (
             "/spec/repositories/0/ref",
             json!("a..b"),
-            "ref must be a branch, a tag or a full commit",
+            "ref must be HEAD, a branch, a tag",
         ),
         (
             "/spec/repositories/0/ref",
             json!("HEAD@{1}"),
-            "ref must be a branch, a tag or a full commit",
+            "ref must be HEAD, a branch, a tag",
         ),
         (
             "/spec/repositories/0/ref",
             json!("a b"),
-            "ref must be a branch, a tag or a full commit",
+            "ref must be HEAD, a branch, a tag",
         ),
         (
             "/spec/repositories/0/ref",
             json!("a:b"),
-            "ref must be a branch, a tag or a full commit",
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("-x"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a~1"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("v1^{}"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a*"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a[b"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a\\b"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a\nb"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a\u{202e}b"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a\u{a0}b"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a//b"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("/a"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a/"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!(".a"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a/.b"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a."),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a.lock"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a.lock/b"),
+            "ref must be HEAD, a branch, a tag",
+        ),
+        (
+            "/spec/repositories/0/ref",
+            json!("a".repeat(64)),
+            "ref must not be the id of a SHA-256 object",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://github.com/team%5capp"),
+            "url must be https://host[:port]/path",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://github.com/team%252f"),
+            "url must be https://host[:port]/path",
+        ),
+        (
+            "/spec/repositories/0/url",
+            json!("https://github.com/team%1"),
+            "url must be https://host[:port]/path",
         ),
         (
             "/spec/resources/limits",

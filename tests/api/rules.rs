@@ -26,6 +26,22 @@ fn manifests_that_use_every_field_are_accepted() {
     }
 }
 
+#[rstest]
+#[case::ref_(
+    "/spec/repositories/0/ref",
+    &["HEAD", "@", "main", "@user/fix", "#12-fix", "it's", "a&b", "(wip)", "ünï", "a$b", "\"quoted\"", "%41", "a;b", "a|b", "日本語",
+      "v1.0+build", "refs/pull/5/head", "pull/5/head", "dependabot/npm_and_yarn/@types/node-20.1.0", "0123abc"]
+)]
+#[case::url(
+    "/spec/repositories/0/url",
+    &["https://dev.azure.com/org/My%20Project/_git/shop", "https://git.example.com/a/C%23", "https://git.example.com:8443/a.git/"]
+)]
+fn what_git_and_forges_allow_is_accepted(#[case] pointer: &str, #[case] values: &[&str]) {
+    for value in values {
+        assert_accepted(&with(&run(), pointer, json!(value)), None);
+    }
+}
+
 #[test]
 fn the_least_that_can_be_written_is_accepted() {
     let least = |kind: &str, spec: Value| json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": spec});

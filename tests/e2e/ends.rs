@@ -200,7 +200,7 @@ async fn an_unknown_ref_names_the_repository() {
         )
         .await;
     let message = run
-        .ends(Reason::CloneFailed)
+        .ends(Reason::CloneRefused)
         .await
         .status
         .unwrap()
@@ -219,13 +219,16 @@ async fn an_unreachable_repository_names_itself() {
     let more = json!({"repositories": [repository("lost", "absent", "ReadWrite")]});
     let run = space.script("lost-code", BUSYBOX, "sh", "true\n", more).await;
     let message = run
-        .ends(Reason::CloneFailed)
+        .ends(Reason::CloneRefused)
         .await
         .status
         .unwrap()
         .message
         .unwrap_or_default();
-    assert!(message.contains("lost"), "{message}");
+    assert!(
+        message.contains("lost") && message.contains("private or absent (the server answers 404)"),
+        "{message}"
+    );
     space.close().await;
 }
 

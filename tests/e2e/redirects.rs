@@ -64,9 +64,10 @@ async fn a_repository_that_has_moved_is_not_followed(
     }));
     let more = json!({"repositories": repositories});
     let run = space.script("led", BUSYBOX, "sh", "true\n", more).await;
-    let status = run.ends(Reason::CloneFailed).await.status.unwrap();
+    let status = run.ends(Reason::CloneRefused).await.status.unwrap();
     let message = status.message.unwrap_or_default();
-    assert!(message.contains("moved") && message.contains("302"), "{message}");
+    let advice = format!("it has moved to https://{host}{path}: write that url");
+    assert!(message.contains(&advice) && message.contains("302"), "{message}");
     assert_eq!(status.agent_start_time, None);
     assert!(was_asked(FORGE, &asked, since), "nobody was told that it moved");
     assert!(!was_asked(host, path, since), "{host} was asked for {path}");

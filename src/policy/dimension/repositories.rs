@@ -8,6 +8,7 @@ use crate::frozen::GitHost;
 use crate::layer::meet::{Unmet, meet};
 use crate::layer::parsed::ParsedPolicy;
 use crate::pattern::address::intersect;
+use crate::pattern::reference::Reference;
 use crate::pattern::repository::RepositoryUrl;
 use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
@@ -21,7 +22,7 @@ pub struct AdmittedRepository {
     pub name: String,
     /// Where it is.
     pub url: RepositoryUrl,
-    /// Branch, tag or commit; absent: the remote's HEAD.
+    /// Branch, tag, other reference or commit; absent: the remote's HEAD.
     pub reference: Option<String>,
     /// Directory below `/workspace`.
     pub directory: String,
@@ -54,13 +55,16 @@ pub fn decide(repository: &Repository, layers: &[Arc<ParsedPolicy>]) -> Result<G
         help,
     };
     let url = RepositoryUrl::parse(&repository.url).map_err(|error| {
-        refusal(
-            None,
-            Vec::new(),
-            error.to_string(),
-            "write https://host/path, plainly".to_owned(),
-        )
+        let help = "write https://host/path, with %20 for a space in it".to_owned();
+        refusal(None, Vec::new(), error.to_string(), help)
     })?;
+    if let Some(text) = &repository.reference {
+        Reference::parse(text).map_err(|error| Refusal {
+            field: format!("spec.repositories[{}].ref", repository.name),
+            offered: text.clone(),
+            ..refusal(None, Vec::new(), error.to_string(), error.help().to_owned())
+        })?;
+    }
     let met = meet(layers, |layer| {
         let rules = layer.repositories.as_ref()?;
         let mut matching = rules.iter().filter(|rule| rule.url.matches(&url)).peekable();

@@ -1,9 +1,10 @@
-//! What policies name, each parsed once: hosts, images, repositories, networks, amounts.
+//! What policies name, each parsed once: hosts, images, repositories, references, networks, amounts.
 
 pub mod address;
 pub mod host;
 pub mod image;
 pub mod quantity;
+pub mod reference;
 pub mod repository;
 pub mod segments;
 

@@ -11,8 +11,9 @@ const HTTPS_PORT: u16 = 443;
 /// Longest URL in bytes, as in the schema.
 const URL_LIMIT: usize = 512;
 
-/// `https://host[:port]/path`: host in lower case, port 443 left out, no user-info, query, fragment or
-/// percent-encoding, no empty or dotted segments, no slash at the end.
+/// `https://host[:port]/path`: host in lower case, port 443 left out, no user-info, query or fragment, no empty or
+/// dotted segments, no slash at the end. What must be percent-encoded is, such as `%20` in the names of Azure's projects;
+/// what need not be is not.
 ///
 /// A final `.git` is kept, because some forges answer the other spelling with a redirect and git is told to follow
 /// none; patterns ignore it.
@@ -39,14 +40,17 @@ pub enum RepositoryError {
     /// Not a number from 1 to 65535 without leading zeros.
     #[error("the port is not a number from 1 to 65535")]
     Port,
-    /// Percent-encoding is a second spelling of the same path.
-    #[error("the path is percent-encoded: write it plainly")]
+    /// Percent-encoding that is none, or stands for what no path of a repository has.
+    #[error("the path has a '%' that does not stand for a visible character, or stands for '/', '\\' or '%'")]
     PercentEncoding,
     /// Query or fragment.
     #[error("the URL has a query or a fragment: leave it out")]
     Query,
     /// A character that no path of a repository needs.
-    #[error("the path has a character other than letters, digits, '-', '_', '.', '~' and '+'")]
+    #[error(
+        "the path has a character other than letters, digits, '-', '_', '.', '~' and '+': write it percent-encoded, a \
+         space as %20"
+    )]
     OddByte,
     /// Nothing after the host, or an empty or dotted segment.
     #[error("the path is missing, or has an empty, '.', '..' or '.git' segment")]
@@ -75,9 +79,6 @@ fn split(text: &str) -> Result<(Host, u16, &str), RepositoryError> {
     if authority.contains(['?', '#']) || path.contains(['?', '#']) {
         return Err(RepositoryError::Query);
     }
-    if path.contains('%') {
-        return Err(RepositoryError::PercentEncoding);
-    }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !authority.contains(['[', ']']) => (host, parse_port(port)?),
         _ => (authority, HTTPS_PORT),
@@ -92,15 +93,58 @@ fn parse_port(text: &str) -> Result<u16, RepositoryError> {
     text.parse().map_err(|_| RepositoryError::Port)
 }
 
-fn check_segment(segment: &str) -> Result<(), RepositoryError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.~+".contains(&b);
-    if !segment.bytes().all(allowed) {
-        return Err(RepositoryError::OddByte);
-    }
-    if matches!(segment, "" | "." | "..") || segment.eq_ignore_ascii_case(".git") {
+/// The one spelling of a segment: percent-encoded is what has to be, in upper case.
+fn canonical_segment(segment: &str) -> Result<String, RepositoryError> {
+    let decoded = decode(segment)?;
+    if matches!(decoded.as_str(), "" | "." | "..") || decoded.eq_ignore_ascii_case(".git") {
         return Err(RepositoryError::Path);
     }
-    Ok(())
+    let mut canonical = String::with_capacity(segment.len());
+    for byte in decoded.bytes() {
+        if is_plain(byte) {
+            canonical.push(char::from(byte));
+        } else {
+            canonical.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Ok(canonical)
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+')
+}
+
+fn decode(segment: &str) -> Result<String, RepositoryError> {
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let (digits, after) = after
+                .split_at_checked(2)
+                .ok_or(RepositoryError::PercentEncoding)?;
+            decoded.push(hexadecimal(digits).ok_or(RepositoryError::PercentEncoding)?);
+            rest = after;
+        } else if is_plain(byte) {
+            decoded.push(byte);
+        } else {
+            return Err(RepositoryError::OddByte);
+        }
+    }
+    // A second spelling of a slash or of a percent sign would be read otherwise by whoever decodes once more.
+    let odd = |char: char| cofferdam_text::is_hidden(char) || matches!(char, '/' | '\\' | '%');
+    String::from_utf8(decoded)
+        .ok()
+        .filter(|text| !text.contains(odd))
+        .ok_or(RepositoryError::PercentEncoding)
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let value = digits
+        .iter()
+        .try_fold(0, |value, byte| Some(value * 16 + digit(byte)?));
+    value.and_then(|value| u8::try_from(value).ok())
 }
 
 fn origin(host: &Host, port: u16) -> String {
@@ -119,9 +163,13 @@ impl RepositoryUrl {
     pub fn parse(text: &str) -> Result<Self, RepositoryError> {
         let (host, port, path) = split(text)?;
         let path = path.strip_suffix('/').unwrap_or(path);
-        path.split('/').try_for_each(check_segment)?;
+        let segments = path
+            .split('/')
+            .map(canonical_segment)
+            .collect::<Result<Vec<_>, _>>()?;
+        let path = segments.join("/");
         let text = format!("{}/{path}", origin(&host, port));
-        let path = path.strip_suffix(".git").unwrap_or(path).to_owned();
+        let path = path.strip_suffix(".git").unwrap_or(&path).to_owned();
         Ok(Self {
             host,
             port,
@@ -178,8 +226,17 @@ impl RepositoryPattern {
         if path.is_empty() {
             return Err(RepositoryError::Path);
         }
-        let path = SegmentPattern::parse(path.strip_suffix(".git").unwrap_or(path))?;
-        path.literals().try_for_each(check_segment)?;
+        let segments = path
+            .strip_suffix(".git")
+            .unwrap_or(path)
+            .split('/')
+            .map(|segment| match segment {
+                // The pattern's own parser knows stars, and refuses those that it does not.
+                starred if starred.contains('*') => Ok(starred.to_owned()),
+                literal => canonical_segment(literal),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let path = SegmentPattern::parse(&segments.join("/"))?;
         Ok(Self { host, port, path })
     }
 
@@ -225,6 +282,17 @@ mod tests {
         "https://git.example.com/a/b/c/d~e+f_g",
         "https://git.example.com/a/b/c/d~e+f_g"
     )]
+    #[case(
+        "https://dev.azure.com/org/My%20Project/_git/shop",
+        "https://dev.azure.com/org/My%20Project/_git/shop"
+    )]
+    #[case("https://github.com/%74eam/app", "https://github.com/team/app")]
+    #[case(
+        "https://dev.azure.com/org/C%23%20%26%20%c3%a9t%C3%A9/_git/x",
+        "https://dev.azure.com/org/C%23%20%26%20%C3%A9t%C3%A9/_git/x"
+    )]
+    #[case("https://github.com/a%2Ab/app", "https://github.com/a%2Ab/app")]
+    #[case("https://github.com/a%2bb/app%2Egit", "https://github.com/a+b/app.git")]
     fn urls_have_one_spelling(#[case] text: &str, #[case] canonical: &str) {
         assert_eq!(RepositoryUrl::parse(text).unwrap().as_str(), canonical);
         assert_eq!(RepositoryUrl::parse(canonical).unwrap().as_str(), canonical);
@@ -247,7 +315,18 @@ mod tests {
     #[case("https://github.com:/team/app", RepositoryError::Port)]
     #[case("https://github.com:+443/team/app", RepositoryError::Port)]
     #[case("https://github.com/team%2fapp", RepositoryError::PercentEncoding)]
-    #[case("https://github.com/%74eam/app", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/%2e%2e/app", RepositoryError::Path)]
+    #[case("https://github.com/team/%2egit", RepositoryError::Path)]
+    #[case("https://github.com/team%5Capp", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%252fapp", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%00app", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%0aapp", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%E2%80%AEapp", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%ff", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%2", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%+1", RepositoryError::PercentEncoding)]
+    #[case("https://github.com/team%é1", RepositoryError::PercentEncoding)]
     #[case("https://github.com/team/app?x=1", RepositoryError::Query)]
     #[case("https://github.com/team/app#x", RepositoryError::Query)]
     #[case("https://github.com?/team/app", RepositoryError::Query)]
@@ -282,6 +361,22 @@ mod tests {
     #[case("https://github.com/team/*", "https://github.com/team/sub/app", false)]
     #[case("https://github.com/team/**", "https://github.com/team/sub/app", true)]
     #[case("https://github.com/**", "https://github.com/team/app", true)]
+    #[case(
+        "https://dev.azure.com/org/My%20Project/**",
+        "https://dev.azure.com/org/My%20Project/_git/shop",
+        true
+    )]
+    #[case(
+        "https://dev.azure.com/org/my%2dproject/*",
+        "https://dev.azure.com/org/my-project/x",
+        true
+    )]
+    #[case(
+        "https://dev.azure.com/org/My%20Project/**",
+        "https://dev.azure.com/org/My/_git/shop",
+        false
+    )]
+    #[case("https://github.com/%2A/app", "https://github.com/team/app", false)]
     #[case("https://github.com/**", "https://github.com:8443/team/app", false)]
     #[case("https://github.com/**", "https://github.com.evil.example/team/app", false)]
     #[case("https://github.com/Team/*", "https://github.com/team/app", false)]

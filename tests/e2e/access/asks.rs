@@ -170,7 +170,7 @@ fn repositories() -> Vec<Ask> {
             "an encoded slash",
             clone("https://git.internet.test/team%2f..%2fevil/app"),
             By::Schema,
-            "percent-encoding",
+            "percent-encoded",
             good(),
         ),
         Ask(

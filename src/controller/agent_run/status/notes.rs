@@ -91,6 +91,12 @@ pub fn proof(
     let commits = proof.report.commits.iter().map(|commit| ResolvedRepository {
         name: bounded(&commit.name, 63),
         commit: bounded(&commit.commit, 64),
+        tolerated_faults: commit
+            .tolerated
+            .iter()
+            .take(32)
+            .map(|check| bounded(check, 64))
+            .collect(),
     });
     if let Some(resolved) = &mut status.resolved {
         resolved.repositories = commits.take(8).collect();

@@ -13,6 +13,7 @@ pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
         probes: probes::all(input),
         node_access_allowed: tolerated(input),
         repositories: repositories(input, |_| true),
+        start_deadline_seconds: input.admitted.start_deadline_seconds.unsigned_abs(),
         gvisor_required: input.admitted.kernel_check == KernelCheck::GVisor,
         prompt: input.run.spec.task.prompt.clone(),
     }

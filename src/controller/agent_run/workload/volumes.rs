@@ -64,6 +64,7 @@ pub fn prepare_mounts(input: &Input<'_>) -> Vec<VolumeMount> {
         mount("git", GIT, false),
         mount("contract", "/cofferdam/contract", false),
         mount("ca", "/cofferdam/ca", false),
+        mount("home", HOME, false),
         mount("scratch", TMP, false),
         mount("token-prepare", TOKENS, true),
     ]);
