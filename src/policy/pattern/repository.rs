@@ -1,6 +1,6 @@
 //! URLs of git repositories, in one canonical spelling, and patterns over them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use crate::pattern::host::{Host, HostError};
@@ -104,7 +104,8 @@ fn canonical_segment(segment: &str) -> Result<String, RepositoryError> {
         if is_plain(byte) {
             canonical.push(char::from(byte));
         } else {
-            canonical.push_str(&format!("%{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(canonical, "%{byte:02X}");
         }
     }
     Ok(canonical)
