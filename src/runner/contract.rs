@@ -64,14 +64,13 @@ pub fn write_git(paths: &Paths, directories: &[&str]) -> Result<(), ContractErro
 /// check this know no `*`, so each is named, too. And without a name git refuses to commit for a user id that the image's
 /// passwd does not know. The image's file comes last, so that it has the last word.
 fn git_config(directories: &[&str]) -> String {
-    let named: String = directories
-        .iter()
-        .map(|directory| format!("\tdirectory = {WORKSPACE}/{directory}\n"))
-        .collect();
-    format!(
-        "[user]\n\tname = agent\n\temail = agent@sandbox.invalid\n[safe]\n\tdirectory = *\n{named}\
-         [include]\n\tpath = /etc/gitconfig\n"
-    )
+    let mut config =
+        "[user]\n\tname = agent\n\temail = agent@sandbox.invalid\n[safe]\n\tdirectory = *\n".to_owned();
+    for directory in directories {
+        config.extend(["\tdirectory = ", WORKSPACE, "/", directory, "\n"]);
+    }
+    config.push_str("[include]\n\tpath = /etc/gitconfig\n");
+    config
 }
 
 /// Writes the prompt: the one given, or the one in the file that a ConfigMap was mounted as.

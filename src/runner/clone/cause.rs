@@ -1,7 +1,7 @@
 //! What git's complaint about a remote means: whether it may pass by itself, and what it is in our words. Pure.
 //!
-//! Git has no codes for this, so its words are read. They are those of git 2.25 to 2.51 and of curl with GnuTLS or
-//! OpenSSL, in the locale C, which [`crate::git`] sets.
+//! Git has no codes for this, so its words are read. They are those of git 2.25 to 2.51 and of curl with `GnuTLS`
+//! or OpenSSL, in the locale C, which [`crate::git`] sets.
 
 use std::fmt;
 

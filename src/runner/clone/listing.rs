@@ -176,7 +176,7 @@ mod tests {
     const OTHER: &str = "554cdb7aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
     fn listing(names: &[&str]) -> Listing {
-        let lines: String = names.iter().map(|name| format!("{ID}\t{name}\n")).collect();
+        let lines: String = names.iter().flat_map(|name| [ID, "\t", *name, "\n"]).collect();
         Listing::parse(format!("ref: refs/heads/main\tHEAD\n{lines}").as_bytes()).unwrap()
     }
 
