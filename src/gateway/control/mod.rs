@@ -100,7 +100,7 @@ impl ControlRoutes {
             Route::WhoAmI => state::who_am_i(caller),
             Route::Trust => with_type(StatusCode::OK, "application/x-pem-file", self.trust.clone()),
             Route::State { after } => state::poll(&self.view, caller, after).await,
-            Route::Output if !state::agent_started(&self.view, caller) => {
+            Route::Output if !state::agent_started(&self.view, caller).await => {
                 let message = "there is no output before the agent has started";
                 refusal(&Denial::new(DenialCode::AgentNotStarted, message))
             }

@@ -23,11 +23,19 @@ pub fn who_am_i(caller: &Caller) -> Answer {
     json(StatusCode::OK, &who)
 }
 
-/// Whether the API shows that the pod's agent has started. A run has one upload for all its pods: that of a pod which
-/// is given up before its agent starts must not stand in the way of its successor's.
-pub fn agent_started(view: &View, caller: &Caller) -> bool {
-    view.states(&caller.pod_uid)
-        .is_some_and(|states| states.borrow().agent_started_at.is_some())
+/// How long an upload waits for the API to show that its pod's agent has started: the kubelet reports the start after
+/// it, and an agent that ends at once can hand over its work before that report.
+const START_REPORT_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether the API shows, now or within [`START_REPORT_WAIT`], that the pod's agent has started. A run has one upload
+/// for all its pods: that of a pod which is given up before its agent starts must not stand in the way of its
+/// successor's.
+pub async fn agent_started(view: &View, caller: &Caller) -> bool {
+    let Some(mut states) = view.states(&caller.pod_uid) else {
+        return false;
+    };
+    let started = states.wait_for(|state| state.agent_started_at.is_some());
+    matches!(tokio::time::timeout(START_REPORT_WAIT, started).await, Ok(Ok(_)))
 }
 
 /// The run's state, once it is newer than `after` or the poll's time is over.

@@ -169,10 +169,14 @@ async fn a_pod_whose_agent_never_started_leaves_the_upload_to_its_successor() {
         status == 403 && body.contains("AgentNotStarted"),
         "{status} {body}"
     );
-    fixture.put(live_pod("pod-1", "127.0.0.1"));
-    let (status, body) = fixture
-        .control(AUDIENCE_COLLECT, "POST /v1/output", &upload("work"))
-        .await;
+    // An agent that ends at once: its work arrives before the kubelet's report of its start.
+    let work = upload("work");
+    let upload = fixture.control(AUDIENCE_COLLECT, "POST /v1/output", &work);
+    let report = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fixture.put(live_pod("pod-1", "127.0.0.1"));
+    };
+    let ((status, body), ()) = tokio::join!(upload, report);
     assert_eq!(status, 201, "{body}");
 }
 
