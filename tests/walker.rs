@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use cofferdam_api::CloneOptions;
+use cofferdam_runner::clone::bytes::Bytes;
 use cofferdam_runner::clone::{Transport, clone};
 use cofferdam_runner::collect::limits::Limits;
 use cofferdam_runner::collect::refusal::Refusal;
@@ -54,12 +56,24 @@ impl World {
         };
         let url = format!("file://{}/remote", world.root().display());
         let deadline = Deadline::after(BOUND);
-        let cloned = clone(&url, None, &world.pristine(), &transport, &deadline).unwrap();
-        work_tree::make(
+        let cloned = clone(
+            &url,
+            None,
+            &CloneOptions::default(),
             &world.pristine(),
-            &world.tree(),
-            "https://git.test/app",
+            &transport,
+            &deadline,
+        )
+        .unwrap();
+        work_tree::make(
+            &work_tree::Place {
+                pristine: &world.pristine(),
+                tree: &world.tree(),
+                url: "https://git.test/app",
+            },
             &cloned,
+            &CloneOptions::default(),
+            &Bytes::new(u64::MAX),
             &deadline,
         )
         .unwrap();

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::clone::CloneOptions;
 use super::limits::{Mode, default_ports};
 use super::status::AgentRunStatus;
 use super::{bounds, rules};
@@ -278,6 +279,7 @@ pub struct EnvVar {
 
 /// A repository that is cloned for the agent.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = rules::sparse_is_read_only())]
 pub struct Repository {
     /// Name within the run, a DNS label.
     #[schemars(length(min = 1, max = 40))]
@@ -310,12 +312,20 @@ pub struct Repository {
     /// patch.
     #[serde(default)]
     pub access: Access,
+    /// How much of it is cloned. Absent: what `ref` names with one commit of history, all files, no submodules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<CloneOptions>,
 }
 
 impl Repository {
     /// Directory of the work tree below `/workspace`.
     pub fn directory(&self) -> &str {
         self.path.as_deref().unwrap_or(&self.name)
+    }
+
+    /// How much of it is cloned.
+    pub fn clone_options(&self) -> CloneOptions {
+        self.clone.clone().unwrap_or_default()
     }
 }
 

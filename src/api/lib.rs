@@ -3,6 +3,7 @@
 mod advice;
 pub mod agent_run;
 mod bounds;
+pub mod clone;
 pub mod confinement;
 pub mod crds;
 pub mod env;
@@ -23,6 +24,7 @@ pub use agent_run::{
     Access, Agent, AgentRun, AgentRunSpec, Cancel, ConfigMapKeyRef, EgressAsk, EgressAskRule, EnvVar,
     PolicyRef, PromptSource, Repository, Requester, Resources, Task,
 };
+pub use clone::{CloneBranches, CloneOptions, CloneSubmodules};
 pub use limits::{
     DigestMode, EgressLimits, EgressRule, ImageLimits, KernelCheck, Mode, NodeAccess, OnMissingReport,
     PolicyLimits, PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RunAsUser,

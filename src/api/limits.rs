@@ -51,6 +51,11 @@ pub struct PolicyLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_running: Option<i32>,
+    /// Bytes that the clones of one run come to at most: their objects, submodules included, and the files of their work
+    /// trees. Without a ceiling in any policy, 17179869184 (16 GiB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 17_179_869_184_i64))]
+    pub max_clone_bytes: Option<i64>,
     /// Whether a run that failed before its agent started may be tried again. Absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,

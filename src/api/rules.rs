@@ -227,6 +227,23 @@ pub(super) fn git_reference_not_sha256() -> Rule {
     )
 }
 
+/// A patch is made of whole work trees.
+pub(super) fn sparse_is_read_only() -> Rule {
+    rule(
+        "!has(self.clone) || !has(self.clone.sparse) || size(self.clone.sparse) == 0 || self.access == 'ReadOnly'",
+        "clone.sparse is for repositories with access: ReadOnly, because a patch is made of whole work trees: leave it out",
+    )
+}
+
+/// Directories of a sparse work tree.
+pub(super) fn sparse_directories() -> Rule {
+    rule(
+        r#"self.all(item, !item.matches('^/|/$|(^|/)[.]{0,2}(/|$)|^[!#]|[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}*?\\[\\\\"]| $'))"#,
+        "every item of sparse must be a directory of the repository such as src/app: no '/' at an end, no '.' or '..', no \
+         patterns",
+    )
+}
+
 /// No two repositories share a directory.
 pub(super) fn directories_unique() -> Rule {
     let directory = |item: &str| format!("(has({item}.path) ? {item}.path : {item}.name)");

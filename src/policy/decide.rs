@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 
 use crate::dimension::egress::{EgressAsk, EgressLayer};
 use crate::dimension::images::Container;
-use crate::dimension::repositories::Granted;
+use crate::dimension::repositories::{Granted, Submodules};
 use crate::dimension::runtime::{Runtime, RuntimeClassFact};
 use crate::dimension::times::Times;
 use crate::dimension::vulnerabilities::{Ceiling, Reports};
@@ -29,11 +29,14 @@ use cofferdam_api::{
     ResolvedPolicy, Resources, Retry, RunAsUser, SandboxPolicy, SchedulingProfile,
 };
 
-pub use crate::dimension::repositories::AdmittedRepository;
+pub use crate::dimension::repositories::{AdmittedRepository, CloneGrant};
 pub use crate::refusal::{Layer, LayerKind, Refusal};
 
 /// Runs of a namespace that may have a pod at a time, where no policy names fewer.
 pub const MAX_RUNNING: i32 = 1000;
+
+/// Bytes that the clones of a run come to at most, where no policy names fewer: 16 GiB, the size of their volume.
+pub const MAX_CLONE_BYTES: i64 = 16 * 1024 * 1024 * 1024;
 
 /// Everything that a decision rests on.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +94,10 @@ pub struct Admitted {
     pub scheduling: Option<SchedulingProfile>,
     /// What to clone.
     pub repositories: Vec<AdmittedRepository>,
+    /// From where their submodules may come; absent: no repository asks for any.
+    pub submodules: Option<Vec<CloneGrant>>,
+    /// Bytes that the clones come to at most.
+    pub max_clone_bytes: i64,
 }
 
 /// Every dimension of a run, judged.
@@ -110,6 +117,8 @@ pub struct Evaluation {
     pub pull_policy: Sourced<Option<PullPolicy>>,
     /// Each repository, in the run's order.
     pub repositories: Vec<(String, Result<Granted, Refusal>)>,
+    /// From where submodules may come; absent: no repository asks for any.
+    pub submodules: Option<Submodules>,
     /// What the layers say of egress.
     pub egress: Vec<Arc<EgressLayer>>,
     /// What the run asks of it.
@@ -122,6 +131,8 @@ pub struct Evaluation {
     pub scheduling: Result<Sourced<Option<SchedulingProfile>>, Refusal>,
     /// Runs of its namespace that may have a pod at a time.
     pub max_running: Sourced<i32>,
+    /// Bytes that its clones come to at most.
+    pub max_clone_bytes: Sourced<i64>,
     /// Whether it may be tried again.
     pub retry: Sourced<Retry>,
     pub(crate) policies: Vec<ResolvedPolicy>,
@@ -187,6 +198,7 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         vulnerabilities,
         pull_policy: images::pull_policy(policies),
         repositories: repositories.collect(),
+        submodules: repositories::submodules(&spec.repositories, policies),
         egress: policies.iter().filter_map(|layer| layer.egress.clone()).collect(),
         ask: egress::read_ask(spec),
         times: times::decide(spec, policy.spec.defaults.as_ref(), policies),
@@ -198,6 +210,13 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
             |layer| layer.max_running,
             std::cmp::Reverse,
             MAX_RUNNING,
+        ),
+        max_clone_bytes: strictest(
+            policies,
+            "limits.maxCloneBytes",
+            |layer| layer.max_clone_bytes,
+            std::cmp::Reverse,
+            MAX_CLONE_BYTES,
         ),
         retry: strictest(
             policies,
@@ -231,12 +250,14 @@ impl Evaluation {
             vulnerabilities,
             pull_policy,
             repositories,
+            submodules,
             egress,
             ask,
             times,
             resources,
             scheduling,
             max_running,
+            max_clone_bytes,
             retry,
             policies,
             image_pull_secrets,
@@ -274,7 +295,7 @@ impl Evaluation {
                 schema_version: SCHEMA_VERSION,
                 layers: egress,
                 ask,
-                git: repositories::git_hosts(&granted),
+                git: repositories::git_hosts(&granted, submodules.as_ref()),
             },
             runtime_class: class.value,
             node_access: node_access.value,
@@ -291,6 +312,8 @@ impl Evaluation {
             max_running,
             retry: retry.value,
             repositories: granted.into_iter().map(|granted| granted.repository).collect(),
+            submodules: submodules.map(|submodules| submodules.grants),
+            max_clone_bytes: max_clone_bytes.value,
             policies,
         })
     }

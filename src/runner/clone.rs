@@ -1,14 +1,18 @@
 //! Clones a repository at one commit into a pristine bare repository that the agent never sees.
 
+pub mod bytes;
 pub mod cause;
 pub mod faults;
 pub mod listing;
 mod locate;
 pub mod moved;
 mod remote;
+pub mod sparse;
+pub mod submodules;
 
 use std::path::Path;
 
+use cofferdam_api::{CloneBranches, CloneOptions};
 use cofferdam_policy::pattern::reference::{Reference, ReferenceError, abbreviated};
 
 use self::cause::Cause;
@@ -25,6 +29,16 @@ const SMALL: u64 = 64 * 1024;
 pub const BASE: &str = "refs/cofferdam/base";
 /// What was fetched: a commit, or a tag that leads to one.
 const FETCHED: &str = "refs/cofferdam/fetched";
+/// Where all branches and tags of a remote are kept.
+const HEADS: &str = "refs/cofferdam/heads/";
+const TAGS: &str = "refs/cofferdam/tags/";
+/// What fetches them.
+const EVERYTHING: [&str; 2] = [
+    "+refs/heads/*:refs/cofferdam/heads/*",
+    "+refs/tags/*:refs/cofferdam/tags/*",
+];
+/// Longest list of branches and tags.
+const LIST_LIMIT: u64 = 16 * 1024 * 1024;
 /// Branch of the work tree where the reference is a tag or a commit.
 const DETACHED_BRANCH: &str = "work";
 
@@ -133,6 +147,8 @@ pub struct Cloned {
     pub remote_branch: bool,
     /// Checks of git that history failed and that were let pass, each once.
     pub tolerated: Vec<String>,
+    /// Where all branches are cloned: what the work tree's repository calls them and tags, with their ids.
+    pub references: Vec<(String, String)>,
 }
 
 /// What is to be fetched.
@@ -150,6 +166,7 @@ enum Wanted {
 pub fn clone(
     url: &str,
     reference: Option<&str>,
+    options: &CloneOptions,
     pristine: &Path,
     transport: &Transport,
     deadline: &Deadline,
@@ -167,9 +184,18 @@ pub fn clone(
         deadline,
     };
     let wanted = find(&remote, &reference, pristine, transport)?;
-    let printed = match &wanted {
-        Wanted::Named(found) => remote.fetch(&["--depth=1"], &[&format!("+{}:{FETCHED}", found.full)])?,
-        Wanted::Commit(commit) => fetch_commit(&remote, commit, pristine, transport)?,
+    let depth = (options.depth > 0).then(|| format!("--depth={}", options.depth));
+    let depth: Vec<&str> = depth.iter().map(String::as_str).collect();
+    let mut printed = match &wanted {
+        Wanted::Named(found) => remote.fetch(&depth, &[&format!("+{}:{FETCHED}", found.full)])?,
+        Wanted::Commit(commit) => fetch_commit(&remote, commit, &depth, pristine, transport)?,
+    };
+    let references = match options.branches {
+        CloneBranches::Single => Vec::new(),
+        CloneBranches::All => {
+            printed.extend(remote.fetch(&depth, &EVERYTHING)?);
+            references(&git, deadline)?
+        }
     };
     let (lookup, branch) = match wanted {
         Wanted::Named(found) => (format!("{FETCHED}^{{commit}}"), found.branch),
@@ -186,7 +212,24 @@ pub fn clone(
         remote_branch: branch.is_some(),
         branch: branch.unwrap_or_else(|| DETACHED_BRANCH.to_owned()),
         tolerated: faults::tolerated(&printed),
+        references,
     })
+}
+
+/// All branches and tags that were fetched, by the names that a clone has for them.
+fn references(git: &Git, deadline: &Deadline) -> Result<Vec<(String, String)>, CloneError> {
+    let list = ["for-each-ref", "--format=%(objectname) %(refname)", HEADS, TAGS];
+    let listed = git.run(&list, b"", LIST_LIMIT, deadline)?;
+    let listed = String::from_utf8(listed).map_err(|_| CloneError::Unreadable)?;
+    let named = listed.lines().filter_map(|line| {
+        let (id, full) = line.split_once(' ')?;
+        let name = match full.strip_prefix(HEADS) {
+            Some(branch) => format!("refs/remotes/origin/{branch}"),
+            None => format!("refs/tags/{}", full.strip_prefix(TAGS)?),
+        };
+        Some((name, id.to_owned()))
+    });
+    Ok(named.collect())
 }
 
 /// An empty repository, and git as it may be used there.
@@ -272,10 +315,11 @@ fn find(
 fn fetch_commit(
     remote: &Remote<'_>,
     commit: &str,
+    depth: &[&str],
     pristine: &Path,
     transport: &Transport,
 ) -> Result<Vec<u8>, CloneError> {
-    let alone = remote.fetch(&["--depth=1"], &[&format!("+{commit}:{FETCHED}")]);
+    let alone = remote.fetch(depth, &[&format!("+{commit}:{FETCHED}")]);
     if !matches!(
         alone,
         Err(CloneError::Remote {
@@ -287,13 +331,7 @@ fn fetch_commit(
     }
     // Whether it is there at all is found out by commits alone, before everything is fetched for it.
     locate::commit(remote, commit, pristine, transport)?;
-    remote.fetch(
-        &[],
-        &[
-            "+refs/heads/*:refs/cofferdam/heads/*",
-            "+refs/tags/*:refs/cofferdam/tags/*",
-        ],
-    )
+    remote.fetch(&[], &EVERYTHING)
 }
 
 /// The one line of an output.

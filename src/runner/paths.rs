@@ -26,7 +26,17 @@ impl Paths {
 
     /// The pristine bare repository of a name; the agent never mounts it.
     pub fn pristine(&self, name: &str) -> PathBuf {
-        self.root.join("cofferdam/git").join(format!("{name}.git"))
+        self.pristines().join(format!("{name}.git"))
+    }
+
+    /// Where all pristine repositories stand.
+    pub fn pristines(&self) -> PathBuf {
+        self.root.join("cofferdam/git")
+    }
+
+    /// The pristine repositories of the submodules of a name.
+    pub fn submodules(&self, name: &str) -> PathBuf {
+        self.pristines().join(format!("{name}.modules"))
     }
 
     /// A work tree.

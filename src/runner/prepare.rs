@@ -1,6 +1,11 @@
 //! The init container `prepare`: looks at the kernel where policy says so, proves the fence, writes the agent's files, clones its repositories.
 
+mod submodules;
+
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +14,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::submodules::{Grant, Parent, Shared, Submodules};
+use super::clone::bytes::{Bytes, TooLarge};
 use super::clone::{Transport, clone};
 use super::contract::{ContractError, write_git, write_prompt, write_trust};
 use super::control::{Control, ControlError};
@@ -18,8 +25,8 @@ use super::kernel::Kernel;
 use super::paths::Paths;
 use super::probe::{self, NotProven, ProbeError, Proof, Target};
 use super::report::failure;
-use super::work_tree;
-use cofferdam_api::Reason;
+use super::work_tree::{self, Place};
+use cofferdam_api::{CloneSubmodules, Reason};
 use cofferdam_wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, RepositorySpec, VERSION};
 
 /// How long the gateway may take to know the pod.
@@ -76,6 +83,9 @@ pub enum PrepareError {
         /// Whether another attempt may end otherwise.
         passes: bool,
     },
+    /// All repositories together.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// Something that should not happen.
     #[error("{0}")]
     Internal(String),
@@ -89,7 +99,7 @@ impl PrepareError {
             Self::Rewritten { .. } => Reason::PeerAddressRewritten,
             Self::NotProven(_) => Reason::EgressNotEnforced,
             Self::Clone { passes: true, .. } => Reason::CloneFailed,
-            Self::Clone { passes: false, .. } => Reason::CloneRefused,
+            Self::Clone { passes: false, .. } | Self::TooLarge(_) => Reason::CloneRefused,
             Self::Gateway(error) => error.reason().unwrap_or(Reason::InternalError),
             Self::Order(_) | Self::Probe(_) | Self::Contract(_) | Self::Internal(_) => Reason::InternalError,
         }
@@ -248,12 +258,26 @@ async fn repositories(
         certificates: Some(paths.contract().join("ca.pem").display().to_string()),
         protocols: "https",
     };
+    let grants = spec
+        .submodule_grants
+        .iter()
+        .map(Grant::read)
+        .collect::<Result<_, _>>();
+    let shared = Shared {
+        transport,
+        deadline: deadline.clone(),
+        bytes: Arc::new(Bytes::new(spec.max_clone_bytes)),
+        grants: Arc::new(grants.map_err(PrepareError::Order)?),
+    };
+    let (ended, watch) = channel();
+    let watched = (shared.clone(), paths.pristines());
+    let watching = spawn_blocking(move || watched.0.bytes.watch(&watched.1, &watch, &watched.0.deadline));
     let clones = spec.repositories.iter().map(|repository| {
         let (repository, paths) = (repository.clone(), paths.clone());
-        let (transport, deadline, forwarder) = (transport.clone(), deadline.clone(), forwarder.clone());
+        let (shared, forwarder) = (shared.clone(), forwarder.clone());
         async move {
             let name = repository.name.clone();
-            blocking(move || fetch(&repository, &paths, &transport, &deadline))
+            blocking(move || fetch(&repository, &paths, &shared))
                 .await?
                 .map_err(|failed| PrepareError::Clone {
                     message: with_refusal(failed.message, forwarder.take_refusal()),
@@ -263,7 +287,12 @@ async fn repositories(
         }
     });
     let commits = futures::future::try_join_all(clones).await;
-    drop(cut);
+    drop((cut, ended));
+    watching
+        .await
+        .map_err(|error| PrepareError::Internal(error.to_string()))?;
+    // What ends between two measurements is measured here; a clone that was given up for its size says nothing else.
+    shared.bytes.measure(&paths.pristines())?;
     commits
 }
 
@@ -273,37 +302,57 @@ struct Failed {
     passes: bool,
 }
 
-fn fetch(
-    repository: &RepositorySpec,
-    paths: &Paths,
-    transport: &Transport,
-    deadline: &Deadline,
-) -> Result<RepositoryCommit, Failed> {
-    let pristine = paths.pristine(&repository.name);
+fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<RepositoryCommit, Failed> {
+    let RepositorySpec {
+        name,
+        url,
+        clone: options,
+        ..
+    } = repository;
+    let pristine = paths.pristine(name);
     let cloned = clone(
-        &repository.url,
+        url,
         repository.reference.as_deref(),
+        options,
         &pristine,
-        transport,
-        deadline,
+        &shared.transport,
+        &shared.deadline,
     )
     .map_err(|error| Failed {
-        message: format!("{}: {error}", repository.url),
+        message: format!("{url}: {error}"),
         passes: error.passes(),
     })?;
-    if !cloned.tolerated.is_empty() {
-        let (name, faults) = (&repository.name, cloned.tolerated.join(", "));
-        tracing::warn!(name, faults, "history has harmless faults, which were let pass");
-    }
     let tree = paths.work_tree(&repository.directory);
-    work_tree::make(&pristine, &tree, &repository.url, &cloned, deadline).map_err(|error| Failed {
+    let place = Place {
+        pristine: &pristine,
+        tree: &tree,
+        url,
+    };
+    work_tree::make(&place, &cloned, options, &shared.bytes, &shared.deadline).map_err(|error| Failed {
         message: error.to_string(),
         passes: true,
     })?;
+    let mut tolerated: BTreeSet<String> = cloned.tolerated.into_iter().collect();
+    if options.submodules != CloneSubmodules::None {
+        let mut submodules = Submodules::new(shared, options, paths.submodules(name));
+        let parent = Parent {
+            pristine: &pristine,
+            tree: &tree,
+            url,
+            shown: url,
+        };
+        submodules.of(&parent, 1)?;
+        tolerated.extend(submodules.tolerated);
+    }
+    let tolerated: Vec<String> = tolerated.into_iter().collect();
+    if !tolerated.is_empty() {
+        let faults = tolerated.join(", ");
+        tracing::warn!(name, faults, "history has harmless faults, which were let pass");
+    }
     Ok(RepositoryCommit {
-        name: repository.name.clone(),
+        name: name.clone(),
         commit: cloned.commit,
-        tolerated: cloned.tolerated,
+        tolerated,
     })
 }
 

@@ -7,7 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::clone::Cloned;
+use cofferdam_api::CloneOptions;
+
+use super::clone::bytes::{Bytes, TooLarge};
+use super::clone::{Cloned, sparse};
 use super::deadline::Deadline;
 use super::git::{Git, GitError};
 
@@ -30,19 +33,35 @@ pub enum WorkTreeError {
     /// Git.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// Its files are too many bytes.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
 }
 
-/// Makes the work tree of `cloned` in `tree`, a directory that exists; what stands in it is removed.
+/// Where a work tree is made from, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The pristine repository.
+    pub pristine: &'a Path,
+    /// The directory of the work tree, which exists.
+    pub tree: &'a Path,
+    /// The remote's address.
+    pub url: &'a str,
+}
+
+/// Makes the work tree of `cloned`; what stands in its directory is removed.
 ///
 /// # Errors
-/// Files cannot be written, or the commit holds names that no work tree may have.
+/// Files cannot be written, are too many bytes, or the commit holds names that no work tree may have.
 pub fn make(
-    pristine: &Path,
-    tree: &Path,
-    url: &str,
+    place: &Place<'_>,
     cloned: &Cloned,
+    options: &CloneOptions,
+    bytes: &Bytes,
     deadline: &Deadline,
 ) -> Result<(), WorkTreeError> {
+    let Place { pristine, tree, url } = *place;
+    bytes.add_files(files(pristine, cloned, options, deadline)?)?;
     clear(tree)?;
     let git_dir = tree.join(".git");
     for directory in ["info", "objects", "refs/heads"] {
@@ -52,7 +71,15 @@ pub fn make(
         git_dir.join("HEAD"),
         format!("ref: refs/heads/{}\n", cloned.branch),
     )?;
-    fs::write(git_dir.join("config"), config(url, cloned))?;
+    let mut config = config(url, cloned);
+    if !options.sparse.is_empty() {
+        config += "[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = true\n";
+        fs::write(
+            git_dir.join("info/sparse-checkout"),
+            sparse::patterns(&options.sparse),
+        )?;
+    }
+    fs::write(git_dir.join("config"), config)?;
     fs::write(git_dir.join("info/attributes"), ATTRIBUTES)?;
     copy_objects(&pristine.join("objects"), &git_dir.join("objects"), OBJECTS_DEPTH)?;
     let shallow = pristine.join("shallow");
@@ -70,14 +97,80 @@ pub fn make(
     Ok(())
 }
 
-fn references(cloned: &Cloned) -> String {
-    let Cloned { commit, branch, .. } = cloned;
-    let local = format!("create refs/heads/{branch} {commit}\n");
-    if cloned.remote_branch {
-        local + &format!("create refs/remotes/origin/{branch} {commit}\n")
-    } else {
-        local
+/// Bytes of the files that the work tree will have.
+fn files(
+    pristine: &Path,
+    cloned: &Cloned,
+    options: &CloneOptions,
+    deadline: &Deadline,
+) -> Result<u64, GitError> {
+    let mut sum = Sum {
+        directories: &options.sparse,
+        line: Vec::new(),
+        bytes: 0,
+    };
+    let list = ["ls-tree", "-r", "-l", "-z", "--full-tree", &cloned.commit];
+    Git::new(pristine).run_into(&list, b"", &mut sum, u64::MAX - 1, deadline)?;
+    Ok(sum.bytes)
+}
+
+/// Adds up the sizes in a list of `<mode> <type> <id> <size>TAB<path>NUL`, which is never in memory as a whole.
+struct Sum<'a> {
+    directories: &'a [String],
+    line: Vec<u8>,
+    bytes: u64,
+}
+
+impl Sum<'_> {
+    fn count(&mut self) {
+        let mut parts = self.line.splitn(2, |byte| *byte == b'\t');
+        let (facts, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let size = std::str::from_utf8(facts)
+            .ok()
+            .and_then(|facts| facts.split_ascii_whitespace().nth(3));
+        // A submodule has none.
+        let size: u64 = size.and_then(|size| size.parse().ok()).unwrap_or_default();
+        if sparse::holds(self.directories, path) {
+            self.bytes = self.bytes.saturating_add(size);
+        }
+        self.line.clear();
     }
+}
+
+impl Write for Sum<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        for part in buffer.split_inclusive(|byte| *byte == 0) {
+            self.line
+                .extend_from_slice(part.strip_suffix(&[0]).unwrap_or(part));
+            if part.last() == Some(&0) {
+                self.count();
+            }
+        }
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn references(cloned: &Cloned) -> String {
+    let Cloned {
+        commit,
+        branch,
+        remote_branch,
+        tolerated: _,
+        references,
+    } = cloned;
+    let mut text = format!("create refs/heads/{branch} {commit}\n");
+    let remote = format!("refs/remotes/origin/{branch}");
+    if *remote_branch && !references.iter().any(|(name, _)| *name == remote) {
+        text.extend(["create ", remote.as_str(), " ", commit.as_str(), "\n"]);
+    }
+    for (name, id) in references {
+        text.extend(["create ", name.as_str(), " ", id.as_str(), "\n"]);
+    }
+    text
 }
 
 fn config(url: &str, cloned: &Cloned) -> String {
@@ -96,7 +189,7 @@ fn config(url: &str, cloned: &Cloned) -> String {
 
 /// A value or a subsection as git's configuration spells it. Control characters do not get here: neither URL nor
 /// branch may hold any.
-fn quoted(value: &str) -> String {
+pub fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
 }
 

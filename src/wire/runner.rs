@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use cofferdam_api::{Access, Reason};
+use cofferdam_api::{Access, CloneOptions, Reason};
 
 /// Version of every document in this file.
 pub const VERSION: u32 = 1;
@@ -43,6 +43,11 @@ pub struct PrepareSpec {
     pub node_access_allowed: bool,
     /// What to clone.
     pub repositories: Vec<RepositorySpec>,
+    /// From where submodules may come: what each policy lets be cloned. Empty where no repository asks for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub submodule_grants: Vec<CloneGrant>,
+    /// Bytes that all clones together come to at most.
+    pub max_clone_bytes: u64,
     /// Seconds from the run's admission to its agent's start: what clones take at most.
     pub start_deadline_seconds: u32,
     /// Whether a kernel that is not gVisor's ends the run before anything is cloned.
@@ -86,6 +91,18 @@ pub struct RepositorySpec {
     pub directory: String,
     /// What the agent may do with it.
     pub access: Access,
+    /// How much of it is cloned.
+    pub clone: CloneOptions,
+}
+
+/// What one policy lets be cloned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloneGrant {
+    /// The policy.
+    pub layer: String,
+    /// Its patterns of URLs.
+    pub urls: Vec<String>,
 }
 
 /// Something that a sandbox must not reach.

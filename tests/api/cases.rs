@@ -313,6 +313,81 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
             "url must be https://host[:port]/path",
         ),
         (
+            "/spec/repositories/0/clone",
+            json!({"sparse": ["src"]}),
+            "clone.sparse is for repositories with access: ReadOnly",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["/src"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["src/"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a//b"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["."]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["../x"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a/../b"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a/*"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["!a"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["#a"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a[b"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a\\b"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a\nb"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a\u{202e}b"]}),
+            "every item of sparse must be a directory",
+        ),
+        (
+            "/spec/repositories/1/clone",
+            json!({"sparse": ["a "]}),
+            "every item of sparse must be a directory",
+        ),
+        (
             "/spec/resources/limits",
             json!({"nvidia.com/gpu": "1"}),
             "only cpu, memory and ephemeral-storage",

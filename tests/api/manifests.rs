@@ -19,7 +19,8 @@ pub fn run() -> Value {
             },
             "repositories": [
                 {"name": "app", "url": "https://github.com/team-a/app", "ref": "main", "access": "ReadWrite"},
-                {"name": "docs", "url": "https://git.example.com:8443/docs.git", "path": "manual"},
+                {"name": "docs", "url": "https://git.example.com:8443/docs.git", "path": "manual",
+                 "clone": {"depth": 0, "branches": "All", "sparse": ["src/app", "docs"], "submodules": "Recursive"}},
             ],
             "egress": {"mode": "AllowList", "rules": [
                 {"name": "model", "hosts": ["api.example.com", "*.cdn.example.com"], "ports": [443, 8443]},
@@ -120,6 +121,7 @@ fn limits() -> Value {
         "maxActiveDeadlineSeconds": 14400,
         "maxTTLSecondsAfterFinished": 0,
         "maxRunning": 4,
+        "maxCloneBytes": 5_368_709_120_i64,
         "retry": "BeforeAgentStart",
         "requester": "Required",
     })

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use cofferdam_api::Reason;
+use cofferdam_api::{CloneOptions, Reason};
+use cofferdam_runner::clone::bytes::Bytes;
 use cofferdam_runner::clone::{Transport, clone};
 use cofferdam_runner::collect::limits::Limits;
 use cofferdam_runner::collect::{Collection, collect};
@@ -70,16 +71,21 @@ fn here(kind: &str) -> String {
     let cloned = clone(
         &format!("file://{}", forge.display()),
         None,
+        &CloneOptions::default(),
         &pristine,
         &transport,
         &deadline,
     )
     .unwrap();
     work_tree::make(
-        &pristine,
-        &tree,
-        "https://git.internet.test/hostile.git",
+        &work_tree::Place {
+            pristine: &pristine,
+            tree: &tree,
+            url: "https://git.internet.test/hostile.git",
+        },
         &cloned,
+        &CloneOptions::default(),
+        &Bytes::new(u64::MAX),
         &deadline,
     )
     .unwrap();

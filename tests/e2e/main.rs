@@ -17,6 +17,7 @@ mod admission;
 mod api;
 mod attacks;
 mod ceilings;
+mod clones;
 mod ends;
 mod engines;
 mod explain;

@@ -267,13 +267,14 @@ pub fn limits() -> impl Strategy<Value = Value> {
         seconds(),
         seconds(),
         option::of((1..4_i32).prop_map(|runs| json!(runs))),
+        option::of((1..4_i64).prop_map(|bytes| json!(bytes << 30))),
         word(&["Never", "BeforeAgentStart"]),
         word(&["Optional", "Optional", "Optional", "Required"]),
     );
     (granted.boxed(), others.boxed()).prop_map(
         |(
             (runtime, images, repositories, egress, resources),
-            (start, timeout, ttl, running, retry, requester),
+            (start, timeout, ttl, running, clone_bytes, retry, requester),
         )| {
             object([
                 ("runtime", runtime),
@@ -285,6 +286,7 @@ pub fn limits() -> impl Strategy<Value = Value> {
                 ("maxActiveDeadlineSeconds", timeout),
                 ("maxTTLSecondsAfterFinished", ttl),
                 ("maxRunning", running),
+                ("maxCloneBytes", clone_bytes),
                 ("retry", retry),
                 ("requester", requester),
             ])

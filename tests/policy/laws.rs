@@ -83,6 +83,7 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
         stricter.collect::<Vec<_>>()
     );
     prop_assert!(less.max_running.value <= more.max_running.value);
+    prop_assert!(less.max_clone_bytes <= more.max_clone_bytes);
     prop_assert!(less.ttl_seconds_after_finished <= more.ttl_seconds_after_finished);
     prop_assert!(less.active_deadline_seconds <= more.active_deadline_seconds);
     prop_assert!(less.start_deadline_seconds <= more.start_deadline_seconds);
@@ -201,6 +202,7 @@ proptest! {
             prop_assert!(admitted.retry == Retry::Never || requires("retry", "BeforeAgentStart"));
             let ceiling = |field: &str| layers.iter().filter_map(|layer| layer[field].as_i64()).min();
             prop_assert_eq!(i64::from(admitted.max_running.value), ceiling("maxRunning").unwrap_or(1000));
+            prop_assert_eq!(admitted.max_clone_bytes, ceiling("maxCloneBytes").unwrap_or(17_179_869_184));
             prop_assert!(ceiling("maxTTLSecondsAfterFinished").is_none_or(|most| i64::from(admitted.ttl_seconds_after_finished) <= most));
         }
     }

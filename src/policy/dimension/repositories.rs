@@ -13,7 +13,7 @@ use crate::pattern::repository::RepositoryUrl;
 use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use crate::source::Source;
-use cofferdam_api::{Access, Reason, Repository};
+use cofferdam_api::{Access, CloneOptions, CloneSubmodules, Reason, Repository};
 
 /// A repository that may be cloned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,26 @@ pub struct AdmittedRepository {
     pub directory: String,
     /// What the agent may do with it.
     pub access: Access,
+    /// How much of it is cloned.
+    pub clone: CloneOptions,
+}
+
+/// What one layer lets be cloned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloneGrant {
+    /// The layer.
+    pub layer: String,
+    /// Its patterns.
+    pub urls: Vec<String>,
+}
+
+/// From where submodules may come. Only a commit says which there are, so `prepare` holds each to these grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submodules {
+    /// What each layer that has an opinion lets be cloned.
+    pub grants: Vec<CloneGrant>,
+    /// Hosts of which every layer lets something be cloned.
+    hosts: Vec<GitHost>,
 }
 
 /// A repository with what every layer grants its host.
@@ -64,6 +84,19 @@ pub fn decide(repository: &Repository, layers: &[Arc<ParsedPolicy>]) -> Result<G
             offered: text.clone(),
             ..refusal(None, Vec::new(), error.to_string(), error.help().to_owned())
         })?;
+    }
+    let clone = repository.clone_options();
+    if repository.access == Access::ReadWrite && !clone.sparse.is_empty() {
+        return Err(Refusal {
+            field: format!("spec.repositories[{}].clone.sparse", repository.name),
+            offered: clone.sparse.join(", "),
+            ..refusal(
+                None,
+                Vec::new(),
+                "a patch is made of whole work trees".to_owned(),
+                "leave sparse out, or set access to ReadOnly".to_owned(),
+            )
+        });
     }
     let met = meet(layers, |layer| {
         let rules = layer.repositories.as_ref()?;
@@ -102,33 +135,86 @@ pub fn decide(repository: &Repository, layers: &[Arc<ParsedPolicy>]) -> Result<G
             reference: repository.reference.clone(),
             directory: repository.directory().to_owned(),
             access: repository.access,
+            clone,
         },
     })
 }
 
+/// From where the submodules may come, if any repository asks for its own.
+pub fn submodules(repositories: &[Repository], layers: &[Arc<ParsedPolicy>]) -> Option<Submodules> {
+    let wanted = |repository: &Repository| repository.clone_options().submodules != CloneSubmodules::None;
+    if !repositories.iter().any(wanted) {
+        return None;
+    }
+    let opinions = || {
+        let opinion =
+            |layer: &Arc<ParsedPolicy>| Some((layer.layer.to_string(), layer.repositories.clone()?));
+        layers.iter().filter_map(opinion)
+    };
+    let grants = opinions().map(|(layer, rules)| CloneGrant {
+        layer,
+        urls: rules.iter().map(|rule| rule.url.to_string()).collect(),
+    });
+    // The gateway sees no paths: within a layer a host gets the networks that all its rules grant.
+    let hosts = opinions().map(|(_, rules)| {
+        meet_hosts(rules.iter().map(|rule| GitHost {
+            host: rule.url.host().clone(),
+            port: rule.url.port(),
+            addresses: rule.addresses.clone(),
+        }))
+    });
+    let hosts = hosts.reduce(|some, others| {
+        let both = some.into_iter().filter_map(|one| {
+            let other = others
+                .iter()
+                .find(|other| other.host == one.host && other.port == one.port)?;
+            Some(GitHost {
+                addresses: intersect(&one.addresses, &other.addresses),
+                ..one
+            })
+        });
+        both.collect()
+    });
+    Some(Submodules {
+        grants: grants.collect(),
+        hosts: hosts.unwrap_or_default(),
+    })
+}
+
 /// One entry for each host and port. The gateway sees no path, so repositories that share a host get only the
-/// networks that are granted for all of them.
-pub(crate) fn git_hosts<'a>(granted: impl IntoIterator<Item = &'a Granted>) -> Vec<GitHost> {
-    let mut hosts: Vec<GitHost> = Vec::new();
-    for Granted {
-        repository,
-        addresses,
-        ..
-    } in granted
-    {
-        let (host, port) = (repository.url.host(), repository.url.port());
-        if let Some(known) = hosts
-            .iter_mut()
-            .find(|known| known.host == *host && known.port == port)
+/// networks that are granted for all of them; hosts of submodules add nothing to those of repositories.
+pub(crate) fn git_hosts<'a>(
+    granted: impl IntoIterator<Item = &'a Granted>,
+    submodules: Option<&Submodules>,
+) -> Vec<GitHost> {
+    let asked = granted.into_iter().map(|granted| GitHost {
+        host: granted.repository.url.host().clone(),
+        port: granted.repository.url.port(),
+        addresses: granted.addresses.clone(),
+    });
+    let mut hosts = meet_hosts(asked);
+    for more in submodules.into_iter().flat_map(|submodules| &submodules.hosts) {
+        if !hosts
+            .iter()
+            .any(|known| known.host == more.host && known.port == more.port)
         {
-            known.addresses = intersect(&known.addresses, addresses);
-        } else {
-            hosts.push(GitHost {
-                host: host.clone(),
-                port,
-                addresses: addresses.clone(),
-            });
+            hosts.push(more.clone());
         }
     }
     sorted(hosts)
+}
+
+/// One entry for each host and port, with the networks that all its entries have.
+fn meet_hosts(all: impl IntoIterator<Item = GitHost>) -> Vec<GitHost> {
+    let mut hosts: Vec<GitHost> = Vec::new();
+    for next in all {
+        let known = hosts
+            .iter_mut()
+            .find(|known| known.host == next.host && known.port == next.port);
+        match known {
+            Some(known) => known.addresses = intersect(&known.addresses, &next.addresses),
+            None => hosts.push(next),
+        }
+    }
+    hosts
 }

@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use crate::decide::Evaluation;
 use crate::dimension::images::Container;
+use crate::dimension::repositories::Submodules;
 use crate::dimension::resources;
 use crate::dimension::runtime::Runtime;
 use crate::dimension::times::Times;
 use crate::dimension::vulnerabilities::Ceiling;
 use crate::refusal::Refusal;
 use crate::source::{Source, Sourced};
-use cofferdam_api::RequesterMode;
+use cofferdam_api::{CloneOptions, RequesterMode};
 
 /// One governed field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -100,6 +101,7 @@ impl Evaluation {
             vulnerabilities,
             pull_policy,
             repositories,
+            submodules,
             // The layers are shown host by host, by `reach`; here only an ask that cannot be read.
             egress: _,
             ask,
@@ -107,6 +109,7 @@ impl Evaluation {
             resources,
             scheduling,
             max_running,
+            max_clone_bytes,
             retry,
             // In the run's status and pod, decided by nobody else.
             policies: _,
@@ -141,6 +144,12 @@ impl Evaluation {
                 ),
                 Err(refusal) => Finding::refused(refusal),
             });
+            if let Ok(granted) = granted {
+                findings.extend(of_clone(name, &granted.repository.clone));
+            }
+        }
+        if let Some(submodules) = submodules {
+            findings.push(of_submodules(submodules));
         }
         if let Err(refusal) = ask {
             findings.push(Finding::refused(refusal));
@@ -158,6 +167,7 @@ impl Evaluation {
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
         findings.push(Finding::mode("limits.maxRunning", max_running));
+        findings.push(Finding::mode("limits.maxCloneBytes", max_clone_bytes));
         findings.push(Finding::mode("limits.retry", retry));
         findings
     }
@@ -208,6 +218,42 @@ fn of_vulnerabilities(container: Container, found: &Result<Ceiling, Refusal>) ->
         }),
         Err(refusal) => Some(Finding::refused(refusal)),
     }
+}
+
+/// Nothing where the run asks for what everybody gets.
+fn of_clone(name: &str, clone: &CloneOptions) -> Option<Finding> {
+    if *clone == CloneOptions::default() {
+        return None;
+    }
+    // Without `..`: an ask that is not shown here does not compile.
+    let CloneOptions {
+        depth,
+        branches,
+        sparse,
+        submodules,
+    } = clone;
+    let files = match sparse.as_slice() {
+        [] => "all files".to_owned(),
+        some => format!("files of {}", some.join(", ")),
+    };
+    let value = format!("depth {depth}, branches {branches:?}, submodules {submodules:?}, {files}");
+    Some(Finding::allowed(
+        format!("spec.repositories[{name}].clone"),
+        value,
+        &Source::Run,
+    ))
+}
+
+fn of_submodules(submodules: &Submodules) -> Finding {
+    let layers: Vec<&str> = submodules
+        .grants
+        .iter()
+        .map(|grant| grant.layer.as_str())
+        .collect();
+    Finding::allowed("submodules", "those that every layer grants", &Source::Run).noted(format!(
+        "each url must match limits.repositories.clone of {}; which there are is seen when the commit is cloned",
+        layers.join(", ")
+    ))
 }
 
 fn of_times(times: &Times) -> Vec<Finding> {

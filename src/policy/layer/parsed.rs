@@ -43,6 +43,8 @@ pub struct ParsedPolicy {
     pub(crate) max_ttl_seconds_after_finished: Option<i32>,
     /// Ceiling of the runs of a namespace that have a pod.
     pub(crate) max_running: Option<i32>,
+    /// Ceiling of the bytes of a run's clones.
+    pub(crate) max_clone_bytes: Option<i64>,
     /// On trying again before the agent's start.
     pub(crate) retry: Option<Retry>,
     /// On saying who asks.
@@ -156,6 +158,7 @@ impl ParsedPolicy {
             max_active_deadline_seconds,
             max_ttl_seconds_after_finished,
             max_running,
+            max_clone_bytes,
             retry,
         } = limits;
         Ok(Self {
@@ -174,6 +177,7 @@ impl ParsedPolicy {
             max_active_deadline_seconds: *max_active_deadline_seconds,
             max_ttl_seconds_after_finished: *max_ttl_seconds_after_finished,
             max_running: *max_running,
+            max_clone_bytes: *max_clone_bytes,
             retry: *retry,
             requester: *requester,
             layer,

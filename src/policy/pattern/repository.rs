@@ -241,6 +241,16 @@ impl RepositoryPattern {
         Ok(Self { host, port, path })
     }
 
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port; 443 where the pattern names none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether `url` is one of the repositories meant.
     pub fn matches(&self, url: &RepositoryUrl) -> bool {
         self.host == url.host && self.port == url.port && self.path.matches(&url.path)

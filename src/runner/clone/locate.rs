@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::remote::Remote;
-use super::{CloneError, SMALL, Transport, line, prepare_git};
+use super::{CloneError, EVERYTHING, SMALL, Transport, line, prepare_git};
 use crate::git::GitError;
 
 /// The full id of the one commit that `id` begins, among those that the remote's branches and tags lead to. Looks at
@@ -24,12 +24,8 @@ pub fn commit(
 fn look(remote: &Remote<'_>, id: &str, beside: &Path, transport: &Transport) -> Result<String, CloneError> {
     let git = prepare_git(beside, transport, remote.deadline)?;
     let commits = Remote { git: &git, ..*remote };
-    let everything = [
-        "+refs/heads/*:refs/cofferdam/heads/*",
-        "+refs/tags/*:refs/cofferdam/tags/*",
-    ];
     // A server that knows no filter sends the files, too.
-    commits.fetch(&["--filter=tree:0"], &everything)?;
+    commits.fetch(&["--filter=tree:0"], &EVERYTHING)?;
     let lookup = format!("{id}^{{commit}}");
     match git.run(&["rev-parse", "--verify", &lookup], b"", SMALL, remote.deadline) {
         Ok(printed) => line(&printed),

@@ -18,7 +18,14 @@ fn transport(protocols: &'static str) -> Transport {
 
 fn cloned(url: &str, reference: Option<&str>, pristine: &Path) -> Result<Cloned, CloneError> {
     let deadline = Deadline::after(Duration::from_mins(1));
-    clone(url, reference, pristine, &transport("file:http"), &deadline)
+    clone(
+        url,
+        reference,
+        &CloneOptions::default(),
+        pristine,
+        &transport("file:http"),
+        &deadline,
+    )
 }
 
 /// A repository below a directory, reached by its files.
@@ -359,6 +366,7 @@ fn other_protocols_are_refused() {
     let error = clone(
         &local.url(),
         None,
+        &CloneOptions::default(),
         &local.pristine(),
         &transport("https"),
         &deadline,
@@ -533,6 +541,14 @@ fn the_one_clock_is_the_runs() {
     );
     let local = Local::new("");
     let over = Deadline::after(Duration::ZERO);
-    let error = clone(&local.url(), None, &local.pristine(), &transport("file"), &over).unwrap_err();
+    let error = clone(
+        &local.url(),
+        None,
+        &CloneOptions::default(),
+        &local.pristine(),
+        &transport("file"),
+        &over,
+    )
+    .unwrap_err();
     assert!(matches!(error, CloneError::Git(GitError::TimedOut(_))), "{error}");
 }

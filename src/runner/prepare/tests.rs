@@ -78,6 +78,8 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> PrepareSpec {
         }],
         node_access_allowed: false,
         repositories: Vec::new(),
+        submodule_grants: Vec::new(),
+        max_clone_bytes: 1 << 30,
         start_deadline_seconds: 60,
         gvisor_required: false,
         prompt: Some("do it".to_owned()),
@@ -211,6 +213,7 @@ fn repository() -> RepositorySpec {
         reference: None,
         directory: "app".to_owned(),
         access: cofferdam_api::Access::ReadWrite,
+        clone: cofferdam_api::CloneOptions::default(),
     }
 }
 

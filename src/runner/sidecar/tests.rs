@@ -1,8 +1,10 @@
 use super::*;
+use crate::clone::bytes;
 use crate::clone::{Transport, clone};
 use crate::deadline::Deadline;
 use crate::work_tree;
 use cofferdam_api::Access;
+use cofferdam_api::CloneOptions;
 use cofferdam_wire::control::{IsolationLost, OUTPUT, STATE};
 use cofferdam_wire::output::OutputManifest;
 use cofferdam_wire::runner::{Probe, ProbeProtocol, RepositorySpec, RunIdentity};
@@ -120,16 +122,21 @@ fn prepared() -> (tempfile::TempDir, Paths) {
     let cloned = clone(
         &format!("file://{}/remote", root.display()),
         None,
+        &CloneOptions::default(),
         &pristine,
         &transport,
         &deadline,
     )
     .unwrap();
     work_tree::make(
-        &pristine,
-        &paths.work_tree("tree"),
-        "https://git.test/app",
+        &work_tree::Place {
+            pristine: &pristine,
+            tree: &paths.work_tree("tree"),
+            url: "https://git.test/app",
+        },
         &cloned,
+        &CloneOptions::default(),
+        &bytes::Bytes::new(u64::MAX),
         &deadline,
     )
     .unwrap();
@@ -157,6 +164,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> SidecarSpec {
             reference: None,
             directory: "tree".to_owned(),
             access: Access::ReadWrite,
+            clone: cofferdam_api::CloneOptions::default(),
         }],
         active_deadline_seconds: 60,
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::clone::{Transport, clone};
+use cofferdam_api::CloneBranches;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +26,10 @@ fn sh(directory: &Path, script: &str) -> String {
 
 /// Makes a remote by `script` in its work tree, clones it, and makes the agent's copy.
 fn made(script: &str) -> Result<tempfile::TempDir, WorkTreeError> {
+    made_by(script, &CloneOptions::default(), u64::MAX)
+}
+
+fn made_by(script: &str, options: &CloneOptions, limit: u64) -> Result<tempfile::TempDir, WorkTreeError> {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     sh(
@@ -41,16 +46,21 @@ fn made(script: &str) -> Result<tempfile::TempDir, WorkTreeError> {
     let cloned = clone(
         &format!("file://{}/r", root.display()),
         None,
+        options,
         &pristine,
         &transport,
         &deadline,
     )
     .unwrap();
     make(
-        &pristine,
-        &root.join("tree"),
-        "https://git.test/\"odd\"",
+        &Place {
+            pristine: &pristine,
+            tree: &root.join("tree"),
+            url: "https://git.test/\"odd\"",
+        },
         &cloned,
+        options,
+        &Bytes::new(limit),
         &deadline,
     )?;
     Ok(directory)
@@ -98,6 +108,78 @@ fn files_hold_the_bytes_of_their_blobs_whatever_attributes_say() {
         );
     }
     assert_eq!(sh(&tree, "git status --porcelain"), "");
+}
+
+const HISTORY: &str = "mkdir -p src/app/deep src/lib docs; for d in . src src/app src/app/deep src/lib docs; do echo one >$d/a; done
+    git add .; git commit -qm one; git tag -am v1 v1; git checkout -qb feature/x; echo two >a; git commit -qam two
+    git checkout -q main; echo three >a; git add a";
+
+#[test]
+fn all_branches_and_tags_are_there_with_the_history_that_is_asked_for() {
+    for (depth, commits) in [(1, "1"), (2, "2"), (0, "2")] {
+        let options = CloneOptions {
+            depth,
+            branches: CloneBranches::All,
+            ..CloneOptions::default()
+        };
+        let directory = made_by(HISTORY, &options, u64::MAX).unwrap();
+        let tree = directory.path().join("tree");
+        assert_eq!(sh(&tree, "git status --porcelain -b"), "## main...origin/main\n");
+        assert_eq!(
+            sh(&tree, "git rev-list --count HEAD").trim(),
+            commits,
+            "depth {depth}"
+        );
+        let names = sh(&tree, "git for-each-ref --format='%(refname)'");
+        assert_eq!(
+            names,
+            "refs/heads/main\nrefs/remotes/origin/feature/x\nrefs/remotes/origin/main\nrefs/tags/v1\n"
+        );
+        assert_eq!(sh(&tree, "git show origin/feature/x:a v1:a"), "two\none\n");
+        sh(&tree, "git fsck --full");
+    }
+    // The control: by itself there is one branch, with one commit.
+    let directory = made(HISTORY).unwrap();
+    let tree = directory.path().join("tree");
+    assert_eq!(
+        sh(&tree, "git for-each-ref --format='%(refname)'"),
+        "refs/heads/main\nrefs/remotes/origin/main\n"
+    );
+    assert_eq!(sh(&tree, "git rev-list --count HEAD"), "1\n");
+}
+
+#[test]
+fn a_sparse_work_tree_has_the_files_of_its_directories_and_git_agrees() {
+    let options = CloneOptions {
+        sparse: vec!["src/app".to_owned(), "docs".to_owned()],
+        ..CloneOptions::default()
+    };
+    let directory = made_by(HISTORY, &options, u64::MAX).unwrap();
+    let tree = directory.path().join("tree");
+    let found = sh(&tree, "find . -name .git -prune -o -type f -print | sort");
+    assert_eq!(found, "./a\n./docs/a\n./src/a\n./src/app/a\n./src/app/deep/a\n");
+    assert_eq!(sh(&tree, "git status --porcelain"), "");
+    assert_eq!(sh(&tree, "git sparse-checkout list | sort"), "docs\nsrc/app\n");
+    // Every object is there: the agent can widen its own tree.
+    sh(
+        &tree,
+        "git fsck --full; git sparse-checkout disable; test -f src/lib/a; test -z \"$(git status --porcelain)\"",
+    );
+}
+
+#[test]
+fn a_work_tree_larger_than_its_bound_is_not_written() {
+    let script = "head -c 5000 /dev/zero >big; mkdir d; head -c 3000 /dev/zero >d/more; git add .";
+    let options = CloneOptions::default();
+    assert!(made_by(script, &options, 8000).is_ok());
+    let error = made_by(script, &options, 7999).unwrap_err();
+    assert!(matches!(error, WorkTreeError::TooLarge(_)), "{error}");
+    // What a sparse tree leaves out counts nothing.
+    let sparse = CloneOptions {
+        sparse: vec!["none".to_owned()],
+        ..options
+    };
+    assert!(made_by(script, &sparse, 5000).is_ok());
 }
 
 #[test]

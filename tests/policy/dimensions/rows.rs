@@ -323,6 +323,12 @@ fn of_numbers() -> Vec<Dimension> {
             told(world, |run| run.max_running.value.to_string())
         }),
         number(
+            "maxCloneBytes",
+            "no ask",
+            ["17179869184", "5000000000", "4096"],
+            |world| told(world, |run| run.max_clone_bytes.to_string()),
+        ),
+        number(
             "maxTTLSecondsAfterFinished",
             "else 604800",
             ["31536000", "900000", "700000"],

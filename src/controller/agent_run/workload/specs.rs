@@ -2,7 +2,7 @@
 
 use super::{Identity, Input, probes};
 use cofferdam_api::{Access, KernelCheck, NodeAccess};
-use cofferdam_wire::runner::{PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
+use cofferdam_wire::runner::{CloneGrant, PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
 
 /// Order to `prepare`.
 pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
@@ -13,6 +13,8 @@ pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
         probes: probes::all(input),
         node_access_allowed: tolerated(input),
         repositories: repositories(input, |_| true),
+        submodule_grants: submodule_grants(input),
+        max_clone_bytes: input.admitted.max_clone_bytes.unsigned_abs(),
         start_deadline_seconds: input.admitted.start_deadline_seconds.unsigned_abs(),
         gvisor_required: input.admitted.kernel_check == KernelCheck::GVisor,
         prompt: input.run.spec.task.prompt.clone(),
@@ -44,6 +46,16 @@ fn tolerated(input: &Input<'_>) -> bool {
     input.admitted.node_access == NodeAccess::Allow
 }
 
+fn submodule_grants(input: &Input<'_>) -> Vec<CloneGrant> {
+    let grants = input.admitted.submodules.iter().flatten();
+    grants
+        .map(|grant| CloneGrant {
+            layer: grant.layer.clone(),
+            urls: grant.urls.clone(),
+        })
+        .collect()
+}
+
 fn repositories(input: &Input<'_>, wanted: impl Fn(Access) -> bool) -> Vec<RepositorySpec> {
     input
         .admitted
@@ -56,6 +68,7 @@ fn repositories(input: &Input<'_>, wanted: impl Fn(Access) -> bool) -> Vec<Repos
             reference: repository.reference.clone(),
             directory: repository.directory.clone(),
             access: repository.access,
+            clone: repository.clone.clone(),
         })
         .collect()
 }
