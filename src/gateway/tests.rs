@@ -27,6 +27,7 @@ use cofferdam_wire::record::{CloseCause, Record, RecordEvent};
 use cofferdam_wire::runner::RunIdentity;
 
 mod absolute;
+mod clients;
 mod denials;
 mod routes;
 mod starving;

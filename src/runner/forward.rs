@@ -59,6 +59,7 @@ impl ForwardError {
             Self::Head(HeadError::Malformed(_) | HeadError::Length) | Self::Rewrite(RewriteError::Form) => {
                 Some("400 NotForwarded")
             }
+            Self::Rewrite(RewriteError::Own(_)) => Some("403 OwnAddress"),
             Self::Head(HeadError::TooLong) | Self::Rewrite(RewriteError::TooLong) | Self::Slow => {
                 Some("431 RequestHeadTooLarge")
             }

@@ -53,6 +53,8 @@ pub struct Head {
     pub method: String,
     /// The request target as it was sent.
     pub target: String,
+    /// Minor version of HTTP/1: who speaks 1.0 knows no chunks and need not name a host.
+    pub minor_version: u8,
     /// The header lines in their order.
     pub headers: Vec<HeaderLine>,
     /// How much body follows.
@@ -67,6 +69,22 @@ impl Head {
     /// All values of a header.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         values(&self.headers, name)
+    }
+
+    /// Whether the request asks to become another protocol. An offer of h2c is none: it is for the next hop alone
+    /// (RFC 9110, section 7.8), and whoever makes it goes on with HTTP/1.1 where nobody takes it.
+    pub fn asks_for_upgrade(&self) -> bool {
+        self.values("upgrade")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
+    }
+
+    /// Whether `Connection` names this header, so that it is for the next hop alone (RFC 9110, section 7.6.1).
+    pub fn is_named_by_connection(&self, name: &str) -> bool {
+        self.values("connection")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .any(|named| named.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// The bytes that came after the head.
@@ -143,6 +161,7 @@ fn parse(received: Vec<u8>, end: usize) -> Result<Head, HeadError> {
     Ok(Head {
         method: request.method.unwrap_or_default().to_owned(),
         target: request.path.unwrap_or_default().to_owned(),
+        minor_version: request.version.unwrap_or(1),
         framing: framing(&headers)?,
         headers,
         body_start: end,
@@ -222,6 +241,39 @@ mod tests {
             .unwrap();
         assert_eq!(head.single("host"), None);
         assert_eq!(head.values("host").count(), 2);
+    }
+
+    #[rstest]
+    #[case("", false)]
+    #[case("Upgrade: h2c\r\n", false)]
+    #[case("upgrade: H2C , h2c\r\nUpgrade:\r\n", false)]
+    #[case("Upgrade: websocket\r\n", true)]
+    #[case("Upgrade: h2c, websocket\r\n", true)]
+    #[case("Upgrade: h2c\r\nUpgrade: TLS/1.2\r\n", true)]
+    #[tokio::test]
+    async fn offer_of_h2c_is_no_upgrade(#[case] lines: &str, #[case] expected: bool) {
+        let head = read_bytes(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes())
+            .await
+            .unwrap();
+        assert_eq!(head.asks_for_upgrade(), expected);
+    }
+
+    #[tokio::test]
+    async fn connection_names_headers() {
+        let head = read_bytes(b"GET / HTTP/1.1\r\nConnection: close , X-One\r\nconnection: x-TWO,\r\n\r\n")
+            .await
+            .unwrap();
+        for (name, named) in [("x-one", true), ("X-Two", true), ("x-three", false), ("", true)] {
+            assert_eq!(head.is_named_by_connection(name), named, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn version_is_kept() {
+        for (line, minor) in [("GET / HTTP/1.0", 0), ("GET / HTTP/1.1", 1)] {
+            let head = read_bytes(format!("{line}\r\n\r\n").as_bytes()).await.unwrap();
+            assert_eq!(head.minor_version, minor);
+        }
     }
 
     #[rstest]

@@ -157,13 +157,13 @@ denial_codes! {
         "Send exactly one `Host` header that repeats the host of the URL, a path without `#` and `\\`, and an ordinary method.";
     UpgradeRefused: Denied,
         "A plain HTTP request asked to become another protocol.",
-        "Use HTTPS, where the client opens a tunnel, or turn WebSockets and h2c off in the client.";
+        "Use HTTPS (`wss://`), where the client opens a tunnel, or turn WebSockets off in the client. An offer of h2c is passed over.";
     HelloMissing: Denied,
         "The tunnel was opened, but no whole TLS `ClientHello` came in 10 s.",
         "A client that opens a tunnel must start TLS at once. Look for a client that pools idle tunnels.";
     NotTls: Denied,
-        "The first bytes inside the tunnel are not a TLS `ClientHello`.",
-        "Tunnels carry TLS only. Use HTTPS, or plain HTTP without `CONNECT` where a rule lists the port; git over SSH cannot pass.";
+        "The first bytes inside the tunnel are neither a TLS `ClientHello` nor a plain HTTP/1.1 request.",
+        "Tunnels carry TLS, or one plain HTTP request. SSH, databases and other protocols cannot pass; use git over HTTPS.";
     HelloMalformed: Denied,
         "The TLS `ClientHello` is malformed or longer than 16 KiB.",
         "Update the client's TLS library.";
@@ -175,7 +175,7 @@ denial_codes! {
         "The client tries domain fronting, or a host alias is configured. Let both names be the same.";
     EchRefused: Denied,
         "The TLS `ClientHello` is, or pretends to be, encrypted (ECH), so the true server name cannot be seen.",
-        "Turn encrypted `ClientHello` and its GREASE off in the client.";
+        "Browsers send it always, as GREASE, which nobody can tell from the real one. Chromium: the policy `EncryptedClientHelloEnabled: false` in `/etc/chromium/policies/managed/`, for Chrome in `/etc/opt/chrome/policies/managed/`. Firefox: `security.tls.ech.grease_probability` 0 and `network.dns.echconfig.enabled` false.";
     LimitExceeded: Denied,
         "The run, or all runs of its namespace together, reached a limit of connections or of the gateway's memory.",
         "The message names the limit. Let the agent reuse connections, make fewer requests at the same time, and read the answers that it asked for.";

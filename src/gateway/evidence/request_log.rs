@@ -40,6 +40,11 @@ impl RequestLog {
         }
     }
 
+    /// The method of the request inside the tunnel that was asked for first.
+    pub fn set_method(&mut self, method: &str) {
+        self.method = printable(method);
+    }
+
     /// Records that the request was let through to `address` by `rules`.
     pub fn allowed(&self, address: SocketAddr, rules: &[String]) {
         self.record(RecordEvent::Allowed {

@@ -1,4 +1,4 @@
-//! Absolute-form requests: plain HTTP to hosts whose rules list the port.
+//! Plain HTTP to hosts whose rules list the port: requests in absolute form, and requests inside a tunnel.
 
 use std::sync::Arc;
 
@@ -59,16 +59,37 @@ impl PlainRequests {
     async fn open(&self, caller: &Caller, head: &Head) -> Result<(Origin, Upstream), Denial> {
         let authority = authority_of(&head.target);
         let (host, port) = authority::parse(authority, Some(80))?;
-        refuse_other_meanings(head, authority)?;
         let path = head.target.get(7 + authority.len()..).unwrap_or_default();
-        let origin = Origin {
-            path: path_of(path)?,
-            host: HeaderValue::from_str(&authority.to_ascii_lowercase())
-                .map_err(|_| Denial::new(DenialCode::HostInvalid, "the host is not a header's value"))?,
-        };
+        let origin = origin(head, authority, path)?;
         let upstream = self.upstreams.open(caller, &host, port).await?;
         Ok((origin, upstream))
     }
+}
+
+/// Serves the plain request that a client sent through the tunnel that it had opened to `authority`: Node's `fetch` and
+/// others ask so for `http://` URLs. `admitted` holds its head.
+pub async fn serve_inside(admitted: Admitted, authority: &str, upstream: Upstream) {
+    let head = &admitted.head;
+    let asked = if head.target.starts_with('/') {
+        origin(head, authority, &head.target)
+    } else {
+        let message = "a request inside a tunnel names its path only";
+        Err(Denial::new(DenialCode::RequestInvalid, message))
+    };
+    match asked {
+        Ok(origin) => pass(admitted, origin, upstream).await,
+        Err(denial) => admitted.refuse(&denial).await,
+    }
+}
+
+/// What the server of `authority` is asked for.
+fn origin(head: &Head, authority: &str, path: &str) -> Result<Origin, Denial> {
+    refuse_other_meanings(head, authority)?;
+    Ok(Origin {
+        path: path_of(path)?,
+        host: HeaderValue::from_str(&authority.to_ascii_lowercase())
+            .map_err(|_| Denial::new(DenialCode::HostInvalid, "the host is not a header's value"))?,
+    })
 }
 
 fn authority_of(target: &str) -> &str {
@@ -97,10 +118,12 @@ fn refuse_other_meanings(head: &Head, authority: &str) -> Result<(), Denial> {
         let bare = |text: &str| text.strip_suffix(":80").unwrap_or(text).to_ascii_lowercase();
         bare(value.trim()) == bare(authority)
     };
-    if !head.single("host").is_some_and(same_host) {
+    // Clients of HTTP/1.0 need not send one.
+    let is_absent = head.minor_version == 0 && head.values("host").next().is_none();
+    if !is_absent && !head.single("host").is_some_and(same_host) {
         return invalid("exactly one Host header must repeat the host of the request's URL");
     }
-    if head.values("upgrade").next().is_some() || head.values("http2-settings").next().is_some() {
+    if head.asks_for_upgrade() {
         return Err(Denial::new(
             DenialCode::UpgradeRefused,
             "a plain request cannot become another protocol",

@@ -1,4 +1,5 @@
-//! `CONNECT`: a tunnel that opens once its first bytes are a TLS hello for the very host that was asked for.
+//! `CONNECT`: a tunnel that opens once its first bytes are a TLS hello for the very host that was asked for. A client
+//! that sends a plain request instead is served as if it had asked in absolute form.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,11 @@ use crate::admission::{Admission, Admitted, within_share};
 use crate::caller::Caller;
 use crate::denial::Denial;
 use crate::egress::{Upstream, Upstreams, authority};
+use crate::forward;
 use crate::transport::Received;
 use crate::transport::answer::{self, ESTABLISHED};
-use cofferdam_service::http1::Head;
+use crate::transport::prefixed::Prefixed;
+use cofferdam_service::http1::{self, Head, HeadError};
 use cofferdam_wire::denial::DenialCode;
 
 use self::hello::{HELLO_LIMIT, HelloError};
@@ -57,38 +60,47 @@ fn whole(target: &str) -> &str {
     target
 }
 
-async fn tunnel(admitted: Admitted, host: &str, mut upstream: Upstream) {
+async fn tunnel(mut admitted: Admitted, host: &str, mut upstream: Upstream) {
+    let authority = admitted.head.target.clone();
+    let early = admitted.head.early_body().to_vec();
+    let opening = async {
+        let client = &mut admitted.stream;
+        client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
+        let first = receive_first(client, early, host).await?;
+        if let First::Hello(hello) = &first {
+            upstream.stream.write_all(hello).await.map_err(|error| {
+                let message = format!("{host} closed the connection: {error}");
+                Denial::new(DenialCode::DialFailed, message)
+            })?;
+        }
+        Ok(first)
+    };
+    let opened = tokio::select! {
+        opened = within_share(&admitted.unread, opening) => opened,
+        cause = admitted.caller.cut() => Err(cause.denial()),
+    };
+    let already_sent = match opened {
+        Ok(First::Hello(hello)) => hello.len() as u64,
+        Ok(First::Request(head)) => {
+            admitted.log.set_method(&head.method);
+            admitted.head = head;
+            return forward::serve_inside(admitted, &authority, upstream).await;
+        }
+        Err(denial) => {
+            admitted.log.denied(&denial);
+            return refuse_first(admitted.stream, &denial).await;
+        }
+    };
     let Admitted {
-        stream: mut client,
-        head,
+        stream: client,
+        head: _,
         caller,
         log,
         slot,
         flow,
         unread,
     } = admitted;
-    let opening = async {
-        client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
-        let early = head.early_body().to_vec();
-        let hello = receive_hello(&mut client, early, host).await?;
-        upstream.stream.write_all(&hello).await.map_err(|error| {
-            let message = format!("{host} closed the connection: {error}");
-            Denial::new(DenialCode::DialFailed, message)
-        })?;
-        Ok(hello.len() as u64)
-    };
-    let opened = tokio::select! {
-        opened = within_share(&unread, opening) => opened,
-        cause = caller.cut() => Err(cause.denial()),
-    };
     drop(unread);
-    let already_sent = match opened {
-        Ok(length) => length,
-        Err(denial) => {
-            log.denied(&denial);
-            return refuse_hello(client, &denial).await;
-        }
-    };
     let Upstream {
         stream,
         address,
@@ -107,15 +119,33 @@ fn client_gone() -> Denial {
     Denial::new(DenialCode::HelloMissing, message)
 }
 
-/// Reads until the hello is whole; bytes after it belong to the tunnel.
-async fn receive_hello(client: &mut TcpStream, early: Vec<u8>, host: &str) -> Result<Vec<u8>, Denial> {
-    let mut received = early;
+/// What a client sends first through its tunnel.
+enum First {
+    /// A whole TLS hello, and whatever came after it.
+    Hello(Vec<u8>),
+    /// The head of a plain request.
+    Request(Head),
+}
+
+/// Reads until the hello, or the head of a plain request, is whole.
+async fn receive_first(client: &mut TcpStream, early: Vec<u8>, host: &str) -> Result<First, Denial> {
     let reading = async {
+        let mut received = early;
         loop {
-            match hello::judge(&received, host) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) => return Err(refused(error)),
+            match begins_like_a_request(&received) {
+                Some(true) => {
+                    let head = http1::read(&mut Prefixed::new(received, client)).await;
+                    return head.map(First::Request).map_err(|error| match error {
+                        HeadError::Ended => client_gone(),
+                        other => Denial::new(DenialCode::BadRequest, other.to_string()),
+                    });
+                }
+                Some(false) => match hello::judge(&received, host) {
+                    Ok(true) => return Ok(First::Hello(received)),
+                    Ok(false) => {}
+                    Err(error) => return Err(refused(error)),
+                },
+                None => {}
             }
             let room = (HELLO_LIMIT + 1).saturating_sub(received.len()).max(1) as u64;
             let read = (&mut *client).take(room).read_buf(&mut received).await;
@@ -125,8 +155,27 @@ async fn receive_hello(client: &mut TcpStream, early: Vec<u8>, host: &str) -> Re
         }
     };
     let outcome = tokio::time::timeout(HELLO_TIMEOUT, reading).await;
-    outcome.unwrap_or_else(|_| Err(Denial::new(DenialCode::HelloMissing, "no TLS hello came in 10 s")))?;
-    Ok(received)
+    outcome.unwrap_or_else(|_| Err(Denial::new(DenialCode::HelloMissing, "no TLS hello came in 10 s")))
+}
+
+/// Whether the bytes begin with a method of HTTP and a space; `None`: too few to tell.
+fn begins_like_a_request(received: &[u8]) -> Option<bool> {
+    const METHODS: [&[u8]; 9] = [
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"TRACE ",
+        b"CONNECT ",
+    ];
+    if METHODS.iter().any(|method| received.starts_with(method)) {
+        return Some(true);
+    }
+    let may_become = METHODS.iter().any(|method| method.starts_with(received));
+    (!may_become).then_some(false)
 }
 
 fn refused(error: HelloError) -> Denial {
@@ -134,7 +183,7 @@ fn refused(error: HelloError) -> Denial {
 }
 
 /// A fatal alert (RFC 8446, section 6), which clients show at once instead of waiting; nothing to what is not TLS.
-async fn refuse_hello(mut client: TcpStream, denial: &Denial) {
+async fn refuse_first(mut client: TcpStream, denial: &Denial) {
     const ACCESS_DENIED: u8 = 49;
     const DECODE_ERROR: u8 = 50;
     const UNRECOGNIZED_NAME: u8 = 112;
@@ -142,6 +191,7 @@ async fn refuse_hello(mut client: TcpStream, denial: &Denial) {
         DenialCode::SniMismatch | DenialCode::SniMissing => UNRECOGNIZED_NAME,
         DenialCode::HelloMalformed => DECODE_ERROR,
         DenialCode::EchRefused | DenialCode::DialFailed => ACCESS_DENIED,
+        DenialCode::BadRequest => return answer::refuse(client, denial).await,
         _ => return answer::close(client).await,
     };
     if client.write_all(&[21, 3, 3, 0, 2, 2, description]).await.is_ok() {

@@ -1,5 +1,7 @@
 //! What the gateway gets of a client's request. The head itself is read by [`cofferdam_service::http1`].
 
+use std::net::IpAddr;
+
 use cofferdam_service::http1::{Framing, HEAD_LIMIT, HEADERS_LIMIT, Head, HeaderLine};
 
 /// Headers that concern one hop only; this hop speaks for itself.
@@ -10,8 +12,10 @@ const HOP: &[&str] = &[
     "proxy-authorization",
     "proxy-connection",
     "te",
-    "upgrade",
+    "http2-settings",
 ];
+/// Headers that pass whatever `Connection` names: without them the request would mean something else.
+const KEPT: &[&str] = &["host", "content-length", "transfer-encoding"];
 
 /// Why a head is not passed on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +24,11 @@ pub enum RewriteError {
     /// through it.
     #[error("only CONNECT host:port and http://host/path are forwarded")]
     Form,
+    /// The sandbox's own addresses are reached without a proxy.
+    #[error(
+        "{0} is the sandbox's own address: ask for it directly, without the proxy (it belongs into NO_PROXY)"
+    )]
+    Own(String),
     /// With the run's identity the head is longer than the gateway takes.
     #[error("with the run's identity the request's head is longer than the gateway takes")]
     TooLong,
@@ -76,11 +85,33 @@ pub fn rewrite(head: &Head, token: &str) -> Result<Rewritten, RewriteError> {
     plain(head, token)
 }
 
+/// Refuses what names the sandbox itself: outside of it the address would be somebody else's.
+fn refuse_own(authority: &str) -> Result<(), RewriteError> {
+    let bare = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match bare.strip_prefix('[') {
+        Some(literal) => literal.split(']').next().unwrap_or_default(),
+        None => bare.split(':').next().unwrap_or_default(),
+    };
+    let is_name = |name: &str| {
+        name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+    };
+    let is_own = is_name(host.trim_end_matches('.'))
+        || host.parse::<IpAddr>().is_ok_and(|address| {
+            let address = address.to_canonical();
+            address.is_loopback() || address.is_unspecified()
+        });
+    if is_own {
+        return Err(RewriteError::Own(host.to_owned()));
+    }
+    Ok(())
+}
+
 /// Of a CONNECT nothing but its target counts; nothing else is passed on.
 fn connect(target: &str, token: &str) -> Result<Rewritten, RewriteError> {
     if target.is_empty() || target.contains(['/', '@', '?', '#']) || !target.contains(':') {
         return Err(RewriteError::Form);
     }
+    refuse_own(target)?;
     let head =
         format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Bearer {token}\r\n\r\n");
     Ok(Rewritten {
@@ -90,11 +121,18 @@ fn connect(target: &str, token: &str) -> Result<Rewritten, RewriteError> {
 }
 
 fn plain(head: &Head, token: &str) -> Result<Rewritten, RewriteError> {
-    let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method, head.target).into_bytes();
+    let rest = head.target.get(7..).unwrap_or_default();
+    refuse_own(rest.split(['/', '?', '#', '\\']).next().unwrap_or_default())?;
+    // The version is the client's: it decides how the answer's end is told.
+    let first = format!(
+        "{} {} HTTP/1.{}\r\n",
+        head.method, head.target, head.minor_version
+    );
+    let mut bytes = first.into_bytes();
     let passed: Vec<&HeaderLine> = head
         .headers
         .iter()
-        .filter(|header| !is_hop(&header.name))
+        .filter(|header| !is_for_this_hop(head, &header.name))
         .collect();
     for header in &passed {
         bytes.extend_from_slice(header.name.as_bytes());
@@ -112,14 +150,20 @@ fn plain(head: &Head, token: &str) -> Result<Rewritten, RewriteError> {
     Ok(Rewritten { bytes, follows })
 }
 
-fn is_hop(name: &str) -> bool {
-    HOP.iter().any(|hop| hop.eq_ignore_ascii_case(name))
+/// `Upgrade` passes where it is more than an offer, so that the gateway can say why it is refused.
+fn is_for_this_hop(head: &Head, name: &str) -> bool {
+    let is = |list: &[&str]| list.iter().any(|one| one.eq_ignore_ascii_case(name));
+    if name.eq_ignore_ascii_case("upgrade") {
+        return !head.asks_for_upgrade();
+    }
+    is(HOP) || (head.is_named_by_connection(name) && !is(KEPT))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use cofferdam_service::http1::{self, HeadError};
+    use rstest::rstest;
 
     async fn read(head: &str) -> Result<Head, HeadError> {
         http1::read(&mut head.as_bytes()).await
@@ -159,6 +203,62 @@ mod tests {
              Connection: close\r\nProxy-Authorization: Bearer T\r\n\r\n"
         );
         assert_eq!(follows, Follows::Body(Framing::Bytes(3)));
+    }
+
+    /// What the gateway gets of a plain request with these lines, without the request line and the run's identity.
+    async fn passed(lines: &str) -> Vec<String> {
+        let request = format!("GET http://one.test/ HTTP/1.1\r\nHost: one.test\r\n{lines}\r\n");
+        let (head, _) = text(&request).await.unwrap();
+        let lines: Vec<String> = head.lines().map(str::to_owned).collect();
+        lines
+            .into_iter()
+            .filter(|line| !line.is_empty() && !line.starts_with("GET ") && !line.contains("Bearer T"))
+            .filter(|line| line != "Connection: close" && line != "Host: one.test")
+            .collect()
+    }
+
+    #[rstest]
+    #[case::java("Connection: Upgrade, HTTP2-Settings\r\nContent-Length: 0\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n", &["Content-Length: 0"])]
+    #[case::curl("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nAccept: */*\r\n", &["Accept: */*"])]
+    #[case::lower_case("connection: upgrade,http2-settings\r\nupgrade: H2C\r\nhttp2-settings: AA\r\n", &[])]
+    #[case::two_lines("Connection: Upgrade\r\nConnection: HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n", &[])]
+    #[case::settings_that_nothing_names("HTTP2-Settings: AA\r\nAccept: a\r\n", &["Accept: a"])]
+    #[case::offer_that_nothing_names("Upgrade: h2c\r\nAccept: a\r\n", &["Accept: a"])]
+    #[case::named("Connection: close, X-Private\r\nX-Private: 1\r\nX-Public: 2\r\n", &["X-Public: 2"])]
+    #[case::named_twice("Connection: x-a\r\nconnection: X-B\r\nx-A: 1\r\nX-b: 2\r\n", &[])]
+    #[case::keep_alive("Connection: keep-alive, Keep-Alive\r\nKeep-Alive: timeout=5\r\n", &[])]
+    #[case::framing_stays("Connection: Content-Length, Host\r\nContent-Length: 0\r\n", &["Content-Length: 0"])]
+    #[case::chunks_stay("Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n", &["Transfer-Encoding: chunked"])]
+    #[case::websocket_is_refused_by_the_gateway("Connection: Upgrade\r\nUpgrade: websocket\r\n", &["Upgrade: websocket"])]
+    #[tokio::test]
+    async fn headers_of_this_hop_stay_here(#[case] lines: &str, #[case] expected: &[&str]) {
+        assert_eq!(passed(lines).await, expected);
+    }
+
+    #[tokio::test]
+    async fn version_of_the_client_is_passed_on() {
+        let (head, _) = text("GET http://one.test/ HTTP/1.0\r\n\r\n").await.unwrap();
+        assert!(
+            head.starts_with("GET http://one.test/ HTTP/1.0\r\nConnection: close\r\n"),
+            "{head}"
+        );
+        let (head, _) = text("CONNECT one.test:443 HTTP/1.0\r\n\r\n").await.unwrap();
+        assert!(head.starts_with("CONNECT one.test:443 HTTP/1.1\r\n"), "{head}");
+    }
+
+    #[rstest]
+    #[case("CONNECT localhost:8080", "localhost")]
+    #[case("CONNECT 127.0.0.2:8080", "127.0.0.2")]
+    #[case("CONNECT [::1]:8080", "::1")]
+    #[case("CONNECT 0.0.0.0:80", "0.0.0.0")]
+    #[case("GET http://LOCALHOST./a", "LOCALHOST.")]
+    #[case("GET http://app.localhost:3000/", "app.localhost")]
+    #[case("GET http://[::ffff:127.0.0.1]/", "::ffff:127.0.0.1")]
+    #[case("GET http://u:p@127.0.0.1/", "127.0.0.1")]
+    #[tokio::test]
+    async fn own_addresses_are_named(#[case] first: &str, #[case] own: &str) {
+        let error = text(&format!("{first} HTTP/1.1\r\n\r\n")).await.unwrap_err();
+        assert_eq!(error, RewriteError::Own(own.to_owned()));
     }
 
     #[tokio::test]

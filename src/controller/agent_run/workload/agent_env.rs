@@ -34,8 +34,9 @@ const CA: [&str; 9] = [
 ];
 /// The rest of the agent's contract.
 const FIXED: [(&str, &str); 10] = [
-    ("NO_PROXY", "localhost,127.0.0.1,::1"),
-    ("no_proxy", "localhost,127.0.0.1,::1"),
+    // Without `::1`: httpx before 0.24.1 cannot be used at all where the list has it.
+    ("NO_PROXY", "localhost,127.0.0.1,0.0.0.0"),
+    ("no_proxy", "localhost,127.0.0.1,0.0.0.0"),
     ("DENO_CERT", CA_FILE),
     ("WGETRC", "/cofferdam/wgetrc"),
     ("APT_CONFIG", "/cofferdam/apt.conf"),
