@@ -2,13 +2,17 @@
 //! refuse it, or none. The controls beside them show that the guard refuses the forgery and not the request.
 
 mod accounts;
+mod adoption;
 mod call;
 mod confined;
+mod deletions;
 mod entered;
 mod jobs;
 mod network;
 mod objects;
 mod pods;
+mod runs;
+mod services;
 mod world;
 
 pub use call::{Call, Case, Meets, Who, check};

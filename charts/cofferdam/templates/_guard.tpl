@@ -63,11 +63,12 @@ spec:
  || (has({{ . }}.spec.template.spec.serviceAccountName) && {{ . }}.spec.template.spec.serviceAccountName == 'cofferdam-sandbox'))
 {{- end }}
 
-{{/* Whether a sandbox pod may carry a label of this key. A NetworkPolicy that asks for any other key leaves them out.
-     Argument: variable of the key. src/controller/fence/foreign.rs judges by the same list. */}}
+{{/* Whether a sandbox pod may carry a label of this key. A NetworkPolicy or Service that asks for any other key leaves
+     them out. `app.kubernetes.io/` is not among them: half of all charts select by it. Argument: variable of the key.
+     src/controller/fence/carried.rs judges by the same list. */}}
 {{- define "cofferdam.guard.carried" -}}
 ({{ . }} in ['job-name', 'controller-uid']
- || ['cofferdam.dev/', 'batch.kubernetes.io/', 'app.kubernetes.io/', 'sidecar.istio.io/', 'linkerd.io/', 'topology.kubernetes.io/', 'kueue.x-k8s.io/'].exists(p, {{ . }}.startsWith(p)))
+ || ['cofferdam.dev/', 'batch.kubernetes.io/', 'sidecar.istio.io/', 'linkerd.io/', 'topology.kubernetes.io/', 'kueue.x-k8s.io/'].exists(p, {{ . }}.startsWith(p)))
 {{- end }}
 
 {{/* Two optional maps of strings, as variables `labels`, `oldLabels` and so on. Argument: labels or annotations. */}}
@@ -81,5 +82,22 @@ spec:
 {{/* The validation by which a dry run proves a guard live: this name is refused to everybody, the controller too. */}}
 {{- define "cofferdam.guard.canary" -}}
 - expression: "!has(object.metadata.name) || object.metadata.name != 'agr-guard-canary'"
-  message: "agr-guard-canary is reserved: Cofferdam proves by dry runs of it that its guard is live"
+  message: {{ include "cofferdam.guard.reserved" . | quote }}
+{{- end }}
+
+{{/* What is said of the reserved name. */}}
+{{- define "cofferdam.guard.reserved" -}}
+The name agr-guard-canary is reserved for Cofferdam's self-test: choose another name.
+{{- end }}
+
+{{/* Only namespaces that opted in. */}}
+{{- define "cofferdam.guard.optedInSelector" -}}
+namespaceSelector:
+  matchLabels: {cofferdam.dev/sandbox: enabled}
+{{- end }}
+
+{{/* Whether the object's namespace opted in, for guards that see other namespaces too. */}}
+{{- define "cofferdam.guard.optedIn" -}}
+(namespaceObject != null && has(namespaceObject.metadata.labels) && 'cofferdam.dev/sandbox' in namespaceObject.metadata.labels
+ && namespaceObject.metadata.labels['cofferdam.dev/sandbox'] == 'enabled')
 {{- end }}

@@ -8,22 +8,11 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 
+use super::carried::carried;
 use cofferdam_api::names::{FENCE, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID};
 
 /// Labels that every sandbox pod has.
 const ALWAYS: [&str; 3] = [LABEL_RUN, LABEL_RUN_UID, LABEL_POLICY_HASH];
-/// Prefixes and keys of labels that a sandbox pod may carry: ours, and those that Kubernetes, queues and meshes put
-/// on the pods of Jobs. The admission guard refuses sandbox pods with any other.
-const CARRIED_PREFIXES: [&str; 7] = [
-    "cofferdam.dev/",
-    "batch.kubernetes.io/",
-    "app.kubernetes.io/",
-    "sidecar.istio.io/",
-    "linkerd.io/",
-    "topology.kubernetes.io/",
-    "kueue.x-k8s.io/",
-];
-const CARRIED_KEYS: [&str; 2] = ["job-name", "controller-uid"];
 
 /// Whether a NetworkPolicy of a sandboxes' namespace may widen the fence.
 ///
@@ -125,10 +114,6 @@ fn leaves_out(selector: &LabelSelector) -> bool {
     by_label || by_expression
 }
 
-fn carried(key: &str) -> bool {
-    CARRIED_KEYS.contains(&key) || CARRIED_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +132,7 @@ mod tests {
     #[case::not_in(json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}), true)]
     #[case::run_not_in(json!({"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "NotIn", "values": ["x"]}]}), true)]
     #[case::without_another_label(json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}), true)]
+    #[case::a_label_of_charts(json!({"matchLabels": {"app.kubernetes.io/name": "web"}}), false)]
     #[case::an_app(json!({"matchLabels": {"app": "web"}}), false)]
     #[case::an_app_among_ours(json!({"matchLabels": {"app": "web", "job-name": "x"}}), false)]
     #[case::without_our_label(json!({"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "DoesNotExist"}]}), false)]

@@ -3,6 +3,7 @@
 //! No run owns it. Nothing that happens to a run, a policy or the namespace itself removes it while a sandbox pod
 //! is still there, a terminating one included.
 
+mod carried;
 pub mod foreign;
 pub mod objects;
 

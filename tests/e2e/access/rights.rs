@@ -256,7 +256,7 @@ fn fences(world: &World) -> Vec<Attempt> {
         Attempt(
             "no fence",
             Call::delete(&format!("{policies}/cofferdam-fence")),
-            "belongs to Cofferdam",
+            "belong to Cofferdam",
             narrow(),
         ),
         Attempt(
@@ -309,38 +309,38 @@ fn sandboxes(world: &World) -> Vec<Attempt> {
         Attempt(
             "a pod by our name",
             make_pod(pod("agr-mine", json!({}))),
-            "made by Cofferdam alone",
+            "Only Cofferdam makes sandbox pods",
             plain_pod(),
         ),
         Attempt(
             "a pod by our label",
             make_pod(pod("mine", marked.clone())),
-            "made by Cofferdam alone",
+            "Only Cofferdam makes sandbox pods",
             plain_pod(),
         ),
         Attempt(
             "a Job by our name",
             make_job(job("agr-mine", json!({}))),
-            "made by Cofferdam alone",
+            "Only Cofferdam makes sandbox Jobs",
             plain_job(),
         ),
         Attempt(
             "a Job by our label",
             make_job(job("mine", marked)),
-            "made by Cofferdam alone",
+            "Only Cofferdam makes sandbox Jobs",
             plain_job(),
         ),
         // Nobody enters a sandbox; that exec is his elsewhere is shown in crate::guard.
         Attempt(
             "a shell in a sandbox",
             Call::post(&exec, json!({})),
-            "cannot be entered",
+            "Nobody can enter a sandbox pod",
             plain_pod(),
         ),
         Attempt(
             "a sandbox's token",
             token("cofferdam-sandbox"),
-            "issued to kubelets",
+            "Only kubelets get tokens",
             (By::Kim, token("default")),
         ),
         Attempt(

@@ -137,6 +137,13 @@ impl Call {
         }
     }
 
+    /// DELETE with these options, dry.
+    pub fn delete_with(path: &str, options: &Value) -> Self {
+        let mut call = Self::delete(path);
+        json_patch::merge(&mut call.body, options);
+        call
+    }
+
     /// Makes the request; gives the API server's message where it fails.
     pub async fn send(&self, client: &Client) -> Result<(), String> {
         let kind = if self.method == Method::PATCH {

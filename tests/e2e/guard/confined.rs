@@ -76,6 +76,12 @@ async fn the_controller_makes_sandboxes_and_nothing_else() {
     let secrets = world.core("secrets");
     cases.extend([
         Case(
+            "a sandbox where no namespace opted in",
+            Controller,
+            Call::create("/apis/batch/v1/namespaces/default/jobs", good),
+            Guard("controller"),
+        ),
+        Case(
             "a pod, dry",
             Controller,
             Call::create(&pods, unowned.clone()),

@@ -15,7 +15,6 @@ const WIDENING: &str = r#"[
     ["one Job's pods", {"matchLabels": {"batch.kubernetes.io/job-name": "agr-network-0b7c9f3e"}}],
     ["one Job's pods by the old label", {"matchLabels": {"job-name": "agr-network-0b7c9f3e"}}],
     ["one Job's pods by uid", {"matchLabels": {"controller-uid": "x"}}],
-    ["pods by a common label", {"matchLabels": {"app.kubernetes.io/name": "agent"}}],
     ["pods of a zone", {"matchLabels": {"topology.kubernetes.io/zone": "a"}}],
     ["pods left out by a mesh", {"matchLabels": {"sidecar.istio.io/inject": "false"}}],
     ["sandboxes", {"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "Exists"}]}],
@@ -28,6 +27,7 @@ const WIDENING: &str = r#"[
 const NARROW: &str = r#"[
     ["all pods but sandboxes", {"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "DoesNotExist"}]}],
     ["pods by a label that no sandbox has", {"matchLabels": {"app": "web"}}],
+    ["pods by a label that charts use", {"matchLabels": {"app.kubernetes.io/name": "web"}}],
     ["the same by an expression", {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}]
 ]"#;
 
@@ -82,6 +82,16 @@ fn touched(ours: &str, policies: &str) -> Vec<Case> {
         Call::patch(ours, healed),
         Nothing,
     ));
+    // A controller that someone else took over does not open a namespace whose label says that it is fenced.
+    for (what, call) in [
+        ("deleted", Call::delete(ours)),
+        (
+            "without its finalizer",
+            Call::patch(ours, json!({"metadata": {"finalizers": null}})),
+        ),
+    ] {
+        cases.push(Case(what, Controller, call, Guard("networkpolicies")));
+    }
     for collector in ["namespace-controller", "generic-garbage-collector"] {
         let delete = Call::delete(ours);
         cases.push(Case("deleted in order", Kubernetes(collector), delete, Nothing));

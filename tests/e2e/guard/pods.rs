@@ -89,6 +89,11 @@ fn forged(world: &World) -> Vec<Case> {
             "/metadata/labels/app",
             json!("web"),
         ),
+        (
+            "one with a label that charts select",
+            "/metadata/labels/app.kubernetes.io~1name",
+            json!("web"),
+        ),
     ] {
         let changed = with(&sandbox_pod(&world.job), path, value);
         let call = Call::create(&pods, changed);

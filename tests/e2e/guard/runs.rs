@@ -1,0 +1,190 @@
+//! A run is small, and goes when it is deleted.
+
+use serde_json::{Value, json};
+
+use super::objects::{use_binding, with};
+use super::pods::both;
+use super::{Call, Case, Meets, Who, World};
+
+use Meets::{Guard, Nothing};
+use Who::{Admin, Edit, Kubernetes};
+
+/// Bytes that a run may have in what its author writes.
+const LIMIT: usize = 10_240;
+
+fn run(name: &str) -> Value {
+    json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": name},
+        "spec": {"suspend": true, "task": {"prompt": "x"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
+    })
+}
+
+/// Every part of a run whose author decides how long it is, with about `size` bytes in it.
+fn parts(size: usize) -> Vec<(&'static str, Value)> {
+    let filled = |path: &str, value: Value| with(&run("sized"), path, value);
+    let words = |bytes: usize| vec!["x".repeat(2_000); bytes / 2_000];
+    let many = |bytes: usize, each: &dyn Fn(usize) -> Value| -> Vec<Value> {
+        (0..bytes / 1_000).map(each).collect()
+    };
+    vec![
+        ("an annotation", filled("/metadata/annotations/notes", json!("x".repeat(size)))),
+        (
+            "many annotations",
+            filled(
+                "/metadata/annotations",
+                (0..size / 50)
+                    .map(|n| (format!("{n:050}"), json!("")))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+            ),
+        ),
+        (
+            "an annotation of long letters",
+            filled("/metadata/annotations/notes", json!("\u{1F980}".repeat(size / 4))),
+        ),
+        (
+            "labels",
+            filled(
+                "/metadata/labels",
+                (0..size / 100)
+                    .map(|n| (format!("l{n:049}"), json!("v".repeat(50))))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+            ),
+        ),
+        (
+            "owners",
+            filled(
+                "/metadata/ownerReferences",
+                many(size, &|n| {
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "name": format!("n{n:0900}"), "uid": format!("u{n:0100}")})
+                })
+                .into(),
+            ),
+        ),
+        ("a command", filled("/spec/agent/command", json!(words(size)))),
+        ("arguments", filled("/spec/agent/args", json!(words(size)))),
+        (
+            "variables",
+            filled(
+                "/spec/agent/env",
+                many(size, &|n| json!({"name": format!("V{n}"), "value": "x".repeat(1_000)})).into(),
+            ),
+        ),
+        (
+            "hosts",
+            filled(
+                "/spec/egress",
+                json!({"mode": "AllowList", "rules": (0..size / 2_000).map(|r| {
+                    let hosts: Vec<String> = (0..10).map(|h| format!("{0}.{0}.{0}.r{r}h{h}.test", "a".repeat(62))).collect();
+                    json!({"name": format!("r{r}"), "hosts": hosts})
+                }).collect::<Vec<_>>()}),
+            ),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_run_is_small() {
+    let world = World::open("sizes", true).await;
+    let runs = format!(
+        "/apis/cofferdam.dev/v1alpha1/namespaces/{}/agentruns",
+        world.namespace
+    );
+    let bindings = format!(
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+        world.namespace
+    );
+    let mut cases = vec![Case(
+        "the use of policies",
+        Admin,
+        Call::post(&bindings, use_binding()),
+        Nothing,
+    )];
+    for (what, large) in parts(LIMIT + 2_000) {
+        cases.extend(both(what, &Call::create(&runs, large), Guard("runs")));
+    }
+    for (what, small) in parts(LIMIT - 2_000) {
+        cases.extend(both(what, &Call::create(&runs, small), Nothing));
+    }
+    // Just so, and one byte more: `notes` and the prompt's one byte count.
+    for (bytes, meets) in [(LIMIT - 6, Nothing), (LIMIT - 5, Guard("runs"))] {
+        let sized = with(
+            &run("sized"),
+            "/metadata/annotations/notes",
+            json!("x".repeat(bytes)),
+        );
+        cases.extend(both("to the byte", &Call::create(&runs, sized), meets));
+    }
+    // Sizes of whatever a large object may be: the expressions stay within their cost.
+    for size in [200_000, 1_000_000] {
+        let huge = with(
+            &run("sized"),
+            "/spec/agent/args",
+            json!(vec!["x".repeat(2_048); 64]),
+        );
+        let huge = with(&huge, "/metadata/labels", json!({"a": "x".repeat(63)}));
+        let huge = with(
+            &huge,
+            "/metadata/annotations/notes",
+            json!("x".repeat(size.min(250_000))),
+        );
+        cases.extend(both("a huge one", &Call::create(&runs, huge), Guard("runs")));
+    }
+    // One that is there grows.
+    cases.push(Case("a run", Edit, Call::post(&runs, run("held")), Nothing));
+    let there = format!("{runs}/held");
+    let note = |bytes: usize| json!({"metadata": {"annotations": {"notes": "x".repeat(bytes)}}});
+    cases.extend(both("grown", &Call::patch(&there, note(12_000)), Guard("runs")));
+    cases.extend(both("annotated", &Call::patch(&there, note(5_000)), Nothing));
+    cases.extend(both(
+        "begun",
+        &Call::patch(&there, json!({"spec": {"suspend": false}})),
+        Nothing,
+    ));
+    world.check(cases).await;
+}
+
+#[tokio::test]
+async fn a_run_has_no_finalizer() {
+    let world = World::open("finalizers", true).await;
+    let runs = format!(
+        "/apis/cofferdam.dev/v1alpha1/namespaces/{}/agentruns",
+        world.namespace
+    );
+    let bindings = format!(
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+        world.namespace
+    );
+    let mut cases = vec![
+        Case(
+            "the use of policies",
+            Admin,
+            Call::post(&bindings, use_binding()),
+            Nothing,
+        ),
+        Case("a run", Edit, Call::post(&runs, run("held")), Nothing),
+    ];
+    let there = format!("{runs}/held");
+    for finalizer in ["example.com/keep", "orphan", "foregroundDeletion"] {
+        let made = with(&run("kept"), "/metadata/finalizers", json!([finalizer]));
+        cases.extend(both(finalizer, &Call::create(&runs, made), Guard("runs")));
+        let patch = Call::patch(&there, json!({"metadata": {"finalizers": [finalizer]}}));
+        cases.extend(both(finalizer, &patch, Guard("runs")));
+        cases.push(Case(
+            finalizer,
+            Kubernetes("generic-garbage-collector"),
+            patch,
+            Guard("runs"),
+        ));
+    }
+    cases.extend(both(
+        "none",
+        &Call::patch(
+            &there,
+            json!({"metadata": {"finalizers": null, "annotations": {"a": "b"}}}),
+        ),
+        Nothing,
+    ));
+    world.check(cases).await;
+}
