@@ -34,6 +34,8 @@ pub const ANNOTATION_PLAN: &str = "cofferdam.dev/plan";
 pub const RUN_PREFIX: &str = "agr-";
 /// Reserved name that every CREATE guard refuses to everyone, so that a dry run can prove the guard live.
 pub const GUARD_CANARY: &str = "agr-guard-canary";
+/// Annotation that every UPDATE guard refuses to everyone, for the same reason.
+pub const ANNOTATION_GUARD_CANARY: &str = "cofferdam.dev/guard-canary";
 /// The standing NetworkPolicy of each namespace.
 pub const FENCE: &str = "cofferdam-fence";
 /// Finalizer of the fence: it goes when no sandbox pod is left.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use crate::guard::Installed;
 use cofferdam_service::args::{ArchiveArgs, RoleArgs};
 
 /// Flags of this role.
@@ -30,6 +31,12 @@ pub struct Args {
     /// Public addresses, with commas between; every run proves that it cannot reach them.
     #[arg(long, env = "COFFERDAM_PUBLIC_PROBES", default_value = "")]
     pub public_probes: Addresses<443>,
+    /// Users that the guard lets write the status of pods, as the chart was told.
+    #[arg(long, value_delimiter = ',')]
+    pub guard_pod_status_writers: Vec<String>,
+    /// Users that the guard lets begin suspended Jobs, as the chart was told.
+    #[arg(long, value_delimiter = ',')]
+    pub guard_queue_controllers: Vec<String>,
     /// Address of the API server as sandboxes would try it.
     #[arg(long, env = "KUBERNETES_SERVICE_HOST")]
     pub api_server_host: String,
@@ -39,6 +46,18 @@ pub struct Args {
     /// Runs that are reconciled at a time.
     #[arg(long, default_value_t = 16)]
     pub concurrency: u16,
+}
+
+impl Args {
+    /// What the installation decides about the guard.
+    pub fn guard(&self) -> Installed {
+        let named = |users: &[String]| users.iter().filter(|user| !user.is_empty()).cloned().collect();
+        Installed {
+            namespace: self.role.namespace.clone(),
+            status_writers: named(&self.guard_pod_status_writers),
+            queues: named(&self.guard_queue_controllers),
+        }
+    }
 }
 
 /// `address` or `address:port`, with commas between; `PORT` where none is said.

@@ -30,6 +30,7 @@ mod verdict;
 mod watches;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
@@ -99,10 +100,13 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         () = stop.cancelled() => return Ok(()),
     }
     let guard_changed = triggers.clone();
+    let tenants = Arc::clone(&stores);
+    let rounds = AtomicUsize::new(0);
     let guard = guard::watch_guard(
         client.clone(),
-        args.role.namespace.clone(),
+        args.guard(),
         stop.clone(),
+        move || tenants.tenant(rounds.fetch_add(1, Ordering::Relaxed)),
         move || {
             // Nobody listens only when the process ends.
             drop(guard_changed.unbounded_send(Trigger::AllRuns));

@@ -14,12 +14,14 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::api_server::is_owned;
 use super::fence::foreign;
+use super::guard::Tenant;
 use super::index::Index;
 use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
 use cofferdam_api::names::{
-    FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT, workload_name,
+    FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, LABEL_SANDBOX, SANDBOX_ENABLED, SANDBOX_SERVICE_ACCOUNT,
+    workload_name,
 };
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::dimension::runtime::RuntimeClassFact;
@@ -179,6 +181,29 @@ impl Stores {
             .get(&ObjectRef::new(namespace))
             .map(|namespace| namespace.labels().clone())
             .unwrap_or_default()
+    }
+
+    /// An opted-in namespace and one of its sandbox pods; the next one with each round.
+    pub fn tenant(&self, round: usize) -> Option<Tenant> {
+        let opted_in = |namespace: &Namespace| {
+            namespace.labels().get(LABEL_SANDBOX).map(String::as_str) == Some(SANDBOX_ENABLED)
+                && namespace.metadata.deletion_timestamp.is_none()
+        };
+        let mut names: Vec<String> = self
+            .namespaces
+            .state_filter(opted_in)
+            .iter()
+            .map(|namespace| namespace.name_any())
+            .collect();
+        names.sort();
+        let namespace = names.get(round.checked_rem(names.len())?)?.clone();
+        let pod = self
+            .pods
+            .find(|pod| pod.metadata.namespace.as_deref() == Some(namespace.as_str()) && !is_over(pod));
+        Some(Tenant {
+            pod: pod.map(|pod| pod.name_any()),
+            namespace,
+        })
     }
 
     /// A policy; one that cannot be read is none.

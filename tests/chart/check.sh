@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The chart without a cluster: lint, what it renders against rendered.yaml, and values that must be refused.
-# `tests/chart/check.sh --update` writes rendered.yaml anew. Needs helm, which the embedded cluster builds.
+# `tests/chart/check.sh --update` writes rendered.yaml and src/controller/guard/guards.yaml anew. Needs helm, which the embedded cluster builds.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
@@ -24,6 +24,16 @@ refused() {
   grep -qF -- "$words" <<<"$said" || { echo "wanted: $words"; echo "$said"; return 1; }
 }
 
+# The guard as the controller knows it, with placeholders for what an installation decides.
+guards() {
+  echo "# Written by tests/chart/check.sh --update from the chart. Do not edit."
+  helm template cofferdam "$chart" --namespace placeholder-namespace --values "$values" --set crds.enabled=false \
+    --set 'guard.podStatusWriters={placeholder:pod-status-writers}' --set 'guard.queueControllers={placeholder:queue-controllers}' \
+    $(cd "$chart" && printf -- '--show-only %s ' templates/guard-*.yaml) | grep -v '^ *#'
+}
+
+same_guards() { diff -u src/controller/guard/guards.yaml <(guards); }
+
 same() { diff -u tests/chart/rendered.yaml <(render --set crds.enabled=false); }
 
 # Helm exits 0 for objects that are no objects; every document must have a kind.
@@ -35,10 +45,13 @@ stamped() { local times=$1; shift; [ "$(render "$@" | grep -c '^kind: MutatingAd
 # aggregated TIMES FLAGS…: so many roles are added to the cluster's `edit`.
 aggregated() { local times=$1; shift; [ "$(render "$@" | grep -c 'aggregate-to-edit: "true"')" -eq "$times" ]; }
 
-if [ "${1:-}" = --update ]; then render --set crds.enabled=false > tests/chart/rendered.yaml; exit; fi
+if [ "${1:-}" = --update ]; then 
+  render --set crds.enabled=false > tests/chart/rendered.yaml && guards > src/controller/guard/guards.yaml; exit
+fi
 
 check "lint" helm lint --strict "$chart" --values "$values"
 check "what is rendered" same
+check "the guard is the one that the controller knows" same_guards
 check "every document is an object" only_objects
 check "the CRDs are kept" bash -c "grep -q 'helm.sh/resource-policy: keep' <<<\"\$(helm template x $chart -f $values -s templates/crds.yaml)\""
 check "the CRDs need not be kept" bash -c "! grep -q 'resource-policy' <<<\"\$(helm template x $chart -f $values --set crds.keep=false -s templates/crds.yaml)\""

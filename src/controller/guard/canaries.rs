@@ -1,4 +1,5 @@
-//! Objects of the reserved name, valid in all else: only the guard may be what refuses them. Never stored.
+//! Objects of the reserved name, valid in all else, and changes of objects that are there: only the guard may be what
+//! refuses them. Never stored.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -8,8 +9,19 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
+use serde_json::{Value, json};
 
-use cofferdam_api::names::GUARD_CANARY;
+use cofferdam_api::names::{ANNOTATION_GUARD_CANARY, GUARD_CANARY};
+
+/// A change that opens a fence.
+pub fn opened() -> Value {
+    json!({"spec": {"ingress": [{}]}})
+}
+
+/// A change of an object that nobody annotates: a sandbox pod, or the account of sandboxes.
+pub fn annotated() -> Value {
+    json!({"metadata": {"annotations": {ANNOTATION_GUARD_CANARY: GUARD_CANARY}}})
+}
 
 fn metadata() -> ObjectMeta {
     ObjectMeta {

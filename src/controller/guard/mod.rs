@@ -1,22 +1,27 @@
 //! The admission guard keeps everyone else's hands off sandboxes. No sandbox starts unless it is proven to be live.
 //!
-//! The controller is exempt from most of its rules, so it proves them by a name that is refused to everyone. Rules
-//! that cannot be tried by a dry run are read and compared.
+//! Every guard and its binding are read and compared with those that are built in. That the API server obeys them is
+//! tried: the controller is exempt from most rules, so there is a name and an annotation that are refused to everyone.
 
+mod built_in;
 mod canaries;
-mod installed;
+mod compare;
+mod tries;
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use kube::api::PostParams;
+use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::built_in::Installed;
+pub use self::tries::Tenant;
 use crate::verdict::Gap;
 use cofferdam_api::{LiveReason, Reason};
 
@@ -26,6 +31,9 @@ const PERIOD: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(5);
 /// How long a proof holds: one period, and what a slow API server may take.
 const VALID: Duration = Duration::from_secs(45);
+
+/// Guards that are read at a time.
+const READS: usize = 4;
 
 /// What is known of the guard.
 #[derive(Clone, Debug)]
@@ -56,7 +64,7 @@ impl Guard {
             Some(Proof {
                 missing: Some(what), ..
             }) => (
-                format!("The admission guard is not live: {what}. Install the chart's guard policies again."),
+                format!("The admission guard is not live: {what}. Install the chart again (helm upgrade)."),
                 true,
             ),
             Some(_) => return None,
@@ -70,17 +78,19 @@ impl Guard {
     }
 }
 
-/// Proves the guard now and then until `stop`; `changed` is called when the answer changes.
+/// Proves the guard now and then until `stop`; `changed` is called when the answer changes. `tenant` names an opted-in
+/// namespace, another one each time.
 pub fn watch_guard(
     client: Client,
-    namespace: String,
+    installed: Installed,
     stop: CancellationToken,
+    tenant: impl Fn() -> Option<Tenant> + Send + 'static,
     changed: impl Fn() + Send + 'static,
 ) -> Guard {
     let (sender, receiver) = watch::channel(None);
     tokio::spawn(async move {
         loop {
-            let missing = prove(&client, &namespace).await;
+            let missing = prove(&client, &installed, tenant()).await;
             let before = sender
                 .borrow()
                 .as_ref()
@@ -107,85 +117,43 @@ pub fn watch_guard(
 }
 
 /// What is not as it must be; `None`: everything is.
-async fn prove(client: &Client, namespace: &str) -> Option<String> {
-    if let Some(missing) = try_canaries(client, namespace).await {
+async fn prove(client: &Client, installed: &Installed, tenant: Option<Tenant>) -> Option<String> {
+    let guards = match built_in::guards(installed) {
+        Ok(guards) => guards,
+        Err(error) => return Some(error.to_string()),
+    };
+    if let Some(missing) = tries::all(client, &installed.namespace, tenant).await {
         return Some(missing);
     }
-    for guard in installed::GUARDS {
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-        let found = tokio::try_join!(policies.get_opt(guard.name), bindings.get_opt(guard.name));
-        let wrong = match found {
-            Ok((Some(policy), Some(binding))) => installed::wrong(guard, &policy, &binding),
-            Ok(_) => Some("it or its binding is missing".to_owned()),
-            Err(error) => Some(format!("it cannot be read: {error}")),
-        };
-        if let Some(wrong) = wrong {
-            return Some(format!("ValidatingAdmissionPolicy {}: {wrong}", guard.name));
+    let mut found = futures::stream::iter(guards)
+        .map(|guard| read(client.clone(), guard))
+        .buffered(READS);
+    while let Some(wrong) = found.next().await {
+        if wrong.is_some() {
+            return wrong;
         }
     }
     None
 }
 
-async fn try_canaries(client: &Client, namespace: &str) -> Option<String> {
-    let params = PostParams {
-        dry_run: true,
-        ..PostParams::default()
+/// What is wrong with a guard of the cluster. Read as it is, so that a field which this version does not know is seen.
+async fn read(client: Client, guard: built_in::Guard) -> Option<String> {
+    let policies = ApiResource::erase::<ValidatingAdmissionPolicy>(&());
+    let bindings = ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&());
+    let policies: Api<DynamicObject> = Api::all_with(client.clone(), &policies);
+    let bindings: Api<DynamicObject> = Api::all_with(client, &bindings);
+    let found = tokio::try_join!(policies.get_opt(&guard.name), bindings.get_opt(&guard.name));
+    let wrong = match found {
+        Ok((Some(policy), Some(binding))) => compare::wrong(&guard, &policy.data, &binding.data),
+        Ok(_) => Some("it or its binding is missing".to_owned()),
+        Err(error) => Some(format!("it cannot be read: {error}")),
     };
-    macro_rules! refused {
-        ($object:expr, $guard:expr) => {{
-            let object = $object;
-            let result = Api::namespaced(client.clone(), namespace)
-                .create(&params, &object)
-                .await;
-            if let Some(missing) = not_refused(result.map(drop), $guard) {
-                return Some(missing);
-            }
-        }};
-    }
-    refused!(canaries::pod(), "cofferdam-guard-pods");
-    refused!(canaries::job(), "cofferdam-guard-jobs");
-    refused!(canaries::network_policy(), "cofferdam-guard-networkpolicies");
-    refused!(canaries::service_account(), "cofferdam-guard-serviceaccounts");
-    None
-}
-
-/// Only this guard's own refusal proves it: anything else that refuses the canary today may let it pass tomorrow.
-fn not_refused(result: kube::Result<()>, guard: &str) -> Option<String> {
-    match result {
-        Err(kube::Error::Api(status)) if status.message.contains(&format!("'{guard}'")) => None,
-        Err(error) => Some(format!("{guard} could not be proven by a dry run: {error}")),
-        Ok(()) => Some(format!(
-            "{guard} did not refuse the test object; is its binding missing?"
-        )),
-    }
+    wrong.map(|wrong| format!("ValidatingAdmissionPolicy {}: {wrong}", guard.name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refusal(message: &str) -> kube::Result<()> {
-        let mut status = kube::core::Status::failure(message, "Invalid");
-        status.code = 422;
-        Err(kube::Error::Api(Box::new(status)))
-    }
-
-    #[test]
-    fn only_the_guards_own_refusal_proves_it() {
-        let by = |policy: &str| {
-            refusal(&format!(
-                "pods \"x\" is forbidden: ValidatingAdmissionPolicy '{policy}' with binding"
-            ))
-        };
-        assert_eq!(
-            not_refused(by("cofferdam-guard-pods"), "cofferdam-guard-pods"),
-            None
-        );
-        assert!(not_refused(by("cofferdam-guard-pods-other"), "cofferdam-guard-pods").is_some());
-        assert!(not_refused(by("someone-elses"), "cofferdam-guard-pods").is_some());
-        assert!(not_refused(Ok(()), "cofferdam-guard-pods").is_some());
-    }
 
     #[test]
     fn a_proof_grows_old() {

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{OPERATOR_NAMESPACE, client};
 
+/// Longest time that a request may take.
+const ANSWER: Duration = Duration::from_secs(20);
+
 /// As whom a request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
@@ -157,10 +160,12 @@ impl Call {
             .header("Content-Type", kind)
             .body(self.body.to_string().into_bytes())
             .expect("a request");
-        match client.request_text(request).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) => Err(status.message.clone()),
-            Err(other) => Err(other.to_string()),
+        // A 503, such as of a Service without endpoints, is asked for again by the client, without end.
+        match tokio::time::timeout(ANSWER, client.request_text(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
+            Ok(Err(other)) => Err(other.to_string()),
+            Err(_) => Err(format!("no answer in {} s", ANSWER.as_secs())),
         }
     }
 }
