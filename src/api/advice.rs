@@ -44,6 +44,9 @@ impl Reason {
                 "Change the NetworkPolicy that `message` names so that it does not select pods with the label \
                  `cofferdam.dev/run`."
             }
+            Self::ForeignService => {
+                "Add a label of your own pods to the selector of the Service that `message` names, or delete the Service."
+            }
             Self::PodMutated => {
                 "Find what changes pods at admission, such as an injector of sidecars, and exempt the pods of runs."
             }
@@ -87,6 +90,7 @@ impl LiveReason {
             Self::WaitingForRuntimeClass => Some(Reason::RuntimeUnavailable),
             Self::GuardNotReady => Some(Reason::GuardMissing),
             Self::FenceWidened => Some(Reason::ForeignNetworkPolicy),
+            Self::SandboxSelected => Some(Reason::ForeignService),
             Self::WaitingForReports | Self::FenceNotReady | Self::GatewayNotReady | Self::Starting => {
                 Some(Reason::StartTimeout)
             }
@@ -113,6 +117,9 @@ impl LiveReason {
             Self::FenceWidened => {
                 "Change the NetworkPolicy that `message` names so that it does not select pods with the label \
                  `cofferdam.dev/run`."
+            }
+            Self::SandboxSelected => {
+                "Add a label of your own pods to the selector of the Service that `message` names, or delete the Service."
             }
             Self::GatewayNotReady => {
                 "Check the gateway's Deployment and Service in the operator's namespace."

@@ -80,6 +80,8 @@ reasons! {
     EgressNotEnforced => Some(FailureClass::Infrastructure),
     /// Another NetworkPolicy widens the fence.
     ForeignNetworkPolicy => Some(FailureClass::Policy),
+    /// A Service selects sandbox pods.
+    ForeignService => Some(FailureClass::Policy),
     /// The pod that runs is not the pod that was built.
     PodMutated => Some(FailureClass::Infrastructure),
     /// The gateway sees another address than the pod's own.
@@ -152,6 +154,8 @@ live_reasons! {
     FenceNotReady,
     /// Another NetworkPolicy widens the namespace's fence.
     FenceWidened,
+    /// A Service of the namespace selects sandbox pods.
+    SandboxSelected,
     /// The gateway's Service has no address.
     GatewayNotReady,
     /// The Job exists and the agent has not started.

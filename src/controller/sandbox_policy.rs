@@ -36,6 +36,7 @@ fn facts(policy: &SandboxPolicy, context: &Context) -> Facts {
         cluster_policies: stores.cluster_policies(),
         runtime_classes: stores.runtime_classes(),
         widening: stores.widening_policy(&namespace),
+        selecting: stores.selecting_services.first_of(&namespace),
         runner_image: context.runner_image.clone(),
         readings: Arc::clone(&stores.readings),
     }

@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::api_server::is_owned;
 use super::fence::foreign;
+use super::fence::services::SelectingServices;
 use super::guard::Tenant;
 use super::index::Index;
 use super::nodes;
@@ -54,6 +55,8 @@ pub struct Stores {
     pub accounts: Store<ServiceAccount>,
     /// The gateway's Service.
     pub services: Store<Service>,
+    /// Services that select sandboxes, of the whole cluster.
+    pub selecting_services: SelectingServices,
     /// What scanners found in images.
     pub scanner: Scanner,
     /// What was read of policies.
@@ -100,6 +103,10 @@ impl Stores {
     /// # Errors
     /// A watch ended first.
     pub async fn wait_until_filled(&self) -> Result<(), NotFilled> {
+        self.selecting_services
+            .wait_until_listed()
+            .await
+            .map_err(|_| NotFilled)?;
         let filled: [Result<(), _>; 11] = tokio::join!(
             self.runs.wait_until_ready(),
             self.jobs.wait_until_ready(),

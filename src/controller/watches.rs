@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::fence::foreign;
+use super::fence::services::SelectingServices;
 use super::index::{GroupOf, Index};
 use super::memory::Memory;
 use super::nodes;
@@ -81,6 +82,7 @@ pub fn start(
     let readings = Arc::new(PolicyCache::default());
     let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
     let scanned = triggers.clone();
+    let selected = triggers.clone();
     let indices = Indices::default();
     let stores = Stores {
         runs: watch.runs(&indices),
@@ -129,6 +131,15 @@ pub fn start(
         network_policies: watch.network_policies(&indices),
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
         services: watch.one(gateway, named(gateway_service), |_, _| vec![Trigger::AllRuns]),
+        selecting_services: SelectingServices::start(client.clone(), stop.clone(), move |namespace| {
+            for trigger in [
+                Trigger::RunsOf(namespace.to_owned()),
+                Trigger::PoliciesOf(namespace.to_owned()),
+            ] {
+                // Nobody listens only when the process ends.
+                drop(selected.unbounded_send(trigger));
+            }
+        }),
         scanner: Scanner::start(client.clone(), stop.clone(), move || {
             // Nobody listens only when the process ends.
             drop(scanned.unbounded_send(Trigger::AllRuns));

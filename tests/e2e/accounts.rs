@@ -32,6 +32,7 @@ const CONTROLLER: Given = &[
     ("core nodes", "get list watch"),
     ("core pods", "get list watch create patch"),
     ("core serviceaccounts", "get list watch create patch delete"),
+    ("core services", "list watch"),
     ("core events", "list"),
     ("events.k8s.io events", "create"),
     ("node.k8s.io runtimeclasses", "get list watch"),
@@ -44,17 +45,22 @@ const CONTROLLER: Given = &[
 ];
 
 /// Guards that the controller reads, each with its binding.
-const GUARDS: [&str; 11] = [
+const GUARDS: [&str; 16] = [
+    "adoption",
     "connect",
     "controller",
     "controller-names",
+    "deletions",
+    "endpoints",
     "jobs",
     "networkpolicies",
     "pods",
     "policies",
     "requester",
+    "runs",
     "secrets",
     "serviceaccounts",
+    "services",
     "status",
 ];
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cofferdam_api::{LiveReason, Reason, names};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -118,6 +119,44 @@ async fn a_policy_that_stood_there_before_and_widens_holds_every_run() {
     assert!(run.jobs().await.is_empty());
     // The control: without that policy the same run starts.
     let deleted = policies.delete("let-all-out", &DeleteParams::default()).await;
+    deleted.map(drop).expect("an admin deletes it");
+    run.ends(Reason::Completed).await;
+    space.close().await;
+}
+
+#[tokio::test]
+async fn a_service_that_stood_there_before_and_selects_sandboxes_holds_every_run() {
+    let space = Space::open_with("foreign-service", &restricted()).await;
+    let services: Api<Service> = space.api();
+    let door = json!({"metadata": {"name": "door"}, "spec": {
+        "selector": {"cofferdam.dev/run": "held"}, "ports": [{"port": 80, "targetPort": 8000}],
+    }});
+    let made = services
+        .create(&PostParams::default(), &serde_json::from_value(door).unwrap())
+        .await;
+    made.expect("the guard does not judge this namespace yet");
+    space
+        .label(names::LABEL_SANDBOX, Some(names::SANDBOX_ENABLED))
+        .await;
+    space.fenced().await;
+    space.policy("default", default_limits()).await;
+    let run = space.script("held", BUSYBOX, "sh", "true\n", json!({})).await;
+    let told = until("the run is told", LIMIT, || async {
+        let run = run.get().await;
+        let reason = run.status.as_ref().and_then(|status| status.reason.as_deref());
+        if reason == Some(LiveReason::SandboxSelected.as_str()) {
+            Ok(run)
+        } else {
+            Err(run.status)
+        }
+    })
+    .await;
+    assert!(!is_true(&told, "Stalled"), "{:#?}", told.status);
+    let message = told.status.unwrap_or_default().message.unwrap_or_default();
+    assert!(message.contains("Service door"), "{message}");
+    assert!(run.jobs().await.is_empty());
+    // The control: without that Service the same run starts.
+    let deleted = services.delete("door", &DeleteParams::default()).await;
     deleted.map(drop).expect("an admin deletes it");
     run.ends(Reason::Completed).await;
     space.close().await;

@@ -198,6 +198,7 @@ fn is_ready(world: &World) -> (bool, String) {
         cluster_policies: Ok(world.cluster.iter().map(read).collect()),
         runtime_classes: world.class_facts(),
         widening: None,
+        selecting: None,
         runner_image: world.runner_image.clone(),
         readings: Arc::default(),
     };

@@ -6,6 +6,7 @@
 mod carried;
 pub mod foreign;
 pub mod objects;
+pub mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,8 +214,16 @@ pub fn gap(stores: &Stores, namespace: &str, operator_namespace: &str) -> Option
     })
 }
 
-/// Whether a NetworkPolicy of someone else may widen a namespace's fence.
+/// Whether a NetworkPolicy of someone else may widen a namespace's fence, or a Service leads into its sandboxes.
 pub fn foreign_gap(stores: &Stores, namespace: &str) -> Option<Gap> {
+    if let Some(name) = stores.selecting_services.first_of(namespace) {
+        return Some(Gap {
+            reason: LiveReason::SandboxSelected,
+            ends_with: Reason::ForeignService,
+            message: selected(&name, namespace),
+            actionable: true,
+        });
+    }
     let name = stores.widening_policy(namespace)?;
     Some(Gap {
         reason: LiveReason::FenceWidened,
@@ -225,4 +234,12 @@ pub fn foreign_gap(stores: &Stores, namespace: &str) -> Option<Gap> {
         ),
         actionable: true,
     })
+}
+
+/// What is said of a Service that selects sandboxes.
+pub fn selected(service: &str, namespace: &str) -> String {
+    format!(
+        "Service {service} of namespace {namespace} can select sandbox pods, because they may carry every label of its \
+         selector. Add a label of your own pods to its spec.selector, such as app, or delete the Service."
+    )
 }

@@ -98,8 +98,8 @@ fn fill_text(text: &str, installed: &Installed) -> String {
     .iter()
     .fold(text.to_owned(), |text, (placeholder, users)| {
         let quoted: Vec<String> = users.iter().map(|user| format!("'{user}'")).collect();
-        let after_others: String = quoted.iter().map(|user| format!(", {user}")).collect();
-        text.replace(&format!(", '{placeholder}'"), &after_others)
+        let after_others: Vec<String> = quoted.iter().map(|user| format!(", {user}")).collect();
+        text.replace(&format!(", '{placeholder}'"), &after_others.concat())
             .replace(&format!("'{placeholder}'"), &quoted.join(", "))
     });
     with_users.replace(NAMESPACE, &installed.namespace)

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::conditions::{self, Desired};
+use crate::fence;
 use cofferdam_api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
 use cofferdam_policy::dimension::images::{self, Container};
@@ -36,6 +37,8 @@ pub struct Facts {
     pub runtime_classes: Vec<RuntimeClassFact>,
     /// A NetworkPolicy of the namespace that may widen the fence.
     pub widening: Option<String>,
+    /// Name of a Service of the namespace that selects its sandboxes.
+    pub selecting: Option<String>,
     /// Image of Cofferdam's own containers, which policy must allow too.
     pub runner_image: String,
     /// What was read of these policies before.
@@ -129,21 +132,27 @@ fn fenceable(policy: &SandboxPolicy, facts: &Facts) -> Finding {
              matchExpressions: [{{key: {LABEL_RUN}, operator: DoesNotExist}}]."
         )
     });
+    let selected = facts
+        .selecting
+        .as_ref()
+        .map(|service| fence::selected(service, &namespace));
     let opted_in = facts.namespace_labels.get(LABEL_SANDBOX).map(String::as_str) == Some(SANDBOX_ENABLED);
-    match (opted_in, widening) {
-        (true, None) => Finding::new(
+    match (opted_in, widening, selected) {
+        (true, None, None) => Finding::new(
             true,
             "Fenceable",
             format!("Nothing widens the fence of namespace {namespace}."),
         ),
-        (true, Some(widening)) => Finding::new(false, "ForeignNetworkPolicy", widening),
-        (false, widening) => Finding::new(
+        (true, Some(widening), _) => Finding::new(false, "ForeignNetworkPolicy", widening),
+        (true, None, Some(selected)) => Finding::new(false, "ForeignService", selected),
+        (false, widening, selected) => Finding::new(
             false,
             "NamespaceNotOptedIn",
             format!(
                 "Namespace {namespace} does not hold sandboxes: kubectl label namespace {namespace} \
                  {LABEL_SANDBOX}={SANDBOX_ENABLED}.{}",
                 widening
+                    .or(selected)
                     .map(|text| format!(" Before that: {text}"))
                     .unwrap_or_default()
             ),

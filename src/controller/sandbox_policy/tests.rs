@@ -30,6 +30,7 @@ fn facts() -> Facts {
             user_namespaces: UserNamespaceSupport::Nowhere,
         }],
         widening: None,
+        selecting: None,
         runner_image: "images.example/runner:v2".to_owned(),
         readings: Arc::default(),
     }
@@ -95,6 +96,7 @@ fn the_same_again_is_no_change_and_no_news() {
         &policy,
         &Facts {
             widening: Some("theirs".to_owned()),
+            selecting: None,
             ..facts()
         },
         at(60),
@@ -118,6 +120,7 @@ fn what_cannot_be_read_makes_it_unready(#[case] more: Value, #[case] facts: Fact
 fn a_foreign_network_policy_is_named_with_what_would_leave_sandboxes_out() {
     let facts = Facts {
         widening: Some("allow-dns".to_owned()),
+        selecting: None,
         ..facts()
     };
     let status = judge(&policy(&json!({})), &facts, at(0));
@@ -128,10 +131,27 @@ fn a_foreign_network_policy_is_named_with_what_would_leave_sandboxes_out() {
 }
 
 #[test]
+fn a_service_that_selects_sandboxes_is_named() {
+    let facts = Facts {
+        selecting: Some("door".to_owned()),
+        ..facts()
+    };
+    let status = judge(&policy(&json!({})), &facts, at(0));
+    let (word, message) = said(&status, NAMESPACE_FENCEABLE);
+    assert_eq!(word, "False/ForeignService");
+    assert!(
+        message.contains("Service door of namespace tenant-a"),
+        "{message}"
+    );
+    assert_eq!(said(&status, READY), (word, message));
+}
+
+#[test]
 fn a_namespace_that_did_not_opt_in_is_told_how_and_what_else_would_be_in_the_way() {
     let facts = Facts {
         namespace_labels: BTreeMap::new(),
         widening: Some("allow-dns".to_owned()),
+        selecting: None,
         ..facts()
     };
     let (word, message) = said(&judge(&policy(&json!({})), &facts, at(0)), NAMESPACE_FENCEABLE);

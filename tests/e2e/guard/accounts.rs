@@ -60,6 +60,16 @@ async fn the_sandbox_account_is_changed_by_nobody_and_its_tokens_are_for_kubelet
         &Call::create(&world.core("secrets"), lasting("default")),
         Nothing,
     );
+    // It proves by such a dry run that the guard sees updates.
+    cases.push(Case(
+        "a note on it",
+        Controller,
+        Call::patch(
+            &ours,
+            json!({"metadata": {"annotations": {"cofferdam.dev/guard-canary": "x"}}}),
+        ),
+        refused,
+    ));
     // NodeRestriction, which asks for the pod of that node, answers instead.
     cases.push(Case(
         "a token",

@@ -114,7 +114,8 @@ pub fn sandbox_pod(job: &str) -> Value {
 /// The fence.
 pub fn fence() -> Value {
     json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "cofferdam-fence"},
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "cofferdam-fence", "finalizers": ["cofferdam.dev/fence"]},
         "spec": {
             "podSelector": {"matchExpressions": [{"key": "cofferdam.dev/run", "operator": "Exists"}]},
             "policyTypes": ["Ingress", "Egress"],

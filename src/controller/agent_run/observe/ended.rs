@@ -149,6 +149,9 @@ fn stopped(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Option<Verd
         Reason::ForeignNetworkPolicy => {
             "Another NetworkPolicy of the namespace widened the fence; the agent was stopped."
         }
+        Reason::ForeignService => {
+            "A Service of the namespace came to select sandbox pods; the agent was stopped."
+        }
         Reason::PodMutated | Reason::PeerAddressRewritten | Reason::GatewayChanged => {
             "The gateway no longer serves this pod; the agent was stopped."
         }

@@ -217,6 +217,7 @@ fn a_failed_agent_keeps_its_exit_code_and_its_patch() {
 #[case(Reason::DeadlineExceeded)]
 #[case(Reason::Cancelled)]
 #[case(Reason::ForeignNetworkPolicy)]
+#[case(Reason::ForeignService)]
 #[case(Reason::EgressNotEnforced)]
 fn the_reason_of_a_stop_comes_from_the_receipt(#[case] reason: Reason) {
     let stopped = with_manifest(|manifest| manifest.stopped = Some(reason));
