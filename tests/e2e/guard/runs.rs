@@ -72,6 +72,16 @@ fn parts(size: usize) -> Vec<(&'static str, Value)> {
             ),
         ),
         (
+            "sparse directories",
+            filled(
+                "/spec/repositories",
+                json!((0..size / 2_000).map(|r| {
+                    let sparse: Vec<String> = (0..10).map(|d| format!("{0}/d{d}", "a".repeat(197))).collect();
+                    json!({"name": format!("r{r}"), "url": "https://git.internet.test/a.git", "clone": {"sparse": sparse}})
+                }).collect::<Vec<_>>()),
+            ),
+        ),
+        (
             "hosts",
             filled(
                 "/spec/egress",
