@@ -29,6 +29,7 @@ pub struct AgentRunStatus {
     pub attempt: Option<i32>,
     /// The workload that carries the run now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
     pub workload: Option<WorkloadRef>,
     /// When the workload was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,12 +50,15 @@ pub struct AgentRunStatus {
     pub conditions: Vec<Condition>,
     /// What the run's asks came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
     pub resolved: Option<ResolvedRun>,
     /// What proved the sandbox before the agent started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
     pub isolation: Option<Isolation>,
     /// Counters, written at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
     pub usage: Option<Usage>,
     /// The last requests that were denied, at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -62,6 +66,7 @@ pub struct AgentRunStatus {
     pub last_denied: Vec<DeniedRequest>,
     /// What the run left behind in the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
     pub outputs: Option<Outputs>,
 }
 
@@ -85,19 +90,19 @@ pub struct ResolvedRun {
     /// What ran: the image of each container as the node pulled it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Atomic)]
     pub images: Vec<ResolvedImage>,
     /// `RuntimeClass` of the pod.
     pub runtime_class_name: String,
     /// Commit of each repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Atomic)]
     pub repositories: Vec<ResolvedRepository>,
     /// Every policy that was met.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
-    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["kind".into(), "name".into()]))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Atomic)]
     pub policies: Vec<ResolvedPolicy>,
     /// Hash of the frozen policy.
     pub policy_hash: String,
@@ -193,7 +198,7 @@ pub struct Outputs {
     /// One patch for each `ReadWrite` repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["repository".into()]))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Atomic)]
     pub patches: Vec<PatchOutput>,
 }
 
