@@ -76,8 +76,15 @@ e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's and Kyve
 	@tests/policy-engines/check.sh
 
 .PHONY: bench
-bench: ## What a decision costs, as ratios within one run
+bench: bench-policy bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; about 40 minutes, on a quiet machine)
+
+.PHONY: bench-policy
+bench-policy: ## What a decision costs, as ratios within one run
 	cargo bench --locked --bench policy
+
+.PHONY: bench-runs
+bench-runs: install ## What a run costs the control plane, beside bare Jobs in the same sitting (BENCH="loads" for a part)
+	@tests/bench/runs.sh $(or $(BENCH),all 20000)
 
 .PHONY: e2e-cluster
 e2e-cluster: $(CLUSTER) ## The cluster itself: up twice, down, crashes half-way (needs the cluster to be down)

@@ -10,6 +10,7 @@ target/cluster load target/images/*.tar
 tests/fixtures/forge.sh "$state/internet/git"
 
 cat > target/test-values.yaml <<VALUES
+log: info,cofferdam_controller=debug
 image: {repository: cofferdam.test/cofferdam, tag: dev, pullPolicy: Never}
 runner: {image: {repository: cofferdam.test/cofferdam-runner, tag: dev, pullPolicy: Never}}
 clusterCIDRs: [10.244.0.0/16, 10.96.0.0/16, 10.10.0.0/24]

@@ -250,9 +250,18 @@ async fn work<K, C, R, F, E>(
     );
     worked
         .for_each(|result| async {
-            // The error policies log failures of reconcilers; what is left is an object that was deleted meanwhile.
-            if let Err(error) = result {
-                tracing::debug!(what, %error, "not reconciled");
+            match result {
+                // `make bench` counts these lines.
+                Ok((object, _)) => {
+                    tracing::debug!(
+                        what,
+                        name = object.name,
+                        namespace = object.namespace,
+                        "reconciled"
+                    );
+                }
+                // The error policies log failures of reconcilers; what is left is an object that was deleted meanwhile.
+                Err(error) => tracing::debug!(what, %error, "not reconciled"),
             }
         })
         .await;
