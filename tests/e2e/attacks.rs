@@ -239,7 +239,7 @@ async fn the_sandbox_reaches_nothing_but_what_policy_names() {
         ("forged stop, origin form", "HTTP/1.1 400 NotForwarded"),
         ("forged stop, absolute form", "HTTP/1.1 403 HostInvalid"),
         ("state, absolute form", "HTTP/1.1 403 HostInvalid"),
-        ("probe, absolute form", "HTTP/1.1 403 HostInvalid"),
+        ("probe, absolute form", "HTTP/1.1 403 OwnAddress"),
         ("direct connect, no token", "HTTP/1.1 407 TokenMissing"),
         ("direct connect, forged token", "HTTP/1.1 407 TokenInvalid"),
         ("direct garbage", "HTTP/1.1 400 BadRequest"),

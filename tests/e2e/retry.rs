@@ -11,20 +11,13 @@ async fn space(name: &str, retry: &str) -> Space {
     let space = Space::open_bare(name).await;
     let mut limits = default_limits();
     limits["retry"] = json!(retry);
-    let elsewhere = json!({
-        "name": "elsewhere", "url": "https://git.internet.test:8443/**", "addresses": ["203.0.113.10/32"],
-    });
-    limits["repositories"]["clone"]
-        .as_array_mut()
-        .unwrap()
-        .push(elsewhere);
     space.policy("default", limits).await;
     space
 }
 
-/// A run whose repository is at a port where no git server is: a connection breaks, which may pass.
-async fn without_server(space: &Space, name: &str) -> Run {
-    let url = "https://git.internet.test:8443/two-first.git";
+/// A run whose git server answers 503, which may pass.
+async fn with_busy_server(space: &Space, name: &str) -> Run {
+    let url = "https://git.internet.test/unavailable/two-first.git";
     let more = json!({"repositories": [{"name": "lost", "url": url, "access": "ReadWrite"}]});
     space.script(name, BUSYBOX, "sh", "true\n", more).await
 }
@@ -38,9 +31,9 @@ fn count(reasons: &[String], wanted: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_tried_by_three_attempts() {
+async fn a_server_that_is_unavailable_is_tried_by_three_attempts() {
     let space = space("retry-clone", "BeforeAgentStart").await;
-    let run = without_server(&space, "persistent").await;
+    let run = with_busy_server(&space, "persistent").await;
     let ended = run.ends(Reason::CloneFailed).await;
     assert_eq!(attempt(&ended), Some(3));
     let reasons = run.event_reasons().await;
@@ -58,7 +51,7 @@ async fn a_server_that_does_not_answer_is_tried_by_three_attempts() {
 #[tokio::test]
 async fn where_policy_says_never_there_is_one_attempt() {
     let space = space("retry-never", "Never").await;
-    let run = without_server(&space, "resigned").await;
+    let run = with_busy_server(&space, "resigned").await;
     assert_eq!(attempt(&run.ends(Reason::CloneFailed).await), Some(1));
     let reasons = run.event_reasons().await;
     assert_eq!(count(&reasons, "RetryingCloneFailed"), 0, "{reasons:?}");

@@ -17,7 +17,7 @@ const maxNegotiation = 64 << 20
 
 // GitHandler serves the bare repositories in a directory over git's smart HTTP protocol, for reading only.
 // <name>.git is served as /<name> and as /<name>.git, as real forges do. What is asked for below /redirect/<host>/ has
-// moved to the same path of that host.
+// moved to the same path of that host; what is asked for below /unavailable/ cannot be served now.
 func GitHandler(repositories string) (http.Handler, error) {
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
@@ -41,6 +41,10 @@ func GitHandler(repositories string) (http.Handler, error) {
 		}
 		if place, moved := movedTo(r.URL); moved {
 			http.Redirect(w, r, place, http.StatusFound)
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, "/unavailable/") {
+			http.Error(w, "this server cannot serve that now", http.StatusServiceUnavailable)
 			return
 		}
 		whole, err := withLength(r)

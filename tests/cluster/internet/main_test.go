@@ -284,6 +284,9 @@ func cloneAndPush(t *testing.T, inside network, state string) {
 	if err == nil || !strings.Contains(out, "403") {
 		t.Errorf("push: %q, %v", out, err)
 	}
+	if out, err := git("ls-remote", "https://git.internet.test/unavailable/three"); err == nil || !strings.Contains(out, "503") {
+		t.Errorf("what cannot be served now: %v %s", err, out)
+	}
 	if out, err := git("ls-remote", "https://git.internet.test/four"); err == nil || !strings.Contains(out, "not found") {
 		t.Errorf("a repository that is not there: %q, %v", out, err)
 	}
