@@ -116,7 +116,8 @@ impl Guards {
     }
 }
 
-/// Ways to narrow a guard so that the rest of it looks well: the guard, what is done, and the word that says it.
+/// Ways to narrow a guard so that the rest of it looks well: the guard, what is done, and the word that says it where no
+/// test object is let through before the guard is compared.
 fn narrowings(space: &str) -> Vec<(&'static str, Weakening, &'static str)> {
     let others = json!({"matchExpressions": [
         {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [space]}]});
@@ -218,7 +219,7 @@ async fn without_a_guard_as_it_was_installed_no_run_starts() {
                 let message = status.message.clone().unwrap_or_default();
                 let right = status.reason.as_deref() == Some(LiveReason::GuardNotReady.as_str())
                     && message.contains(name.as_str())
-                    && message.contains(word);
+                    && (message.contains(word) || message.contains("did not refuse"));
                 if right {
                     Ok(run)
                 } else {
