@@ -2,12 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::net::TcpStream;
 
 use crate::caller::{Admitter, Caller};
-use crate::denial::{Denial, printable};
+use crate::denial::Denial;
 use crate::egress::Upstreams;
 use crate::egress::limits::ConnectionSlot;
 use crate::evidence::{Recorder, RequestLog};
@@ -63,12 +62,7 @@ impl Admission {
         let caller = match self.admitter.admit_for_egress(&head, peer).await {
             Ok(caller) => caller,
             Err(denial) => {
-                let noted = self.failures.note(peer, Instant::now());
-                if let Some(unlogged) = noted.log {
-                    let request = printable(&head.target);
-                    tracing::info!(%peer, code = %denial.code, request, unlogged, "caller refused");
-                }
-                if noted.answer {
+                if self.failures.refused(peer, &head.target, &denial, "caller") {
                     answer::refuse(stream, &denial).await;
                 }
                 return None;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -97,11 +97,8 @@ async fn connection(
         }
         Ok(Err(HeadError::Ended)) | Err(_) => {}
         Ok(Err(error)) => {
-            let noted = services.failures.note(peer, Instant::now());
-            if let Some(unlogged) = noted.log {
-                tracing::info!(%peer, %error, unlogged, "a malformed request");
-            }
-            if noted.answer {
+            let log = |unlogged| tracing::info!(%peer, %error, unlogged, "a malformed request");
+            if services.failures.failed(peer, log) {
                 answer::malformed(stream, &error.to_string()).await;
             }
         }

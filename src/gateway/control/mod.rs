@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::caller::{Admitter, Caller, View};
-use crate::denial::{Denial, printable};
+use crate::denial::Denial;
 use crate::evidence::{ArchiveClient, Recorder};
 use crate::transport::Received;
 use crate::transport::failures::Failures;
@@ -58,15 +57,10 @@ impl ControlRoutes {
         let id = self.recorder.request_id(number);
         // Of a caller who is refused the connection stays counted until it is closed.
         let pending = admitted.is_err().then_some(pending);
-        if let Err(denial) = &admitted {
-            let noted = self.failures.note(peer, Instant::now());
-            if let Some(unlogged) = noted.log {
-                let request = printable(&head.target);
-                tracing::info!(%peer, code = %denial.code, request, unlogged, "control call refused");
-            }
-            if !noted.answer {
-                return;
-            }
+        if let Err(denial) = &admitted
+            && !self.failures.refused(peer, &head.target, denial, "control call")
+        {
+            return;
         }
         serve_one(Prefixed::new(head.received, stream), |request| async move {
             match admitted {

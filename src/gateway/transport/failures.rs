@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::bucket::{Bucket, Rate};
+use crate::denial::{Denial, printable};
 
 /// Failures of one address that get an answer; further ones are closed at once.
 const ANSWERED: Rate = Rate {
@@ -31,16 +32,33 @@ struct Count {
 
 /// What is to be done about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Noted {
+struct Noted {
     /// Whether the caller gets an answer.
-    pub answer: bool,
+    answer: bool,
     /// `Some`: it is to be logged, together with so many that were not.
-    pub log: Option<u64>,
+    log: Option<u64>,
 }
 
 impl Failures {
-    /// Notes a failure of a caller at `peer`.
-    pub fn note(&self, peer: IpAddr, now: Instant) -> Noted {
+    /// Notes a failure of a caller at `peer`, and calls `log` with the count of those before it that were not logged
+    /// where a line is due. Returns whether the caller gets an answer.
+    pub fn failed(&self, peer: IpAddr, log: impl FnOnce(u64)) -> bool {
+        let noted = self.note(peer, Instant::now());
+        if let Some(unlogged) = noted.log {
+            log(unlogged);
+        }
+        noted.answer
+    }
+
+    /// [`Failures::failed`] of a request for `target` that was refused with `denial`; `what` is the word for it in the log.
+    pub fn refused(&self, peer: IpAddr, target: &str, denial: &Denial, what: &str) -> bool {
+        self.failed(peer, |unlogged| {
+            let request = printable(target);
+            tracing::info!(%peer, code = %denial.code, request, unlogged, "{what} refused");
+        })
+    }
+
+    fn note(&self, peer: IpAddr, now: Instant) -> Noted {
         let mut all = self.0.lock();
         if all.len() >= ADDRESSES && !all.contains_key(&peer) {
             all.retain(|_, count| now.saturating_duration_since(count.logged_at) < LOG_EVERY);
