@@ -92,6 +92,12 @@ pub fn namespace_if_widening(policy: &NetworkPolicy) -> Option<String> {
     foreign::widens(policy).then(|| policy.namespace()).flatten()
 }
 
+/// Whether a namespace holds sandboxes: it says so and is not on its way out.
+pub fn is_opted_in(namespace: &Namespace) -> bool {
+    namespace.labels().get(LABEL_SANDBOX).map(String::as_str) == Some(SANDBOX_ENABLED)
+        && namespace.metadata.deletion_timestamp.is_none()
+}
+
 /// A watch ended before its cache was filled.
 #[derive(Debug, thiserror::Error)]
 #[error("a watch ended before its cache was filled")]
@@ -135,13 +141,12 @@ impl Stores {
 
     /// Pods of a run, oldest first.
     pub fn pods_of(&self, namespace: &str, run_uid: &str) -> Vec<Arc<Pod>> {
-        let is_own = |pod: &Pod| {
+        let found = self.indices.pods.find(&self.pods, Some(run_uid));
+        let mut pods = found.unwrap_or_else(|| self.pods.state());
+        pods.retain(|pod| {
             pod.metadata.namespace.as_deref() == Some(namespace)
                 && pod.labels().get(LABEL_RUN_UID).map(String::as_str) == Some(run_uid)
-        };
-        let found = self.indices.pods.find(&self.pods, Some(run_uid));
-        let mut pods = found.unwrap_or_else(|| self.pods.state_filter(is_own));
-        pods.retain(|pod| is_own(pod));
+        });
         pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
         pods
     }
@@ -167,17 +172,14 @@ impl Stores {
 
     /// Name of a NetworkPolicy of a namespace that may widen its fence; the first in order of names.
     pub fn widening_policy(&self, namespace: &str) -> Option<String> {
-        let is_wanted = |policy: &NetworkPolicy| {
-            policy.metadata.namespace.as_deref() == Some(namespace) && foreign::widens(policy)
-        };
         let found = self
             .indices
             .widening
             .find(&self.network_policies, Some(namespace));
         found
-            .unwrap_or_else(|| self.network_policies.state_filter(is_wanted))
+            .unwrap_or_else(|| self.network_policies.state())
             .iter()
-            .filter(|policy| is_wanted(policy))
+            .filter(|policy| namespace_if_widening(policy).as_deref() == Some(namespace))
             .map(|policy| policy.name_any())
             .min()
     }
@@ -192,13 +194,9 @@ impl Stores {
 
     /// An opted-in namespace and one of its sandbox pods; the next one with each round.
     pub fn tenant(&self, round: usize) -> Option<Tenant> {
-        let opted_in = |namespace: &Namespace| {
-            namespace.labels().get(LABEL_SANDBOX).map(String::as_str) == Some(SANDBOX_ENABLED)
-                && namespace.metadata.deletion_timestamp.is_none()
-        };
         let mut names: Vec<String> = self
             .namespaces
-            .state_filter(opted_in)
+            .state_filter(is_opted_in)
             .iter()
             .map(|namespace| namespace.name_any())
             .collect();

@@ -18,13 +18,11 @@ use kube::runtime::controller::Action;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::stores::Stores;
+use super::stores::{Stores, is_opted_in};
 use crate::api_server::{delete, is_code};
 use crate::backoff::Failures;
 use crate::verdict::Gap;
-use cofferdam_api::names::{
-    FENCE, FENCE_FINALIZER, FIELD_MANAGER, LABEL_SANDBOX, SANDBOX_ENABLED, SANDBOX_SERVICE_ACCOUNT,
-};
+use cofferdam_api::names::{FENCE, FENCE_FINALIZER, FIELD_MANAGER, SANDBOX_SERVICE_ACCOUNT};
 use cofferdam_api::{LiveReason, Reason};
 
 /// Looked at again after this long even if no watch said so.
@@ -61,7 +59,7 @@ pub struct FenceError {
 pub async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<Action, FenceError> {
     let name = namespace.name_any();
     let fence = context.stores.fence(&name);
-    if wanted(&namespace) {
+    if is_opted_in(&namespace) {
         raise(&context, &name, fence.as_deref()).await
     } else {
         lower(&context, &name, fence.as_deref()).await
@@ -74,12 +72,6 @@ pub fn on_error(namespace: Arc<Namespace>, error: &FenceError, context: Arc<Cont
     let delay = context.failures.failed(&namespace.name_any());
     tracing::warn!(%error, retry_ms = delay.as_millis(), "fence not in order");
     Action::requeue(delay)
-}
-
-/// Whether the namespace holds sandboxes: it says so and is not on its way out.
-fn wanted(namespace: &Namespace) -> bool {
-    namespace.labels().get(LABEL_SANDBOX).map(String::as_str) == Some(SANDBOX_ENABLED)
-        && namespace.metadata.deletion_timestamp.is_none()
 }
 
 async fn raise(

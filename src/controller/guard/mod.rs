@@ -8,6 +8,7 @@ mod canaries;
 mod compare;
 mod tries;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -89,8 +90,13 @@ pub fn watch_guard(
 ) -> Guard {
     let (sender, receiver) = watch::channel(None);
     tokio::spawn(async move {
+        let guards: Result<Vec<_>, _> =
+            built_in::guards(&installed).map(|guards| guards.into_iter().map(Arc::new).collect());
         loop {
-            let missing = prove(&client, &installed, tenant()).await;
+            let missing = match &guards {
+                Ok(guards) => prove(&client, &installed.namespace, guards, tenant()).await,
+                Err(damaged) => Some(damaged.to_string()),
+            };
             let before = sender
                 .borrow()
                 .as_ref()
@@ -117,15 +123,16 @@ pub fn watch_guard(
 }
 
 /// What is not as it must be; `None`: everything is.
-async fn prove(client: &Client, installed: &Installed, tenant: Option<Tenant>) -> Option<String> {
-    let guards = match built_in::guards(installed) {
-        Ok(guards) => guards,
-        Err(error) => return Some(error.to_string()),
-    };
-    if let Some(missing) = tries::all(client, &installed.namespace, tenant).await {
+async fn prove(
+    client: &Client,
+    operator_namespace: &str,
+    guards: &[Arc<built_in::Guard>],
+    tenant: Option<Tenant>,
+) -> Option<String> {
+    if let Some(missing) = tries::all(client, operator_namespace, tenant).await {
         return Some(missing);
     }
-    let mut found = futures::stream::iter(guards)
+    let mut found = futures::stream::iter(guards.to_vec())
         .map(|guard| read(client.clone(), guard))
         .buffered(READS);
     while let Some(wrong) = found.next().await {
@@ -137,7 +144,7 @@ async fn prove(client: &Client, installed: &Installed, tenant: Option<Tenant>) -
 }
 
 /// What is wrong with a guard of the cluster. Read as it is, so that a field which this version does not know is seen.
-async fn read(client: Client, guard: built_in::Guard) -> Option<String> {
+async fn read(client: Client, guard: Arc<built_in::Guard>) -> Option<String> {
     let policies = ApiResource::erase::<ValidatingAdmissionPolicy>(&());
     let bindings = ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&());
     let policies: Api<DynamicObject> = Api::all_with(client.clone(), &policies);
