@@ -13,6 +13,8 @@ pub mod prepare;
 pub mod probe;
 pub mod report;
 pub mod sidecar;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod work_tree;
 

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use rstest::rstest;
 
-use self::forge::{Manner, repository, serve, sh};
+use self::forge::{Manner, repository, serve};
 use super::*;
+use crate::testing::sh;
 
 mod forge;
 
@@ -56,7 +57,8 @@ impl Local {
     }
 
     fn id(&self, of: &str) -> String {
-        sh(self.directory.path(), &format!("cd r; git rev-parse '{of}'"))
+        let id = sh(self.directory.path(), &format!("cd r; git rev-parse '{of}'"));
+        id.trim().to_owned()
     }
 }
 
@@ -131,7 +133,7 @@ fn commits_are_found_by_full_and_abbreviated_ids(
     .unwrap();
     assert_eq!(
         cloned.commit,
-        sh(&root, &format!("git -C app.git rev-parse {of}^{{commit}}"))
+        sh(&root, &format!("git -C app.git rev-parse {of}^{{commit}}")).trim()
     );
     assert_eq!(cloned.branch, "work");
     // Nothing is left that would fetch what is missing from somewhere, and nothing is missing.

@@ -2,6 +2,7 @@ use super::*;
 use crate::clone::bytes;
 use crate::clone::{Transport, clone};
 use crate::deadline::Deadline;
+use crate::testing::sh;
 use crate::work_tree;
 use cofferdam_api::Access;
 use cofferdam_api::CloneOptions;
@@ -10,8 +11,6 @@ use cofferdam_wire::output::OutputManifest;
 use cofferdam_wire::runner::{Probe, ProbeProtocol, RepositorySpec, RunIdentity};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, StatusCode};
@@ -86,20 +85,6 @@ impl Gateway {
         state.revision += 1;
         change(&mut state);
     }
-}
-
-fn sh(directory: &Path, script: &str) {
-    let status = Command::new("sh")
-        .args(["-ec", script])
-        .current_dir(directory)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_AUTHOR_NAME", "a")
-        .env("GIT_AUTHOR_EMAIL", "a@b.invalid")
-        .env("GIT_COMMITTER_NAME", "a")
-        .env("GIT_COMMITTER_EMAIL", "a@b.invalid")
-        .status()
-        .unwrap();
-    assert!(status.success());
 }
 
 /// A pod's volumes after `prepare`: repository `app`, which the agent may write to.

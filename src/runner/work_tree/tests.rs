@@ -1,28 +1,9 @@
 use super::*;
 use crate::clone::{Transport, clone};
+use crate::testing::sh;
 use cofferdam_api::CloneBranches;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::time::Duration;
-
-fn sh(directory: &Path, script: &str) -> String {
-    let output = Command::new("sh")
-        .args(["-ec", script])
-        .current_dir(directory)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_AUTHOR_NAME", "a")
-        .env("GIT_AUTHOR_EMAIL", "a@b.invalid")
-        .env("GIT_COMMITTER_NAME", "a")
-        .env("GIT_COMMITTER_EMAIL", "a@b.invalid")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// Makes a remote by `script` in its work tree, clones it, and makes the agent's copy.
 fn made(script: &str) -> Result<tempfile::TempDir, WorkTreeError> {

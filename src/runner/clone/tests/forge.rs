@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use crate::testing::sh;
+
 /// How it answers.
 #[derive(Clone, Copy, Debug)]
 pub enum Manner {
@@ -153,26 +155,6 @@ fn read(stream: &TcpStream) -> Option<Request> {
         headers,
         body,
     })
-}
-
-/// Runs a script of shell in `directory`, with an identity for git and nothing of the machine's configuration.
-pub fn sh(directory: &Path, script: &str) -> String {
-    let output = Command::new("sh")
-        .args(["-ec", script])
-        .current_dir(directory)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_AUTHOR_NAME", "a")
-        .env("GIT_AUTHOR_EMAIL", "a@b.invalid")
-        .env("GIT_COMMITTER_NAME", "a")
-        .env("GIT_COMMITTER_EMAIL", "a@b.invalid")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// A directory with a bare repository of `script`'s work tree at `name`.
