@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::guard::Who;
-use crate::harness::{BUSYBOX, Space, default_limits, is_true, restricted, until};
+use crate::harness::{BUSYBOX, Run, Space, default_limits, is_true, restricted, until};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -90,6 +90,31 @@ fn widening() -> NetworkPolicy {
     serde_json::from_value(policy).unwrap()
 }
 
+/// Opts the namespace in, and makes a run in it, which is held for `reason` with a message that names `what`.
+async fn held_once_opted_in(space: &Space, reason: LiveReason, what: &str) -> Run {
+    space
+        .label(names::LABEL_SANDBOX, Some(names::SANDBOX_ENABLED))
+        .await;
+    space.fenced().await;
+    space.policy("default", default_limits()).await;
+    let run = space.script("held", BUSYBOX, "sh", "true\n", json!({})).await;
+    let held = until("the run is held", LIMIT, || async {
+        let run = run.get().await;
+        let status = run.status.clone().unwrap_or_default();
+        if status.reason.as_deref() == Some(reason.as_str()) {
+            Ok(run)
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    assert!(!is_true(&held, "Stalled"), "{:#?}", held.status);
+    let message = held.status.unwrap_or_default().message.unwrap_or_default();
+    assert!(message.contains(what), "{message}");
+    assert!(run.jobs().await.is_empty());
+    run
+}
+
 #[tokio::test]
 async fn a_policy_that_stood_there_before_and_widens_holds_every_run() {
     let space = Space::open_with("foreign-policy", &restricted()).await;
@@ -97,26 +122,7 @@ async fn a_policy_that_stood_there_before_and_widens_holds_every_run() {
     // Before the namespace opts in, its NetworkPolicies are its own affair.
     let made = policies.create(&PostParams::default(), &widening()).await;
     made.expect("the guard does not judge this namespace yet");
-    space
-        .label(names::LABEL_SANDBOX, Some(names::SANDBOX_ENABLED))
-        .await;
-    space.fenced().await;
-    space.policy("default", default_limits()).await;
-    let run = space.script("held", BUSYBOX, "sh", "true\n", json!({})).await;
-    let told = until("the run is told", LIMIT, || async {
-        let run = run.get().await;
-        let reason = run.status.as_ref().and_then(|status| status.reason.as_deref());
-        if reason == Some(LiveReason::FenceWidened.as_str()) {
-            Ok(run)
-        } else {
-            Err(run.status)
-        }
-    })
-    .await;
-    assert!(!is_true(&told, "Stalled"), "{:#?}", told.status);
-    let message = told.status.unwrap_or_default().message.unwrap_or_default();
-    assert!(message.contains("let-all-out"), "{message}");
-    assert!(run.jobs().await.is_empty());
+    let run = held_once_opted_in(&space, LiveReason::FenceWidened, "let-all-out").await;
     // The control: without that policy the same run starts.
     let deleted = policies.delete("let-all-out", &DeleteParams::default()).await;
     deleted.map(drop).expect("an admin deletes it");
@@ -135,26 +141,7 @@ async fn a_service_that_stood_there_before_and_selects_sandboxes_holds_every_run
         .create(&PostParams::default(), &serde_json::from_value(door).unwrap())
         .await;
     made.expect("the guard does not judge this namespace yet");
-    space
-        .label(names::LABEL_SANDBOX, Some(names::SANDBOX_ENABLED))
-        .await;
-    space.fenced().await;
-    space.policy("default", default_limits()).await;
-    let run = space.script("held", BUSYBOX, "sh", "true\n", json!({})).await;
-    let told = until("the run is told", LIMIT, || async {
-        let run = run.get().await;
-        let reason = run.status.as_ref().and_then(|status| status.reason.as_deref());
-        if reason == Some(LiveReason::SandboxSelected.as_str()) {
-            Ok(run)
-        } else {
-            Err(run.status)
-        }
-    })
-    .await;
-    assert!(!is_true(&told, "Stalled"), "{:#?}", told.status);
-    let message = told.status.unwrap_or_default().message.unwrap_or_default();
-    assert!(message.contains("Service door"), "{message}");
-    assert!(run.jobs().await.is_empty());
+    let run = held_once_opted_in(&space, LiveReason::SandboxSelected, "Service door").await;
     // The control: without that Service the same run starts.
     let deleted = services.delete("door", &DeleteParams::default()).await;
     deleted.map(drop).expect("an admin deletes it");

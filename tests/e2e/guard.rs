@@ -16,4 +16,4 @@ mod services;
 mod world;
 
 pub use call::{Call, Case, Meets, Who, check};
-pub use world::World;
+pub use world::{World, bindings_of};

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::objects::{sandbox_account, use_binding};
+use super::objects::{sandbox_account, suspended_run, use_binding};
 use super::{Call, Case, Meets, Who, World, check};
 use crate::harness::{OPERATOR_NAMESPACE, client};
 
@@ -147,18 +147,8 @@ async fn frozen_policies_are_made_by_the_controller_and_changed_by_nobody() {
 #[tokio::test]
 async fn the_status_of_a_run_is_the_controllers() {
     let world = World::open("status", false).await;
-    let runs = format!(
-        "/apis/cofferdam.dev/v1alpha1/namespaces/{}/agentruns",
-        world.namespace
-    );
-    let run = json!({
-        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": "held"},
-        "spec": {"suspend": true, "task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
-    });
-    let bindings = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-        world.namespace
-    );
+    let runs = world.runs();
+    let run = suspended_run("held");
     let status = format!("{runs}/held/status");
     let done = json!({"status": {"phase": "Succeeded", "reason": "Completed"}});
     let cases = vec![
@@ -168,12 +158,7 @@ async fn the_status_of_a_run_is_the_controllers() {
             Call::create(&runs, run.clone()),
             Guard("requester"),
         ),
-        Case(
-            "the use of the namespace's policies",
-            Admin,
-            Call::post(&bindings, use_binding()),
-            Nothing,
-        ),
+        world.use_is_given(),
         Case("a run", Edit, Call::post(&runs, run), Nothing),
         Case(
             "its status",
@@ -286,20 +271,13 @@ async fn who_may_start_runs_sets_no_ceiling_over_them() {
         "ClusterSandboxPolicy",
         json!({"namespaceSelector": {}, "limits": limits}),
     );
-    let run = json!({
-        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": "mine"},
-        "spec": {"suspend": true, "task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
-    });
+    let run = suspended_run("mine");
     let admin = Who::Admin.client().await;
     Call::post(&ours("sandboxpolicies"), lax.clone())
         .send(&admin)
         .await
         .expect("an admin sets a ceiling");
-    let bindings = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-        world.namespace
-    );
-    Call::post(&bindings, use_binding())
+    Call::post(&world.bindings(), use_binding())
         .send(&admin)
         .await
         .expect("and lets them be used");

@@ -3,9 +3,9 @@
 use cofferdam_api::Reason;
 use serde_json::{Value, json};
 
-use super::objects::{edit_binding, use_binding};
+use super::objects::{edit_binding, suspended_run};
 use super::pods::both;
-use super::{Call, Case, Meets, Who, World};
+use super::{Call, Case, Meets, Who, World, bindings_of};
 use crate::guard::call;
 use crate::harness::{BUSYBOX, Space};
 
@@ -23,31 +23,16 @@ fn orphaning() -> [Value; 2] {
 #[tokio::test]
 async fn neither_runs_nor_their_jobs_are_orphaned() {
     let world = World::open("deletions", true).await;
-    let runs = format!(
-        "/apis/cofferdam.dev/v1alpha1/namespaces/{}/agentruns",
-        world.namespace
-    );
-    let run = json!({
-        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": "held"},
-        "spec": {"suspend": true, "task": {"prompt": "nothing"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
-    });
+    let runs = world.runs();
+    let run = suspended_run("held");
     let ordinary = json!({"metadata": {"name": "mine"}, "spec": {"suspend": true, "template": {"spec": {
         "restartPolicy": "Never", "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [{"name": "a", "image": "cofferdam.test/busybox:dev", "securityContext": {
             "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}}}});
-    let bindings = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-        world.namespace
-    );
     let jobs = world.jobs();
     let pods = world.core("pods");
     let mut cases = vec![
-        Case(
-            "the use of policies",
-            Admin,
-            Call::post(&bindings, use_binding()),
-            Nothing,
-        ),
+        world.use_is_given(),
         Case("a run", Edit, Call::post(&runs, run), Nothing),
         Case("an ordinary Job", Edit, Call::post(&jobs, ordinary), Nothing),
     ];
@@ -84,10 +69,7 @@ async fn neither_runs_nor_their_jobs_are_orphaned() {
 async fn a_running_sandbox_is_not_deleted_by_force() {
     let space = Space::open("guard-forced").await;
     let admin = Admin.client().await;
-    let bindings = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-        space.name
-    );
+    let bindings = bindings_of(&space.name);
     Call::post(&bindings, edit_binding())
         .send(&admin)
         .await

@@ -36,6 +36,14 @@ pub fn ordinary_pod(name: &str) -> Value {
     })
 }
 
+/// A suspended run with a prompt of one byte.
+pub fn suspended_run(name: &str) -> Value {
+    json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": name},
+        "spec": {"suspend": true, "task": {"prompt": "x"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
+    })
+}
+
 /// A Job of anybody.
 pub fn ordinary_job(name: &str) -> Value {
     let mut spec = ordinary_pod("unused")["spec"].clone();

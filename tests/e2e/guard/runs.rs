@@ -2,22 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::objects::{use_binding, with};
+use super::objects::{suspended_run as run, with};
 use super::pods::both;
 use super::{Call, Case, Meets, Who, World};
 
 use Meets::{Guard, Nothing};
-use Who::{Admin, Edit, Kubernetes};
+use Who::{Edit, Kubernetes};
 
 /// Bytes that a run may have in what its author writes.
 const LIMIT: usize = 10_240;
-
-fn run(name: &str) -> Value {
-    json!({
-        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": name},
-        "spec": {"suspend": true, "task": {"prompt": "x"}, "agent": {"image": "cofferdam.test/busybox:dev"}},
-    })
-}
 
 /// Every part of a run whose author decides how long it is, with about `size` bytes in it.
 fn parts(size: usize) -> Vec<(&'static str, Value)> {
@@ -97,20 +90,8 @@ fn parts(size: usize) -> Vec<(&'static str, Value)> {
 #[tokio::test]
 async fn a_run_is_small() {
     let world = World::open("sizes", true).await;
-    let runs = format!(
-        "/apis/cofferdam.dev/v1alpha1/namespaces/{}/agentruns",
-        world.namespace
-    );
-    let bindings = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-        world.namespace
-    );
-    let mut cases = vec![Case(
-        "the use of policies",
-        Admin,
-        Call::post(&bindings, use_binding()),
-        Nothing,
-    )];
+    let runs = world.runs();
+    let mut cases = vec![world.use_is_given()];
     for (what, large) in parts(LIMIT + 2_000) {
         cases.extend(both(what, &Call::create(&runs, large), Guard("runs")));
     }
@@ -158,21 +139,9 @@ async fn a_run_is_small() {
 #[tokio::test]
 async fn a_run_has_no_finalizer() {
     let world = World::open("finalizers", true).await;
-    let runs = format!(
-        "/apis/cofferdam.dev/v1alpha1/namespaces/{}/agentruns",
-        world.namespace
-    );
-    let bindings = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-        world.namespace
-    );
+    let runs = world.runs();
     let mut cases = vec![
-        Case(
-            "the use of policies",
-            Admin,
-            Call::post(&bindings, use_binding()),
-            Nothing,
-        ),
+        world.use_is_given(),
         Case("a run", Edit, Call::post(&runs, run("held")), Nothing),
     ];
     let there = format!("{runs}/held");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::objects::{edit_binding, ordinary_pod, with};
 use super::pods::both;
-use super::{Call, Case, Meets, Who, World};
+use super::{Call, Case, Meets, Who, World, bindings_of};
 use crate::harness::{ATTACKER, Space, restricted, until};
 
 use Meets::{Guard, NoGuard, Nothing};
@@ -165,10 +165,7 @@ async fn what_the_api_server_proxies_to_elsewhere_it_does_not_where_sandboxes_ar
     let space = Space::open_with("guard-proxied", &restricted()).await;
     let admin = Admin.client().await;
     let at = |resource: &str| format!("/api/v1/namespaces/{}/{resource}", space.name);
-    let bindings = format!(
-        "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-        space.name
-    );
+    let bindings = bindings_of(&space.name);
     for (path, object) in [
         (bindings, edit_binding()),
         (at("pods"), server()),

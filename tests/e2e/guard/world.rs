@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::call::{Call, Case, Who, wrong};
+use super::call::{Call, Case, Meets, Who, wrong};
 use super::objects;
 use crate::harness::{client, remove_namespace, until};
 
@@ -18,6 +18,11 @@ pub struct World {
     pub namespace: String,
     pub job: String,
     pub pod: String,
+}
+
+/// Path of the role bindings of a namespace.
+pub fn bindings_of(namespace: &str) -> String {
+    format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings")
 }
 
 impl World {
@@ -42,11 +47,9 @@ impl World {
                 json!({"metadata": {"name": world.namespace, "labels": labels}}),
             )
             .await;
-        let bindings = format!(
-            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-            world.namespace
-        );
-        world.make(Who::Admin, &bindings, objects::edit_binding()).await;
+        world
+            .make(Who::Admin, &world.bindings(), objects::edit_binding())
+            .await;
         world
             .make(Who::Admin, &world.core("pods"), objects::ordinary_pod("ordinary"))
             .await;
@@ -106,6 +109,29 @@ impl World {
     /// Path of the namespace's Jobs.
     pub fn jobs(&self) -> String {
         format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace)
+    }
+
+    /// Path of the namespace's `AgentRuns`.
+    pub fn runs(&self) -> String {
+        format!(
+            "/apis/cofferdam.dev/v1alpha1/namespaces/{}/agentruns",
+            self.namespace
+        )
+    }
+
+    /// Path of the namespace's role bindings.
+    pub fn bindings(&self) -> String {
+        bindings_of(&self.namespace)
+    }
+
+    /// The admin lets the user of these tests run agents under the namespace's policies.
+    pub fn use_is_given(&self) -> Case {
+        Case(
+            "the use of policies",
+            Who::Admin,
+            Call::post(&self.bindings(), objects::use_binding()),
+            Meets::Nothing,
+        )
     }
 
     /// Path of the namespace's network policies.
