@@ -29,7 +29,7 @@ struct Account {
 #[derive(Debug, Default)]
 struct Share {
     used: u64,
-    /// By age: bytes, and how their holder is told to give them back; `None`: they are given back by themselves.
+    /// By age: bytes, and the token that evicts their holder; `None`: the holder cannot be evicted.
     held: BTreeMap<u64, (u64, Option<CancellationToken>)>,
 }
 
@@ -55,23 +55,18 @@ impl InFlight {
 
     /// Notes that a connection of the run holds so many bytes.
     pub fn hold(self: &Arc<Self>, run_uid: &str, bytes: u64) -> Held {
-        let evicted = CancellationToken::new();
-        self.put(run_uid, bytes, Some(evicted.clone()), evicted)
+        self.put(run_uid, bytes, true)
     }
 
     /// Notes bytes that nobody can give back before their time, such as the last ones of a closed connection.
     fn hold_fixed(self: &Arc<Self>, run_uid: &str, bytes: u64) -> Held {
-        self.put(run_uid, bytes, None, CancellationToken::new())
+        self.put(run_uid, bytes, false)
     }
 
-    fn put(
-        self: &Arc<Self>,
-        run_uid: &str,
-        bytes: u64,
-        told: Option<CancellationToken>,
-        evicted: CancellationToken,
-    ) -> Held {
-        let number = self.0.lock().put(run_uid, bytes, told);
+    fn put(self: &Arc<Self>, run_uid: &str, bytes: u64, evictable: bool) -> Held {
+        let evicted = CancellationToken::new();
+        let evict = evictable.then(|| evicted.clone());
+        let number = self.0.lock().put(run_uid, bytes, evict);
         Held {
             all: Arc::clone(self),
             run_uid: run_uid.to_owned(),
@@ -82,22 +77,22 @@ impl InFlight {
 }
 
 impl Account {
-    fn put(&mut self, run_uid: &str, bytes: u64, told: Option<CancellationToken>) -> u64 {
+    fn put(&mut self, run_uid: &str, bytes: u64, evict: Option<CancellationToken>) -> u64 {
         self.next += 1;
         self.used += bytes;
         let share = self.runs.entry(run_uid.to_owned()).or_default();
         share.used += bytes;
-        share.held.insert(self.next, (bytes, told));
-        // The bytes of who is told count no more: they are on their way back.
+        share.held.insert(self.next, (bytes, evict));
+        // The bytes of an evicted holder no longer count: it gives them back at once.
         while share.used > self.budget.saturating_sub(self.used) {
             let oldest = share
                 .held
                 .iter_mut()
-                .find_map(|(number, (bytes, told))| Some((*number, *bytes, told.take()?)));
-            let Some((number, bytes, told)) = oldest else {
+                .find_map(|(number, (bytes, evict))| Some((*number, *bytes, evict.take()?)));
+            let Some((number, bytes, evict)) = oldest else {
                 break;
             };
-            told.cancel();
+            evict.cancel();
             share.held.remove(&number);
             share.used -= bytes;
             self.used -= bytes;
