@@ -76,7 +76,7 @@ e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's and Kyve
 	@tests/policy-engines/check.sh
 
 .PHONY: bench
-bench: bench-policy bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; about 40 minutes, on a quiet machine)
+bench: bench-policy bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; wants a quiet machine)
 
 .PHONY: bench-policy
 bench-policy: ## What a decision costs, as ratios within one run

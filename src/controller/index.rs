@@ -23,7 +23,7 @@ struct Groups {
 }
 
 impl Index {
-    /// Takes over a whole list: what is not in it is gone.
+    /// Replaces all groups by those of a whole list of the cache.
     pub fn list(&self, objects: impl Iterator<Item = (Name, Option<String>)>) {
         let mut groups = Groups::default();
         for (name, group) in objects {

@@ -31,7 +31,7 @@ enum Outcome {
     Unclear(String),
 }
 
-/// What is not refused as it must be; `None`: everything is.
+/// Why the guards are not proven, for people; `None`: each refused what it must.
 ///
 /// In the operator's namespace each guard must refuse its object. Elsewhere a quota, a limit range or a webhook of the
 /// tenant may answer first, and nobody there may stop the runs of others: only what passes counts.

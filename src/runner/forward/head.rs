@@ -123,7 +123,7 @@ fn connect(target: &str, token: &str) -> Result<Rewritten, RewriteError> {
 fn plain(head: &Head, token: &str) -> Result<Rewritten, RewriteError> {
     let rest = head.target.get(7..).unwrap_or_default();
     refuse_own(rest.split(['/', '?', '#', '\\']).next().unwrap_or_default())?;
-    // The version is the client's: it decides how the answer's end is told.
+    // The version is the client's, because a server chooses by it how to mark the end of its answer.
     let first = format!(
         "{} {} HTTP/1.{}\r\n",
         head.method, head.target, head.minor_version

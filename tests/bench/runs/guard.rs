@@ -1,4 +1,4 @@
-//! The guard in `make test`: what a run makes the API server write. Counts alone, so that it says the same on every
+//! Checks what a run makes the API server write. Counts alone, so that it says the same on every
 //! machine, however busy.
 //!
 //! The measure is a bare Job of the same length in the same sitting: Kubernetes' own controllers write as much for it as

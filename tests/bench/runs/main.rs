@@ -1,4 +1,5 @@
-//! What a run costs the control plane: `make bench`, and the guard of `make test`.
+//! What a run costs the control plane, for `make bench`; and, as `tests/bench/runs.sh guard`, whether its counts are as they
+//! must be.
 //!
 //! It runs inside the node's network (`tests/bench/runs.sh`), with the chart installed and the fake node up, and plays
 //! users, who create runs, and the gateway, which stores what it saw. Everything else is real but for the kubelet.
@@ -30,7 +31,7 @@ use self::gateway::Gateway;
 use self::place::Place;
 use self::suite::Scope;
 
-/// What goes wrong is told and ends the bench.
+/// An error ends the bench and is printed.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str =

@@ -1,4 +1,4 @@
-//! All that `make bench` measures of runs, in one sitting, and what it says of it.
+//! Measures runs for `make bench` in one sitting, and prints the tables.
 
 use std::time::Duration;
 
