@@ -26,7 +26,7 @@ pub use self::context::{Context, Effects, Installation, run_key};
 use self::perform::{CONFLICT_REQUEUE, Outcome, Write, perform};
 use self::seen::{Seen, SeenJob};
 use self::step::{Next, Step, step};
-use super::stores::Guarded;
+use super::api_server::Guarded;
 use cofferdam_api::AgentRun;
 
 /// How often a run is decided about in one reconcile: at first, after its Job was refused, and after someone changed it.

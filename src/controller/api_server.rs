@@ -1,10 +1,14 @@
-//! What every write to the API server has in common.
+//! What every object from the API server and every write to it have in common.
 
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 
 use cofferdam_api::AgentRun;
 use cofferdam_api::names::FIELD_MANAGER;
+
+/// A resource that may be malformed: one broken object must not stop the watch of all.
+pub type Guarded<K> = DeserializeGuard<K>;
 
 /// Parameters of a write in the controller's name.
 pub fn post() -> PostParams {

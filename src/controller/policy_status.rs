@@ -12,10 +12,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::api_server::{post, superseded_is_fine};
+use super::api_server::{Guarded, post, superseded_is_fine};
 use super::backoff::Failures;
 use super::events::{Kind, Notice, Publisher};
-use super::stores::{Guarded, Stores};
+use super::stores::Stores;
 
 /// Condition that says whether runs can start under a policy.
 pub const READY: &str = "Ready";

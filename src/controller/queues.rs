@@ -7,9 +7,10 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::reflector::ObjectRef;
 
+use super::api_server::Guarded;
 use super::slot_upkeep;
 use super::slots::Slots;
-use super::stores::{Guarded, Stores};
+use super::stores::Stores;
 use super::watches::Trigger;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 

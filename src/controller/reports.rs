@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::stores::Guarded;
+use super::api_server::Guarded;
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 use cofferdam_policy::pattern::image::ImageReference;
 

@@ -9,10 +9,9 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::api_server::is_owned;
+use super::api_server::{Guarded, is_owned};
 use super::fence::foreign;
 use super::fence::services::SelectingServices;
 use super::guard::Tenant;
@@ -27,9 +26,6 @@ use cofferdam_api::names::{
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
 use cofferdam_policy::dimension::runtime::RuntimeClassFact;
 use cofferdam_policy::layer::cache::PolicyCache;
-
-/// A resource that may be malformed: one broken object must not stop the watch of all.
-pub type Guarded<K> = DeserializeGuard<K>;
 
 /// All caches.
 pub struct Stores {

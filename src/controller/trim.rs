@@ -3,7 +3,7 @@
 
 use kube::ResourceExt as _;
 
-use super::stores::Guarded;
+use super::api_server::Guarded;
 use cofferdam_api::{Agent, AgentRun, AgentRunSpec, AgentRunStatus, Task};
 
 /// Leaves of a run what the controller reads of it: no annotations, and of a finished one only what its deletion rests

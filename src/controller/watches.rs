@@ -15,6 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::api_server::Guarded;
 use super::fence::foreign;
 use super::fence::services::SelectingServices;
 use super::index::{GroupOf, Index};
@@ -23,7 +24,7 @@ use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
 use super::retired::Reported;
-use super::stores::{Guarded, Indices, Stores, namespace_if_open, namespace_if_widening, run_of, run_uid};
+use super::stores::{Indices, Stores, namespace_if_open, namespace_if_widening, run_of, run_uid};
 use super::trim;
 use cofferdam_api::names::{LABEL_RUN, LABEL_RUN_UID, SANDBOX_SERVICE_ACCOUNT};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};

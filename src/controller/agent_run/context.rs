@@ -5,14 +5,13 @@ use std::sync::Arc;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 
-use super::step::Slot;
 use crate::archive::Archive;
 use crate::backoff::Failures;
 use crate::config::SandboxConfig;
 use crate::events::Publisher;
 use crate::guard::Guard;
 use crate::memory::Memory;
-use crate::slots::{Answer, RunKey, Slots, Woken};
+use crate::slots::{Answer, RunKey, Slot, Slots, Woken};
 use crate::stores::Stores;
 use crate::watches::{Trigger, Triggers};
 use cofferdam_api::AgentRun;

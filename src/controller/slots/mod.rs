@@ -56,6 +56,19 @@ use cofferdam_policy::source::{Source, Sourced};
 /// Runs of one namespace that may wait for a slot. One more is refused if this many older ones wait.
 pub const MAX_QUEUED: usize = 1000;
 
+/// What becomes of a run's slot in its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// It stays as it is.
+    Keep,
+    /// The run has one, whatever the ceiling.
+    Hold,
+    /// The run does not wait for one; if it has one, it keeps it.
+    Leave,
+    /// The run has none, and waits for none.
+    Release,
+}
+
 /// Which run, ordered by age: creation (whole seconds in the API), then name, then uid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunKey {

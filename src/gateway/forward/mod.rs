@@ -9,6 +9,7 @@ use crate::caller::Caller;
 use crate::denial::Denial;
 use crate::egress::{Upstream, Upstreams, authority};
 use crate::transport::Received;
+use crate::transport::paced::Paced;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::serve_one::serve_one;
 use cofferdam_service::http1::Head;
@@ -151,8 +152,8 @@ async fn pass(admitted: Admitted, origin: Origin, upstream: Upstream) {
         rules,
     } = upstream;
     log.allowed(address, &rules);
-    let client = Prefixed::new(head.received, flow.paced(client));
-    let stream = flow.paced(stream);
+    let client = Prefixed::new(head.received, Paced::new(client, &flow));
+    let stream = Paced::new(stream, &flow);
     let counters = Arc::new(Counters::default());
     let answering = Arc::clone(&counters);
     let served = serve_one(client, |request| async move {

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use cofferdam_wire::record::CloseCause;
 
-use super::paced::Paced;
 use super::sockets::{LAST_BYTES, UNREAD_BYTES};
 
 /// The account of all runs.
@@ -164,11 +163,6 @@ impl Flow {
             tokio::time::sleep(LAST_BYTES).await;
             drop(held);
         });
-    }
-
-    /// A writer whose waiting counts, and is bounded.
-    pub fn paced<I>(&self, inner: I) -> Paced<I> {
-        Paced::new(inner, self.clone())
     }
 
     /// Notes why a write of the connection was given up.

@@ -25,10 +25,10 @@ pub struct Paced<I> {
 
 impl<I> Paced<I> {
     /// Waiting counts for the run of `flow`.
-    pub fn new(inner: I, flow: Flow) -> Self {
+    pub fn new(inner: I, flow: &Flow) -> Self {
         Self {
             inner,
-            flow,
+            flow: flow.clone(),
             waiting: None,
         }
     }
@@ -136,7 +136,7 @@ mod tests {
         let flow = Flow::new(&all, "run-1");
         let (server, _client) = pair();
         let started = tokio::time::Instant::now();
-        let written = flow.paced(server).write_all(&vec![0; MUCH]).await;
+        let written = Paced::new(server, &flow).write_all(&vec![0; MUCH]).await;
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() >= WRITE_LIMIT);
         assert_eq!(flow.ended(), Some(CloseCause::Blocked));
@@ -147,7 +147,7 @@ mod tests {
         let all = Arc::new(InFlight::new(100 * BLOCKED_BYTES));
         let flow = Flow::new(&all, "run-1");
         let (server, mut client) = pair();
-        let mut writer = flow.paced(server);
+        let mut writer = Paced::new(server, &flow);
         let reading = async {
             let mut part = [0; 1000];
             for _ in 0..MUCH / part.len() {
@@ -169,7 +169,7 @@ mod tests {
             let (server, client) = pair();
             let run = if number == 0 { "honest" } else { "hostile" };
             let flow = Flow::new(&all, run);
-            let mut writer = flow.paced(server);
+            let mut writer = Paced::new(server, &flow);
             let writing = tokio::spawn(async move { writer.write_all(&vec![0; MUCH]).await.is_ok() });
             tokio::time::sleep(Duration::from_secs(1)).await;
             blocked.push((writing, flow, client));

@@ -43,8 +43,8 @@ pub async fn relay(
     let (upstream_read, upstream_write) = upstream.split();
     let both = async {
         tokio::try_join!(
-            pump(client_read, flow.paced(upstream_write), &sent),
-            pump(upstream_read, flow.paced(client_write), &received),
+            pump(client_read, Paced::new(upstream_write, flow), &sent),
+            pump(upstream_read, Paced::new(client_write, flow), &received),
         )
     };
     let cause = tokio::select! {

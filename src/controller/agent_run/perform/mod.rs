@@ -18,7 +18,8 @@ use kube::runtime::controller::Action;
 pub use self::write::Write;
 use super::call::CallError;
 use super::context::Effects;
-use super::step::{Look, Slot, Step, Then};
+use super::step::{Look, Step, Then};
+use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, AgentRunStatus};
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{ENDING_REQUEUE, Look, Slot, Step, Then};
+use super::next::{ENDING_REQUEUE, Look, Step, Then};
 use crate::agent_run::cleanup::{self, Cleanup};
 use crate::agent_run::seen::{Seen, SeenJob};
 use crate::agent_run::status;
+use crate::slots::Slot;
 use cofferdam_api::AgentRun;
 
 /// How soon a Job that was deleted is looked for again.

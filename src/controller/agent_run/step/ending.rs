@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
-use super::{ENDING_REQUEUE, Look, Next, Slot, Step, Then};
+use super::next::{ENDING_REQUEUE, Look, Next, Step, Then};
 use crate::agent_run::notices;
 use crate::agent_run::observe::{self, End};
 use crate::agent_run::seen::{Question, Seen};
 use crate::agent_run::status::{self, Built};
 use crate::events::Notice;
+use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::names::workload_name;
 use cofferdam_api::{AgentRun, AgentRunStatus, Reason};

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
-use super::{
-    ENDING_REQUEUE, Look, Next, RUNNING_REQUEUE, STARTING_REQUEUE, Slot, Step, Then, ending, retrying,
-};
+use super::next::{ENDING_REQUEUE, Look, Next, RUNNING_REQUEUE, STARTING_REQUEUE, Step, Then};
+use super::{ending, retrying};
 use crate::agent_run::observe::{Observation, Progress, observe};
 use crate::agent_run::plan::Plan;
 use crate::agent_run::seen::{Question, Seen};
 use crate::agent_run::status::{self, Built};
 use crate::agent_run::{notices, retry};
+use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::names::ANNOTATION_STOP;
 use cofferdam_api::{AgentRun, Cancel, Reason, Stage};

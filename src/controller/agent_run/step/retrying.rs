@@ -5,12 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
-use super::{ENDING_REQUEUE, Look, Next, Slot, Step, Then, ending, starting};
+use super::next::{ENDING_REQUEUE, Look, Next, Step, Then};
+use super::{ending, starting};
 use crate::agent_run::notices;
 use crate::agent_run::observe::{self, End};
 use crate::agent_run::retry::{self, Between, Remains};
 use crate::agent_run::seen::{Question, Seen};
 use crate::agent_run::status::{self, Built};
+use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::AgentRun;
 

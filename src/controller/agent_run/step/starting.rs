@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 
 use jiff::Timestamp;
 
-use super::{
-    Look, Next, QUEUED_REQUEUE, QUIET_REQUEUE, STARTING_REQUEUE, Slot, Step, WAITING_REQUEUE, ending,
-};
+use super::ending;
+use super::next::{Look, Next, QUEUED_REQUEUE, QUIET_REQUEUE, STARTING_REQUEUE, Step, WAITING_REQUEUE};
 use crate::agent_run::decide::{Decision, Facts, decide};
 use crate::agent_run::seen::{Question, Seen};
 use crate::agent_run::workload::{Input, build};
 use crate::agent_run::{notices, status};
 use crate::conditions::seconds_since;
-use crate::slots::{Answer, WaitsFor};
+use crate::slots::{Answer, Slot, WaitsFor};
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRun, Reason};
 use cofferdam_policy::decide::Admitted;

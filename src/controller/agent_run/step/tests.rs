@@ -1,7 +1,10 @@
 //! Every pair of a state that a run can be in and an event that can happen to it, and laws over all of them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -9,13 +12,13 @@ use super::*;
 use crate::agent_run::context::Installation;
 use crate::agent_run::decide::Facts;
 use crate::agent_run::observe;
-use crate::agent_run::seen::Answers;
+use crate::agent_run::seen::{Answers, Question};
 use crate::agent_run::status::Built;
 use crate::memory::Remembered;
 use crate::slots::{Answer, QueueFull};
 use crate::testing::{self, GATEWAY, RUN_UID, at, job, plan, pod, run};
-use crate::verdict::Gap;
-use cofferdam_api::{Cancel, LiveReason, Stage};
+use crate::verdict::{Gap, Verdict};
+use cofferdam_api::{AgentRunStatus, Cancel, LiveReason, Reason, Stage};
 use cofferdam_wire::record::RunRecord;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

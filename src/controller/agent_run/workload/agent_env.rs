@@ -5,7 +5,6 @@
 
 use k8s_openapi::api::core::v1::EnvVar;
 
-use super::containers::literal;
 use super::volumes::HOME;
 use cofferdam_api::names::FORWARDER_PORT;
 
@@ -68,6 +67,15 @@ pub fn variables(user: &[cofferdam_api::EnvVar]) -> Vec<EnvVar> {
                 .map(|(name, value)| literal(name, (*value).to_owned())),
         )
         .collect()
+}
+
+/// A variable with a literal value. The API server drops an empty value, so it is left out here too.
+pub fn literal(name: &str, value: String) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value).filter(|value| !value.is_empty()),
+        value_from: None,
+    }
 }
 
 #[cfg(test)]

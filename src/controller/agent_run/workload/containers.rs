@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
-use super::{BuildError, Identity, Input, agent_env, pulling, resources, specs, volumes};
+use super::agent_env::{self, literal};
+use super::{BuildError, Identity, Input, pulling, resources, specs, volumes};
 use cofferdam_api::confinement::container_security_context;
 use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT};
 use cofferdam_api::{Access, AgentRun};
@@ -113,15 +114,6 @@ fn probe(path: &str) -> Probe {
         failure_threshold: Some(3),
         timeout_seconds: Some(1),
         ..Probe::default()
-    }
-}
-
-/// A variable with a literal value. The API server drops an empty value, so it is left out here too.
-pub fn literal(name: &str, value: String) -> EnvVar {
-    EnvVar {
-        name: name.to_owned(),
-        value: Some(value).filter(|value| !value.is_empty()),
-        value_from: None,
     }
 }
 
