@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -25,6 +26,17 @@ pub struct Remembered {
     pub unstarted: bool,
     /// Why this process removes the run's Job. The status says it too, unless it could not be written.
     pub stopping: Option<Verdict>,
+    /// The stop of the agent that this process asked for. The pod shows that it was asked for, but not when.
+    pub stop_asked: Option<StopAsked>,
+}
+
+/// That the sidecar was asked to stop the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopAsked {
+    /// When it was asked first.
+    pub at: Timestamp,
+    /// Why.
+    pub verdict: Verdict,
 }
 
 /// What is remembered of each run, by its uid.
@@ -51,6 +63,16 @@ impl Memory {
     pub fn note_stopping(&self, run_uid: &str, verdict: &Verdict) {
         self.change(run_uid, |run| {
             run.stopping.get_or_insert_with(|| verdict.clone());
+        });
+    }
+
+    /// Notes that the run's sidecar was asked to stop the agent. The first time stays.
+    pub fn note_stop_asked(&self, run_uid: &str, verdict: &Verdict, at: Timestamp) {
+        self.change(run_uid, |run| {
+            run.stop_asked.get_or_insert_with(|| StopAsked {
+                at,
+                verdict: verdict.clone(),
+            });
         });
     }
 
@@ -141,6 +163,10 @@ mod tests {
         memory.note_stopping("run", &verdict(Reason::Cancelled));
         memory.note_stopping("run", &verdict(Reason::GatewayChanged));
         assert_eq!(memory.of("run").stopping, Some(verdict(Reason::Cancelled)));
+        for second in [7, 9] {
+            memory.note_stop_asked("run", &verdict(Reason::Cancelled), at(second));
+        }
+        assert_eq!(memory.of("run").stop_asked.map(|asked| asked.at), Some(at(7)));
         memory.note_created("run", "job-2");
         assert_eq!(
             memory.of("run"),

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Client;
 use kube::client::Body;
+use kube::{Client, Resource};
 use serde_json::{Value, json};
 
 use crate::agent_run::decide::Facts;
@@ -156,6 +156,7 @@ pub fn pod(status: Value) -> Pod {
     metadata.name = Some("agr-mend-roof-0b7c9f3e-x1x1x".to_owned());
     metadata.uid = Some("pod-uid".to_owned());
     metadata.creation_timestamp = Some(Time(at(1)));
+    metadata.owner_references = job().controller_owner_ref(&()).map(|owner| vec![owner]);
     Pod {
         metadata,
         spec: template.spec,

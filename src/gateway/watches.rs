@@ -27,8 +27,8 @@ const LIVE_SANDBOX_PODS: Selection = Selection {
 };
 /// How often the view is confirmed.
 const CONFIRM_EVERY: Duration = Duration::from_secs(5);
-/// How often staleness is looked at.
-const STALE_TICK: Duration = Duration::from_secs(1);
+/// How often is looked whose right has ended by the passing of time alone.
+const TICK: Duration = Duration::from_secs(1);
 
 struct PodFollower {
     view: Arc<View>,
@@ -204,7 +204,7 @@ pub async fn run(client: Client, view: Arc<View>, ranges: Arc<Ranges>, recorder:
         ),
         follow(nodes, Selection::default(), NodeFollower(Arc::clone(&ranges))),
         confirm(&client, Arc::clone(&view)),
-        cut_when_stale(view),
+        cut_in_time(view),
         refresh(client.clone(), ranges),
     );
 }
@@ -223,7 +223,7 @@ async fn confirm(client: &Client, view: Arc<View>) {
         let pause = if view.is_fresh(Instant::now()) {
             CONFIRM_EVERY
         } else {
-            STALE_TICK
+            TICK
         };
         tokio::time::sleep_until((asked_at + pause).into()).await;
     }
@@ -238,9 +238,12 @@ async fn may_read(client: &Client) -> kube::Result<()> {
     tokio::try_join!(pods.list(&pod), policies.list(&all), namespaces.list(&all)).map(drop)
 }
 
-async fn cut_when_stale(view: Arc<View>) {
+/// Cuts what no event cuts: connections of a view that is too old, and of agents that have used up their time.
+async fn cut_in_time(view: Arc<View>) {
     loop {
-        tokio::time::sleep(STALE_TICK).await;
-        view.cut_if_stale(Instant::now());
+        tokio::time::sleep(TICK).await;
+        let now = Instant::now();
+        view.cut_if_stale(now);
+        view.cut_overdue(now);
     }
 }

@@ -54,7 +54,8 @@ pub async fn run(
     let (states, states_seen) = watch::channel(RunState::default());
     let hole = CancellationToken::new();
     let forwarder = Forwarder::new(&spec.gateway, paths.token("egress"));
-    tokio::spawn(forwarder.serve(listeners.forwarder, stop.clone()));
+    let exit = stop.child_token();
+    tokio::spawn(forwarder.serve(listeners.forwarder, exit.clone()));
     tokio::spawn(health.clone().serve(listeners.health));
     tokio::spawn(watcher::follow(control.clone(), states, stop.clone()));
     tokio::spawn(watcher::probe(
@@ -71,6 +72,8 @@ pub async fn run(
     };
     let timeout = Duration::from_secs(u64::try_from(spec.active_deadline_seconds).unwrap_or_default());
     let end = clock::wait(signals, timeout).await;
+    // The agent's time is over, however long its work takes to collect.
+    exit.cancel();
     report(&finish(spec, paths, &control, &health, end).await);
     terminated.cancelled().await;
     Ok(())

@@ -1,7 +1,11 @@
 //! What the controller tells the containers of a run's pod, and what they report by their termination messages.
 
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodSpec;
 use serde::{Deserialize, Serialize};
 
+use cofferdam_api::names::CONTAINER_SIDECAR;
 use cofferdam_api::{Access, CloneOptions, Reason};
 
 /// Version of every document in this file.
@@ -74,6 +78,25 @@ pub struct SidecarSpec {
     pub repositories: Vec<RepositorySpec>,
     /// Seconds from the agent's start to its stop.
     pub active_deadline_seconds: i32,
+}
+
+/// How long the agent of a run's pod may work, as its sidecar was told; `None`: the pod has no such order.
+///
+/// The pod's digest covers the order, so that who sees a pod as it was built need not be told the time by anybody else.
+/// Only this one field is read, so that a pod of another [`VERSION`] has its time, too.
+pub fn active_deadline(pod: &PodSpec) -> Option<Duration> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Order {
+        active_deadline_seconds: u32,
+    }
+    let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());
+    let variable = containers
+        .filter(|container| container.name == CONTAINER_SIDECAR)
+        .flat_map(|sidecar| sidecar.env.iter().flatten())
+        .find(|variable| variable.name == SIDECAR_ENV)?;
+    let order: Order = serde_json::from_str(variable.value.as_deref()?).ok()?;
+    Some(Duration::from_secs(order.active_deadline_seconds.into()))
 }
 
 /// A repository of the run.
@@ -179,4 +202,41 @@ pub struct RepositoryCommit {
     /// Checks of git that the history failed and that were let pass, such as `badTimezone`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerated: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(containers: &Value) -> Option<Duration> {
+        active_deadline(&serde_json::from_value(containers.clone()).unwrap())
+    }
+
+    #[test]
+    fn time_of_the_agent_is_the_sidecars_order() {
+        let order = |name: &str, variable: &str, value: &str| json!({"name": name, "env": [{"name": variable, "value": value}]});
+        let sidecar = order(
+            "sidecar",
+            SIDECAR_ENV,
+            r#"{"version":9,"activeDeadlineSeconds":90,"new":1}"#,
+        );
+        let agent = json!({"name": "agent"});
+        let minutes = Some(Duration::from_secs(90));
+        assert_eq!(read(&json!({"containers": [sidecar, agent]})), minutes);
+        assert_eq!(
+            read(&json!({"containers": [agent], "initContainers": [sidecar]})),
+            minutes
+        );
+        for other in [
+            order("agent", SIDECAR_ENV, r#"{"activeDeadlineSeconds":90}"#),
+            order("sidecar", "OTHER", r#"{"activeDeadlineSeconds":90}"#),
+            order("sidecar", SIDECAR_ENV, r#"{"activeDeadlineSeconds":-1}"#),
+            order("sidecar", SIDECAR_ENV, "{}"),
+            order("sidecar", SIDECAR_ENV, ""),
+        ] {
+            assert_eq!(read(&json!({"containers": [other]})), None, "{other}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ const CONTROLLER: Given = &[
     ("cofferdam.dev clustersandboxpolicies/status", "update"),
     ("core namespaces", "get list watch"),
     ("core nodes", "get list watch"),
-    ("core pods", "get list watch create patch"),
+    ("core pods", "get list watch create patch delete"),
     ("core serviceaccounts", "get list watch create patch delete"),
     ("core services", "list watch"),
     ("core events", "list"),

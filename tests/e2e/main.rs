@@ -17,6 +17,7 @@ mod admission;
 mod api;
 mod attacks;
 mod ceilings;
+mod clock;
 mod clones;
 mod ends;
 mod engines;

@@ -25,6 +25,8 @@ pub enum Call {
     StopAgent,
     /// Deletes the run's Job.
     DeleteJob,
+    /// Deletes the run's pod.
+    DeletePod,
     /// Deletes the run.
     DeleteRun,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Call {
             Self::WriteStatus => "write the status",
             Self::StopAgent => "annotate the pod",
             Self::DeleteJob => "delete the Job",
+            Self::DeletePod => "delete the pod",
             Self::DeleteRun => "delete the run",
         })
     }

@@ -1,6 +1,7 @@
 //! What the gateway needs to know of a sandbox pod, and whether a caller may act for it. Pure.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
@@ -14,7 +15,7 @@ use cofferdam_api::names::{
 use cofferdam_identity::Identity;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::pod::pod_digest;
-use cofferdam_wire::runner::RunIdentity;
+use cofferdam_wire::runner::{RunIdentity, active_deadline};
 
 /// Which container of a pod a token belongs to: one audience each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +83,8 @@ pub struct SandboxPod {
     pub prepare_ended: bool,
     /// RFC 3339 time of the agent's start.
     pub agent_started_at: Option<String>,
+    /// How long the agent may work.
+    pub active_deadline: Option<Duration>,
     /// Whether the agent has ended.
     pub agent_ended: bool,
     /// The controller's order to stop.
@@ -121,6 +124,7 @@ impl SandboxPod {
             deleting: pod.metadata.deletion_timestamp.is_some(),
             prepare_ended: prepare.is_some_and(ended),
             agent_started_at: agent.and_then(started_at),
+            active_deadline: pod.spec.as_ref().and_then(active_deadline),
             agent_ended: agent.is_some_and(ended),
             stop: pod.annotations().get(ANNOTATION_STOP).cloned(),
             name,
@@ -201,6 +205,8 @@ pub struct PodContext {
     pub peer_owners: usize,
     /// Whether its sidecar saw a hole in the fence.
     pub isolation_lost: bool,
+    /// Whether its agent has used up its time.
+    pub time_over: bool,
 }
 
 /// Whether the holder of the token `identity` who calls from `peer` is `pod`.
@@ -267,6 +273,10 @@ pub fn permit(pod: &SandboxPod, context: PodContext, kind: Kind) -> Result<(), D
         _ if context.isolation_lost => ended("the sandbox's isolation was lost"),
         Kind::Prepare if pod.prepare_ended => ended("the preparation has ended"),
         Kind::Egress if pod.agent_ended => ended("the agent has ended"),
+        Kind::Egress if context.time_over => ended("the agent has used up its time (activeDeadlineSeconds)"),
+        Kind::Egress if pod.active_deadline.is_none() => {
+            ended("the pod does not say how long its agent may work")
+        }
         Kind::Prepare | Kind::Egress => Ok(()),
     }
 }
@@ -276,12 +286,15 @@ pub(crate) mod testing {
     //! A live sandbox pod as the API would show it.
 
     use super::*;
+    use cofferdam_wire::runner::SIDECAR_ENV;
     use serde_json::json;
 
     pub(crate) const RUN_UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 
     /// The pod `agr-fix-0b7c9f3e-x7k2p` of run `team-a/fix` at `address`, its agent running.
     pub(crate) fn live_pod(uid: &str, address: &str) -> Pod {
+        // Longer than any of these tests will be run after the start below.
+        let order = json!({"activeDeadlineSeconds": u32::MAX});
         let mut pod: Pod = serde_json::from_value(json!({
             "metadata": {
                 "name": "agr-fix-0b7c9f3e-x7k2p", "namespace": "team-a", "uid": uid,
@@ -292,7 +305,10 @@ pub(crate) mod testing {
             "spec": {
                 "serviceAccountName": SANDBOX_SERVICE_ACCOUNT,
                 "initContainers": [{"name": "prepare", "image": "runner"}],
-                "containers": [{"name": "agent", "image": "agent"}],
+                "containers": [
+                    {"name": "sidecar", "image": "runner", "env": [{"name": SIDECAR_ENV, "value": order.to_string()}]},
+                    {"name": "agent", "image": "agent"},
+                ],
             },
             "status": {
                 "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
@@ -348,6 +364,7 @@ mod tests {
         address_owners: 1,
         peer_owners: 0,
         isolation_lost: false,
+        time_over: false,
     };
 
     fn peer() -> IpAddr {
@@ -378,6 +395,18 @@ mod tests {
         let mut unlabelled = live_pod("pod-1", "10.244.0.7");
         unlabelled.labels_mut().remove(LABEL_RUN);
         assert_eq!(SandboxPod::project(&unlabelled), None);
+    }
+
+    #[test]
+    fn pod_that_does_not_say_how_long_its_agent_may_work_has_no_exit() {
+        let mut pod = live_pod("pod-1", "10.244.0.7");
+        let spec = pod.spec.as_mut().unwrap();
+        spec.containers[0].env = None;
+        let digest = pod_digest(spec).unwrap();
+        pod.annotations_mut()
+            .insert(ANNOTATION_POD_DIGEST.to_owned(), digest);
+        assert_eq!(judge(&pod, FINE, Kind::Egress), Err("RunEnded"));
+        assert_eq!(judge(&pod, FINE, Kind::Collect), Ok(()));
     }
 
     type Mutation = fn(&mut Pod);
@@ -421,6 +450,7 @@ mod tests {
     #[rstest]
     #[case(PodContext { run_present: false, ..FINE }, Err("RunEnded"), Ok(()))]
     #[case(PodContext { isolation_lost: true, ..FINE }, Err("RunEnded"), Ok(()))]
+    #[case(PodContext { time_over: true, ..FINE }, Err("RunEnded"), Ok(()))]
     #[case(PodContext { address_owners: 2, ..FINE }, Err("AddressShared"), Err("AddressShared"))]
     fn surroundings(
         #[case] context: PodContext,

@@ -11,9 +11,10 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use self::ceilings::{Guarded, Labels};
+use self::clock::Now;
 use self::table::{Connection, Cut, Destination, Table};
 pub use self::table::{CutCause, Mutated, Source};
-use super::pods::{Kind, SandboxPod, identify, permit};
+use super::pods::{Kind, PodContext, SandboxPod, identify, permit};
 use crate::denial::Denial;
 use cofferdam_identity::Identity;
 use cofferdam_policy::pattern::host::Host;
@@ -23,6 +24,7 @@ use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::RunIdentity;
 
 pub mod ceilings;
+mod clock;
 mod table;
 
 /// Existing connections are cut when the view was confirmed longer ago.
@@ -114,7 +116,8 @@ impl View {
         for uid in gone {
             table.remove(&uid);
         }
-        let noticed = pods.into_iter().filter_map(|pod| table.put(pod)).collect();
+        let now = Now::read();
+        let noticed = pods.into_iter().filter_map(|pod| table.put(pod, now)).collect();
         table.cut_the_unentitled();
         noticed
     }
@@ -122,7 +125,7 @@ impl View {
     /// A pod was made or changed.
     pub fn put_pod(&self, pod: SandboxPod) -> Option<Mutated> {
         let mut table = self.table();
-        let noticed = table.put(pod);
+        let noticed = table.put(pod, Now::read());
         table.cut_the_unentitled();
         noticed
     }
@@ -229,6 +232,14 @@ impl View {
         }
     }
 
+    /// Cuts the connections of agents that have used up their time; to be called every second.
+    pub fn cut_overdue(&self, now: Instant) {
+        let mut table = self.table();
+        if table.ring(now) {
+            table.cut_the_unentitled();
+        }
+    }
+
     /// The sidecar of this pod saw a hole in the fence: its exit closes at once.
     ///
     /// Other replicas of the gateway learn of it only by the sidecar's own end, which follows.
@@ -270,7 +281,10 @@ impl View {
                 "the API shows no live sandbox pod of this uid",
             )
         })?;
-        let context = table.context(entry, peer);
+        let context = PodContext {
+            time_over: entry.clock.is_over(now),
+            ..table.context(entry, peer)
+        };
         identify(&entry.pod, context, identity, peer)?;
         if !table.is_fresh(now) {
             return Err(Denial::new(
@@ -280,6 +294,9 @@ impl View {
         }
         permit(&entry.pod, context, kind)?;
         let pod = entry.pod.clone();
+        if kind == Kind::Egress {
+            table.used(&pod.uid, now);
+        }
         let cut = Arc::new(Cut::default());
         table.next_id += 1;
         let id = table.next_id;

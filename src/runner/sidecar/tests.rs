@@ -18,6 +18,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 /// Control routes of a gateway, and what they got.
 #[derive(Clone, Default)]
@@ -175,6 +177,7 @@ async fn status(health: SocketAddr, path: &str) -> u16 {
 
 struct Running {
     health: SocketAddr,
+    forwarder: SocketAddr,
     terminated: CancellationToken,
     report: tokio::sync::oneshot::Receiver<SidecarReport>,
     done: tokio::task::JoinHandle<()>,
@@ -186,6 +189,7 @@ async fn start(spec: SidecarSpec, paths: &Paths) -> Running {
         health: TcpListener::bind("127.0.0.1:0").await.unwrap(),
     };
     let health = listeners.health.local_addr().unwrap();
+    let forwarder = listeners.forwarder.local_addr().unwrap();
     let (send, report) = tokio::sync::oneshot::channel();
     let (terminated, paths) = (CancellationToken::new(), paths.clone());
     let token = terminated.clone();
@@ -198,6 +202,7 @@ async fn start(spec: SidecarSpec, paths: &Paths) -> Running {
     });
     Running {
         health,
+        forwarder,
         terminated,
         report,
         done,
@@ -259,10 +264,14 @@ async fn a_stop_takes_the_work_first_and_then_lets_the_agent_be_ended() {
     for number in 0..2_000 {
         std::fs::write(tree.join(format!("b{number}")), "filler\n").unwrap();
     }
+    // Its exit has closed before that, an open connection and the port.
+    let (health, forwarder) = (running.health, running.forwarder);
+    let mut open = TcpStream::connect(forwarder).await.unwrap();
     // An agent that destroys its work as soon as it is to end.
-    let health = running.health;
     let agent = tokio::spawn(async move {
         while status(health, "/agent").await == 200 {}
+        assert!(matches!(open.read(&mut [0]).await, Ok(0) | Err(_)));
+        assert!(TcpStream::connect(forwarder).await.is_err());
         std::fs::remove_file(tree.join("new")).unwrap();
     });
     gateway.set(|state| state.stop = Some(Reason::Cancelled));

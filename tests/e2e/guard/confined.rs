@@ -100,6 +100,18 @@ async fn the_controller_makes_sandboxes_and_nothing_else() {
             Guard("controller-names"),
         ),
         Case(
+            "a sandbox's end",
+            Controller,
+            Call::delete(&format!("{pods}/{}", world.pod)),
+            Nothing,
+        ),
+        Case(
+            "an ordinary pod's end",
+            Controller,
+            Call::delete(&format!("{pods}/ordinary")),
+            Guard("controller-names"),
+        ),
+        Case(
             "another account",
             Controller,
             Call::create(&accounts, other),

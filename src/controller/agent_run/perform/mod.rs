@@ -9,11 +9,13 @@ mod create;
 mod tests;
 mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt};
 
 pub use self::write::Write;
 use super::call::CallError;
@@ -80,7 +82,7 @@ pub async fn perform(
         }
     }
     if written.is_ok() || !then.needs_status() {
-        change_workload(run, then, effects).await?;
+        change_workload(run, then, effects, now).await?;
     }
     match written {
         Err(error) if error.is_conflict() && write == Write::IfUnchanged => return Ok(Outcome::RunChanged),
@@ -146,16 +148,37 @@ async fn write_status(
     Ok(())
 }
 
-async fn change_workload(run: &AgentRun, then: Then, effects: &Effects) -> Result<(), CallError> {
+async fn change_workload(
+    run: &AgentRun,
+    then: Then,
+    effects: &Effects,
+    now: Timestamp,
+) -> Result<(), CallError> {
     let client = &effects.client;
     match then {
         Then::Nothing => Ok(()),
-        Then::StopAgent { pod, reason } => write::ask_to_stop(client, &pod, reason).await,
-        Then::Kill { job, .. } | Then::Repeat(job) | Then::DeleteJob(job) => {
-            write::delete_job(client, &job).await
+        Then::StopAgent { pod, verdict } => {
+            write::ask_to_stop(client, &pod, verdict.reason).await?;
+            let run_uid = run.uid().unwrap_or_default();
+            effects.memory.note_stop_asked(&run_uid, &verdict, now);
+            Ok(())
         }
+        Then::Kill { job, pods, .. } => {
+            // The Job first: it would make no other pod, but a pod that is gone before it looks like a failure of its own.
+            write::delete_job(client, &job).await?;
+            delete_pods(client, &pods).await
+        }
+        Then::DeletePods(pods) => delete_pods(client, &pods).await,
+        Then::Repeat(job) | Then::DeleteJob(job) => write::delete_job(client, &job).await,
         Then::DeleteRun => write::delete_run(client, run).await,
     }
+}
+
+async fn delete_pods(client: &Client, pods: &[Arc<Pod>]) -> Result<(), CallError> {
+    for pod in pods {
+        write::delete_pod(client, pod).await?;
+    }
+    Ok(())
 }
 
 /// How soon a run is tried again that others keep changing.

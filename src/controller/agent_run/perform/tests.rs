@@ -124,6 +124,7 @@ fn kill() -> Step {
         events: vec![crate::agent_run::notices::stopping(verdict().reason, "m")],
         then: Then::Kill {
             job: Arc::new(job.clone()),
+            pods: vec![Arc::new(pod(json!({"phase": "Running"})))],
             verdict: verdict(),
         },
         forget: false,
@@ -167,14 +168,14 @@ fn create() -> Step {
 }
 
 #[rstest]
-#[case::kill(kill(), &["PUT agentruns/status GatewayChanged", "POST events StoppingGatewayChanged", "DELETE jobs"])]
+#[case::kill(kill(), &["PUT agentruns/status GatewayChanged", "POST events StoppingGatewayChanged", "DELETE jobs", "DELETE pods"])]
 #[case::end(end(), &["PUT agentruns/status GatewayChanged", "POST events GatewayChanged"])]
 #[case::end_and_delete(
     Step { then: kill().then, ..end() },
-    &["PUT agentruns/status GatewayChanged", "POST events GatewayChanged", "DELETE jobs"]
+    &["PUT agentruns/status GatewayChanged", "POST events GatewayChanged", "DELETE jobs", "DELETE pods"]
 )]
 #[case::stop_agent(
-    Step { then: Then::StopAgent { pod: Arc::new(pod(json!({}))), reason: Reason::Cancelled }, ..kill() },
+    Step { then: Then::StopAgent { pod: Arc::new(pod(json!({}))), verdict: Verdict::new(Reason::Cancelled, "m") }, ..kill() },
     &["PUT agentruns/status GatewayChanged", "POST events StoppingGatewayChanged", "PATCH pods Cancelled"]
 )]
 #[case::create(create(), &["GET configmaps", "POST configmaps", "POST jobs"])]
@@ -190,6 +191,41 @@ async fn order_is_create_status_events_workload(#[case] step: Step, #[case] orde
         Outcome::Done(_)
     ));
     assert_eq!(rig.log(), order);
+}
+
+#[tokio::test]
+async fn pod_that_is_over_or_about_to_end_is_left_alone() {
+    let with = |change: fn(&mut k8s_openapi::api::core::v1::Pod)| {
+        let mut pod = pod(json!({"phase": "Running"}));
+        change(&mut pod);
+        Arc::new(pod)
+    };
+    let cases = [
+        (with(|_| {}), true),
+        (
+            with(|pod| pod.metadata.deletion_grace_period_seconds = Some(60)),
+            true,
+        ),
+        (
+            with(|pod| pod.metadata.deletion_grace_period_seconds = Some(5)),
+            false,
+        ),
+        (
+            with(|pod| pod.status.as_mut().unwrap().phase = Some("Failed".to_owned())),
+            false,
+        ),
+    ];
+    for (pod, is_deleted) in cases {
+        let rig = rig(|_| None);
+        let step = Step {
+            status: None,
+            events: Vec::new(),
+            then: Then::DeletePods(vec![pod]),
+            ..kill()
+        };
+        rig.perform(step, Write::IfUnchanged).await.unwrap();
+        assert_eq!(rig.log().contains(&"DELETE pods".to_owned()), is_deleted);
+    }
 }
 
 #[tokio::test]
@@ -215,7 +251,14 @@ async fn status_that_cannot_be_written_never_holds_back_a_kill(#[case] code: u16
             .then(|| failure(code, if code == 409 { "Conflict" } else { "Other" }))
     });
     let outcome = rig.perform(kill(), Write::IfUnchanged).await;
-    assert_eq!(rig.log(), ["PUT agentruns/status GatewayChanged", "DELETE jobs"]);
+    assert_eq!(
+        rig.log(),
+        [
+            "PUT agentruns/status GatewayChanged",
+            "DELETE jobs",
+            "DELETE pods"
+        ]
+    );
     assert_eq!(
         rig.effects.memory.of(RUN_UID).stopping,
         Some(verdict()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::next::{ENDING_REQUEUE, Look, Step, Then};
+use super::overtime;
 use crate::agent_run::cleanup::{self, Cleanup};
 use crate::agent_run::seen::{Seen, SeenJob};
 use crate::agent_run::status;
@@ -33,6 +34,9 @@ pub fn finished(run: &AgentRun, seen: &Seen, now: Timestamp) -> Step {
         }
         (Cleanup::DeleteJob, None) => Step::look(slot, Look::After(DELETED_REQUEUE)),
         (Cleanup::DeleteRun, _) => Step::look(slot, Look::OnChange).then(Then::DeleteRun),
+        // What has no Job any more outlived its run, and nobody else looks after it.
+        (Cleanup::Sleep(_), None) if live => Step::look(slot, Look::After(DELETED_REQUEUE))
+            .then(Then::delete_pods(overtime::unattended(run, seen, now))),
         (Cleanup::Sleep(time), _) => {
             let time = Duration::try_from(time).unwrap_or(DELETED_REQUEUE) + Duration::from_millis(100);
             Step::look(slot, Look::After(time))
@@ -43,7 +47,7 @@ pub fn finished(run: &AgentRun, seen: &Seen, now: Timestamp) -> Step {
 
 /// A run that someone deleted and that a finalizer keeps: its Job is deleted at once, and its slot is given back when
 /// nothing of it is left. Without a finalizer the run is gone before this, and Kubernetes deletes its Job.
-pub fn deleted(run: &AgentRun, seen: &Seen) -> Step {
+pub fn deleted(run: &AgentRun, seen: &Seen, now: Timestamp) -> Step {
     match &seen.job {
         SeenJob::Present(job) => {
             // A Job whose run is not over may still make a pod.
@@ -55,7 +59,8 @@ pub fn deleted(run: &AgentRun, seen: &Seen) -> Step {
             let step = Step::look(slot, Look::After(ENDING_REQUEUE));
             step.then(Then::DeleteJob(Arc::clone(job)))
         }
-        _ if seen.has_live_pods() => Step::look(Slot::Hold, Look::After(ENDING_REQUEUE)),
+        _ if seen.has_live_pods() => Step::look(Slot::Hold, Look::After(ENDING_REQUEUE))
+            .then(Then::delete_pods(overtime::unattended(run, seen, now))),
         _ => Step::look(Slot::Release, Look::OnChange).forget(),
     }
 }

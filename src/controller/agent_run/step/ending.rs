@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
 use super::next::{ENDING_REQUEUE, Look, Next, Step, Then};
+use super::overtime;
 use crate::agent_run::notices;
 use crate::agent_run::observe::{self, End};
 use crate::agent_run::seen::{Question, Seen};
@@ -15,7 +16,7 @@ use crate::events::Notice;
 use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::names::workload_name;
-use cofferdam_api::{AgentRun, AgentRunStatus, Reason};
+use cofferdam_api::{AgentRun, AgentRunStatus, Cancel, Reason};
 
 /// Writes the terminal status, then tells: denials first, and one event that sums the run up.
 fn end(run: &AgentRun, reason: Reason, status: AgentRunStatus, denials: Vec<Notice>, slot: Slot) -> Step {
@@ -38,27 +39,36 @@ pub fn ended(run: &AgentRun, built: Option<Built<'_>>, ended: &End, seen: &Seen,
 }
 
 /// Stops a run by deleting its Job. The status says why first: once the Job is gone nothing else would know.
-pub fn kill(run: &AgentRun, built: Built<'_>, job: &Arc<Job>, verdict: &Verdict, now: Timestamp) -> Step {
-    remove(job, verdict.clone())
+pub fn kill(
+    run: &AgentRun,
+    built: Built<'_>,
+    job: &Arc<Job>,
+    seen: &Seen,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Step {
+    remove(job, seen, verdict.clone())
         .status(status::stopped(run, built, verdict, now))
         .events(vec![notices::stopping(verdict.reason, &verdict.message)])
 }
 
 /// Deletes the Job of a run whose status says why already.
-pub fn remove(job: &Arc<Job>, verdict: Verdict) -> Step {
+pub fn remove(job: &Arc<Job>, seen: &Seen, verdict: Verdict) -> Step {
     Step::look(Slot::Hold, Look::After(ENDING_REQUEUE)).then(Then::Kill {
         job: Arc::clone(job),
+        pods: seen.pods.clone(),
         verdict,
     })
 }
 
 /// A Job whose plan cannot be read: another version made it, or it was changed past the guard. It is not followed
 /// further. The slot stays taken until the caches show no live pod.
-pub fn unreadable(run: &AgentRun, job: &Arc<Job>, why: &str, now: Timestamp) -> Step {
+pub fn unreadable(run: &AgentRun, job: &Arc<Job>, seen: &Seen, why: &str, now: Timestamp) -> Step {
     let verdict = Verdict::new(Reason::InternalError, why);
     let status = status::refused(run, &verdict, now);
     end(run, verdict.reason, status, Vec::new(), Slot::Hold).then(Then::Kill {
         job: Arc::clone(job),
+        pods: seen.pods.clone(),
         verdict,
     })
 }
@@ -66,7 +76,9 @@ pub fn unreadable(run: &AgentRun, job: &Arc<Job>, why: &str, now: Timestamp) -> 
 /// A run whose Job is gone: it ends when its pods are over, too.
 pub fn gone(run: &AgentRun, seen: &Seen, now: Timestamp) -> Next {
     if seen.has_live_pods() {
-        return Step::look(Slot::Hold, Look::After(ENDING_REQUEUE)).into();
+        return Step::look(Slot::Hold, Look::After(ENDING_REQUEUE))
+            .then(Then::delete_pods(overtime::unattended(run, seen, now)))
+            .into();
     }
     let Some(record) = &seen.answers.record else {
         return Next::Ask(Question::Observed(observe::Question::Record));
@@ -81,10 +93,10 @@ pub fn gone(run: &AgentRun, seen: &Seen, now: Timestamp) -> Next {
             )
         });
     let mut record = record.as_ref().ok().cloned();
-    if verdict.reason == Reason::Cancelled
+    if run.spec.cancel == Some(Cancel::DiscardWork)
         && let Some(record) = &mut record
     {
-        // `DiscardWork` asked for no patch; a pod that was told to end may have sent one all the same.
+        // Nobody wants the patch; a pod that was told to end may have sent one all the same.
         record.receipt = None;
     }
     ended(run, None, &End::without_pod(verdict, record), seen, now).into()

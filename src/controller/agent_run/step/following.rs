@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
 use super::next::{ENDING_REQUEUE, Look, Next, RUNNING_REQUEUE, STARTING_REQUEUE, Step, Then};
-use super::{ending, retrying};
+use super::{ending, overtime, retrying};
 use crate::agent_run::observe::{Observation, Progress, observe};
 use crate::agent_run::plan::Plan;
 use crate::agent_run::seen::{Question, Seen};
@@ -28,15 +28,15 @@ pub fn step(run: &AgentRun, job: &Arc<Job>, seen: &Seen, now: Timestamp) -> Next
             .into();
     }
     if let Some(verdict) = status::stopping(run) {
-        return ending::remove(job, verdict).into();
+        return ending::remove(job, seen, verdict).into();
     }
     let plan = match Plan::of(job) {
         Ok(plan) => plan,
-        Err(error) => return ending::unreadable(run, job, &error.to_string(), now).into(),
+        Err(error) => return ending::unreadable(run, job, seen, &error.to_string(), now).into(),
     };
     let built = Built { job, plan: &plan };
     if let Some(verdict) = &seen.remembered.stopping {
-        return ending::kill(run, built, job, verdict, now).into();
+        return ending::kill(run, built, job, seen, verdict, now).into();
     }
     match look(built, seen, now) {
         Progress::Ask(question) => Next::Ask(Question::Observed(question)),
@@ -47,11 +47,17 @@ pub fn step(run: &AgentRun, job: &Arc<Job>, seen: &Seen, now: Timestamp) -> Next
         Progress::Kill(verdict) if !seen.pods.is_empty() && retry::may_follow(&plan, verdict.reason) => {
             retrying::repeat(run, built, job, &verdict, false, now).into()
         }
-        Progress::Kill(verdict) => ending::kill(run, built, job, &verdict, now).into(),
-        live => match unwanted(run, &plan, &live, seen) {
-            Some(verdict) => ending::kill(run, built, job, &verdict, now).into(),
-            None => go_on(run, built, &live, seen, now).into(),
-        },
+        Progress::Kill(verdict) => ending::kill(run, built, job, seen, &verdict, now).into(),
+        live => {
+            let limit = overtime::limit(&live, seen);
+            let over = limit.as_ref().filter(|limit| limit.at <= now);
+            match unwanted(run, &plan, &live, seen).or_else(|| over.map(|limit| limit.verdict.clone())) {
+                Some(verdict) => ending::kill(run, built, job, seen, &verdict, now).into(),
+                None => go_on(run, built, &live, seen, now)
+                    .by(limit.map(|limit| limit.at), now)
+                    .into(),
+            }
+        }
     }
 }
 
@@ -121,19 +127,30 @@ fn go_on(run: &AgentRun, built: Built<'_>, progress: &Progress, seen: &Seen, now
     if run.stage() != Stage::Running {
         step = step.status(status::running(run, built, running, now));
     }
-    let unasked = seen
-        .pods
-        .first()
-        .filter(|pod| !pod.annotations().contains_key(ANNOTATION_STOP));
-    if let (Some(verdict), Some(pod)) = (graceful_stop(run, seen), unasked) {
-        step = step
-            .events(vec![notices::stopping(verdict.reason, &verdict.message)])
-            .then(Then::StopAgent {
+    let Some(pod) = seen.pods.first() else { return step };
+    let asked = pod.annotations().get(ANNOTATION_STOP);
+    if let Some(verdict) = graceful_stop(run, seen).or_else(|| asked.map(|reason| asked_before(reason))) {
+        if asked.is_none() {
+            step = step.events(vec![notices::stopping(verdict.reason, &verdict.message)]);
+        }
+        // Asking again changes nothing of the pod; it lets this process know since when the agent is to stop.
+        if asked.is_none() || seen.remembered.stop_asked.is_none() {
+            step = step.then(Then::StopAgent {
                 pod: Arc::clone(pod),
-                reason: verdict.reason,
+                verdict,
             });
+        }
     }
     step
+}
+
+/// A stop that another process of ours asked for, and whose cause is no more.
+fn asked_before(reason: &str) -> Verdict {
+    let known = Reason::ALL.iter().find(|known| known.as_str() == reason);
+    Verdict::new(
+        known.copied().unwrap_or(Reason::InternalError),
+        "The agent was asked to stop.",
+    )
 }
 
 /// Why a running agent is asked to stop, with time to collect its work.

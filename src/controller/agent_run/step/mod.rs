@@ -6,6 +6,7 @@ mod cleaning;
 mod ending;
 mod following;
 mod next;
+mod overtime;
 mod retrying;
 mod starting;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use cofferdam_api::AgentRun;
 /// The next step of a run.
 pub fn step(run: &AgentRun, seen: &Seen, now: Timestamp) -> Next {
     if run.metadata.deletion_timestamp.is_some() {
-        return cleaning::deleted(run, seen).into();
+        return cleaning::deleted(run, seen, now).into();
     }
     if run.is_finished() {
         return cleaning::finished(run, seen, now).into();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -11,7 +12,7 @@ use crate::agent_run::workload::Workload;
 use crate::events::Notice;
 use crate::slots::Slot;
 use crate::verdict::Verdict;
-use cofferdam_api::{AgentRunStatus, Reason};
+use cofferdam_api::AgentRunStatus;
 
 /// How soon a run that waits is reconciled again; what it waits for triggers too.
 pub const WAITING_REQUEUE: Duration = Duration::from_secs(5);
@@ -55,15 +56,20 @@ pub enum Then {
         /// The run's pod.
         pod: Arc<Pod>,
         /// Why.
-        reason: Reason,
+        verdict: Verdict,
     },
-    /// Delete the Job because of this verdict, also if the status could not be written.
+    /// Delete the Job, and have its pods end in seconds, because of this verdict; also if the status could not be
+    /// written.
     Kill {
         /// The Job.
         job: Arc<Job>,
+        /// Its pods.
+        pods: Vec<Arc<Pod>>,
         /// What the run will end with.
         verdict: Verdict,
     },
+    /// Have pods end in seconds that no Job has any more.
+    DeletePods(Vec<Arc<Pod>>),
     /// Delete the Job of a failed attempt, but only once the status says that another follows.
     Repeat(Arc<Job>),
     /// Delete the Job.
@@ -73,6 +79,15 @@ pub enum Then {
 }
 
 impl Then {
+    /// Has these pods end, if there are any.
+    pub fn delete_pods(pods: Vec<Arc<Pod>>) -> Self {
+        if pods.is_empty() {
+            Self::Nothing
+        } else {
+            Self::DeletePods(pods)
+        }
+    }
+
     /// Whether it must not be done before the status is written.
     pub const fn needs_status(&self) -> bool {
         matches!(self, Self::Repeat(_))
@@ -115,6 +130,18 @@ impl Step {
 
     pub fn then(self, then: Then) -> Self {
         Self { then, ..self }
+    }
+
+    /// Looks again at this time, unless it does so before.
+    pub fn by(self, at: Option<Timestamp>, now: Timestamp) -> Self {
+        let until = at.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+        match (self.look, until) {
+            (Look::After(time), Some(until)) => Self {
+                look: Look::After(time.min(until)),
+                ..self
+            },
+            _ => self,
+        }
     }
 
     pub fn forget(self) -> Self {

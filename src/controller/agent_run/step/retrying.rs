@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
 use super::next::{ENDING_REQUEUE, Look, Next, Step, Then};
-use super::{ending, starting};
+use super::{ending, overtime, starting};
 use crate::agent_run::notices;
 use crate::agent_run::observe::{self, End};
 use crate::agent_run::retry::{self, Between, Remains};
@@ -59,7 +59,9 @@ pub fn between(run: &AgentRun, between: &Between, seen: &Seen, now: Timestamp) -
             } else {
                 Slot::Hold
             };
-            Step::look(slot, Look::After(time)).into()
+            Step::look(slot, Look::After(time))
+                .then(Then::delete_pods(overtime::unattended(run, seen, now)))
+                .into()
         }
         retry::Next::Start => match starting::step(&status::reset_for_attempt(run), seen, now) {
             Next::Do(step) => step.forget().into(),

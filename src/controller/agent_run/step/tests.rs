@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,13 +15,16 @@ use crate::agent_run::decide::Facts;
 use crate::agent_run::observe;
 use crate::agent_run::seen::{Answers, Question};
 use crate::agent_run::status::Built;
-use crate::memory::Remembered;
+use crate::memory::{Remembered, StopAsked};
 use crate::slots::{Answer, QueueFull};
 use crate::testing::{self, GATEWAY, RUN_UID, at, job, plan, pod, run};
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRunStatus, Cancel, LiveReason, Reason, Stage};
 use cofferdam_wire::record::RunRecord;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Seconds for which the agents of these runs may work.
+const DEADLINE: i64 = 3600;
 
 /// A run with everything that is seen of it, and the answers to what may be asked.
 #[derive(Clone)]
@@ -130,8 +134,9 @@ fn told(step: &Step, asked: &[&str]) -> String {
     }
     match &step.then {
         Then::Nothing => {}
-        Then::StopAgent { reason, .. } => words.push(format!("stop-agent({reason})")),
-        Then::Kill { verdict, .. } => words.push(format!("kill({})", verdict.reason)),
+        Then::StopAgent { verdict, .. } => words.push(format!("stop-agent({})", verdict.reason)),
+        Then::Kill { verdict, pods, .. } => words.push(format!("kill({}, {})", verdict.reason, pods.len())),
+        Then::DeletePods(pods) => words.push(format!("delete-pods({})", pods.len())),
         Then::Repeat(_) => words.push("repeat".to_owned()),
         Then::DeleteJob(_) => words.push("delete-job".to_owned()),
         Then::DeleteRun => words.push("delete-run".to_owned()),
@@ -181,6 +186,26 @@ fn live() -> Value {
 fn over(code: i32) -> Value {
     let agent = json!({"terminated": {"exitCode": code, "startedAt": at(10).to_string(), "finishedAt": at(20).to_string()}});
     containers(if code == 0 { "Succeeded" } else { "Failed" }, &agent)
+}
+
+/// An agent that has ended beside a sidecar that has not.
+fn collecting() -> Value {
+    let mut status = over(0);
+    status["phase"] = json!("Running");
+    let sidecar = json!({"name": "sidecar", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+        "state": {"running": {"startedAt": at(9).to_string()}}});
+    status["containerStatuses"].as_array_mut().unwrap().push(sidecar);
+    status
+}
+
+fn asked_to_stop(pod: &Pod) -> Arc<Pod> {
+    let mut asked = pod.clone();
+    let annotations = asked.metadata.annotations.get_or_insert_default();
+    annotations.insert(
+        cofferdam_api::names::ANNOTATION_STOP.to_owned(),
+        "Cancelled".to_owned(),
+    );
+    Arc::new(asked)
 }
 
 fn present() -> SeenJob {
@@ -286,6 +311,26 @@ fn states() -> Vec<(&'static str, World)> {
 
 type Event = fn(&mut World);
 
+fn ignore_the_stop(world: &mut World) {
+    if world.has_live_pod() {
+        world.run.spec.cancel = Some(Cancel::KeepWork);
+        world.seen.pods = vec![asked_to_stop(&world.seen.pods[0])];
+        world.seen.remembered.stop_asked = Some(StopAsked {
+            at: at(10),
+            verdict: verdict(Reason::Cancelled),
+        });
+    }
+}
+
+fn orphan(world: &mut World) {
+    if world.has_live_pod() {
+        world.seen.job = SeenJob::Gone;
+        let mut orphan = Pod::clone(&world.seen.pods[0]);
+        orphan.metadata.owner_references = None;
+        world.seen.pods = vec![Arc::new(orphan)];
+    }
+}
+
 /// Everything that can happen to a run. Where a state makes an event impossible, it changes nothing.
 fn events() -> Vec<(&'static str, Event)> {
     vec![
@@ -347,6 +392,15 @@ fn events() -> Vec<(&'static str, Event)> {
                 ..gap()
             });
         }),
+        ("deadline-ignored", |world| world.now = 10 + DEADLINE + 90),
+        ("stop-ignored", ignore_the_stop),
+        ("work-not-handed-over", |world| {
+            if world.has_live_pod() {
+                *world = world.clone().with_pod(collecting());
+                world.now = 20 + 90;
+            }
+        }),
+        ("orphaned", orphan),
         ("plan-lost", |world| {
             if let SeenJob::Present(job) = &world.seen.job {
                 let mut job = Job::clone(job);
@@ -421,6 +475,8 @@ fn every_kill_carries_its_verdict_and_status() {
     }
     let expected = BTreeSet::from([
         "Cancelled",
+        "CollectFailed",
+        "DeadlineExceeded",
         "ForeignNetworkPolicy",
         "GatewayChanged",
         "InternalError",
@@ -544,23 +600,114 @@ fn refused_run_is_written_once(#[case] facts: Facts, #[case] image: &str, #[case
 fn stop_is_asked_for_once() {
     let mut world = World::of(with_status(running_status()), present()).with_pod(live());
     world.run.spec.cancel = Some(Cancel::KeepWork);
-    assert!(matches!(
-        world.step().0.then,
-        Then::StopAgent {
-            reason: Reason::Cancelled,
-            ..
-        }
-    ));
-    let mut annotated = Pod::clone(&world.seen.pods[0]);
-    let annotations = annotated.metadata.annotations.get_or_insert_default();
-    annotations.insert(
-        cofferdam_api::names::ANNOTATION_STOP.to_owned(),
-        "Cancelled".to_owned(),
+    let Then::StopAgent { verdict: why, .. } = world.step().0.then else {
+        panic!("it is asked");
+    };
+    assert_eq!(why.reason, Reason::Cancelled);
+    world.seen.pods = vec![asked_to_stop(&world.seen.pods[0])];
+    let (step, _) = world.step();
+    assert!(
+        matches!(step.then, Then::StopAgent { .. }),
+        "a process that does not know since when asks again"
     );
-    world.seen.pods = vec![Arc::new(annotated)];
+    assert!(step.events.is_empty());
+    world.seen.remembered.stop_asked = Some(StopAsked {
+        at: at(100),
+        verdict: verdict(Reason::Cancelled),
+    });
     let (step, _) = world.step();
     assert!(matches!(step.then, Then::Nothing));
     assert!(step.events.is_empty());
+}
+
+/// The reason and the message with which a run would be killed, or when it is looked at again.
+fn killed(world: &World) -> Result<(Reason, String), Look> {
+    match world.step().0 {
+        Step {
+            then: Then::Kill { verdict, pods, .. },
+            ..
+        } => {
+            assert_eq!(pods, world.seen.pods);
+            Ok((verdict.reason, verdict.message))
+        }
+        step => Err(step.look),
+    }
+}
+
+#[test]
+fn agent_that_nothing_in_its_sandbox_ends_is_killed_in_a_bounded_time() {
+    let running = || World::of(with_status(running_status()), present()).with_pod(live());
+    let in_a_second = Err(Look::After(Duration::from_secs(1)));
+    let reason = |world: &World| killed(world).map(|(reason, _)| reason);
+
+    let mut late = running();
+    late.now = 10 + DEADLINE + 89;
+    assert_eq!(reason(&late), in_a_second);
+    late.now += 1;
+    assert_eq!(reason(&late), Ok(Reason::DeadlineExceeded));
+    assert!(killed(&late).unwrap().1.contains("activeDeadlineSeconds: 3600"));
+
+    let mut stopped = running();
+    stopped.seen.pods = vec![asked_to_stop(&stopped.seen.pods[0])];
+    stopped.seen.remembered.stop_asked = Some(StopAsked {
+        at: at(50),
+        verdict: verdict(Reason::ForeignNetworkPolicy),
+    });
+    stopped.now = 139;
+    assert_eq!(reason(&stopped), in_a_second);
+    stopped.now = 140;
+    assert_eq!(reason(&stopped), Ok(Reason::ForeignNetworkPolicy));
+
+    let mut collecting = running().with_pod(collecting());
+    collecting.now = 109;
+    assert_eq!(reason(&collecting), in_a_second);
+    collecting.now = 110;
+    assert_eq!(reason(&collecting), Ok(Reason::CollectFailed));
+}
+
+#[test]
+fn clock_of_a_node_that_is_behind_does_not_end_a_run_early() {
+    let mut world = World::of(with_status(running_status()), present()).with_pod(containers(
+        "Running",
+        &json!({"running": {"startedAt": at(-5000).to_string()}}),
+    ));
+    world.now = 1 + DEADLINE + 89;
+    assert!(killed(&world).is_err());
+    world.now += 1;
+    assert_eq!(killed(&world).unwrap().0, Reason::DeadlineExceeded);
+}
+
+#[test]
+fn pod_without_a_job_is_deleted_where_nothing_else_ends_it() {
+    let gone = || World::of(with_status(running_status()), SeenJob::Gone).with_pod(live());
+    let change = |world: &mut World, change: fn(&mut Pod)| {
+        let mut pod = Pod::clone(&world.seen.pods[0]);
+        change(&mut pod);
+        world.seen.pods = vec![Arc::new(pod)];
+    };
+    let is_deleted = |world: &World| matches!(world.step().0.then, Then::DeletePods(_));
+    assert!(!is_deleted(&gone()), "the garbage collector is about to");
+
+    let mut orphan = gone();
+    change(&mut orphan, |pod| pod.metadata.owner_references = None);
+    assert!(is_deleted(&orphan));
+    let mut finished = orphan.clone();
+    finished.run = testing::finished_run(at(60));
+    assert!(is_deleted(&finished));
+    let mut deleted = orphan.clone();
+    deleted.run.metadata.deletion_timestamp = Some(Time(at(99)));
+    assert!(is_deleted(&deleted));
+    change(&mut orphan, |pod| {
+        pod.metadata.deletion_timestamp = Some(Time(at(99)));
+    });
+    assert!(!is_deleted(&orphan), "it is deleted once");
+
+    let mut unwanted = gone();
+    unwanted.run.spec.cancel = Some(Cancel::DiscardWork);
+    assert!(is_deleted(&unwanted));
+    let mut late = gone();
+    late.now = 10 + DEADLINE + 90;
+    assert!(is_deleted(&late));
 }
 
 #[test]

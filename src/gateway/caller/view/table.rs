@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ceilings::Ceilings;
-use crate::caller::pods::{Kind, PodContext, SandboxPod, permit};
+use super::clock::{AgentClock, Now};
+use crate::caller::pods::{Kind, Owner, PodContext, SandboxPod, permit};
 use crate::denial::Denial;
 use cofferdam_api::Reason;
 use cofferdam_policy::pattern::host::Host;
@@ -124,6 +125,9 @@ pub(super) struct Entry {
     pub(super) pod: SandboxPod,
     pub(super) state: watch::Sender<RunState>,
     pub(super) isolation_lost: bool,
+    pub(super) clock: AgentClock,
+    /// Whether the clock was seen to have run out.
+    pub(super) time_over: bool,
     pub(super) mutation_noticed: bool,
 }
 
@@ -151,7 +155,7 @@ pub struct Mutated {
 }
 
 impl Table {
-    pub(super) fn put(&mut self, mut pod: SandboxPod) -> Option<Mutated> {
+    pub(super) fn put(&mut self, mut pod: SandboxPod, now: Now) -> Option<Mutated> {
         let before = self.forget_addresses(&pod.uid);
         for address in &pod.addresses {
             self.by_address
@@ -159,7 +163,7 @@ impl Table {
                 .or_default()
                 .insert(pod.uid.clone());
         }
-        let entry = match before {
+        let mut entry = match before {
             Some(mut entry) => {
                 // An end is an end, whatever a later status says.
                 pod.agent_ended |= entry.pod.agent_ended;
@@ -172,9 +176,20 @@ impl Table {
                 pod,
                 state: watch::Sender::new(RunState::default()),
                 isolation_lost: false,
+                clock: AgentClock::default(),
+                time_over: false,
                 mutation_noticed: false,
             },
         };
+        let SandboxPod {
+            agent_started_at,
+            active_deadline,
+            ..
+        } = &entry.pod;
+        entry
+            .clock
+            .see(agent_started_at.as_deref(), *active_deadline, now);
+        entry.time_over |= entry.clock.is_over(now.steady);
         let entry = self
             .pods
             .entry(entry.pod.uid.clone())
@@ -217,7 +232,26 @@ impl Table {
             address_owners: entry.pod.addresses.iter().map(owners).max().unwrap_or(0),
             peer_owners: owners(&peer),
             isolation_lost: entry.isolation_lost,
+            time_over: entry.time_over,
         }
+    }
+
+    /// Notes that the agent of this pod uses its exit now.
+    pub(super) fn used(&mut self, pod_uid: &str, now: Instant) {
+        if let Some(entry) = self.pods.get_mut(pod_uid) {
+            entry.clock.used(entry.pod.active_deadline, now);
+        }
+    }
+
+    /// Notes whose time is over; gives whether there is anyone new among them.
+    pub(super) fn ring(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        for entry in self.pods.values_mut() {
+            let over = entry.clock.is_over(now);
+            any |= over && !entry.time_over;
+            entry.time_over |= over;
+        }
+        any
     }
 
     pub(super) fn all_open(&self) -> bool {
@@ -237,6 +271,7 @@ impl Table {
             let entitled = self.pods.get(&connection.pod_uid).is_some_and(|entry| {
                 let context = self.context(entry, connection.peer);
                 entry.pod.addresses.contains(&connection.peer)
+                    && entry.pod.owner == Owner::ItsJob
                     && context.address_owners <= 1
                     && permit(&entry.pod, context, connection.kind).is_ok()
             });

@@ -122,6 +122,77 @@ fn every_end_cuts_the_agent_at_once_and_leaves_the_sidecar() {
     }
 }
 
+/// A pod whose agent started `ago` seconds ago and may work for 60.
+fn timed(ago: i64) -> SandboxPod {
+    let started = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(ago);
+    SandboxPod {
+        agent_started_at: Some(started.to_string()),
+        active_deadline: Some(Duration::from_mins(1)),
+        ..pod("pod-1", ADDRESS)
+    }
+}
+
+#[test]
+fn at_the_deadline_the_exit_closes_and_the_sidecar_hands_over() {
+    let now = Instant::now();
+    let view = view(now);
+    view.put_pod(timed(50));
+    let (before, after) = (now + Duration::from_secs(5), now + Duration::from_secs(12));
+    view.confirm(after);
+    let agent = admit(&view, Kind::Egress, before).unwrap();
+    let sidecar = admit(&view, Kind::Collect, before).unwrap();
+    view.cut_overdue(before);
+    assert_eq!(is_cut(&agent), None);
+    // A new connection is refused before anybody looks at the old ones, and does not keep them.
+    assert_eq!(admit(&view, Kind::Egress, after).err(), Some("RunEnded"));
+    view.cut_overdue(after);
+    assert_eq!(is_cut(&agent), Some(CutCause::RunEnded));
+    assert_eq!(is_cut(&sidecar), None);
+    assert!(admit(&view, Kind::Collect, after).is_ok());
+}
+
+#[test]
+fn pod_that_is_seen_late_is_cut_at_once() {
+    let now = Instant::now();
+    let view = view(now);
+    view.put_pod(timed(10));
+    let agent = admit(&view, Kind::Egress, now).unwrap();
+    view.put_pod(timed(70));
+    assert_eq!(is_cut(&agent), Some(CutCause::RunEnded));
+}
+
+#[test]
+fn agent_whose_start_is_not_shown_has_its_time_from_its_first_connection() {
+    let now = Instant::now();
+    let view = view(now);
+    view.replace_pods(Vec::new());
+    let unstarted = || SandboxPod {
+        agent_started_at: None,
+        ..timed(0)
+    };
+    view.put_pod(unstarted());
+    let agent = admit(&view, Kind::Egress, now).unwrap();
+    view.put_pod(unstarted());
+    view.cut_overdue(now + Duration::from_secs(59));
+    assert_eq!(is_cut(&agent), None);
+    view.cut_overdue(now + Duration::from_mins(1));
+    assert_eq!(is_cut(&agent), Some(CutCause::RunEnded));
+}
+
+#[test]
+fn pod_that_loses_its_job_loses_all() {
+    let now = Instant::now();
+    let view = view(now);
+    let connections = [Kind::Egress, Kind::Collect].map(|kind| admit(&view, kind, now).unwrap());
+    let mut orphan = live_pod("pod-1", ADDRESS);
+    orphan.owner_references_mut().clear();
+    view.put_pod(SandboxPod::project(&orphan).unwrap());
+    for connection in &connections {
+        assert_eq!(is_cut(connection), Some(CutCause::RunEnded));
+    }
+    assert_eq!(admit(&view, Kind::Egress, now).err(), Some("PodMismatch"));
+}
+
 #[test]
 fn a_pod_that_is_gone_cuts_all() {
     let now = Instant::now();

@@ -1,0 +1,114 @@
+//! When a run's pod is taken away whatever its sandbox does. Pure.
+//!
+//! The sidecar ends an agent in time, and hands its work over. But it lives in one sandbox with the agent, and a pod
+//! whose Job is gone has nobody else. So the controller gives it a bounded time, and then deletes the pod.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::agent_run::observe::Progress;
+use crate::agent_run::seen::Seen;
+use crate::pod_view::{PodView, is_over};
+use crate::verdict::Verdict;
+use cofferdam_api::{AgentRun, Cancel, Reason};
+use cofferdam_wire::runner::active_deadline;
+
+/// What a sidecar has to collect, to have the agent ended and to hand over: it takes 60 s at most for all of it.
+pub const ALLOWANCE: SignedDuration = SignedDuration::from_secs(90);
+
+/// When the pod of a live run goes at the latest, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub verdict: Verdict,
+}
+
+/// The limit of a run that goes on; `None`: nothing has begun yet that has one.
+pub fn limit(progress: &Progress, seen: &Seen) -> Option<Limit> {
+    let pod = seen.pods.first()?;
+    match progress {
+        Progress::Running(_) => [deadline(pod), stop(seen)]
+            .into_iter()
+            .flatten()
+            .min_by_key(|limit| limit.at),
+        Progress::Finishing => hand_over(pod),
+        _ => None,
+    }
+}
+
+/// Pods that live on without a Job and that nothing in the cluster will end: their owner was taken from them, nobody
+/// wants their work, or their time is over.
+pub fn unattended(run: &AgentRun, seen: &Seen, now: Timestamp) -> Vec<Arc<Pod>> {
+    let unwanted = run.spec.cancel == Some(Cancel::DiscardWork);
+    let live = seen.pods.iter().filter(|pod| !is_over(pod));
+    live.filter(|pod| {
+        pod.metadata.deletion_timestamp.is_none()
+            && (unwanted || !is_owned(pod) || deadline(pod).is_some_and(|limit| limit.at <= now))
+    })
+    .cloned()
+    .collect()
+}
+
+/// Whether the garbage collector, or a Job, will see to the pod.
+fn is_owned(pod: &Pod) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true))
+}
+
+/// The end of the agent's time. Its start was written by its node, whose clock may be behind; it was not before the
+/// pod was made.
+fn deadline(pod: &Pod) -> Option<Limit> {
+    let started = PodView::new(pod).agent_started()?;
+    let made = pod.metadata.creation_timestamp.as_ref()?.0;
+    let time = pod.spec.as_ref().and_then(active_deadline)?;
+    let time = SignedDuration::try_from(time).ok()?;
+    let message = format!(
+        "The agent was still there {} s after its time was over (activeDeadlineSeconds: {}), so its pod was deleted.",
+        ALLOWANCE.as_secs(),
+        time.as_secs()
+    );
+    Some(Limit {
+        at: after(after(started.max(made), time)?, ALLOWANCE)?,
+        verdict: Verdict::new(Reason::DeadlineExceeded, message),
+    })
+}
+
+/// The end of the time that a stop has.
+fn stop(seen: &Seen) -> Option<Limit> {
+    let asked = seen.remembered.stop_asked.as_ref()?;
+    let Verdict { reason, message } = &asked.verdict;
+    let message = format!(
+        "{message} The agent was still there {} s after it was to stop, so its pod was deleted.",
+        ALLOWANCE.as_secs()
+    );
+    Some(Limit {
+        at: after(asked.at, ALLOWANCE)?,
+        verdict: Verdict::new(*reason, message),
+    })
+}
+
+/// The end of the time that a sidecar has once its agent has ended.
+fn hand_over(pod: &Pod) -> Option<Limit> {
+    let view = PodView::new(pod);
+    if view.is_deleted() || view.sidecar_ended().is_some() {
+        return None;
+    }
+    let ended = view.agent_ended()?.finished_at.as_ref()?.0;
+    let message = format!(
+        "The agent ended, and its work was not handed over in {} s. Look at the log of container sidecar and at the \
+         gateway.",
+        ALLOWANCE.as_secs()
+    );
+    Some(Limit {
+        at: after(ended, ALLOWANCE)?,
+        verdict: Verdict::new(Reason::CollectFailed, message),
+    })
+}
+
+fn after(time: Timestamp, duration: SignedDuration) -> Option<Timestamp> {
+    time.checked_add(duration).ok()
+}
