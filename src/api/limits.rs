@@ -294,8 +294,9 @@ pub struct EgressLimits {
     pub rules: Vec<EgressRule>,
 }
 
-/// Hosts that may be reached.
+/// Hosts that may be reached, and what may be asked of them.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = rules::tunnel_is_unread())]
 pub struct EgressRule {
     /// Name of the rule; refusals and records refer to it.
     #[schemars(length(min = 1, max = 63))]
@@ -319,7 +320,22 @@ pub struct EgressRule {
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65535)))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set)]
     pub ports: Vec<i32>,
-    /// How TLS is treated. `Tunnel`: bytes pass unread once the server name in the TLS hello equals the host.
+    /// Methods that a request may have, in capitals; `GET` does not stand for `HEAD`. Absent: every method that the gateway
+    /// serves. With `tls: Inspect` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 20)))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::methods())]
+    pub methods: Vec<String>,
+    /// Paths that a request may have: whole segments, `*` for exactly one, a final `**` for the rest of the path. Behind a
+    /// `?` stand the pairs of which the query must consist; without a `?` any query will do. Absent: every path. With
+    /// `tls: Inspect` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::request_paths())]
+    pub paths: Vec<String>,
+    /// How TLS is treated. `Tunnel`: bytes pass unread once the server name in the TLS hello equals the host. `Inspect`:
+    /// each request is judged by its method and path. Requests are seen in plain HTTP only in this version, so TLS to the
+    /// hosts of an `Inspect` rule is refused. `Inspect` of one rule of any policy overrules `Tunnel` of the others.
     pub tls: TlsMode,
 }
 
@@ -330,6 +346,8 @@ pub(super) fn default_ports() -> Vec<i32> {
 /// How TLS to a host is treated.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
+    /// Each request is judged by its method and path.
+    Inspect,
     /// Bytes are passed on unread once the server name in the TLS hello equals the host.
     Tunnel,
 }

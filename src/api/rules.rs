@@ -275,6 +275,37 @@ pub(super) fn hosts_are_not_addresses() -> Rule {
     )
 }
 
+/// Methods, as `cofferdam_policy::pattern::method` reads them.
+pub(super) fn methods() -> Rule {
+    rule(
+        "self.all(item, item.matches('^[A-Z]+(-[A-Z]+)*$') && !(item in ['CONNECT', 'TRACE', 'TRACK', 'PRI']))",
+        "every item of methods must be a method in capitals such as GET; CONNECT, TRACE, TRACK and PRI are never served",
+    )
+}
+
+/// Paths of requests, as `cofferdam_policy::pattern::path` reads them.
+pub(super) fn request_paths() -> Rule {
+    let plain = "[-A-Za-z0-9._~!$&()+,=:@]";
+    let encoded = "%[0-9A-Fa-f]{2}";
+    rule(
+        format!(
+            "self.all(item, item.matches('^(/({plain}|{encoded})+|/[*])*(/|/[*][*])?([?]({plain}|{encoded}|[/?])*)?$') && \
+             item.startsWith('/') && \
+             !item.matches('%([01][0-9A-Fa-f]|2[Ee]|5[Cc]|7[Ff])|^[^?]*/[.]{{1,2}}(/|[?]|$)'))"
+        ),
+        "every item of paths must be a path such as /repos/team/*, /simple/** or /info/refs?service=git-upload-pack: whole \
+         segments, '*' for one, '**' at the end only; no '//', '.', '..', ';' or '\\', none of them percent-encoded",
+    )
+}
+
+/// What passes unread cannot be told apart by what is asked.
+pub(super) fn tunnel_is_unread() -> Rule {
+    rule(
+        "self.tls != 'Tunnel' || (!has(self.methods) || size(self.methods) == 0) && (!has(self.paths) || size(self.paths) == 0)",
+        "tls: Tunnel passes bytes unread, so methods and paths cannot be told: leave them out, or write tls: Inspect",
+    )
+}
+
 /// CIDRs.
 pub(super) fn cidrs() -> Rule {
     rule(

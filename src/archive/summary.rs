@@ -105,6 +105,7 @@ mod tests {
         RecordEvent::Denied {
             host: host.to_owned(),
             method: "CONNECT".to_owned(),
+            path: None,
             code: Extensible::read(code),
             layer: None,
             message: format!("{host} is denied"),
@@ -118,6 +119,7 @@ mod tests {
         let allowed = RecordEvent::Allowed {
             host: "a.test:443".to_owned(),
             method: "CONNECT".to_owned(),
+            path: None,
             address: "203.0.113.30:443".to_owned(),
             rules: vec!["SandboxPolicy/default/a".to_owned()],
             by: "agent".to_owned(),

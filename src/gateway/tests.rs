@@ -21,7 +21,7 @@ use cofferdam_api::names::{
 use cofferdam_api::{Mode, TlsMode};
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_policy::dimension::egress::{EgressLayer, EgressRule};
-use cofferdam_policy::frozen::{FrozenPolicy, GitHost, SCHEMA_VERSION};
+use cofferdam_policy::frozen::{FrozenPolicy, GitHost};
 use cofferdam_policy::refusal::LayerKind;
 use cofferdam_wire::record::{CloseCause, Record, RecordEvent};
 use cofferdam_wire::runner::RunIdentity;
@@ -29,11 +29,14 @@ use cofferdam_wire::runner::RunIdentity;
 mod absolute;
 mod clients;
 mod denials;
+mod requests;
 mod routes;
 mod starving;
 mod tunnels;
 
 const ALLOWED: &str = "allowed.internet.test";
+/// Its requests are inspected.
+const READ: &str = "read.internet.test";
 const GIT: &str = "git.internet.test";
 const POD: &str = "agr-fix-0b7c9f3e-x7k2p";
 
@@ -48,27 +51,41 @@ struct Fixture {
 }
 
 fn policy() -> FrozenPolicy {
-    FrozenPolicy {
-        schema_version: SCHEMA_VERSION,
-        ask: None,
-        layers: vec![Arc::new(EgressLayer {
-            kind: LayerKind::SandboxPolicy,
-            name: "default".to_owned(),
-            mode: Mode::AllowList,
-            rules: vec![EgressRule {
+    let layers = vec![Arc::new(EgressLayer {
+        kind: LayerKind::SandboxPolicy,
+        name: "default".to_owned(),
+        mode: Mode::AllowList,
+        rules: vec![
+            EgressRule {
                 name: "allowed".to_owned(),
                 hosts: vec![ALLOWED.parse().unwrap()],
                 addresses: vec!["203.0.113.0/24".parse().unwrap()],
                 ports: vec![80, 443],
                 tls: TlsMode::Tunnel,
-            }],
-        })],
-        git: vec![GitHost {
-            host: GIT.parse().unwrap(),
-            port: 443,
-            addresses: vec!["203.0.113.0/24".parse().unwrap()],
-        }],
-    }
+                methods: Vec::new(),
+                paths: Vec::new(),
+            },
+            EgressRule {
+                name: "read".to_owned(),
+                hosts: vec![READ.parse().unwrap()],
+                addresses: vec!["203.0.113.0/24".parse().unwrap()],
+                ports: vec![80, 443],
+                tls: TlsMode::Inspect,
+                methods: vec!["GET".parse().unwrap(), "POST".parse().unwrap()],
+                paths: vec![
+                    "/@scope%2Fname".parse().unwrap(),
+                    "/repos/org/**".parse().unwrap(),
+                    "/x?service=up".parse().unwrap(),
+                ],
+            },
+        ],
+    })];
+    let git = vec![GitHost {
+        host: GIT.parse().unwrap(),
+        port: 443,
+        addresses: vec!["203.0.113.0/24".parse().unwrap()],
+    }];
+    FrozenPolicy::new(layers, None, git)
 }
 
 /// An archive on loopback that believes `issuer`; its URL and the gateway's token for it.

@@ -17,7 +17,7 @@ use crate::dimension::vulnerabilities::{Ceiling, Reports};
 use crate::dimension::{
     egress, images, repositories, requester, resources, runtime, scheduling, times, vulnerabilities,
 };
-use crate::frozen::{FrozenPolicy, SCHEMA_VERSION};
+use crate::frozen::FrozenPolicy;
 use crate::layer::cache::PolicyCache;
 use crate::layer::layers::Layers;
 use crate::layer::parsed::strictest;
@@ -291,12 +291,11 @@ impl Evaluation {
             ttl_seconds_after_finished,
         } = times;
         Ok(Admitted {
-            frozen: FrozenPolicy {
-                schema_version: SCHEMA_VERSION,
-                layers: egress,
+            frozen: FrozenPolicy::new(
+                egress,
                 ask,
-                git: repositories::git_hosts(&granted, submodules.as_ref()),
-            },
+                repositories::git_hosts(&granted, submodules.as_ref()),
+            ),
             runtime_class: class.value,
             node_access: node_access.value,
             run_as_user: run_as_user.value,

@@ -27,7 +27,7 @@ pub struct Denied {
     pub message: String,
 }
 
-/// Why policies deny a connection. The spelling is stable.
+/// Why policies deny a connection or a request. The spelling is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DenyReason {
     /// No layer sets `limits.egress`.
@@ -38,6 +38,10 @@ pub enum DenyReason {
     HostNotAllowed,
     /// A layer has a rule for the host, but not for the port.
     PortNotAllowed,
+    /// A layer has rules for the host and port, but none for the request's method and path.
+    RequestNotAllowed,
+    /// A layer wants requests to the host inspected, and bytes are to pass unread.
+    TlsNotInspected,
     /// The policies allow it, and `spec.egress` of the run does not name it.
     NotAskedFor,
     /// `prepare` wants to reach something else than the host of an admitted repository.
@@ -46,11 +50,13 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NoEgressPolicy,
         Self::EgressDenied,
         Self::HostNotAllowed,
         Self::PortNotAllowed,
+        Self::RequestNotAllowed,
+        Self::TlsNotInspected,
         Self::NotAskedFor,
         Self::NotARepositoryHost,
     ];
@@ -62,6 +68,8 @@ impl DenyReason {
             Self::EgressDenied => "EgressDenied",
             Self::HostNotAllowed => "HostNotAllowed",
             Self::PortNotAllowed => "PortNotAllowed",
+            Self::RequestNotAllowed => "RequestNotAllowed",
+            Self::TlsNotInspected => "TlsNotInspected",
             Self::NotAskedFor => "NotAskedFor",
             Self::NotARepositoryHost => "NotARepositoryHost",
         }

@@ -15,8 +15,11 @@ use crate::route::{Route, route};
 use cofferdam_api::TlsMode;
 use cofferdam_api::names::short_hash;
 
-/// Version of the document. Any change of meaning, not only of shape, makes a new one. 2: the run's own `ask`.
-pub const SCHEMA_VERSION: u32 = 2;
+/// Version of a document whose rules are all tunnels. Any change of meaning, not only of shape, makes a new version. A
+/// document has the lowest one that can say what it says, so that gateways of the release before read what they can honour.
+const TUNNELS: u32 = 2;
+/// Version of a document in which a rule speaks of requests.
+const REQUESTS: u32 = 3;
 /// Longest document in bytes that is read: a ConfigMap holds 1 MiB.
 const DOCUMENT_LIMIT: usize = 1024 * 1024;
 
@@ -24,15 +27,15 @@ const DOCUMENT_LIMIT: usize = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FrozenPolicy {
-    /// [`SCHEMA_VERSION`].
-    pub schema_version: u32,
+    /// The lowest version that can say the rest.
+    schema_version: u32,
     /// Every policy that has an opinion on egress.
-    pub layers: Vec<Arc<EgressLayer>>,
+    layers: Vec<Arc<EgressLayer>>,
     /// What the run itself asks to reach at most; absent: all that the layers grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ask: Option<EgressAsk>,
+    ask: Option<EgressAsk>,
     /// Hosts of the admitted repositories, open to `prepare` alone.
-    pub git: Vec<GitHost>,
+    git: Vec<GitHost>,
 }
 
 /// Host of admitted repositories.
@@ -57,8 +60,16 @@ pub enum FrozenError {
     #[error("the frozen policy cannot be read: {0}")]
     Syntax(#[from] serde_json::Error),
     /// Written by another version.
-    #[error("the frozen policy has schema version {0}, this gateway knows {SCHEMA_VERSION}")]
+    #[error("the frozen policy has schema version {0}, this gateway knows {TUNNELS} and {REQUESTS}")]
     Version(u32),
+    /// A version in which its rules cannot, or need not, be said.
+    #[error("the frozen policy has schema version {said}, and its rules are of version {of_rules}")]
+    NotItsVersion {
+        /// The version that it says.
+        said: u32,
+        /// The version of its rules.
+        of_rules: u32,
+    },
     /// The same content in other bytes, which would have another hash.
     #[error("the frozen policy is not in canonical form")]
     NotCanonical,
@@ -71,6 +82,16 @@ struct Version {
     schema_version: u32,
 }
 
+/// The lowest version that can say these rules.
+fn version_of(layers: &[Arc<EgressLayer>]) -> u32 {
+    let mut rules = layers.iter().flat_map(|layer| &layer.rules);
+    if rules.all(|rule| rule.mode() == TlsMode::Tunnel) {
+        TUNNELS
+    } else {
+        REQUESTS
+    }
+}
+
 impl FrozenPolicy {
     /// Canonical JSON: object keys sorted, no white space.
     pub fn to_json(&self) -> String {
@@ -80,14 +101,24 @@ impl FrozenPolicy {
             .unwrap_or_default()
     }
 
+    /// What `layers` come to for a run with this ask and these repositories.
+    pub fn new(layers: Vec<Arc<EgressLayer>>, ask: Option<EgressAsk>, git: Vec<GitHost>) -> Self {
+        Self {
+            schema_version: version_of(&layers),
+            layers,
+            ask,
+            git,
+        }
+    }
+
     /// What layers come to for a run that asks for nothing and clones nothing.
     pub fn of_layers(layers: Vec<Arc<EgressLayer>>) -> Self {
-        Self {
-            schema_version: SCHEMA_VERSION,
-            layers,
-            ask: None,
-            git: Vec::new(),
-        }
+        Self::new(layers, None, Vec::new())
+    }
+
+    /// Hosts of the admitted repositories, open to `prepare` alone.
+    pub fn git(&self) -> &[GitHost] {
+        &self.git
     }
 
     /// Name of this policy: all 256 bits of its SHA-256 in base32.
@@ -105,10 +136,17 @@ impl FrozenPolicy {
         }
         // The version first: a newer document's new fields must not hide that it is newer.
         let Version { schema_version } = serde_json::from_str(text)?;
-        if schema_version != SCHEMA_VERSION {
+        if !matches!(schema_version, TUNNELS | REQUESTS) {
             return Err(FrozenError::Version(schema_version));
         }
         let policy: Self = serde_json::from_str(text)?;
+        let of_rules = version_of(&policy.layers);
+        if schema_version != of_rules {
+            return Err(FrozenError::NotItsVersion {
+                said: schema_version,
+                of_rules,
+            });
+        }
         if policy.to_json() == text {
             Ok(policy)
         } else {
@@ -157,19 +195,19 @@ impl FrozenPolicy {
 mod tests {
     use super::*;
     use crate::dimension::egress::EgressRule;
+    use crate::dimension::requests::Request;
+    use crate::pattern::path::Target;
     use crate::refusal::LayerKind;
     use cofferdam_api::Mode;
     use rstest::rstest;
 
     fn policy() -> FrozenPolicy {
-        FrozenPolicy {
-            schema_version: SCHEMA_VERSION,
-            ask: None,
-            layers: vec![Arc::new(EgressLayer {
-                kind: LayerKind::SandboxPolicy,
-                name: "default".into(),
-                mode: Mode::AllowList,
-                rules: vec![EgressRule {
+        let layers = vec![Arc::new(EgressLayer {
+            kind: LayerKind::SandboxPolicy,
+            name: "default".into(),
+            mode: Mode::AllowList,
+            rules: vec![
+                EgressRule {
                     name: "model".into(),
                     hosts: vec![
                         "model.example.org".parse().unwrap(),
@@ -178,20 +216,90 @@ mod tests {
                     addresses: vec!["10.0.0.0/8".parse().unwrap()],
                     ports: vec![443],
                     tls: TlsMode::Tunnel,
-                }],
-            })],
-            git: vec![GitHost {
-                host: "git.example.net".parse().unwrap(),
-                port: 8443,
-                addresses: vec!["192.168.7.0/24".parse().unwrap()],
-            }],
-        }
+                    methods: Vec::new(),
+                    paths: Vec::new(),
+                },
+                EgressRule {
+                    name: "reads".into(),
+                    hosts: vec!["api.example.com".parse().unwrap()],
+                    addresses: Vec::new(),
+                    ports: vec![80],
+                    tls: TlsMode::Inspect,
+                    methods: vec!["GET".parse().unwrap(), "HEAD".parse().unwrap()],
+                    paths: vec![
+                        "/@scope%2Fname".parse().unwrap(),
+                        "/repos/org/**?a=b&c=d".parse().unwrap(),
+                    ],
+                },
+            ],
+        })];
+        let git = vec![GitHost {
+            host: "git.example.net".parse().unwrap(),
+            port: 8443,
+            addresses: vec!["192.168.7.0/24".parse().unwrap()],
+        }];
+        FrozenPolicy::new(layers, None, git)
     }
 
     #[test]
     fn the_document_and_its_hash_are_fixed() {
         insta::assert_snapshot!(policy().to_json());
         insta::assert_snapshot!(policy().hash());
+    }
+
+    /// A document of version 2, byte for byte as the release before writes it.
+    const OF_VERSION_2: &str = r#"{"git":[{"addresses":["192.168.7.0/24"],"host":"git.example.net","port":8443}],"layers":[{"kind":"SandboxPolicy","mode":"AllowList","name":"default","rules":[{"addresses":["10.0.0.0/8"],"hosts":["model.example.org","*.example.com"],"name":"model","ports":[443],"tls":"Tunnel"}]}],"schemaVersion":2}"#;
+
+    #[test]
+    fn what_is_all_tunnels_is_a_document_of_version_2_as_before() {
+        let read = FrozenPolicy::parse(OF_VERSION_2).unwrap();
+        assert_eq!(
+            read.hash(),
+            "o7uiaic5qcfsrrfjvwqltpedhnhe7intu7bfrmzrid4ls6e2vzbq"
+        );
+        assert_eq!(
+            FrozenPolicy::new(read.layers.clone(), None, read.git.clone()),
+            read
+        );
+        let host = Host::parse("a.example.com").unwrap();
+        assert_eq!(
+            read.agent_route(&host, 443).into_result().unwrap().tls(),
+            TlsMode::Tunnel
+        );
+    }
+
+    #[test]
+    fn a_document_has_the_version_of_its_rules_and_no_other() {
+        let newer = OF_VERSION_2.replace(r#""schemaVersion":2"#, r#""schemaVersion":3"#);
+        let said = |text: &str| OF_VERSION_2.replace(r#""tls":"Tunnel""#, text);
+        for text in [
+            newer,
+            said(r#""tls":"Inspect""#),
+            said(r#""paths":["/a"],"tls":"Tunnel""#),
+            said(r#""methods":["GET"],"tls":"Tunnel""#),
+        ] {
+            let refused = FrozenPolicy::parse(&text).unwrap_err().to_string();
+            assert!(refused.contains("its rules are of version"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_agent_may_ask_what_the_rules_say() {
+        let host = Host::parse("api.example.com").unwrap();
+        let route = policy().agent_route(&host, 80).into_result().unwrap();
+        assert_eq!(route.tls(), TlsMode::Inspect);
+        for (method, target, allowed) in [
+            ("GET", "/repos/org/a/b?c=d&a=b", true),
+            ("GET", "/repos/org/a", false),
+            ("GET", "/@scope%2fname", true),
+            ("POST", "/@scope%2fname", false),
+        ] {
+            let request = Request {
+                method: method.parse().unwrap(),
+                target: Target::parse(target).unwrap(),
+            };
+            assert_eq!(route.permit(request).is_allowed(), allowed, "{method} {target}");
+        }
     }
 
     #[test]
@@ -201,12 +309,22 @@ mod tests {
 
     #[rstest]
     #[case::unknown_field(r#""git":"#, r#""also":1,"git":"#, "unknown field `also`")]
-    #[case::unknown_rule_field(r#""name":"model""#, r#""name":"model","paths":[]"#, "unknown field `paths`")]
-    #[case::missing_field(r#","schemaVersion":2"#, "", "missing field `schemaVersion`")]
-    #[case::other_version(r#""schemaVersion":2"#, r#""schemaVersion":1"#, "schema version 1")]
-    #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":3,"git":"#, "duplicate field")]
+    #[case::unknown_rule_field(
+        r#""name":"model""#,
+        r#""name":"model","preset":"npm""#,
+        "unknown field `preset`"
+    )]
+    #[case::empty_list(r#""name":"model""#, r#""name":"model","paths":[]"#, "canonical")]
+    #[case::missing_field(r#","schemaVersion":3"#, "", "missing field `schemaVersion`")]
+    #[case::other_version(r#""schemaVersion":3"#, r#""schemaVersion":1"#, "schema version 1")]
+    #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":4,"git":"#, "duplicate field")]
+    #[case::older(r#""schemaVersion":3"#, r#""schemaVersion":2"#, "its rules are of version 3")]
     #[case::unknown_mode("AllowList", "AllowAll", "unknown variant `AllowAll`")]
-    #[case::unknown_tls("Tunnel", "Inspect", "unknown variant `Inspect`")]
+    #[case::unknown_tls("Tunnel", "Trust", "unknown variant `Trust`")]
+    #[case::small_method("HEAD", "Head", "capitals")]
+    #[case::path_in_another_spelling("%2Fname", "%2fname", "canonical")]
+    #[case::pairs_in_another_order("a=b&c=d", "c=d&a=b", "canonical")]
+    #[case::path_that_no_request_has("/repos/org", "/repos/../org", "'..' segment")]
     #[case::unknown_kind("SandboxPolicy", "AgentRun", "unknown variant `AgentRun`")]
     #[case::host_in_capitals("model.example.org", "Model.example.org", "canonical")]
     #[case::address_as_host("model.example.org", "10.0.0.1", "IP address")]

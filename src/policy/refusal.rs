@@ -156,7 +156,7 @@ pub(crate) fn first_of(values: &[String], most: usize, show: impl Fn(&str) -> St
 }
 
 /// A value as it may reach a terminal, cut to length.
-fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     escape(&cut(value, VALUE_LIMIT))
 }
 

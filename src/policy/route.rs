@@ -8,47 +8,56 @@ use ipnet::IpNet;
 
 use crate::decision::{Decision, Denied, DenyReason};
 use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule, Target};
+use crate::dimension::requests::{Requests, meet_any};
 use crate::layer::meet::{Unmet, meet};
 use crate::pattern::address::{intersect, is_global, is_grantable};
 use crate::pattern::host::{Host, HostPattern};
-use crate::refusal::listed;
+use crate::refusal::{Layer, listed};
 use cofferdam_api::{Mode, TlsMode};
 
 /// A host and port that may be reached, as every matching rule of every layer allows it.
 ///
 /// Only policy makes one, so whoever holds a route holds a decision. It has what all requests to the host have in
-/// common; what is decided for each request by its method and path starts from it.
+/// common; [`Route::permit`] decides about each of them by its method and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     host: Host,
     port: u16,
-    grant: Grant<TlsMode>,
+    grant: Grant,
 }
 
 /// What all matching rules come to, in the order of the layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Grant<M> {
+pub(crate) struct Grant {
     /// The strictest mode of all matching rules.
-    pub(crate) mode: M,
+    pub(crate) mode: TlsMode,
     /// `Kind/name/rule` of each matching rule, and of the run's ask where there is one.
     pub(crate) rules: Vec<String>,
-    /// For each layer the networks of its matching rules.
-    networks: Vec<Vec<IpNet>>,
+    /// What the matching rules of each layer come to.
+    pub(crate) layers: Vec<LayerGrant>,
+    /// `AgentRun/spec.egress/rule` of each matching rule of the run's ask.
+    asked: Vec<String>,
 }
 
-/// A mode of which the stricter one holds wherever two rules match.
-pub(crate) trait Strictness: Copy {
-    /// The stricter of both.
-    fn stricter(self, other: Self) -> Self;
+/// What the matching rules of one layer come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LayerGrant {
+    /// The layer; absent where no policy grants the route.
+    layer: Option<Layer>,
+    /// The strictest mode of the rules.
+    mode: TlsMode,
+    /// The networks of the rules.
+    networks: Vec<IpNet>,
+    /// `Kind/name/rule` of each rule, and the requests that it allows.
+    pub(crate) rules: Vec<(String, Requests)>,
 }
 
-impl Strictness for TlsMode {
-    #[inline]
-    fn stricter(self, other: Self) -> Self {
-        // Without a catch-all: a new mode says here what it gives way to.
-        match (self, other) {
-            (Self::Tunnel, Self::Tunnel) => Self::Tunnel,
-        }
+/// Of two modes the stricter one, which holds wherever two rules match.
+const fn stricter(one: TlsMode, two: TlsMode) -> TlsMode {
+    // Without a catch-all: a new mode says here what it gives way to.
+    match (one, two) {
+        (TlsMode::Tunnel, TlsMode::Tunnel) => TlsMode::Tunnel,
+        (TlsMode::Inspect, _) | (_, TlsMode::Inspect) => TlsMode::Inspect,
     }
 }
 
@@ -60,7 +69,7 @@ pub fn route<L: Borrow<EgressLayer>>(
     host: &Host,
     port: u16,
 ) -> Decision<Route> {
-    grant(layers, ask, host, port, |rule| rule.tls).map(|grant| Route {
+    grant(layers, ask, host, port).map(|grant| Route {
         host: host.clone(),
         port,
         grant,
@@ -70,13 +79,20 @@ pub fn route<L: Borrow<EgressLayer>>(
 impl Route {
     /// The route that one rule outside of the layers grants.
     pub(crate) fn by_rule(host: &Host, port: u16, tls: TlsMode, rule: String, networks: Vec<IpNet>) -> Self {
+        let layer = LayerGrant {
+            layer: None,
+            mode: tls,
+            networks,
+            rules: vec![(rule.clone(), Requests::default())],
+        };
         Self {
             host: host.clone(),
             port,
             grant: Grant {
                 mode: tls,
                 rules: vec![rule],
-                networks: vec![networks],
+                layers: vec![layer],
+                asked: Vec::new(),
             },
         }
     }
@@ -108,16 +124,17 @@ impl Route {
     }
 
     /// This route under further layers, which can only take away: `ceiling` is what they allow for the same host and
-    /// port. The stricter TLS mode holds, and an address needs a network of each layer of both.
+    /// port. The stricter TLS mode holds, an address needs a network of each layer of both, and a request a rule of each.
     #[must_use]
     pub fn under(mut self, ceiling: Self) -> Self {
         let Grant {
             mode,
             rules,
-            networks,
+            layers,
+            asked: _,
         } = ceiling.grant;
-        self.grant.mode = self.grant.mode.stricter(mode);
-        self.grant.networks.extend(networks);
+        self.grant.mode = stricter(self.grant.mode, mode);
+        self.grant.layers.extend(layers);
         for rule in rules {
             if !self.grant.rules.contains(&rule) {
                 self.grant.rules.push(rule);
@@ -127,18 +144,31 @@ impl Route {
     }
 }
 
-impl<M> Grant<M> {
+impl Grant {
     fn permits_special(&self, address: IpAddr) -> bool {
-        let within = |networks: &Vec<IpNet>| networks.iter().any(|network| network.contains(&address));
-        is_grantable(address) && !self.networks.is_empty() && self.networks.iter().all(within)
+        let within = |layer: &LayerGrant| layer.networks.iter().any(|network| network.contains(&address));
+        is_grantable(address) && !self.layers.is_empty() && self.layers.iter().all(within)
     }
 
     /// The networks that every layer lists.
     pub(crate) fn common_networks(&self) -> Vec<IpNet> {
-        let mut lists = self.networks.iter();
+        let mut lists = self.layers.iter().map(|layer| &layer.networks);
         let first = lists.next().cloned().unwrap_or_default();
         // The meet of a list with itself sorts it and leaves out what is listed twice.
         lists.fold(intersect(&first, &first), |met, next| intersect(&met, next))
+    }
+
+    /// The requests that every layer allows.
+    pub(crate) fn common_requests(&self) -> Vec<Requests> {
+        let lists = self.layers.iter().map(|layer| {
+            let all = layer.rules.iter();
+            all.map(|(_, requests)| requests.clone()).collect::<Vec<_>>()
+        });
+        let met = lists
+            .reduce(|met, next| meet_any(&met, &next))
+            .unwrap_or_default();
+        // As above.
+        meet_any(&met, &met)
     }
 }
 
@@ -148,53 +178,60 @@ struct Matching<'a> {
     rules: Vec<&'a EgressRule>,
 }
 
-/// The one fold behind [`route`] and [`crate::explain::reach::reach`]. `mode_of` gives the mode of a rule, of which the
-/// strictest of all matching rules of all layers holds.
-pub(crate) fn grant<L: Borrow<EgressLayer>, M: Strictness>(
+/// The one fold behind [`route`] and [`crate::explain::reach::reach`].
+pub(crate) fn grant<L: Borrow<EgressLayer>>(
     layers: &[L],
     ask: Option<&EgressAsk>,
     target: &impl Target,
     port: u16,
-    mode_of: impl Fn(&EgressRule) -> M,
-) -> Decision<Grant<M>> {
+) -> Decision<Grant> {
     let matching = match meet(layers, |layer| Some(layer.borrow().matching(target, port))) {
         Ok(matching) => matching,
         Err(Unmet::Refused(denied)) => return Decision::Deny(denied),
         Err(Unmet::NoOpinion) => return Decision::Deny(no_policy(target, port)),
     };
     let mut rules = Vec::new();
-    let mut networks = Vec::with_capacity(matching.len());
-    let mut strictest: Option<M> = None;
+    let mut granting = Vec::with_capacity(matching.len());
+    let mut strictest: Option<TlsMode> = None;
     for Matching {
         layer,
         rules: matching,
     } in matching
     {
-        let mut of_layer = Vec::new();
+        let mut of_layer = LayerGrant {
+            layer: Some(layer.layer()),
+            mode: TlsMode::Tunnel,
+            networks: Vec::new(),
+            rules: Vec::with_capacity(matching.len()),
+        };
         for rule in matching {
-            rules.push(format!("{layer}/{}", rule.name));
-            of_layer.extend_from_slice(&rule.addresses);
-            let mode = mode_of(rule);
-            strictest = Some(strictest.map_or(mode, |strictest| strictest.stricter(mode)));
+            let name = format!("{layer}/{}", rule.name);
+            rules.push(name.clone());
+            of_layer.networks.extend_from_slice(&rule.addresses);
+            of_layer.rules.push((name, rule.requests()));
+            of_layer.mode = stricter(of_layer.mode, rule.mode());
         }
-        networks.push(of_layer);
+        strictest = Some(strictest.map_or(of_layer.mode, |mode| stricter(mode, of_layer.mode)));
+        granting.push(of_layer);
     }
     // Every layer that allows has a rule that matches, so there is a mode; without one nothing is allowed.
     let Some(mode) = strictest else {
         return Decision::Deny(no_policy(target, port));
     };
+    let mut asked = Vec::new();
     if let Some(ask) = ask {
-        let asked = ask.asked().iter().filter(|rule| rule.names(target, port));
-        let granted = rules.len();
-        rules.extend(asked.map(|rule| format!("AgentRun/spec.egress/{}", rule.name)));
-        if rules.len() == granted {
+        let matching = ask.asked().iter().filter(|rule| rule.names(target, port));
+        asked.extend(matching.map(|rule| format!("AgentRun/spec.egress/{}", rule.name)));
+        if asked.is_empty() {
             return Decision::Deny(not_asked_for(target, port));
         }
     }
+    rules.extend_from_slice(&asked);
     Decision::Allow(Grant {
         mode,
         rules,
-        networks,
+        layers: granting,
+        asked,
     })
 }
 
@@ -263,6 +300,8 @@ fn not_asked_for(target: &impl Target, port: u16) -> Denied {
         ),
     }
 }
+
+pub mod permit;
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,8 @@ pub enum Class {
     MethodNotAllowed,
     /// The body is larger than allowed.
     TooLarge,
+    /// The request expects something that it does not get.
+    ExpectationFailed,
     /// The host behind the gateway failed.
     UpstreamFailed,
     /// A part of the installation does not answer.
@@ -65,6 +67,7 @@ impl Class {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -122,6 +125,12 @@ denial_codes! {
     PortNotAllowed: Denied,
         "A policy layer has an egress rule for the host, but not for the port.",
         "The message names the layer and the ports that it allows. Add the port to the rule, or use a listed port.";
+    RequestNotAllowed: Denied,
+        "A policy layer has rules for the host and the port, but none for the request's method and path.",
+        "The message names the layer and what it allows. Add the method and the path to a rule of that layer; every layer must allow them. A star never stands for an encoded `/`, `%`, `;`, `?` or `#`: a rule must have it literally.";
+    TlsNotInspected: Denied,
+        "A policy layer wants requests to the host inspected (`tls: Inspect`), the client speaks TLS, and this version of the gateway inspects plain HTTP only.",
+        "Use `http://` where the host has it. Otherwise let every rule of every layer that names the host say `tls: Tunnel`, without `methods` and `paths`.";
     NotAskedFor: Denied,
         "The policies allow the host, but `spec.egress` of the run does not name it.",
         "Add the host to `spec.egress` of the `AgentRun`, or leave `spec.egress` out to get what the policies allow.";
@@ -154,10 +163,13 @@ denial_codes! {
         "Use a DNS name and a port from 1 to 65535. IP addresses are refused in every spelling: policies list names.";
     RequestInvalid: Denied,
         "A plain HTTP request could be read in two ways, or has a method that the gateway does not serve.",
-        "Send exactly one `Host` header that repeats the host of the URL, a path without `#` and `\\`, and an ordinary method.";
+        "Send exactly one `Host` header that repeats the host of the URL, no `Trailer`, an ordinary method in capitals, and a path without `//`, `;`, `\\`, `#`, `.` and `..` segments, encoded dots, backslashes and control characters. Nothing of that is put right on the way: what was judged is what is sent.";
     UpgradeRefused: Denied,
         "A plain HTTP request asked to become another protocol.",
         "Use HTTPS (`wss://`), where the client opens a tunnel, or turn WebSockets off in the client. An offer of h2c is passed over.";
+    ExpectRefused: ExpectationFailed,
+        "A plain HTTP request has an `Expect` header that says something else than `100-continue`.",
+        "Leave the header out. `100-continue` is answered by the gateway itself and goes no further.";
     HelloMissing: Denied,
         "The tunnel was opened, but no whole TLS `ClientHello` came in 10 s.",
         "A client that opens a tunnel must start TLS at once. Look for a client that pools idle tunnels.";

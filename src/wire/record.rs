@@ -80,8 +80,12 @@ pub enum RecordEvent {
     Allowed {
         /// `host:port`.
         host: String,
-        /// `CONNECT` or the method of a plain request.
+        /// `CONNECT` or the method of a request that was read.
         method: String,
+        /// The path of a request that was read, escaped and cut to 300 bytes, with the digest of the query where it has
+        /// one; absent for bytes that pass unread.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
         /// Address that was dialled.
         address: String,
         /// `Kind/name/rule` of each rule of each policy layer that allowed it.
@@ -95,6 +99,9 @@ pub enum RecordEvent {
         host: String,
         /// Method.
         method: String,
+        /// The path, as in `Allowed`; absent where no request was read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
         /// Why.
         code: Extensible<DenialCode>,
         /// `Kind/name` of the policy layer that denied it; absent where none did, and in lines of version 1.

@@ -537,7 +537,7 @@ pub fn accepted_runs() -> Vec<(&'static str, Value)> {
 
 /// A field of a policy of either kind, a value that it must not have, and what the refusal says.
 pub fn refused_policies() -> Vec<(&'static str, Value, &'static str)> {
-    vec![
+    let limits = vec![
         (
             "/metadata/name",
             json!("a.b"),
@@ -708,6 +708,68 @@ pub fn refused_policies() -> Vec<(&'static str, Value, &'static str)> {
             json!({"cpu": "0"}),
             "every amount must be a quantity of more than zero",
         ),
+    ];
+    [limits, refused_requests()].concat()
+}
+
+/// The same of what rules say of requests.
+fn refused_requests() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "/spec/limits/egress/rules/2/methods",
+            json!(["get"]),
+            "every item of methods must be a method in capitals",
+        ),
+        (
+            "/spec/limits/egress/rules/2/methods",
+            json!(["TRACE"]),
+            "CONNECT, TRACE, TRACK and PRI are never served",
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths/0",
+            json!("repos/**"),
+            "every item of paths must be a path",
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths/0",
+            json!("/a/../b"),
+            "no '//', '.', '..'",
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths/0",
+            json!("/a//b"),
+            "no '//', '.', '..'",
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths/0",
+            json!("/a;b"),
+            "no '//', '.', '..', ';'",
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths/0",
+            json!("/a%2Eb"),
+            "none of them percent-encoded",
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths/0",
+            json!("/a*"),
+            "'*' for one, '**' at the end only",
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths/0",
+            json!("/**/a"),
+            "'*' for one, '**' at the end only",
+        ),
+        (
+            "/spec/limits/egress/rules/0/methods",
+            json!(["GET"]),
+            "tls: Tunnel passes bytes unread, so methods and paths cannot be told",
+        ),
+        (
+            "/spec/limits/egress/rules/0/paths",
+            json!(["/a"]),
+            "tls: Tunnel passes bytes unread, so methods and paths cannot be told",
+        ),
     ]
 }
 
@@ -732,6 +794,25 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
         (
             "/spec/limits/egress/rules/0/hosts/0",
             json!("xn--bcher-kva.example"),
+        ),
+        ("/spec/limits/egress/rules/0/tls", json!("Inspect")),
+        ("/spec/limits/egress/rules/0/methods", json!([])),
+        (
+            "/spec/limits/egress/rules/2/methods",
+            json!(["PROPFIND", "VERSION-CONTROL"]),
+        ),
+        (
+            "/spec/limits/egress/rules/2/paths",
+            json!([
+                "/",
+                "/**",
+                "/a/",
+                "/@scope%2Fname",
+                "/a/*/c?x=/y&z",
+                "/a?",
+                "/~u/%C3%A4.tgz",
+                "/v1/models:list"
+            ]),
         ),
     ]
 }

@@ -115,6 +115,8 @@ fn limits() -> Value {
         "egress": {"mode": "AllowList", "rules": [
             {"name": "model", "hosts": ["api.example.com"], "tls": "Tunnel"},
             {"name": "inside", "hosts": ["*.corp.example.com", "git.example.com"], "addresses": ["10.20.0.0/16"], "ports": [443, 8443], "tls": "Tunnel"},
+            {"name": "issues", "hosts": ["tracker.example.com"], "ports": [80], "methods": ["GET", "POST"],
+             "paths": ["/repos/team-a/*/issues", "/simple/**", "/info/refs?service=git-upload-pack"], "tls": "Inspect"},
         ]},
         "maxResources": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "50Gi"},
         "maxStartDeadlineSeconds": 1800,

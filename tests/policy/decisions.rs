@@ -236,8 +236,8 @@ fn a_repository_host_gets_the_networks_that_every_layer_grants_for_all_its_repos
             .decide()
             .unwrap()
             .frozen;
-        assert_eq!(frozen.git.len(), 1);
-        frozen.git[0]
+        assert_eq!(frozen.git().len(), 1);
+        frozen.git()[0]
             .addresses
             .iter()
             .map(ToString::to_string)

@@ -27,11 +27,16 @@ impl Dimension {
         let rest = rest_of(self.object).filter(|_| silent && !matches!(self.field, "" | "runtimeClassNames"));
         let mut world = World::admitting();
         world.cluster = vec![cluster_policy("above", &json!({}))];
-        if self.row == "addresses" && silent {
+        let of_a_rule = match self.row {
+            "addresses" => Some("Tunnel"),
+            "methods" | "paths" => Some("Inspect"),
+            _ => None,
+        };
+        if let Some(tls) = of_a_rule.filter(|_| silent) {
             return world.policy(
                 "egress",
                 json!({"mode": "AllowList", "rules": [
-                {"name": "a", "hosts": ["a.example.com"], "tls": "Tunnel"}]}),
+                {"name": "a", "hosts": ["a.example.com"], "tls": tls}]}),
             );
         }
         world

@@ -136,7 +136,7 @@ proptest! {
                 within(&one, &two)?;
                 within(&two, &one)?;
                 prop_assert_eq!(one.runtime_class, two.runtime_class);
-                prop_assert_eq!(one.frozen.git, two.frozen.git);
+                prop_assert_eq!(one.frozen.git(), two.frozen.git());
             }
             (Err(one), Err(two)) => prop_assert_eq!(one, two),
             (one, two) => prop_assert!(false, "{one:?} but {two:?}"),
@@ -179,7 +179,7 @@ proptest! {
                 prop_assert_eq!(narrowed.get(target), named.then_some(addresses), "{:?}", target);
             }
             prop_assert!(narrowed.keys().all(|target| all.contains_key(target)));
-            prop_assert_eq!(silent.frozen.git, asking.frozen.git);
+            prop_assert_eq!(silent.frozen.git(), asking.frozen.git());
         }
     }
 

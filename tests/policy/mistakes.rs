@@ -36,6 +36,12 @@ fn egress(host: &str, port: u16) -> Value {
     ]})
 }
 
+/// Requests to one host.
+fn asks(methods: &Value, paths: &Value) -> Value {
+    let rule = json!({"name": "api", "hosts": ["api.example.com"], "ports": [80], "methods": methods, "paths": paths, "tls": "Inspect"});
+    json!({"mode": "AllowList", "rules": [rule]})
+}
+
 /// Every kind of mistake, each the only one of its world.
 pub fn mistaken_policies() -> Vec<(&'static str, World)> {
     let repositories = json!({"mode": "AllowList", "clone": [
@@ -52,6 +58,21 @@ pub fn mistaken_policies() -> Vec<(&'static str, World)> {
         (
             "mistake: rules where it allows no egress",
             World::admitting().cluster("egress", json!({"mode": "DenyAll"})),
+        ),
+        (
+            "mistake: a path that it does not allow",
+            World::admitting()
+                .policy("egress", asks(&json!(["GET"]), &json!(["/repos/team-b/**"])))
+                .cluster(
+                    "egress",
+                    asks(&json!(["GET"]), &json!(["/repos/team-a/**", "/user"])),
+                ),
+        ),
+        (
+            "mistake: a method that it does not allow",
+            World::admitting()
+                .policy("egress", asks(&json!(["DELETE"]), &json!([])))
+                .cluster("egress", asks(&json!(["GET", "HEAD"]), &json!(["/repos/**"]))),
         ),
         (
             "mistake: images that it does not allow",
@@ -98,6 +119,15 @@ fn sound_policies() -> Vec<(&'static str, World)> {
         (
             "a host that the cluster policy allows",
             World::admitting().policy("egress", egress("other.example.org", 443)),
+        ),
+        (
+            "paths that meet those of the cluster policy",
+            World::admitting()
+                .policy(
+                    "egress",
+                    asks(&json!([]), &json!(["/repos/*/issues", "/elsewhere"])),
+                )
+                .cluster("egress", asks(&json!(["GET"]), &json!(["/repos/team-a/*"]))),
         ),
         (
             "an ask-free namespace where the cluster policy allows no egress",

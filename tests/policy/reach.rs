@@ -1,10 +1,12 @@
 //! The list of what a run reaches agrees with the decision about each host.
 
-use cofferdam_api::Mode;
+use cofferdam_api::{Mode, TlsMode};
 use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::egress::{EgressAsk, EgressAskRule, EgressLayer, EgressRule};
+use cofferdam_policy::dimension::requests::Request;
 use cofferdam_policy::explain::reach::{Reached, reach};
 use cofferdam_policy::pattern::host::{Host, HostPattern};
+use cofferdam_policy::pattern::path::Target;
 use cofferdam_policy::refusal::LayerKind;
 use cofferdam_policy::route::route;
 use proptest::collection::vec;
@@ -14,6 +16,21 @@ use proptest::sample::{select, subsequence};
 use rstest::rstest;
 
 use crate::generated::{ADDRESSES, HOST_PATTERNS, HOSTS, NETWORKS, PORTS};
+
+const METHODS: [&str; 2] = ["GET", "POST"];
+const PATHS: [&str; 4] = ["/a/*", "/*/b", "/a/**", "/a/b?k=v"];
+
+/// Requests near the rules: some that several allow, some that none does.
+fn requests() -> impl Iterator<Item = Request> {
+    let targets = ["/a/b", "/a/b?k=v", "/a/c", "/c/b", "/a/b/c", "/"];
+    let all = targets
+        .into_iter()
+        .flat_map(|target| ["GET", "POST", "PUT"].map(|method| (method, target)));
+    all.map(|(method, target)| Request {
+        method: method.parse().unwrap(),
+        target: Target::parse(target).unwrap(),
+    })
+}
 
 fn patterns() -> impl Strategy<Value = Vec<HostPattern>> {
     subsequence(&HOST_PATTERNS[..], 1..=3)
@@ -29,14 +46,20 @@ fn mode() -> impl Strategy<Value = Mode> {
 }
 
 fn layers() -> impl Strategy<Value = Vec<EgressLayer>> {
+    let requests = (subsequence(&METHODS[..], 0..=2), subsequence(&PATHS[..], 0..=2));
+    // Most rules are tunnels, so that some hosts are.
+    let requests = prop_oneof![3 => Just((Vec::new(), Vec::new())), 1 => requests];
+    let networks = subsequence(&NETWORKS[..], 0..=3);
     let rule =
-        (patterns(), ports(), subsequence(&NETWORKS[..], 0..=3)).prop_map(|(hosts, ports, networks)| {
+        (patterns(), ports(), networks, requests).prop_map(|(hosts, ports, networks, (methods, paths))| {
             EgressRule {
                 name: String::new(),
                 hosts,
                 addresses: networks.iter().map(|net| net.parse().unwrap()).collect(),
                 ports,
-                tls: cofferdam_api::TlsMode::Tunnel,
+                tls: TlsMode::Tunnel,
+                methods: methods.iter().map(|method| method.parse().unwrap()).collect(),
+                paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
             }
         });
     let layer = (mode(), vec(rule, 1..5)).prop_map(|(mode, rules)| EgressLayer {
@@ -107,6 +130,11 @@ proptest! {
                 }
                 prop_assert_eq!(route.rules(), &entry.rules);
                 prop_assert_eq!(route.tls(), entry.tls);
+                prop_assert_eq!(entry.requests.is_some(), entry.is_inspected());
+                for request in requests() {
+                    let listed = entry.requests.iter().flatten().any(|requests| requests.have(&request));
+                    prop_assert_eq!(route.permit(request.clone()).is_allowed(), listed || !entry.is_inspected(), "{}", request);
+                }
             }
         }
     }
@@ -139,7 +167,9 @@ fn layer(name: &str, rules: &[(&str, &[&str], &[u16])]) -> EgressLayer {
                 hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
                 addresses: Vec::new(),
                 ports: ports.to_vec(),
-                tls: cofferdam_api::TlsMode::Tunnel,
+                tls: TlsMode::Tunnel,
+                methods: Vec::new(),
+                paths: Vec::new(),
             })
             .collect(),
     }

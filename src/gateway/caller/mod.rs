@@ -6,4 +6,4 @@ pub mod view;
 
 pub use self::admitter::Admitter;
 pub use self::pods::{Kind, SandboxPod};
-pub use self::view::{Caller, View};
+pub use self::view::{Caller, Passing, View};

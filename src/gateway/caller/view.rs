@@ -12,7 +12,9 @@ use tokio::sync::watch;
 
 use self::ceilings::{Guarded, Labels};
 use self::clock::Now;
-use self::table::{Connection, Cut, Destination, Table};
+use self::destination::Destination;
+pub use self::destination::Passing;
+use self::table::{Connection, Cut, Table};
 pub use self::table::{CutCause, Mutated, Source};
 use super::pods::{Kind, PodContext, SandboxPod, identify, permit};
 use crate::denial::Denial;
@@ -25,6 +27,7 @@ use cofferdam_wire::runner::RunIdentity;
 
 pub mod ceilings;
 mod clock;
+mod destination;
 mod table;
 
 /// Existing connections are cut when the view was confirmed longer ago.
@@ -65,18 +68,20 @@ impl Caller {
             host: host.clone(),
             port,
             address: None,
+            passing: Passing::Nothing,
         })
     }
 
-    /// Notes the address that was dialled: cluster policies may have changed meanwhile.
+    /// Notes the address that was dialled and what goes there: cluster policies may have changed meanwhile.
     ///
     /// # Errors
     /// As [`Self::meet_ceilings`].
-    pub fn dialled(&self, host: &Host, address: SocketAddr) -> Result<(), Denial> {
+    pub fn dialled(&self, host: &Host, address: SocketAddr, passing: Passing) -> Result<(), Denial> {
         self.take(Destination {
             host: host.clone(),
             port: address.port(),
             address: Some(address.ip()),
+            passing,
         })
         .map(drop)
     }

@@ -35,6 +35,8 @@ impl From<Denied> for Denial {
             DenyReason::EgressDenied => DenialCode::EgressDenied,
             DenyReason::HostNotAllowed => DenialCode::HostNotAllowed,
             DenyReason::PortNotAllowed => DenialCode::PortNotAllowed,
+            DenyReason::RequestNotAllowed => DenialCode::RequestNotAllowed,
+            DenyReason::TlsNotInspected => DenialCode::TlsNotInspected,
             DenyReason::NotAskedFor => DenialCode::NotAskedFor,
             DenyReason::NotARepositoryHost => DenialCode::NotARepositoryHost,
         };
@@ -43,6 +45,15 @@ impl From<Denied> for Denial {
             message: denied.message.into(),
             layer: denied.layer,
         }
+    }
+}
+
+/// What a cluster policy denies that allowed it, or was not there, when the run was admitted.
+pub fn denied_since(found: Denied) -> Denial {
+    Denial {
+        code: DenialCode::DeniedSinceAdmission,
+        message: format!("{found}; the policy has changed since this run was admitted").into(),
+        layer: found.layer,
     }
 }
 

@@ -200,6 +200,8 @@ mod tests {
                 addresses: networks.to_vec(),
                 ports: vec![443],
                 tls: TlsMode::Tunnel,
+                methods: Vec::new(),
+                paths: Vec::new(),
             }],
         };
         let host = Host::parse(host).unwrap();

@@ -158,13 +158,7 @@ mod tests {
     use super::*;
 
     fn text() -> String {
-        FrozenPolicy {
-            schema_version: cofferdam_policy::frozen::SCHEMA_VERSION,
-            layers: Vec::new(),
-            ask: None,
-            git: Vec::new(),
-        }
-        .to_json()
+        FrozenPolicy::of_layers(Vec::new()).to_json()
     }
 
     async fn code(map: ConfigMap, hash: &str) -> Option<&'static str> {

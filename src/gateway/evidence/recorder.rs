@@ -209,6 +209,7 @@ mod tests {
         RecordEvent::Denied {
             host: host.to_owned(),
             method: "CONNECT".to_owned(),
+            path: None,
             code: DenialCode::HostNotAllowed.into(),
             layer: None,
             message: "no".to_owned(),

@@ -6,10 +6,15 @@ use std::sync::Arc;
 use super::recorder::Recorder;
 use crate::caller::Caller;
 use crate::denial::{Denial, printable};
+use cofferdam_api::names::digest;
+use cofferdam_policy::dimension::requests::Request;
+use cofferdam_policy::pattern::path::Target;
 use cofferdam_wire::record::{CloseCause, RecordEvent, RequestId};
 
 /// Longest message of a denial in a record, in characters.
 const MESSAGE_LIMIT: usize = 300;
+/// Longest path in a record, in bytes.
+const PATH_LIMIT: usize = 300;
 
 /// Writes the records of one request; each carries the request's id.
 pub struct RequestLog {
@@ -19,6 +24,16 @@ pub struct RequestLog {
     id: RequestId,
     host: String,
     method: String,
+    path: Option<String>,
+}
+
+/// The path, and of a query only its digest: queries carry what nobody wants to keep.
+fn shown(target: &Target) -> String {
+    let path = cofferdam_text::bounded(target.path(), PATH_LIMIT);
+    match target.query() {
+        Some(query) => format!("{path}?{}", digest(query.as_bytes())),
+        None => path,
+    }
 }
 
 impl RequestLog {
@@ -37,7 +52,14 @@ impl RequestLog {
             id: recorder.request_id(connection),
             host: printable(authority),
             method: printable(method),
+            path: None,
         }
+    }
+
+    /// What the request asks for, once it has been read.
+    pub fn set_request(&mut self, request: &Request) {
+        self.method = printable(request.method.as_str());
+        self.path = Some(shown(&request.target));
     }
 
     /// The method of the request inside the tunnel that was asked for first.
@@ -50,6 +72,7 @@ impl RequestLog {
         self.record(RecordEvent::Allowed {
             host: self.host.clone(),
             method: self.method.clone(),
+            path: self.path.clone(),
             address: address.to_string(),
             rules: rules.to_vec(),
             by: self.by.to_owned(),
@@ -61,6 +84,7 @@ impl RequestLog {
         self.record(RecordEvent::Denied {
             host: self.host.clone(),
             method: self.method.clone(),
+            path: self.path.clone(),
             code: denial.code.into(),
             layer: denial.layer.as_ref().map(ToString::to_string),
             message: denial.message.chars().take(MESSAGE_LIMIT).collect(),

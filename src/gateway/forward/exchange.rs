@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Fuse};
-use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -16,8 +15,8 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::Origin;
 use super::headers::end_to_end;
+use super::stage::Recorded;
 use crate::transport::paced::Paced;
 use crate::transport::sockets::CHUNK;
 use cofferdam_wire::denial::DenialCode;
@@ -50,7 +49,7 @@ impl Counters {
 /// Sends the request to the server behind `stream` and gives back the answer.
 pub async fn exchange(
     stream: Paced<TcpStream>,
-    origin: Origin,
+    recorded: Recorded,
     request: Request<Incoming>,
     counters: Arc<Counters>,
 ) -> Result<Response<BoxBody>, String> {
@@ -64,11 +63,7 @@ pub async fn exchange(
     let body = metered(body, move |length| {
         sending_counters.sent.fetch_add(length, Ordering::Relaxed);
     });
-    let mut outgoing = Request::new(body);
-    *outgoing.method_mut() = parts.method;
-    *outgoing.uri_mut() = origin.path;
-    *outgoing.headers_mut() = end_to_end(parts.headers);
-    outgoing.headers_mut().insert(HOST, origin.host);
+    let outgoing = recorded.outgoing(parts.headers, body);
     // Its error reaches the request or the body that is under way.
     let mut connection: Driver = async move { drop(connection.await) }.boxed().fuse();
     let answer = async {

@@ -48,6 +48,33 @@ pub fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
+/// Headers that carry a caller's own credentials, those of forges, registries, clouds and model APIs among them.
+const CREDENTIALS: [&str; 14] = [
+    "authorization",
+    "cookie",
+    "api-key",
+    "x-api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-vault-token",
+    "private-token",
+    "job-token",
+    "deploy-token",
+    "x-gitlab-token",
+    "x-github-token",
+];
+
+/// The headers without [`CREDENTIALS`]: on a host that many share, an account of the attacker's own is a way out, whatever
+/// paths are allowed.
+pub fn without_credentials(mut headers: HeaderMap) -> HeaderMap {
+    for name in CREDENTIALS {
+        headers.remove(name);
+    }
+    headers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +97,27 @@ mod tests {
         }
         let left: Vec<String> = end_to_end(headers).keys().map(ToString::to_string).collect();
         assert_eq!(left, ["accept", "authorization"]);
+    }
+
+    #[test]
+    fn credentials_are_taken_out_whatever_their_spelling() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "Authorization",
+            "COOKIE",
+            "X-Api-Key",
+            "Private-Token",
+            "Accept",
+            "Content-Type",
+        ] {
+            headers.append(name.parse::<HeaderName>().unwrap(), "x".parse().unwrap());
+            headers.append(name.parse::<HeaderName>().unwrap(), "y".parse().unwrap());
+        }
+        let mut left: Vec<String> = without_credentials(headers)
+            .keys()
+            .map(ToString::to_string)
+            .collect();
+        left.sort();
+        assert_eq!(left, ["accept", "content-type"]);
     }
 }

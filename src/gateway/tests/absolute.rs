@@ -78,7 +78,7 @@ async fn a_request_arrives_in_origin_form_without_what_was_for_the_proxy() {
     "\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 )]
 #[case(
-    "Transfer-Encoding: chunked\r\nTrailer: X-T\r\n",
+    "Transfer-Encoding: chunked\r\n",
     "5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n",
     "\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 )]
@@ -138,6 +138,27 @@ async fn bodies_are_passed_on_with_one_length(
 #[case::https("GET https://allowed.internet.test/", HOST, "400")]
 #[case::ftp("GET ftp://allowed.internet.test/", HOST, "400")]
 #[case::trace("TRACE http://allowed.internet.test/", HOST, "403 RequestInvalid")]
+#[case::small_method("get http://allowed.internet.test/", HOST, "403 RequestInvalid")]
+#[case::small_trace("trace http://allowed.internet.test/", HOST, "403 RequestInvalid")]
+#[case::expect(
+    "POST http://allowed.internet.test/",
+    "Host: allowed.internet.test\r\nExpect: 100-continue, x\r\nContent-Length: 1\r\n",
+    "417 ExpectRefused"
+)]
+#[case::trailer(
+    "POST http://allowed.internet.test/",
+    "Host: allowed.internet.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n",
+    "403 RequestInvalid"
+)]
+#[case::two_slashes("GET http://allowed.internet.test/a//b", HOST, "403 RequestInvalid")]
+#[case::slash_at_the_end("GET http://allowed.internet.test/a/", HOST, "200")]
+#[case::dots("GET http://allowed.internet.test/a/../b", HOST, "403 RequestInvalid")]
+#[case::encoded_dots("GET http://allowed.internet.test/a/%2e%2E/b", HOST, "403 RequestInvalid")]
+#[case::parameter("GET http://allowed.internet.test/a;b/c", HOST, "403 RequestInvalid")]
+#[case::encoded_backslash("GET http://allowed.internet.test/a%5c..", HOST, "403 RequestInvalid")]
+#[case::encoded_line_feed("GET http://allowed.internet.test/a%0aX", HOST, "403 RequestInvalid")]
+#[case::encoded_slash("GET http://allowed.internet.test/@a%2fb", HOST, "200")]
+#[case::odd_query("GET http://allowed.internet.test/a?b=/../;%2e%", HOST, "200")]
 #[case::fragment("GET http://allowed.internet.test/#x", HOST, "403 RequestInvalid")]
 #[case::backslash("GET http://allowed.internet.test\\@evil.test/", HOST, "403 ")]
 #[case::websocket(

@@ -263,3 +263,32 @@ async fn answer_to_http_1_0_has_no_chunks() {
         assert!(answer.ends_with(body), "{answer}");
     }
 }
+
+/// curl asks so before it sends more than 1 MiB, and gives up where it is refused.
+#[tokio::test]
+async fn expectation_is_met_by_the_gateway_once_the_request_is_permitted() {
+    let fixture = fixture().await;
+    let token = fixture.token(AUDIENCE_EGRESS);
+    for (host, interim) in [
+        (ALLOWED, "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("denied.internet.test", "HTTP/1.1 403 "),
+    ] {
+        let mut stream = fixture.open().await;
+        let head = format!(
+            "POST http://{host}/ HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\nContent-Length: 4\r\nProxy-Authorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_head(&mut stream).await;
+        assert!(answer.starts_with(interim), "{answer}");
+        if host == ALLOWED {
+            stream.write_all(b"body").await.unwrap();
+            let mut rest = String::new();
+            let _ = stream.read_to_string(&mut rest).await;
+            assert!(
+                rest.starts_with("HTTP/1.1 200 ") && rest.ends_with("body"),
+                "{rest}"
+            );
+            assert!(!rest.to_ascii_lowercase().contains("expect"), "{rest}");
+        }
+    }
+}

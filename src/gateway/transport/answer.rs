@@ -24,6 +24,8 @@ pub async fn refuse(stream: TcpStream, denial: &Denial) {
     let status = denial.code.class().proxy_status();
     let extra = match status {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => "Proxy-Authenticate: Bearer\r\n",
+        // What a policy says is the same a second later. The SDKs of model APIs know the header.
+        _ if denial.layer.is_some() => "X-Should-Retry: false\r\n",
         _ => "",
     };
     write(stream, status, denial.code, extra, &denial.message).await;
@@ -59,6 +61,7 @@ pub async fn close(mut stream: TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cofferdam_policy::refusal::{Layer, LayerKind};
     use tokio::net::TcpListener;
 
     async fn answer_of(denial: Denial) -> String {
@@ -83,5 +86,21 @@ mod tests {
         let text = answer_of(Denial::new(DenialCode::TokenInvalid, "no")).await;
         assert!(text.starts_with("HTTP/1.1 407 TokenInvalid\r\n"), "{text}");
         assert!(text.contains("\r\nProxy-Authenticate: Bearer\r\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn who_is_denied_by_a_policy_is_told_not_to_try_again() {
+        let layer = Layer {
+            kind: LayerKind::SandboxPolicy,
+            name: "default".to_owned(),
+        };
+        for (layer, told) in [(Some(layer), true), (None, false)] {
+            let denial = Denial {
+                layer,
+                ..Denial::new(DenialCode::RequestNotAllowed, "no")
+            };
+            let text = answer_of(denial).await;
+            assert_eq!(text.contains("\r\nX-Should-Retry: false\r\n"), told, "{text}");
+        }
     }
 }

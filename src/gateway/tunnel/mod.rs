@@ -8,13 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::admission::{Admission, Admitted, within_share};
-use crate::caller::Caller;
+use crate::caller::{Caller, Passing};
 use crate::denial::Denial;
-use crate::egress::{Upstream, Upstreams, authority};
+use crate::egress::{Decided, Upstream, Upstreams, authority};
 use crate::forward;
 use crate::transport::Received;
 use crate::transport::answer::{self, ESTABLISHED};
 use crate::transport::prefixed::Prefixed;
+use cofferdam_policy::decision::{Decision, Denied};
 use cofferdam_service::http1::{self, Head, HeadError};
 use cofferdam_wire::denial::DenialCode;
 
@@ -43,54 +44,92 @@ impl Tunnels {
         };
         let opening = self.open(&admitted.caller, &admitted.head);
         match admitted.within_share(opening).await {
-            Ok((host, upstream)) => tunnel(admitted, &host, upstream).await,
+            Ok(way) => self.tunnel(admitted, way).await,
             Err(denial) => admitted.refuse(&denial).await,
         }
     }
 
-    async fn open(&self, caller: &Caller, head: &Head) -> Result<(String, Upstream), Denial> {
+    async fn open(&self, caller: &Caller, head: &Head) -> Result<Way, Denial> {
         let (host, port) = authority::parse(&head.target, None)?;
-        let upstream = self.upstreams.open(caller, &host, port).await?;
-        Ok((host.as_str().to_owned(), upstream))
+        let decided = self.upstreams.decide(caller, &host, port).await?;
+        match decided.route().pass_unread() {
+            Decision::Allow(()) => {
+                let upstream = self.upstreams.reach(caller, &decided, Passing::Unread).await?;
+                Ok(Way::Unread(decided, upstream))
+            }
+            Decision::Deny(denied) => Ok(Way::Read(decided, denied)),
+        }
+    }
+
+    async fn tunnel(&self, mut admitted: Admitted, mut way: Way) {
+        let authority = admitted.head.target.clone();
+        let early = admitted.head.early_body().to_vec();
+        let opening = async {
+            let client = &mut admitted.stream;
+            client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
+            let first = receive_first(client, early, way.decided().host().as_str()).await?;
+            if let First::Hello(hello) = &first {
+                way.pass_on(hello).await?;
+            }
+            Ok(first)
+        };
+        let opened = tokio::select! {
+            opened = within_share(&admitted.unread, opening) => opened,
+            cause = admitted.caller.cut() => Err(cause.denial()),
+        };
+        match (opened, way) {
+            (Ok(First::Hello(hello)), Way::Unread(decided, upstream)) => {
+                relay_unread(admitted, &decided, upstream, hello.len() as u64).await;
+            }
+            (Ok(First::Request(head)), way) => {
+                admitted.log.set_method(&head.method);
+                admitted.head = head;
+                let (decided, reached) = way.into_parts();
+                forward::serve_inside(admitted, &authority, &self.upstreams, &decided, reached).await;
+            }
+            // `pass_on` has denied it.
+            (Ok(First::Hello(_)), Way::Read(_, denied)) => refuse_first(admitted, &denied.into()).await,
+            (Err(denial), _) => refuse_first(admitted, &denial).await,
+        }
     }
 }
 
-/// The target of `CONNECT` is an authority and nothing else.
-fn whole(target: &str) -> &str {
-    target
+/// The way that was decided about at `CONNECT`.
+enum Way {
+    /// Bytes pass unread, through this connection.
+    Unread(Decided, Upstream),
+    /// Requests are judged, and each that is permitted opens a connection; bytes that nobody can read are denied.
+    Read(Decided, Denied),
 }
 
-async fn tunnel(mut admitted: Admitted, host: &str, mut upstream: Upstream) {
-    let authority = admitted.head.target.clone();
-    let early = admitted.head.early_body().to_vec();
-    let opening = async {
-        let client = &mut admitted.stream;
-        client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
-        let first = receive_first(client, early, host).await?;
-        if let First::Hello(hello) = &first {
-            upstream.stream.write_all(hello).await.map_err(|error| {
-                let message = format!("{host} closed the connection: {error}");
+impl Way {
+    const fn decided(&self) -> &Decided {
+        match self {
+            Self::Unread(decided, _) | Self::Read(decided, _) => decided,
+        }
+    }
+
+    /// Passes a hello on, which may be done only where bytes pass unread.
+    async fn pass_on(&mut self, hello: &[u8]) -> Result<(), Denial> {
+        match self {
+            Self::Unread(decided, upstream) => upstream.stream.write_all(hello).await.map_err(|error| {
+                let message = format!("{} closed the connection: {error}", decided.host());
                 Denial::new(DenialCode::DialFailed, message)
-            })?;
+            }),
+            Self::Read(_, denied) => Err(denied.clone().into()),
         }
-        Ok(first)
-    };
-    let opened = tokio::select! {
-        opened = within_share(&admitted.unread, opening) => opened,
-        cause = admitted.caller.cut() => Err(cause.denial()),
-    };
-    let already_sent = match opened {
-        Ok(First::Hello(hello)) => hello.len() as u64,
-        Ok(First::Request(head)) => {
-            admitted.log.set_method(&head.method);
-            admitted.head = head;
-            return forward::serve_inside(admitted, &authority, upstream).await;
+    }
+
+    fn into_parts(self) -> (Decided, Option<Upstream>) {
+        match self {
+            Self::Unread(decided, upstream) => (decided, Some(upstream)),
+            Self::Read(decided, _) => (decided, None),
         }
-        Err(denial) => {
-            admitted.log.denied(&denial);
-            return refuse_first(admitted.stream, &denial).await;
-        }
-    };
+    }
+}
+
+/// Relays bytes that nobody reads.
+async fn relay_unread(admitted: Admitted, decided: &Decided, upstream: Upstream, already_sent: u64) {
     let Admitted {
         stream: client,
         head: _,
@@ -101,17 +140,18 @@ async fn tunnel(mut admitted: Admitted, host: &str, mut upstream: Upstream) {
         unread,
     } = admitted;
     drop(unread);
-    let Upstream {
-        stream,
-        address,
-        rules,
-    } = upstream;
-    log.allowed(address, &rules);
+    let Upstream { stream, address } = upstream;
+    log.allowed(address, decided.route().rules());
     let cut = async { caller.cut().await.into() };
     let relayed = relay(client, stream, already_sent, &flow, cut).await;
     flow.closed();
     drop(slot);
     log.closed(relayed.sent, relayed.received, relayed.cause);
+}
+
+/// The target of `CONNECT` is an authority and nothing else.
+fn whole(target: &str) -> &str {
+    target
 }
 
 fn client_gone() -> Denial {
@@ -183,14 +223,16 @@ fn refused(error: HelloError) -> Denial {
 }
 
 /// A fatal alert (RFC 8446, section 6), which clients show at once instead of waiting; nothing to what is not TLS.
-async fn refuse_first(mut client: TcpStream, denial: &Denial) {
+async fn refuse_first(admitted: Admitted, denial: &Denial) {
     const ACCESS_DENIED: u8 = 49;
     const DECODE_ERROR: u8 = 50;
     const UNRECOGNIZED_NAME: u8 = 112;
+    admitted.log.denied(denial);
+    let mut client = admitted.stream;
     let description = match denial.code {
         DenialCode::SniMismatch | DenialCode::SniMissing => UNRECOGNIZED_NAME,
         DenialCode::HelloMalformed => DECODE_ERROR,
-        DenialCode::EchRefused | DenialCode::DialFailed => ACCESS_DENIED,
+        DenialCode::EchRefused | DenialCode::DialFailed | DenialCode::TlsNotInspected => ACCESS_DENIED,
         DenialCode::BadRequest => return answer::refuse(client, denial).await,
         _ => return answer::close(client).await,
     };

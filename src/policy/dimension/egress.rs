@@ -5,7 +5,10 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::dimension::requests::Requests;
 use crate::pattern::host::{Host, HostPattern};
+use crate::pattern::method::Method;
+use crate::pattern::path::PathPattern;
 use crate::pattern::{read_port, sorted};
 use crate::refusal::{Layer, LayerKind, Refusal};
 use cofferdam_api::{AgentRunSpec, Mode, Reason, TlsMode};
@@ -24,7 +27,7 @@ pub struct EgressLayer {
     pub rules: Vec<EgressRule>,
 }
 
-/// Hosts that may be reached.
+/// Hosts that may be reached, and what may be asked of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct EgressRule {
@@ -38,6 +41,12 @@ pub struct EgressRule {
     pub ports: Vec<u16>,
     /// How TLS is treated.
     pub tls: TlsMode,
+    /// Methods that a request may have; empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<Method>,
+    /// Paths that a request may have; empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathPattern>,
 }
 
 /// What the run itself asks for. It is no layer: it can only take away.
@@ -110,6 +119,23 @@ impl EgressAsk {
 }
 
 impl EgressRule {
+    /// How TLS is treated: what has to be told apart by its request is inspected.
+    pub fn mode(&self) -> TlsMode {
+        if self.methods.is_empty() && self.paths.is_empty() {
+            self.tls
+        } else {
+            TlsMode::Inspect
+        }
+    }
+
+    /// The requests that it allows.
+    pub(crate) fn requests(&self) -> Requests {
+        Requests {
+            methods: self.methods.clone(),
+            paths: self.paths.clone(),
+        }
+    }
+
     /// Whether the rule names the target, at any port.
     #[inline]
     pub(crate) fn names(&self, target: &impl Target) -> bool {

@@ -4,6 +4,7 @@ pub mod egress;
 pub mod images;
 pub mod repositories;
 pub mod requester;
+pub mod requests;
 pub mod resources;
 pub mod runtime;
 pub mod scheduling;

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::dimension::egress::{EgressAsk, EgressLayer};
+use crate::dimension::requests::Requests;
 use crate::pattern::host::HostPattern;
 use crate::route::grant;
 use cofferdam_api::TlsMode;
@@ -28,6 +29,9 @@ pub struct Reached {
     pub addresses: Vec<IpNet>,
     /// How TLS is treated: the strictest mode of all rules that match.
     pub tls: TlsMode,
+    /// The requests that may be made: those of any of these. Absent where nobody looks at them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Vec<Requests>>,
 }
 
 impl Reached {
@@ -35,6 +39,7 @@ impl Reached {
     pub const fn is_inspected(&self) -> bool {
         match self.tls {
             TlsMode::Tunnel => false,
+            TlsMode::Inspect => true,
         }
     }
 }
@@ -97,13 +102,15 @@ fn entry<L: Borrow<EgressLayer>>(
     host: &HostPattern,
     port: u16,
 ) -> Option<Reached> {
-    let grant = grant(layers, ask, host, port, |rule| rule.tls)
-        .into_result()
-        .ok()?;
+    let grant = grant(layers, ask, host, port).into_result().ok()?;
     Some(Reached {
         host: host.clone(),
         ports: vec![port],
         addresses: grant.common_networks(),
+        requests: match grant.mode {
+            TlsMode::Tunnel => None,
+            TlsMode::Inspect => Some(grant.common_requests()),
+        },
         tls: grant.mode,
         rules: grant.rules,
     })
@@ -118,6 +125,7 @@ fn gather(reached: impl Iterator<Item = Reached>) -> Vec<Reached> {
                 && known.rules == next.rules
                 && known.addresses == next.addresses
                 && known.tls == next.tls
+                && known.requests == next.requests
         };
         match gathered.iter_mut().find(same) {
             Some(known) => known.ports.extend(next.ports),

@@ -111,7 +111,8 @@ fn rules_meet(one: &EgressRule, two: &EgressRule) -> bool {
         .hosts
         .iter()
         .any(|host| two.hosts.iter().any(|known| host.overlaps(known)));
-    hosts_meet && one.ports.iter().any(|port| two.ports.contains(port))
+    let ports_meet = one.ports.iter().any(|port| two.ports.contains(port));
+    hosts_meet && ports_meet && one.requests().meet(&two.requests()).is_some()
 }
 
 fn dead_images(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<String> {

@@ -10,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::dimension::egress::{EgressLayer, EgressRule};
 use crate::pattern::host::HostPattern;
 use crate::pattern::image::ImagePattern;
+use crate::pattern::method::Method;
+use crate::pattern::path::PathPattern;
 use crate::pattern::quantity::{Amount, ResourceKind};
 use crate::pattern::repository::RepositoryPattern;
 use crate::pattern::{read_port, sorted};
@@ -17,7 +19,7 @@ use crate::refusal::{Layer, Refusal};
 use crate::source::Sourced;
 use cofferdam_api::{
     DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
-    RequesterMode, Retry, RuntimeLimits, VulnerabilityLimits,
+    RequesterMode, Retry, RuntimeLimits, TlsMode, VulnerabilityLimits,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -217,10 +219,13 @@ fn read_repositories(layer: &Layer, limits: &RepositoryLimits) -> Result<Vec<Rep
     Ok(granted(limits.mode, rules))
 }
 
+/// Why a rule with methods or paths is no tunnel.
+const UNREAD: &str = "a tunnel passes bytes unread, so methods and paths cannot be told in it";
+
 pub(crate) fn read_egress(layer: &Layer, limits: &EgressLimits) -> Result<EgressLayer, Refusal> {
     let rules = limits.rules.iter().map(|rule| {
         let field = format!("limits.egress.rules[{}]", rule.name);
-        Ok(EgressRule {
+        let read = EgressRule {
             name: rule.name.clone(),
             hosts: sorted(read_all(
                 layer,
@@ -231,7 +236,25 @@ pub(crate) fn read_egress(layer: &Layer, limits: &EgressLimits) -> Result<Egress
             addresses: read_networks(layer, &format!("{field}.addresses"), &rule.addresses)?,
             ports: sorted(read_ports(layer, &format!("{field}.ports"), &rule.ports)?),
             tls: rule.tls,
-        })
+            methods: sorted(read_all(
+                layer,
+                &format!("{field}.methods"),
+                &rule.methods,
+                Method::parse,
+            )?),
+            paths: sorted(read_all(
+                layer,
+                &format!("{field}.paths"),
+                &rule.paths,
+                PathPattern::parse,
+            )?),
+        };
+        match (rule.tls, read.mode()) {
+            (TlsMode::Tunnel, TlsMode::Inspect) => {
+                Err(unreadable(layer, &format!("{field}.tls"), "Tunnel", &UNREAD))
+            }
+            (TlsMode::Tunnel, TlsMode::Tunnel) | (TlsMode::Inspect, _) => Ok(read),
+        }
     });
     let rules = sorted(rules.collect::<Result<Vec<_>, Refusal>>()?);
     Ok(EgressLayer {

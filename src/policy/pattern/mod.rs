@@ -1,8 +1,10 @@
-//! What policies name, each parsed once: hosts, images, repositories, references, networks, amounts.
+//! What policies name, each parsed once: hosts, methods, paths, images, repositories, references, networks, amounts.
 
 pub mod address;
 pub mod host;
 pub mod image;
+pub mod method;
+pub mod path;
 pub mod quantity;
 pub mod reference;
 pub mod repository;

@@ -42,6 +42,33 @@ impl SegmentPattern {
         Ok(Self { fixed, any_rest })
     }
 
+    /// [`Self::parse`] for paths in which a slash at the end counts, so that `a/` is another path than `a`, and nothing at
+    /// all is the root.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn parse_with_end(text: &str) -> Result<Self, SegmentError> {
+        let (whole, is_open) = match text.rsplit_once('/') {
+            Some((whole, "")) => (Some(whole), true),
+            None if text.is_empty() => (None, true),
+            _ => (Some(text), false),
+        };
+        let mut pattern = match whole {
+            Some(whole) => Self::parse(whole)?,
+            None => Self {
+                fixed: Vec::new(),
+                any_rest: false,
+            },
+        };
+        if is_open && pattern.any_rest {
+            return Err(SegmentError::Star);
+        }
+        if is_open {
+            pattern.fixed.push(Segment::Literal(String::new()));
+        }
+        Ok(pattern)
+    }
+
     /// The literal segments.
     pub fn literals(&self) -> impl Iterator<Item = &str> {
         self.fixed.iter().filter_map(|segment| match segment {
@@ -52,6 +79,12 @@ impl SegmentPattern {
 
     /// Whether `path` has the segments meant.
     pub fn matches(&self, path: &str) -> bool {
+        self.matches_where(path, |_| true)
+    }
+
+    /// Whether `path` has the segments meant, and `wild` is true of each part for which a star stands: of one segment, or
+    /// of the rest of the path.
+    pub fn matches_where(&self, path: &str, wild: impl Fn(&str) -> bool) -> bool {
         // Most patterns differ from a path in their first bytes, and are done with before anything is split.
         let mut rest = Some(path);
         for segment in &self.fixed {
@@ -59,7 +92,15 @@ impl SegmentPattern {
                 return false;
             };
             rest = match segment {
-                Segment::One => text.split_once('/').map(|(_, after)| after),
+                Segment::One => {
+                    let (one, after) = text
+                        .split_once('/')
+                        .map_or((text, None), |(one, after)| (one, Some(after)));
+                    if one.is_empty() || !wild(one) {
+                        return false;
+                    }
+                    after
+                }
                 Segment::Literal(literal) => match text.strip_prefix(literal.as_str()) {
                     Some("") => None,
                     Some(after) if after.starts_with('/') => after.get(1..),
@@ -67,23 +108,50 @@ impl SegmentPattern {
                 },
             };
         }
-        rest.is_some() == self.any_rest
+        match rest {
+            Some(rest) => self.any_rest && wild(rest),
+            None => !self.any_rest,
+        }
+    }
+
+    /// The paths that both mean, which are a pattern again: segment by segment the more specific one. `wild` is that of
+    /// [`Self::matches_where`]. `None`: no path is meant by both.
+    pub fn meet_where(&self, other: &Self, wild: impl Fn(&str) -> bool) -> Option<Self> {
+        let (long, short) = if self.fixed.len() >= other.fixed.len() {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let is_longer = long.fixed.len() > short.fixed.len();
+        if is_longer && !short.any_rest || !is_longer && long.any_rest != short.any_rest {
+            return None;
+        }
+        let mut fixed = Vec::with_capacity(long.fixed.len());
+        for (index, one) in long.fixed.iter().enumerate() {
+            let other = short.fixed.get(index);
+            let met = match (one, other) {
+                (Segment::Literal(a), Some(Segment::Literal(b))) if a != b => None,
+                (Segment::Literal(text), Some(Segment::One))
+                | (Segment::One, Some(Segment::Literal(text)))
+                    if text.is_empty() || !wild(text) =>
+                {
+                    None
+                }
+                (Segment::Literal(text), None) if !wild(text) => None,
+                (Segment::One, Some(Segment::Literal(_))) => other,
+                _ => Some(one),
+            };
+            fixed.push(met?.clone());
+        }
+        Some(Self {
+            fixed,
+            any_rest: long.any_rest,
+        })
     }
 
     /// Whether some path is meant by both.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let agree = self.fixed.iter().zip(&other.fixed).all(|pair| match pair {
-            (Segment::Literal(one), Segment::Literal(two)) => one == two,
-            _ => true,
-        });
-        // `**` is at least one segment more.
-        let lengths_meet = match (self.any_rest, other.any_rest) {
-            (false, false) => self.fixed.len() == other.fixed.len(),
-            (true, false) => other.fixed.len() > self.fixed.len(),
-            (false, true) => self.fixed.len() > other.fixed.len(),
-            (true, true) => true,
-        };
-        agree && lengths_meet
+        self.meet_where(other, |_| true).is_some()
     }
 }
 
@@ -152,7 +220,7 @@ mod tests {
             for path in texts.iter().filter(|text| !text.contains('*')) {
                 let segments: Vec<&str> = path.split('/').collect();
                 let fits = |(segment, found): (&Segment, &&str)| match segment {
-                    Segment::One => true,
+                    Segment::One => !found.is_empty(),
                     Segment::Literal(text) => text == found,
                 };
                 let fixed = pattern.fixed.len();

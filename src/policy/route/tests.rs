@@ -17,6 +17,8 @@ fn rule(name: &str, hosts: &[&str], ports: &[u16], addresses: &[&str]) -> Egress
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         ports: ports.to_vec(),
         tls: TlsMode::Tunnel,
+        methods: Vec::new(),
+        paths: Vec::new(),
     }
 }
 
@@ -139,31 +141,6 @@ fn address_of_loopback_or_metadata_is_never_permitted(#[case] address: &str) {
     assert!(!route.permits_address(address.parse().unwrap()));
 }
 
-/// A mode that the API does not have yet, so that the law of strictness is about more than one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InventedMode {
-    Unread,
-    Read,
-}
-
-impl Strictness for InventedMode {
-    fn stricter(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Unread, Self::Unread) => Self::Unread,
-            (Self::Read, _) | (_, Self::Read) => Self::Read,
-        }
-    }
-}
-
-/// The invented mode of a rule, by its name.
-fn mode_of(rule: &EgressRule) -> InventedMode {
-    if rule.name.starts_with("read") {
-        InventedMode::Read
-    } else {
-        InventedMode::Unread
-    }
-}
-
 const PATTERNS: [&str; 4] = [
     "a.example.com",
     "*.example.com",
@@ -206,7 +183,9 @@ fn any_layer() -> impl Strategy<Value = EgressLayer> {
             hosts,
             addresses: networks.iter().map(|net| net.parse().unwrap()).collect(),
             ports,
-            tls: TlsMode::Tunnel,
+            tls: if read { TlsMode::Inspect } else { TlsMode::Tunnel },
+            methods: Vec::new(),
+            paths: Vec::new(),
         };
         let rules = rules.into_iter().enumerate().map(named).collect();
         layer_of("", mode, rules)
@@ -277,12 +256,12 @@ proptest! {
     ) {
         let mut more = layers.clone();
         more.insert(at.index(layers.len() + 1), further);
-        let Ok(less) = grant(&more, None, &host, port, mode_of).into_result() else { return Ok(()) };
-        let before = grant(&layers, None, &host, port, mode_of).into_result();
+        let Ok(less) = grant(&more, None, &host, port).into_result() else { return Ok(()) };
+        let before = grant(&layers, None, &host, port).into_result();
         prop_assert!(before.is_ok(), "the further layer granted: {before:?}");
         let before = before.unwrap();
-        prop_assert_eq!(less.mode.stricter(before.mode), less.mode, "the mode was loosened");
-        let special = |grant: &Grant<_>, address: &&&str| grant.permits_special(address.parse().unwrap());
+        prop_assert_eq!(stricter(less.mode, before.mode), less.mode, "the mode was loosened");
+        let special = |grant: &Grant, address: &&&str| grant.permits_special(address.parse().unwrap());
         prop_assert!(ADDRESSES.iter().filter(|address| special(&less, address)).all(|address| special(&before, &address)));
     }
 
@@ -300,13 +279,13 @@ proptest! {
     /// Judged here by other code: every rule that names host and port, in every layer, and nothing else.
     #[test]
     fn mode_is_the_strictest_of_all_matching_rules(layers in any_layers(), host in any_host(), port in any_port()) {
-        let Ok(grant) = grant(&layers, None, &host, port, mode_of).into_result() else { return Ok(()) };
+        let Ok(grant) = grant(&layers, None, &host, port).into_result() else { return Ok(()) };
         let all = layers.iter().flat_map(|layer| &layer.rules);
         let matching: Vec<_> = all
             .filter(|rule| rule.ports.contains(&port) && rule.hosts.iter().any(|pattern| pattern.matches(&host)))
             .collect();
         let read = matching.iter().any(|rule| rule.name.starts_with("read"));
-        prop_assert_eq!(grant.mode, if read { InventedMode::Read } else { InventedMode::Unread });
+        prop_assert_eq!(grant.mode, if read { TlsMode::Inspect } else { TlsMode::Tunnel });
         prop_assert_eq!(grant.rules.len(), matching.len());
     }
 
@@ -324,7 +303,7 @@ proptest! {
         port in any_port(),
     ) {
         prop_assert_eq!(unordered(route(&layers, None, &host, port)), unordered(route(&shuffled, None, &host, port)));
-        let mode = |layers: &[EgressLayer]| grant(layers, None, &host, port, mode_of).into_result().ok().map(|grant| grant.mode);
+        let mode = |layers: &[EgressLayer]| grant(layers, None, &host, port).into_result().ok().map(|grant| grant.mode);
         prop_assert_eq!(mode(&layers), mode(&shuffled));
     }
 
@@ -359,10 +338,12 @@ fn generated_layers_often_allow() {
             .new_tree(&mut runner)
             .unwrap()
             .current();
-        if let Ok(grant) = grant(&layers, None, &host, port, mode_of).into_result() {
+        if let Ok(grant) = grant(&layers, None, &host, port).into_result() {
             let modes: Vec<bool> = grant.rules.iter().map(|rule| rule.contains("/read-")).collect();
             allowed[usize::from(modes.contains(&true) && modes.contains(&false))] += 1;
         }
     }
     assert!(allowed.iter().all(|count| *count > 100), "{allowed:?}");
 }
+
+mod requests;

@@ -91,6 +91,7 @@ fn status_of_each_class() {
         (Class::NotFound, 404, 404),
         (Class::MethodNotAllowed, 405, 405),
         (Class::TooLarge, 413, 413),
+        (Class::ExpectationFailed, 417, 417),
         (Class::UpstreamFailed, 502, 502),
         (Class::Unavailable, 503, 503),
     ] {

@@ -93,6 +93,7 @@ fn records() -> Result<String> {
         RecordEvent::Allowed {
             host: host.clone(),
             method: "CONNECT".to_owned(),
+            path: None,
             address: "203.0.113.10:443".to_owned(),
             rules: vec!["SandboxPolicy/default/all".to_owned()],
             by: "prepare".to_owned(),

@@ -1,6 +1,8 @@
 //! The rows of the table, and what a decision shows of each.
 
 use cofferdam_policy::decide::{Admitted, Refusal};
+use cofferdam_policy::dimension::requests::Request;
+use cofferdam_policy::pattern::path::Target;
 use serde_json::{Value, json};
 
 use super::scanned::of_scanners;
@@ -36,6 +38,7 @@ pub fn dimensions() -> Vec<Dimension> {
         .chain(of_scanners());
     modes
         .chain(of_lists())
+        .chain(of_requests())
         .chain(of_resources())
         .chain(of_numbers())
         .collect()
@@ -215,12 +218,7 @@ fn of_lists() -> Vec<Dimension> {
                 "a rule of each",
                 "together",
             ],
-            fields: vec![
-                "egress.mode",
-                "egress.rules.hosts",
-                "egress.rules.ports",
-                "egress.rules.tls",
-            ],
+            fields: vec!["egress.mode", "egress.rules.hosts", "egress.rules.ports"],
             object: "egress",
             field: "",
             loose: hosts(&["a.example.com", "b.example.com"], &[]),
@@ -251,6 +249,78 @@ fn of_lists() -> Vec<Dimension> {
                     dialled(run, "a.example.com", &["10.1.2.3", "10.2.0.1", "192.168.0.1"])
                 })
             },
+        },
+    ]
+}
+
+/// What rules say of requests.
+fn of_requests() -> Vec<Dimension> {
+    let rule = |field: &str, word: Value| {
+        let mut rule = json!({"name": "a", "hosts": ["a.example.com"], "tls": "Inspect"});
+        rule[field] = word;
+        json!({"mode": "AllowList", "rules": [rule]})
+    };
+    let asked: Probe = |world| {
+        told(world, |run| {
+            permitted(run, "a.example.com", &["GET /a/b", "POST /a/b", "GET /c"])
+        })
+    };
+    vec![
+        Dimension {
+            row: "tls",
+            cells: [
+                "every layer that grants the host",
+                "every rule says it",
+                "`Inspect` if one rule",
+                "–",
+            ],
+            fields: vec!["egress.rules.tls"],
+            object: "egress",
+            field: "",
+            loose: rule("tls", json!("Tunnel")),
+            strict: rule("tls", json!("Inspect")),
+            outcomes: ["", "Tunnel", "Inspect"],
+            probe: |world| told(world, |run| treated(run, "a.example.com")),
+        },
+        Dimension {
+            row: "methods",
+            cells: [
+                "every layer that grants the host",
+                "every method",
+                "a rule of each",
+                "–",
+            ],
+            fields: vec!["egress.rules.methods"],
+            object: "egress",
+            field: "",
+            loose: rule("methods", json!(["GET", "POST", "PUT"])),
+            strict: rule("methods", json!(["GET"])),
+            outcomes: [
+                "GET /a/b, POST /a/b, GET /c",
+                "GET /a/b, POST /a/b, GET /c",
+                "GET /a/b, GET /c",
+            ],
+            probe: asked,
+        },
+        Dimension {
+            row: "paths",
+            cells: [
+                "every layer that grants the host",
+                "every path",
+                "a rule of each",
+                "–",
+            ],
+            fields: vec!["egress.rules.paths"],
+            object: "egress",
+            field: "",
+            loose: rule("paths", json!(["/**"])),
+            strict: rule("paths", json!(["/a/*"])),
+            outcomes: [
+                "GET /a/b, POST /a/b, GET /c",
+                "GET /a/b, POST /a/b, GET /c",
+                "GET /a/b, POST /a/b",
+            ],
+            probe: asked,
         },
     ]
 }
@@ -380,6 +450,33 @@ fn dialled(run: &Admitted, host: &str, addresses: &[&str]) -> String {
         .copied()
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+fn treated(run: &Admitted, host: &str) -> String {
+    let route = run.frozen.agent_route(&host.parse().unwrap(), 443).into_result();
+    route.map_or_else(|_| String::new(), |route| format!("{:?}", route.tls()))
+}
+
+fn permitted(run: &Admitted, host: &str, requests: &[&str]) -> String {
+    let route = run
+        .frozen
+        .agent_route(&host.parse().unwrap(), 443)
+        .into_result()
+        .unwrap();
+    let is_permitted = |request: &&&str| {
+        let (method, target) = request.split_once(' ').unwrap();
+        let request = Request {
+            method: method.parse().unwrap(),
+            target: Target::parse(target).unwrap(),
+        };
+        route.permit(request).is_allowed()
+    };
+    requests
+        .iter()
+        .filter(is_permitted)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The first of the amounts that a run may ask for.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
-use crate::denial::Denial;
+use crate::denial::{Denial, denied_since};
 use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits};
 use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::egress::EgressLayer;
@@ -119,21 +119,16 @@ impl Ceiling {
     }
 
     fn judge(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
-        let denied = |message: String| Denial::new(DenialCode::DeniedSinceAdmission, message);
         match self {
             Self::Layers(layers) if layers.is_empty() => Ok(None),
             Self::Layers(layers) => match route(layers, None, host, port) {
                 Decision::Allow(route) => Ok(Some(route)),
-                Decision::Deny(found) => Err(Denial {
-                    layer: found.layer.clone(),
-                    ..denied(format!(
-                        "{found}; the policy has changed since this run was admitted"
-                    ))
-                }),
+                Decision::Deny(found) => Err(denied_since(found)),
             },
-            Self::Unreadable(message) => Err(denied(format!(
-                "{host}:{port} is denied: a cluster policy cannot be read: {message}"
-            ))),
+            Self::Unreadable(message) => Err(Denial::new(
+                DenialCode::DeniedSinceAdmission,
+                format!("{host}:{port} is denied: a cluster policy cannot be read: {message}"),
+            )),
         }
     }
 }

@@ -10,11 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::ceilings::Ceilings;
 use super::clock::{AgentClock, Now};
+use super::destination::Destination;
 use crate::caller::pods::{Kind, Owner, PodContext, SandboxPod, permit};
 use crate::denial::Denial;
 use cofferdam_api::Reason;
-use cofferdam_policy::pattern::host::Host;
-use cofferdam_policy::route::Route;
 use cofferdam_wire::control::RunState;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::record::CloseCause;
@@ -97,15 +96,6 @@ impl Cut {
         let _ = self.cause.set(cause);
         self.token.cancel();
     }
-}
-
-/// The host and port that an agent's connection goes to.
-#[derive(Clone, Debug)]
-pub(super) struct Destination {
-    pub(super) host: Host,
-    pub(super) port: u16,
-    /// The address that was dialled, once it is known.
-    pub(super) address: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -294,26 +284,6 @@ impl Table {
             }
         }
     }
-}
-
-impl Destination {
-    /// What the cluster policies over `namespace` allow of it now; `None`: they take nothing away.
-    pub(super) fn judge(&self, namespace: &str, ceilings: &mut Ceilings) -> Result<Option<Route>, Denial> {
-        let ceiling = ceilings.judge(namespace, &self.host, self.port)?;
-        match (self.address, &ceiling) {
-            (Some(address), Some(ceiling)) if !ceiling.permits_address(address) => {
-                Err(address_denied(&self.host, address))
-            }
-            _ => Ok(ceiling),
-        }
-    }
-}
-
-fn address_denied(host: &Host, address: IpAddr) -> Denial {
-    let message = format!(
-        "{host} is at {address}, which the cluster policies over the namespace do not allow for it since the run was admitted"
-    );
-    Denial::new(DenialCode::DeniedSinceAdmission, message)
 }
 
 impl Entry {

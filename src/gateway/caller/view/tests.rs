@@ -47,7 +47,7 @@ fn on_its_way(view: &Arc<View>, address: &str, now: Instant) -> Result<Caller, &
         .map_err(|denial| denial.code.as_str())?;
     let address = SocketAddr::new(address.parse().unwrap(), 443);
     agent
-        .dialled(&host, address)
+        .dialled(&host, address, Passing::Unread)
         .map_err(|denial| denial.code.as_str())?;
     Ok(agent)
 }
@@ -434,7 +434,7 @@ fn a_policy_that_changes_while_an_address_is_dialled_is_met_again() {
     assert!(agent.meet_ceilings(&host, 443).is_ok());
     view.put_cluster_policy(cluster_policy("new", &json!({}), &deny_all()));
     assert_eq!(is_cut(&agent), Some(CutCause::DeniedSinceAdmission));
-    let dialled = agent.dialled(&host, "203.0.113.30:443".parse().unwrap());
+    let dialled = agent.dialled(&host, "203.0.113.30:443".parse().unwrap(), Passing::Unread);
     assert_eq!(dialled.unwrap_err().code.as_str(), "DeniedSinceAdmission");
 }
 
