@@ -22,7 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Say whether a run would be allowed, with what, and which policy decides it.
-    Explain(explain::Args),
+    Explain(Box<explain::Args>),
     /// Write a shell's completion script to standard output.
     ///
     /// It completes the name of the executable, kubectl-agentrun, which takes the same words as `kubectl agentrun`.

@@ -125,6 +125,7 @@ fn facts(world: &World) -> judge::Facts {
         runtime_classes: world.class_facts(),
         runner_image: Some(world.runner_image.clone()),
         reports: world.reports.clone(),
+        requests: Vec::new(),
     }
 }
 

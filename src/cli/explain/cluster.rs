@@ -116,6 +116,7 @@ pub async fn facts(
         runtime_classes: classes.items.iter().map(fact).collect(),
         runner_image,
         reports: Reports::new(),
+        requests: Vec::new(),
     };
     Ok(facts.with_reports(run, Some(Counts::default())))
 }

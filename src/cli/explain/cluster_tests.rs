@@ -108,7 +108,7 @@ async fn asked(answers: Answers) -> (Explanation, Vec<String>) {
         })
     };
     let client = Client::new(service, "elsewhere");
-    let explanation = ask(&client, run(), None).await;
+    let explanation = ask(&client, run(), None, Vec::new()).await;
     let log = log.lock().unwrap().clone();
     (explanation, log)
 }

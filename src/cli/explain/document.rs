@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::manifests::Problem;
 use cofferdam_api::Reason;
 use cofferdam_api::queue::Place;
+use cofferdam_policy::explain::asked::{Let, Refused};
 use cofferdam_policy::explain::exfiltration::Exfiltration;
 use cofferdam_policy::explain::findings::Finding;
 use cofferdam_policy::explain::reach::Reached;
@@ -39,6 +40,9 @@ pub struct Explanation {
     pub findings: Vec<Finding>,
     /// What the run would reach; absent: there was no policy to judge by.
     pub egress: Option<Egress>,
+    /// What becomes of each request that was asked about (`--request`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestAnswer>,
     /// What was taken to be so.
     pub assumed: Vec<String>,
     /// What the API server said to objects that it was asked not to store.
@@ -87,12 +91,23 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Exit code of the command.
+    /// Exit code of the command, for a run that is asked about alone.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Allowed => 0,
             Self::Refused => 1,
             Self::CannotTell => 2,
+        }
+    }
+}
+
+impl Explanation {
+    /// Exit code of the command: a run that may start and a request that it may not make are a refusal too.
+    pub fn exit_code(&self) -> u8 {
+        let is_denied = |answer: &RequestAnswer| matches!(answer.outcome, RequestOutcome::Denied(_));
+        match self.verdict {
+            Answer::Allowed if self.requests.iter().any(is_denied) => Answer::Refused.exit_code(),
+            verdict => verdict.exit_code(),
         }
     }
 }
@@ -136,6 +151,26 @@ pub struct EgressHost {
     pub exfiltration: Exfiltration,
     /// Why.
     pub why: String,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RequestAnswer {
+    /// The method and the URL.
+    pub request: String,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub outcome: RequestOutcome,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome")]
+pub enum RequestOutcome {
+    /// It gets out.
+    Allowed(Let),
+    /// The gateway denies it.
+    Denied(Refused),
 }
 
 /// From where a repository is cloned.

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxPolicy, UserNamespaces};
 use cofferdam_policy::decide::{Evaluation, Refusal, Request, evaluate};
+use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::egress::EgressLayer;
 use cofferdam_policy::dimension::images::Container;
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{self, Counts, Reports};
+use cofferdam_policy::explain::asked::Asked;
 use cofferdam_policy::explain::exfiltration::{self, Exfiltration, Judged};
 use cofferdam_policy::explain::findings::{Finding, Verdict};
 use cofferdam_policy::explain::reach::{Reached, reach};
 use cofferdam_policy::pattern::image::ImageReference;
 
-use super::document::{Egress, EgressHost, RepositoryHost};
+use super::document::{Egress, EgressHost, RepositoryHost, RequestAnswer, RequestOutcome};
 
 /// What the verdict rests on.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Facts {
     pub runner_image: Option<String>,
     /// What scanners found in images.
     pub reports: Reports,
+    /// Requests of the agent that are asked about.
+    pub requests: Vec<Asked>,
 }
 
 impl Facts {
@@ -85,6 +89,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// What the run would reach; absent where no layer could be read.
     pub egress: Option<Egress>,
+    /// What becomes of each request that is asked about; empty where no layer could be read.
+    pub requests: Vec<RequestAnswer>,
     /// Every dimension as judged; absent where no layer could be read.
     pub evaluation: Option<Evaluation>,
 }
@@ -117,6 +123,7 @@ pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
         refusal: evaluation.clone().admit().err(),
         findings: evaluation.findings(),
         egress: Some(egress(&evaluation)),
+        requests: answers(&evaluation, &facts.requests),
         evaluation: Some(evaluation),
     }
 }
@@ -132,6 +139,7 @@ fn refused_whole(refusal: Refusal) -> Judgement {
         }],
         refusal: Some(refusal),
         egress: None,
+        requests: Vec::new(),
         evaluation: None,
     }
 }
@@ -171,6 +179,22 @@ fn host(reached: Reached) -> EgressHost {
         inspected: reached.is_inspected(),
         reached,
     }
+}
+
+/// What becomes of each request.
+fn answers(evaluation: &Evaluation, requests: &[Asked]) -> Vec<RequestAnswer> {
+    let Ok(ask) = &evaluation.ask else {
+        // The run is refused with it, whatever it would send.
+        return Vec::new();
+    };
+    let answer = |asked: &Asked| RequestAnswer {
+        request: asked.to_string(),
+        outcome: match asked.judge(&evaluation.egress, ask.as_ref()) {
+            Decision::Allow(let_out) => RequestOutcome::Allowed(let_out),
+            Decision::Deny(denied) => RequestOutcome::Denied(denied.into()),
+        },
+    };
+    requests.iter().map(answer).collect()
 }
 
 /// Why a run reaches nothing.

@@ -36,11 +36,13 @@ use self::offline::{Assumed, Given};
 use self::paint::Paint;
 use cofferdam_api::AgentRun;
 use cofferdam_policy::dimension::vulnerabilities::Counts;
+use cofferdam_policy::explain::asked::Asked;
 
 /// What a run may do, and which policy decides it, before anything starts.
 ///
 /// With --policy it works on files alone; without, it asks the cluster with your own rights and also has the API
-/// server try the run and a pod like its own, without storing either. Exit code: 0 allowed, 1 refused, 2 cannot tell.
+/// server try the run and a pod like its own, without storing either. Exit code: 0 allowed, 1 refused (the run, or a
+/// --request of it), 2 cannot tell.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The manifest of one AgentRun; - is standard input.
@@ -58,6 +60,9 @@ pub struct Args {
     /// The image of Cofferdam's own containers (value `runner.image` of the chart), to have it judged too.
     #[arg(long, value_name = "IMAGE")]
     runner_image: Option<String>,
+    /// A request of the agent to be judged too, such as `GET http://host.example/path`. Can be given several times.
+    #[arg(long, value_name = "METHOD URL")]
+    request: Vec<Asked>,
     /// The namespace of a run that names none.
     #[arg(short, long)]
     namespace: Option<String>,
@@ -102,7 +107,7 @@ pub fn main(args: &Args) -> ExitCode {
         }
     };
     match write(&explanation, args.output) {
-        Ok(()) => ExitCode::from(explanation.verdict.exit_code()),
+        Ok(()) => ExitCode::from(explanation.exit_code()),
         // stdout is closed, such as by `head`: an answer that was not read in full is none.
         Err(_) => ExitCode::from(Answer::CannotTell.exit_code()),
     }
@@ -174,6 +179,7 @@ fn on_files(mut run: AgentRun, args: &Args) -> Explanation {
         namespace_labels: args.namespace_label.iter().cloned().collect(),
         runtime_classes: args.runtime_class.clone(),
         runner_image: args.runner_image.clone(),
+        requests: args.request.clone(),
     };
     judged_on_files(&run, &manifests, &given)
 }
@@ -216,13 +222,18 @@ async fn on_cluster(mut run: AgentRun, args: &Args) -> Explanation {
         }
     };
     run.metadata.namespace.get_or_insert(namespace);
-    ask(&client, run, args.runner_image.clone()).await
+    ask(&client, run, args.runner_image.clone(), args.request.clone()).await
 }
 
 /// The explanation that a cluster gives about `run`, which has a namespace.
-async fn ask(client: &Client, run: AgentRun, runner_image: Option<String>) -> Explanation {
+async fn ask(
+    client: &Client,
+    run: AgentRun,
+    runner_image: Option<String>,
+    requests: Vec<Asked>,
+) -> Explanation {
     let facts = match cluster::facts(client, &run, runner_image).await {
-        Ok(facts) => facts,
+        Ok(facts) => Facts { requests, ..facts },
         Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(unknown)),
     };
     let (tried, run) = match dry_run::run(client, &run).await {
@@ -314,6 +325,7 @@ fn judged(run: &AgentRun, facts: FactsFrom, judgement: Judgement) -> Explanation
             .map(cofferdam_policy::refusal::Refusal::message),
         findings: judgement.findings,
         egress: judgement.egress,
+        requests: judgement.requests,
         ..nothing(Some(run), facts)
     }
 }
@@ -363,6 +375,7 @@ fn nothing(run: Option<&AgentRun>, facts: FactsFrom) -> Explanation {
         unknown: Vec::new(),
         findings: Vec::new(),
         egress: None,
+        requests: Vec::new(),
         assumed: Vec::new(),
         dry_runs: Vec::new(),
         queue: None,

@@ -10,6 +10,7 @@ use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{AgentRun, PolicyLimits};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
+use cofferdam_policy::explain::asked::Asked;
 
 /// Label that Kubernetes puts on every namespace.
 const LABEL_NAME: &str = "kubernetes.io/metadata.name";
@@ -23,6 +24,8 @@ pub struct Given {
     pub runtime_classes: Vec<String>,
     /// Image of Cofferdam's own containers.
     pub runner_image: Option<String>,
+    /// Requests of the agent that are asked about.
+    pub requests: Vec<Asked>,
 }
 
 /// Facts with what they assume.
@@ -88,6 +91,7 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
         runtime_classes,
         runner_image: given.runner_image.clone(),
         reports: Reports::new(),
+        requests: given.requests.clone(),
     };
     let facts = facts.with_reports(run, Some(Counts::default()));
     assumed.extend(of_every_run(&facts));

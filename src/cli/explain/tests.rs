@@ -77,6 +77,49 @@ fn the_document_is_stable() {
     insta::assert_json_snapshot!(explanation);
 }
 
+/// The rule of the namespace's policy, inspected.
+const INSPECTED: &str =
+    "tls: Inspect\n          ports: [80, 443]\n          methods: [POST]\n          paths: [/v1/messages]";
+
+#[test]
+fn requests_are_answered_and_a_denied_one_is_a_refusal() {
+    let asked = |requests: &[&str]| Given {
+        requests: requests.iter().map(|request| request.parse().unwrap()).collect(),
+        ..given()
+    };
+    let tunnel = "POST https://api.anthropic.com/v1/messages";
+    let explanation = judged_on_files(&run(&[]), &policies(&[]), &asked(&[tunnel]));
+    assert_eq!(explanation.exit_code(), 0);
+    let answers = |explanation: &Explanation| {
+        let text = text(explanation);
+        let section = text
+            .split("\n\n")
+            .find(|section| section.starts_with("requests\n"));
+        section.unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(answers(&explanation));
+
+    let other = "GET https://api.anthropic.com/v1/files";
+    let policies = policies(&[("tls: Tunnel", INSPECTED)]);
+    let explanation = judged_on_files(&run(&[]), &policies, &asked(&[tunnel, other]));
+    assert_eq!(
+        (explanation.verdict, explanation.exit_code()),
+        (Answer::Allowed, 1)
+    );
+    insta::assert_snapshot!(answers(&explanation));
+    assert!(
+        text(&explanation).contains(", inspected: "),
+        "{}",
+        text(&explanation)
+    );
+    assert!(
+        text(&explanation).contains("      POST /v1/messages\n"),
+        "{}",
+        text(&explanation)
+    );
+    insta::assert_json_snapshot!(explanation.requests);
+}
+
 #[rstest]
 #[case::nobody_opted_in("metadata: {name: team-a}", false)]
 #[case::opted_in("metadata: {name: team-a, labels: {cofferdam.dev/sandbox: enabled}}", true)]

@@ -1,6 +1,8 @@
 //! An explanation for a terminal.
 
-use super::document::{Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Queue, Unknown};
+use super::document::{
+    Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Queue, RequestAnswer, RequestOutcome, Unknown,
+};
 use super::manifests::Problem;
 use super::paint::Paint;
 use super::refusal;
@@ -25,6 +27,7 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
         unknown: not_known,
         findings,
         egress,
+        requests: asked,
         assumed,
         dry_runs: tried,
         queue: waits,
@@ -37,6 +40,7 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
         egress
             .as_ref()
             .map_or_else(String::new, |egress| of_egress(egress, paint)),
+        requests(asked, paint),
         list("assumed", assumed, paint),
         dry_runs(tried, paint),
         queue(waits.as_ref(), paint),
@@ -168,6 +172,12 @@ fn of_host(host: &EgressHost, paint: Paint) -> String {
         paint.dim("by"),
         paint.dim(&escape(&host.reached.rules.join(", "))),
     );
+    for requests in host.reached.requests.iter().flatten() {
+        text.extend([format!("      {requests}\n")]);
+    }
+    if host.reached.requests.as_ref().is_some_and(Vec::is_empty) {
+        text.push_str("      no request: the policies in force allow no method and path in common\n");
+    }
     if !host.reached.addresses.is_empty() {
         let nets = host
             .reached
@@ -179,6 +189,35 @@ fn of_host(host: &EgressHost, paint: Paint) -> String {
         text.extend([format!("      may be inside, at {nets}\n")]);
     }
     text
+}
+
+fn requests(requests: &[RequestAnswer], paint: Paint) -> String {
+    if requests.is_empty() {
+        return String::new();
+    }
+    let blocks = requests.iter().map(|asked| {
+        let request = paint.bold(&escape(&asked.request));
+        match &asked.outcome {
+            RequestOutcome::Allowed(out) => {
+                let how = if out.inspected {
+                    "by its method and path"
+                } else {
+                    "not inspected: by its host and port alone"
+                };
+                let by = paint.dim(&escape(&out.rules.join(", ")));
+                format!(
+                    "  {request}  {}, {how}\n      {} {by}\n",
+                    paint.good("allowed"),
+                    paint.dim("by")
+                )
+            }
+            RequestOutcome::Denied(denied) => {
+                let code = paint.bad(&format!("denied ({})", denied.code));
+                format!("  {request}  {code}\n      {}\n", escape(&denied.message))
+            }
+        }
+    });
+    format!("{}\n{}", paint.bold("requests"), blocks.collect::<String>())
 }
 
 fn class(class: Exfiltration, paint: Paint) -> String {
