@@ -31,6 +31,7 @@ mod clients;
 mod denials;
 mod requests;
 mod routes;
+mod smuggling;
 mod starving;
 mod tunnels;
 
