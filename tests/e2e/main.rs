@@ -33,6 +33,7 @@ mod placement;
 mod queue;
 mod redirects;
 mod refusals;
+mod requests;
 mod retry;
 mod runs;
 mod stalled;

@@ -1,0 +1,88 @@
+//! A host whose requests are inspected: an agent gets out what the policies' methods and paths allow, in absolute form and
+//! through a tunnel alike, and the host sees nothing else of it. Beside each denied request stands the allowed one.
+
+use cofferdam_api::Reason;
+use serde_json::json;
+
+use crate::harness::{ATTACKER, Internet, Space, forget_ceiling};
+
+const LAYER: &str = "e2e-requests";
+const HOST: &str = "http://allowed.internet.test";
+
+#[tokio::test]
+async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
+    let space = Space::open("requests").await;
+    let rule = json!({
+        "name": "reads", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"], "ports": [80, 443],
+        "methods": ["GET"], "paths": ["/", "/echo"], "tls": "Inspect",
+    });
+    // The namespace's own rule is a tunnel; the stricter mode holds.
+    space
+        .ceiling(LAYER, json!({"egress": {"mode": "AllowList", "rules": [rule]}}))
+        .await;
+    let mark = &space.name;
+    let tries = [
+        format!("{HOST}/?{mark}"),
+        format!("-p {HOST}/?{mark}"),
+        format!("{HOST}/echo?{mark}"),
+        format!("{HOST}/slow?seconds=1&{mark}"),
+        format!("-p {HOST}/slow?seconds=1&{mark}"),
+        format!("-d x {HOST}/echo?{mark}"),
+        format!("--path-as-is {HOST}/echo/../slow?{mark}"),
+        format!("{HOST}/%65cho?{mark}"),
+        format!("-H Host:denied.internet.test {HOST}/?{mark}"),
+        format!("-k https://allowed.internet.test/?{mark}"),
+    ];
+    let mut script = String::new();
+    for one in &tries {
+        script += &format!(
+            "curl -s -o /dev/null -m 20 -w '%{{http_code}}\\n' {} >> result\n",
+            quoted(one)
+        );
+    }
+    let run = space.script("asks", ATTACKER, "bash", &script, json!({})).await;
+    let status = run.ends(Reason::Completed).await.status.unwrap();
+    let expected = [
+        "200", "200", "200", "403", "403", "403", "403", "403", "403", "000",
+    ];
+    assert_eq!(run.added("result").await, expected);
+
+    let codes: Vec<&str> = status
+        .last_denied
+        .iter()
+        .map(|denial| denial.code.as_str())
+        .collect();
+    for code in ["RequestNotAllowed", "RequestInvalid", "TlsNotInspected"] {
+        assert!(codes.contains(&code), "{code} in {codes:?}");
+    }
+    let notes = run.event_notes("Denied").await;
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.contains("no rule for this host allows") && note.contains(LAYER)),
+        "the layer in: {notes:?}"
+    );
+
+    // The host saw the three that were allowed, as they were sent.
+    let requests = Internet::requests().into_iter();
+    let mut seen: Vec<String> = requests
+        .map(|seen| seen.path)
+        .filter(|path| path.contains(mark.as_str()))
+        .collect();
+    seen.sort();
+    assert_eq!(
+        seen,
+        [format!("/?{mark}"), format!("/?{mark}"), format!("/echo?{mark}")]
+    );
+
+    forget_ceiling(&space.client, LAYER).await;
+    space.close().await;
+}
+
+/// The words of a command, the URL kept from the shell.
+fn quoted(command: &str) -> String {
+    match command.rsplit_once(' ') {
+        Some((options, url)) => format!("{options} '{url}'"),
+        None => format!("'{command}'"),
+    }
+}
