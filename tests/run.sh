@@ -66,6 +66,7 @@ installed_stages() {
   stage install make --no-print-directory install || return
   stage e2e e2e
   stage e2e-manifests e2e --ignored manifests
+  stage bench tests/bench/runs.sh guard
   stage demo examples/demo/demo.sh
   return 0
 }
