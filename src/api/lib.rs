@@ -39,6 +39,7 @@ pub use reason::{FailureClass, LiveReason, Reason};
 pub use scheduling::{Disruption, SchedulingProfile};
 pub use stage::Stage;
 pub use status::{
-    AgentRunStatus, DeniedRequest, Isolation, Outputs, PatchOutput, ProvenNodeAccess, ResolvedImage,
-    ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot, Usage, WorkloadRef,
+    AgentRunStatus, Completeness, DeniedRequest, Isolation, LeftOut, LeftOutPath, Outputs, PatchOutput,
+    ProvenNodeAccess, ResolvedImage, ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot, Usage,
+    WorkloadRef,
 };

@@ -219,6 +219,48 @@ pub struct PatchOutput {
     pub deletions: i32,
     /// `Final`: the agent had ended when the patch was made. `Live`: it was still running, at its deadline or a cancel.
     pub snapshot: Snapshot,
+    /// `Complete`: the whole work tree was looked at. `Partial`: collecting ended before; changes of tracked files come
+    /// first, then new files, so what is missing are rather new files.
+    #[serde(default)]
+    pub completeness: Completeness,
+    /// New paths that are not in the patch. Absent: there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
+    pub left_out: Option<LeftOut>,
+}
+
+/// What of a work tree is not in its patch. Changes of tracked files always are: where one cannot be collected, there is
+/// no patch.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many new paths could not be collected; a directory that was not entered is one.
+    pub count: i64,
+    /// How many new paths ignore rules leave out; they are none of `count`.
+    pub ignored: i64,
+    /// The first of those that count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Atomic)]
+    pub paths: Vec<LeftOutPath>,
+}
+
+/// A path that is not in a patch.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct LeftOutPath {
+    /// Path within the work tree, escaped, at most 120 characters.
+    pub path: String,
+    /// Why, one word: see docs/collect.md.
+    pub reason: String,
+}
+
+/// Whether a whole work tree was looked at.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Completeness {
+    /// It was.
+    #[default]
+    Complete,
+    /// Collecting ended before its end.
+    Partial,
 }
 
 /// Whether the agent had ended when its work tree was read.

@@ -21,6 +21,27 @@ impl Deadline {
         }
     }
 
+    /// Ends after three quarters of what is left until this one, or with it.
+    #[must_use]
+    pub fn first_three_quarters(&self) -> Self {
+        let left = self.left();
+        self.within(left / 4 * 3)
+    }
+
+    /// Ends when the first of `parts` that share what is left must end, or with it.
+    #[must_use]
+    pub fn share_of(&self, parts: u32) -> Self {
+        self.within(self.left() / parts.max(1))
+    }
+
+    fn within(&self, duration: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            at: now.checked_add(duration).unwrap_or(now),
+            given_up: Arc::clone(&self.given_up),
+        }
+    }
+
     /// Ends now, for every clone.
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);

@@ -5,7 +5,12 @@ const SHOWN: usize = 300;
 
 /// `bytes` with everything hidden or invalid escaped, at most 300 characters.
 pub fn escape(bytes: &[u8]) -> String {
-    cofferdam_text::cut(&cofferdam_text::escape_bytes(bytes), SHOWN)
+    escape_within(bytes, SHOWN)
+}
+
+/// [`escape`] in at most `limit` characters.
+pub fn escape_within(bytes: &[u8], limit: usize) -> String {
+    cofferdam_text::cut(&cofferdam_text::escape_bytes(bytes), limit)
 }
 
 /// The last line that is not empty of what a program wrote to standard error, escaped.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use cofferdam_api::{Reason, Snapshot};
+use cofferdam_api::{Completeness, Reason, Snapshot};
 
 /// Version of the documents in this file.
 pub const VERSION: u32 = 1;
@@ -10,6 +10,8 @@ pub const VERSION: u32 = 1;
 pub const UPLOAD_LIMIT: u64 = 64 * 1024 * 1024;
 /// Upper bound of the manifest's line in bytes.
 pub const MANIFEST_LIMIT: usize = 64 * 1024;
+/// Paths of one work tree that are listed as left out.
+pub const LEFT_OUT_PATHS: usize = 10;
 
 /// First line of an upload. Everything in it was reported by the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,34 @@ pub struct PatchManifest {
     pub deletions: u32,
     /// Whether the agent had ended.
     pub snapshot: Snapshot,
+    /// Whether the whole work tree was looked at.
+    #[serde(default)]
+    pub completeness: Completeness,
+    /// What of the work tree is not in the patch; absent: nothing is known of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+}
+
+/// What of a work tree is not in its patch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// How many new paths could not be collected; a directory that was not entered is one.
+    pub count: u64,
+    /// How many new paths ignore rules leave out; they are none of `count`.
+    pub ignored: u64,
+    /// The first of those that count, at most [`LEFT_OUT_PATHS`].
+    pub paths: Vec<LeftOutPath>,
+}
+
+/// A path that is not in a patch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOutPath {
+    /// Path within the work tree, escaped and bounded.
+    pub path: String,
+    /// Stable word for why.
+    pub reason: String,
 }
 
 /// A work tree that could not be made into a patch.

@@ -144,21 +144,19 @@ async fn what_is_collected_under_gvisor_is_what_was_made(#[case] run_name: &str,
 #[case("invisible_git", "DotGitAlias")]
 #[case("trailing_git", "DotGitAlias")]
 #[case("nested_upper_git", "DotGitAlias")]
-#[case("deep_nesting", "TooDeep")]
-#[case("long_path", "PathTooLong")]
 #[case("gitmodules_symlink", "SymlinkedGitFile")]
-// Under gVisor the walk of so many files may take longer than it is given, which is a typed refusal too.
-#[case("many_files", "TooManyFiles|TimedOut")]
-#[case("sparse_terabyte", "FileTooLarge")]
 #[tokio::test]
-async fn what_cannot_be_collected_is_refused_by_its_code(#[case] kind: &str, #[case] codes: &str) {
+async fn what_would_make_a_patch_dangerous_is_refused_by_its_code(
+    #[case] kind: &str,
+    #[case] expected: &str,
+) {
     let space = Space::open(&format!("refused-{}", name(kind))).await;
     // The control stands beside it: an honest tree of the same run is collected.
     let run = run_with(&space, "refused", &["nothing", kind]).await;
     let status = run.ends(Reason::CollectFailed).await.status.unwrap();
     let message = status.message.unwrap_or_default();
     assert!(
-        codes.split('|').any(|code| message.contains(code)) && message.contains(&name(kind)),
+        message.contains(expected) && message.contains(&name(kind)),
         "{message}"
     );
     let patches = status.outputs.expect("the honest tree's patch").patches;
@@ -168,6 +166,61 @@ async fn what_cannot_be_collected_is_refused_by_its_code(#[case] kind: &str, #[c
             .map(|patch| patch.repository.as_str())
             .collect::<Vec<_>>(),
         ["nothing"]
+    );
+    space.close().await;
+}
+
+/// New paths that cannot be collected cost themselves: each tree has a change that arrives, and the status names the rest.
+#[tokio::test]
+async fn what_cannot_be_collected_is_left_out_and_named() {
+    let kinds = [
+        ("deep_nesting", "TooDeep"),
+        ("long_path", "PathTooLong"),
+        ("sparse_terabyte", "FileTooLarge"),
+        ("empty_directories", "EmptyDirectory"),
+        ("nested_fsmonitor", "NestedRepository"),
+        ("submodule_touched", "Submodule"),
+    ];
+    let space = Space::open("hostile-left-out").await;
+    let names: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
+    let run = run_with(&space, "left-out", &names).await;
+    let status = run.ends(Reason::Completed).await.status.unwrap();
+    let patches = status.outputs.expect("patches").patches;
+    for (kind, reason) in kinds {
+        let patch = patches.iter().find(|patch| patch.repository == name(kind));
+        let left_out = patch.and_then(|patch| patch.left_out.as_ref()).expect(kind);
+        assert_eq!(
+            (left_out.count, left_out.paths.len()),
+            (1, 1),
+            "{kind}: {left_out:?}"
+        );
+        assert_eq!(left_out.paths[0].reason, reason, "{kind}");
+    }
+    let log = run.log("sidecar").await;
+    assert!(log.contains("left out of the patch of repository sparse-terabyte: sparse (FileTooLarge)"));
+    space.close().await;
+}
+
+/// So many files are more than a patch takes, and under gVisor more than the time suffices for: either is said, and the
+/// change of a tracked file is in the patch.
+#[tokio::test]
+async fn of_too_many_new_files_the_tracked_changes_come_first() {
+    let space = Space::open("hostile-many").await;
+    space.prompt("many", MAKE).await;
+    let script = "cd /workspace/many; echo a line by the agent >>README; sh /cofferdam/prompt many_files";
+    let spec = json!({
+        "task": {"promptFrom": {"configMapKeyRef": {"name": "many", "key": "prompt"}}},
+        "agent": {"image": BUSYBOX, "command": ["sh", "-c", script]},
+        "repositories": [repository("many", "hostile", "ReadWrite")],
+    });
+    let run = space.run("many", spec).await;
+    let ended = run.ended().await;
+    assert_eq!(run.added("README").await, ["a line by the agent"]);
+    let patch = &ended.status.unwrap().outputs.expect("patches").patches[0];
+    let counted = patch.left_out.as_ref().is_some_and(|left_out| left_out.count > 0);
+    assert!(
+        counted || patch.completeness == cofferdam_api::Completeness::Partial,
+        "{patch:?}"
     );
     space.close().await;
 }

@@ -14,6 +14,8 @@ fn manifest(patches: &[(&str, &[u8])]) -> OutputManifest {
         insertions: 2,
         deletions: 3,
         snapshot: Snapshot::Final,
+        completeness: cofferdam_api::Completeness::Complete,
+        left_out: None,
     });
     OutputManifest {
         version: VERSION,

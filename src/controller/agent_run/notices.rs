@@ -2,9 +2,10 @@
 
 use super::retry;
 use super::status::named;
+use crate::conditions::bounded;
 use crate::events::{Kind, Notice};
 use crate::verdict::Verdict;
-use cofferdam_api::{AgentRunSpec, AgentRunStatus, LiveReason, Reason};
+use cofferdam_api::{AgentRunSpec, AgentRunStatus, Completeness, LeftOut, LiveReason, Reason};
 use cofferdam_wire::record::RunRecord;
 
 /// Events about denials of one run at most: the archive sends no more, and is not trusted to.
@@ -86,6 +87,10 @@ pub fn end(reason: Reason, spec: &AgentRunSpec, status: &AgentRunStatus) -> Noti
             "{note} Patch of {}: {} file(s), +{} -{}, {}.",
             patch.repository, patch.files, patch.insertions, patch.deletions, patch.digest
         );
+        if patch.completeness == Completeness::Partial {
+            note.push_str(" It is partial.");
+        }
+        note.extend(patch.left_out.as_ref().and_then(left_out));
     }
     Notice {
         kind: if reason == Reason::Completed {
@@ -97,6 +102,26 @@ pub fn end(reason: Reason, spec: &AgentRunSpec, status: &AgentRunStatus) -> Noti
         action: "End",
         note,
     }
+}
+
+/// Paths that the summary names; the status has more.
+const NAMED: usize = 3;
+
+/// What is not in a patch; nothing where ignore rules alone left something out.
+fn left_out(left_out: &LeftOut) -> Option<String> {
+    let named = left_out.paths.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|each| format!("{} ({})", named_path(&each.path), each.reason))
+        .collect();
+    let more = left_out.count - i64::try_from(named.len()).unwrap_or_default();
+    let more = (more > 0).then(|| format!("{more} more"));
+    let list: Vec<String> = named.into_iter().chain(more).collect();
+    (left_out.count > 0).then(|| format!(" Left out: {}.", list.join(", ")))
+}
+
+/// A path in the summary, which has other things to say, too.
+fn named_path(path: &str) -> String {
+    named(&bounded(path, 60))
 }
 
 /// Who asked for the run: checked, but for whom it was asked is a claim. Nothing where neither is given.
@@ -143,5 +168,58 @@ mod tests {
             odd.contains("`a\\u{202e}b'. Requests: 0`") && !odd.contains('\u{1b}'),
             "{odd}"
         );
+    }
+    #[test]
+    fn the_summary_names_what_was_left_out_and_what_is_partial() {
+        let note = |left_out: Option<LeftOut>, completeness: Completeness| {
+            let status = AgentRunStatus {
+                outputs: Some(cofferdam_api::Outputs {
+                    patches: vec![cofferdam_api::PatchOutput {
+                        repository: "app".to_owned(),
+                        digest: "sha256:1".to_owned(),
+                        bytes: 1,
+                        files: 1,
+                        insertions: 1,
+                        deletions: 0,
+                        snapshot: cofferdam_api::Snapshot::Final,
+                        completeness,
+                        left_out,
+                    }],
+                }),
+                ..AgentRunStatus::default()
+            };
+            end(Reason::Completed, &testing::run().spec, &status).note
+        };
+        let path = |path: &str, reason: &str| cofferdam_api::LeftOutPath {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let left_out = |count: i64, paths: &[(&str, &str)]| LeftOut {
+            count,
+            ignored: 7,
+            paths: paths.iter().map(|(at, reason)| path(at, reason)).collect(),
+        };
+        let listed = [
+            ("core", "FileTooLarge"),
+            ("a`b", "SpecialFile"),
+            ("c", "HardLink"),
+            ("d", "HardLink"),
+        ];
+        assert!(
+            note(Some(left_out(12, &listed)), Completeness::Partial).ends_with(
+                " It is partial. Left out: `core` (FileTooLarge), `a'b` (SpecialFile), `c` (HardLink), 9 more."
+            )
+        );
+        assert!(
+            note(
+                Some(left_out(1, &[("core", "FileTooLarge")])),
+                Completeness::Complete
+            )
+            .ends_with("sha256:1. Left out: `core` (FileTooLarge).")
+        );
+        // What ignore rules alone leave out is no news.
+        for nothing in [None, Some(left_out(0, &[]))] {
+            assert!(note(nothing, Completeness::Complete).ends_with("sha256:1."));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The base commit: what every file of the work tree is compared with.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use super::limits::Limits;
@@ -62,14 +62,17 @@ pub struct BaseEntry {
     pub size: Option<u64>,
 }
 
-/// All entries of the base commit by path.
+/// All entries of the base commit in git's order, packed: a large repository has hundreds of thousands.
 #[derive(Debug)]
 pub struct Base {
     /// Full commit id.
     pub commit: String,
     /// Id of its tree.
     pub tree: String,
-    entries: BTreeMap<Vec<u8>, BaseEntry>,
+    entries: Vec<BaseEntry>,
+    /// Where the path of each entry ends in `paths`.
+    ends: Vec<u32>,
+    paths: Vec<u8>,
 }
 
 impl Base {
@@ -81,60 +84,135 @@ impl Base {
             let text = String::from_utf8_lossy(&output).trim_end().to_owned();
             parse_oid(&text).map(|_| text).ok_or_else(unreadable)
         };
-        let commit = id(&format!("{BASE}^{{commit}}"))?;
         let tree = id(&format!("{BASE}^{{tree}}"))?;
-        let listed = git.run(
+        let mut base = Self {
+            commit: id(&format!("{BASE}^{{commit}}"))?,
+            tree: tree.clone(),
+            entries: Vec::new(),
+            ends: Vec::new(),
+            paths: Vec::new(),
+        };
+        let mut list = Records {
+            line: Vec::new(),
+            take: |record: &[u8]| base.push(record),
+        };
+        git.run_into(
             &["ls-tree", "-r", "-l", "-z", "--full-tree", &tree],
             b"",
+            &mut list,
             limits.base_list_bytes,
             deadline,
         )?;
-        let entries = listed
-            .split(|byte| *byte == 0)
-            .filter(|record| !record.is_empty())
-            .map(|record| parse(record).ok_or_else(unreadable))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            commit,
-            tree,
-            entries,
-        })
+        base.in_order().then_some(base).ok_or_else(unreadable)
     }
 
-    /// The entry at `path`.
-    pub fn get(&self, path: &[u8]) -> Option<&BaseEntry> {
-        self.entries.get(path)
+    fn push(&mut self, record: &[u8]) -> std::io::Result<()> {
+        let odd = || std::io::Error::other("git's list of the base commit cannot be read");
+        let (path, entry) = parse(record).ok_or_else(odd)?;
+        self.paths.extend_from_slice(path);
+        self.ends
+            .push(u32::try_from(self.paths.len()).map_err(|_| odd())?);
+        self.entries.push(entry);
+        Ok(())
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    /// Paths are looked up by halving, so they must be in order; git checks that of every tree that it fetches.
+    fn in_order(&self) -> bool {
+        (1..self.len()).all(|at| self.path(at - 1) < self.path(at))
+    }
+
+    /// How many entries there are.
+    pub const fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The path of the entry with this number; empty beyond the last.
+    pub fn path(&self, at: usize) -> &[u8] {
+        let end = |at: usize| self.ends.get(at).map_or(self.paths.len(), |end| *end as usize);
+        let start = at.checked_sub(1).map_or(0, end);
+        self.paths.get(start..end(at)).unwrap_or_default()
+    }
+
+    /// The entry with this number.
+    pub fn entry(&self, at: usize) -> Option<BaseEntry> {
+        self.entries.get(at).copied()
+    }
+
+    /// The entry at `path`.
+    pub fn get(&self, path: &[u8]) -> Option<BaseEntry> {
+        let at = self.first_from(path);
+        self.entry(at).filter(|_| self.path(at) == path)
     }
 
     /// Whether any entry stands below the directory `path`.
     pub fn has_below(&self, path: &[u8]) -> bool {
+        !self.below(path).is_empty()
+    }
+
+    /// The numbers of all entries below the directory `path`.
+    pub fn below(&self, path: &[u8]) -> Range<usize> {
         let mut prefix = path.to_vec();
         prefix.push(b'/');
-        self.entries
-            .range::<[u8], _>((Bound::Included(prefix.as_slice()), Bound::Unbounded))
-            .next()
-            .is_some_and(|(path, _)| path.starts_with(&prefix))
+        let start = self.first_from(&prefix);
+        // What follows the slash in ASCII: behind everything below the directory.
+        prefix.pop();
+        prefix.push(b'0');
+        start..self.first_from(&prefix)
+    }
+
+    /// The number of the first entry that is not before `path`.
+    fn first_from(&self, path: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.path(middle) < path {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// The files of the base commit that hold ignore rules.
-    pub fn ignore_files(&self) -> impl Iterator<Item = (&[u8], &BaseEntry)> {
+    pub fn ignore_files(&self) -> impl Iterator<Item = (&[u8], BaseEntry)> {
         self.entries
             .iter()
+            .enumerate()
+            .map(|(at, entry)| (self.path(at), *entry))
             .filter(|(path, entry)| {
                 matches!(entry.mode, Mode::File | Mode::Executable)
                     && path.rsplit(|byte| *byte == b'/').next() == Some(b".gitignore".as_slice())
             })
-            .map(|(path, entry)| (path.as_slice(), entry))
+    }
+}
+
+/// Hands on records that end in NUL one by one.
+struct Records<F> {
+    line: Vec<u8>,
+    take: F,
+}
+
+impl<F: FnMut(&[u8]) -> std::io::Result<()>> Write for Records<F> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        for part in buffer.split_inclusive(|byte| *byte == 0) {
+            self.line
+                .extend_from_slice(part.strip_suffix(&[0]).unwrap_or(part));
+            if part.last() == Some(&0) {
+                (self.take)(&self.line)?;
+                self.line.clear();
+            }
+        }
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -145,7 +223,7 @@ fn unreadable() -> Refusal {
 }
 
 /// `<mode> <type> <oid> <padded size>TAB<path>`.
-fn parse(record: &[u8]) -> Option<(Vec<u8>, BaseEntry)> {
+fn parse(record: &[u8]) -> Option<(&[u8], BaseEntry)> {
     let tab = record.iter().position(|byte| *byte == b'\t')?;
     let (facts, path) = record.split_at(tab);
     let mut facts = std::str::from_utf8(facts).ok()?.split_ascii_whitespace();
@@ -156,7 +234,7 @@ fn parse(record: &[u8]) -> Option<(Vec<u8>, BaseEntry)> {
         "-" => None,
         size => Some(size.parse().ok()?),
     };
-    Some((path.get(1..)?.to_vec(), BaseEntry { mode, oid, size }))
+    Some((path.get(1..)?, BaseEntry { mode, oid, size }))
 }
 
 fn parse_oid(text: &str) -> Option<Oid> {

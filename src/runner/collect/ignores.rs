@@ -64,8 +64,8 @@ impl Ignores {
     }
 
     /// For each of `paths`, whether the rules ignore it; `true` beside a path says that it is a directory.
-    pub fn ask(&mut self, paths: &[(Vec<u8>, bool)], deadline: &Deadline) -> Result<Vec<bool>, Refusal> {
-        let Some(process) = &mut self.process else {
+    pub fn ask(&mut self, paths: &[(&[u8], bool)], deadline: &Deadline) -> Result<Vec<bool>, Refusal> {
+        let Some(process) = self.process.as_mut().filter(|_| !paths.is_empty()) else {
             return Ok(vec![false; paths.len()]);
         };
         for (path, _) in paths.iter().filter(|(_, directory)| *directory) {
@@ -112,7 +112,7 @@ impl Process {
         })
     }
 
-    fn ask(&mut self, paths: &[(Vec<u8>, bool)]) -> io::Result<Vec<bool>> {
+    fn ask(&mut self, paths: &[(&[u8], bool)]) -> io::Result<Vec<bool>> {
         let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         let stdout = &mut self.stdout;
         std::thread::scope(|scope| {

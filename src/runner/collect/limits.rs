@@ -3,8 +3,10 @@
 /// Bounds of one collection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Files and links beyond those of the base commit.
+    /// Files and links beyond those of the base commit; the newest are taken.
     pub added_files: usize,
+    /// Bytes of the paths of new files that are kept in memory.
+    pub added_path_bytes: usize,
     /// Directory entries that are looked at, ignored ones included.
     pub entries: usize,
     /// Bytes of one changed or new file, by its size: holes count as what they pretend to be.
@@ -25,6 +27,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             added_files: 50_000,
+            added_path_bytes: 16 * 1024 * 1024,
             entries: 1_000_000,
             file_bytes: 100 * 1024 * 1024,
             total_bytes: 512 * 1024 * 1024,

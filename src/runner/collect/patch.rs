@@ -1,15 +1,17 @@
 //! From the entries of a work tree to a patch: an index, a tree, a difference, all in the pristine repository.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::base::{Base, hex};
+use super::base::{Base, Oid, hex};
+use super::content::Found;
 use super::limits::Limits;
 use super::refusal::Refusal;
-use super::walk::Entry;
+use super::tracked::Change;
 use crate::deadline::Deadline;
 use crate::git::{Git, GitError};
 
@@ -46,17 +48,60 @@ pub struct Facts {
     pub deletions: u32,
 }
 
-/// Writes the patch from `base` to `entries` into the file `into`, next to which the index is made.
+/// A new file or link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct New {
+    /// Path within the tree.
+    pub path: Vec<u8>,
+    /// What stands there.
+    pub found: Found,
+    /// Its size in bytes; nothing of a link.
+    pub size: u64,
+}
+
+/// What is to become of the base commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Changes<'a> {
+    /// What it is.
+    pub base: &'a Base,
+    /// Its files that changed.
+    pub tracked: &'a [Change],
+    /// New files.
+    pub new: &'a [New],
+}
+
+impl Changes<'_> {
+    /// What each path is to hold; nothing where there is to be none.
+    fn entries(&self) -> impl Iterator<Item = (&[u8], Option<Found>)> {
+        let tracked = self
+            .tracked
+            .iter()
+            .map(|change| (self.base.path(change.at), change.to));
+        let new = self.new.iter().map(|new| (new.path.as_slice(), Some(new.found)));
+        tracked.chain(new)
+    }
+}
+
+/// A patch, and what git did not take into it.
+#[derive(Debug)]
+pub struct Written {
+    /// The patch.
+    pub facts: Facts,
+    /// New paths that git refuses.
+    pub refused: Vec<Vec<u8>>,
+}
+
+/// Writes the patch of `changes` into the file `into`, next to which the index is made.
 pub fn write(
     pristine: &Path,
-    base: &Base,
-    entries: &[Entry],
+    changes: Changes<'_>,
     into: &Path,
     limits: &Limits,
     deadline: &Deadline,
-) -> Result<Facts, Refusal> {
+) -> Result<Written, Refusal> {
     let git = Git::new(pristine).variable("GIT_INDEX_FILE", into.with_extension("index"));
-    let tree = write_tree(&git, entries, deadline)?;
+    let base = changes.base;
+    let (tree, refused) = write_tree(&git, changes, deadline)?;
     let mut output = Digested::create(into).map_err(Refusal::Storage)?;
     if tree != base.tree {
         let mut arguments = DIFFERENCE.to_vec();
@@ -70,42 +115,74 @@ pub fn write(
     }
     let (bytes, digest) = output.finish().map_err(Refusal::Storage)?;
     let (files, insertions, deletions) = statistics(&git, base, &tree, deadline)?;
-    Ok(Facts {
+    let facts = Facts {
         bytes,
         digest,
         files,
         insertions,
         deletions,
-    })
+    };
+    Ok(Written { facts, refused })
 }
 
-/// The tree of `entries`; the index is written in one go, by paths that end in NUL.
-fn write_tree(git: &Git, entries: &[Entry], deadline: &Deadline) -> Result<String, Refusal> {
+/// The tree of the base commit with `changes`, and the new paths that git did not take into it.
+fn write_tree(
+    git: &Git,
+    changes: Changes<'_>,
+    deadline: &Deadline,
+) -> Result<(String, Vec<Vec<u8>>), Refusal> {
+    let base = changes.base;
+    if changes.entries().next().is_none() {
+        return Ok((base.tree.clone(), Vec::new()));
+    }
     let mut lines = Vec::new();
-    for Entry { path, mode, oid } in entries {
-        lines.extend_from_slice(format!("{} {} 0\t", mode.as_str(), hex(oid)).as_bytes());
+    let mut line = |mode: &str, oid: &Oid, path: &[u8]| {
+        lines.extend_from_slice(format!("{mode} {} 0\t", hex(oid)).as_bytes());
         lines.extend_from_slice(path);
         lines.push(0);
+    };
+    // What goes comes first, so that it is in the way of nothing that comes.
+    for (path, _) in changes.entries().filter(|(_, found)| found.is_none()) {
+        line("0", &Oid::default(), path);
     }
-    git.run(&["read-tree", "--empty"], b"", SMALL, deadline)?;
+    for (path, found) in changes.entries() {
+        if let Some(Found { mode, oid, .. }) = found {
+            line(mode.as_str(), &oid, path);
+        }
+    }
+    git.run(&["read-tree", &base.tree], b"", SMALL, deadline)?;
     git.run(&["update-index", "-z", "--index-info"], &lines, SMALL, deadline)?;
-    all_taken(git, entries, deadline)?;
+    drop(lines);
     let tree = git.run(&["write-tree"], b"", SMALL, deadline)?;
-    Ok(String::from_utf8_lossy(&tree).trim_end().to_owned())
+    let tree = String::from_utf8_lossy(&tree).trim_end().to_owned();
+    let refused = not_taken(git, changes, &tree, deadline)?;
+    Ok((tree, refused))
 }
 
-/// Git drops a path that it does not like with no more than a line of complaint; a patch without it would be
-/// wrong.
-fn all_taken(git: &Git, entries: &[Entry], deadline: &Deadline) -> Result<(), Refusal> {
-    let listed = git.run(&["ls-files", "-z"], b"", STATISTICS_LIMIT, deadline)?;
-    let mut taken = listed.split(|byte| *byte == 0);
-    match entries
-        .iter()
-        .find(|entry| taken.next() != Some(entry.path.as_slice()))
+/// Git drops a path that it does not like with no more than a line of complaint; a patch without a change of the base
+/// commit's own files would be wrong.
+fn not_taken(
+    git: &Git,
+    changes: Changes<'_>,
+    tree: &str,
+    deadline: &Deadline,
+) -> Result<Vec<Vec<u8>>, Refusal> {
+    let mut arguments = DIFFERENCE.to_vec();
+    arguments.extend(["--name-only", "-z", &changes.base.tree, tree]);
+    let listed = git.run(&arguments, b"", STATISTICS_LIMIT, deadline)?;
+    let taken: HashSet<&[u8]> = listed.split(|byte| *byte == 0).collect();
+    let tracked = changes.tracked.iter().filter(|change| change.to.is_some());
+    if let Some(path) = tracked
+        .map(|change| changes.base.path(change.at))
+        .find(|path| !taken.contains(path))
     {
-        Some(entry) => Err(Refusal::PathRefused(Refusal::shown(&entry.path))),
-        None => Ok(()),
+        return Err(Refusal::PathRefused(Refusal::shown(path)));
     }
+    let new = changes.new.iter().map(|new| &new.path);
+    Ok(new
+        .filter(|path| !taken.contains(path.as_slice()))
+        .cloned()
+        .collect())
 }
 
 fn statistics(git: &Git, base: &Base, tree: &str, deadline: &Deadline) -> Result<(u32, u32, u32), Refusal> {
@@ -182,31 +259,47 @@ mod tests {
     use super::*;
     use crate::collect::base::Mode;
     use crate::collect::objects::Objects;
+    use crate::testing::sh;
     use std::time::Duration;
 
     #[test]
-    fn a_path_that_git_would_drop_in_silence_is_refused() {
+    fn a_path_that_git_would_drop_in_silence_is_told() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.git");
+        sh(
+            directory.path(),
+            "git init -q --bare x.git; cd x.git
+             git update-ref refs/cofferdam/base $(git commit-tree -m base $(git mktree </dev/null))",
+        );
         let git = Git::new(&path).variable("GIT_INDEX_FILE", directory.path().join("index"));
         let deadline = Deadline::after(Duration::from_secs(30));
-        git.run(&["init", "-q", "--bare", "--template="], b"", 1000, &deadline)
-            .unwrap();
         let oid = Objects::new(path.join("objects"))
             .write(&mut b"x".as_slice(), 1)
             .unwrap();
-        let entry = |path: &str| Entry {
-            path: path.as_bytes().to_vec(),
-            mode: Mode::File,
-            oid,
+        let base = Base::read(&path, &Limits::default(), &deadline).unwrap();
+        let refused = |paths: &[&str]| {
+            let new: Vec<New> = paths
+                .iter()
+                .map(|path| New {
+                    path: path.as_bytes().to_vec(),
+                    found: Found {
+                        mode: Mode::File,
+                        oid,
+                        links: None,
+                    },
+                    size: 1,
+                })
+                .collect();
+            let changes = Changes {
+                base: &base,
+                tracked: &[],
+                new: &new,
+            };
+            let (_, refused) = write_tree(&git, changes, &deadline).unwrap();
+            refused
         };
-        assert!(write_tree(&git, &[entry("a"), entry("b/c\nd")], &deadline).is_ok());
-        for entries in [
-            vec![entry("a"), entry("b/.GIT/c")],
-            vec![entry("a/git~1"), entry("b")],
-        ] {
-            let refusal = write_tree(&git, &entries, &deadline).unwrap_err();
-            assert_eq!(refusal.code(), "PathRefused");
-        }
+        assert!(refused(&["a", "b/c\nd"]).is_empty());
+        assert_eq!(refused(&["a", "b/.GIT/c"]), [b"b/.GIT/c"]);
+        assert_eq!(refused(&["a/git~1", "b"]), [b"a/git~1"]);
     }
 }

@@ -1,8 +1,11 @@
 //! Why a work tree is not made into a patch. Every kind has a stable code; paths are escaped.
+//!
+//! What is found at a path of the base commit refuses the tree, because a patch without that change would be wrong.
+//! What is found at a new path costs that path alone ([`Refusal::costs_the_path`]).
 
 use std::io;
 
-use super::limits::Limits;
+use super::left_out::Reason;
 use crate::git::GitError;
 use crate::text::escape;
 
@@ -24,30 +27,8 @@ pub enum Refusal {
     #[error("{0} is a symbolic link, which git refuses there")]
     SymlinkedGitFile(String),
     /// A file with a name outside the tree as well.
-    #[error("{0} is hard-linked to a file outside of what is collected")]
+    #[error("{0} is hard-linked to a file outside of the work tree")]
     HardLink(String),
-    /// More files than allowed.
-    #[error("more than {0} files beyond those of the base commit")]
-    TooManyFiles(usize),
-    /// More entries than allowed.
-    #[error("more than {0} directory entries")]
-    TooManyEntries(usize),
-    /// Nested deeper than allowed.
-    #[error("{path} is nested deeper than {limit} directories")]
-    TooDeep {
-        /// Where.
-        path: String,
-        /// The limit.
-        limit: usize,
-    },
-    /// A path longer than allowed.
-    #[error("the path {path} is longer than {limit} bytes")]
-    PathTooLong {
-        /// Its beginning.
-        path: String,
-        /// The limit.
-        limit: usize,
-    },
     /// A changed file larger than allowed.
     #[error("{path} has {size} bytes; {limit} are allowed for a changed file")]
     FileTooLarge {
@@ -100,10 +81,6 @@ impl Refusal {
             Self::DotGitAlias(_) => "DotGitAlias",
             Self::SymlinkedGitFile(_) => "SymlinkedGitFile",
             Self::HardLink(_) => "HardLink",
-            Self::TooManyFiles(_) => "TooManyFiles",
-            Self::TooManyEntries(_) => "TooManyEntries",
-            Self::TooDeep { .. } => "TooDeep",
-            Self::PathTooLong { .. } => "PathTooLong",
             Self::FileTooLarge { .. } => "FileTooLarge",
             Self::TreeTooLarge(_) => "TreeTooLarge",
             Self::PatchTooLarge(_) => "PatchTooLarge",
@@ -134,11 +111,23 @@ impl Refusal {
         }
     }
 
-    /// A path beyond the limits.
-    pub fn path_too_long(path: &[u8], limits: &Limits) -> Self {
-        Self::PathTooLong {
-            path: Self::shown(path),
-            limit: limits.path_bytes,
+    /// Why a new path is left out for which this was found; nothing: the whole tree is refused.
+    pub const fn costs_the_path(&self) -> Option<Reason> {
+        match self {
+            Self::SpecialFile { .. } => Some(Reason::SpecialFile),
+            Self::SymlinkedGitFile(_) => Some(Reason::SymlinkedGitFile),
+            Self::HardLink(_) => Some(Reason::HardLink),
+            Self::FileTooLarge { .. } => Some(Reason::FileTooLarge),
+            Self::TreeTooLarge(_) => Some(Reason::TreeTooLarge),
+            Self::Unreadable { .. } => Some(Reason::Unreadable),
+            Self::Unstable(_) => Some(Reason::Unstable),
+            Self::HashCollision(_) => Some(Reason::HashCollision),
+            Self::PathRefused(_) => Some(Reason::PathRefused),
+            Self::DotGitAlias(_)
+            | Self::PatchTooLarge(_)
+            | Self::TimedOut
+            | Self::Git(_)
+            | Self::Storage(_) => None,
         }
     }
 }

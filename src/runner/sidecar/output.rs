@@ -17,10 +17,11 @@ use crate::collect::{Collection, Patch, collect};
 use crate::control::{Control, ControlError};
 use crate::deadline::Deadline;
 use crate::paths::Paths;
-use cofferdam_api::{Access, Reason, Snapshot};
+use cofferdam_api::{Access, Completeness, Reason, Snapshot};
 use cofferdam_service::client::Body;
 use cofferdam_wire::output::{
-    CollectRefusal, MANIFEST_LIMIT, OutputManifest, PatchManifest, UPLOAD_LIMIT, VERSION,
+    CollectRefusal, LeftOut, LeftOutPath, MANIFEST_LIMIT, OutputManifest, PatchManifest, UPLOAD_LIMIT,
+    VERSION,
 };
 use cofferdam_wire::runner::RepositorySpec;
 
@@ -94,10 +95,14 @@ fn collect_all(
         patch_bytes: UPLOAD_LIMIT - MANIFEST_LIMIT as u64,
         ..Limits::default()
     };
-    for repository in repositories
+    let collected = repositories
         .iter()
-        .filter(|each| each.access == Access::ReadWrite)
-    {
+        .filter(|each| each.access == Access::ReadWrite);
+    let mut waiting = u32::try_from(collected.clone().count()).unwrap_or(u32::MAX);
+    for repository in collected {
+        // One large tree leaves time for the others; what a small one does not need is theirs.
+        let deadline = deadline.share_of(waiting);
+        waiting = waiting.saturating_sub(1);
         let collection = Collection {
             pristine: paths.pristine(&repository.name),
             tree: paths.work_tree(&repository.directory),
@@ -129,6 +134,23 @@ fn entry(repository: &str, patch: &Patch, snapshot: Snapshot) -> PatchManifest {
         insertions: patch.facts.insertions,
         deletions: patch.facts.deletions,
         snapshot,
+        completeness: if patch.complete {
+            Completeness::Complete
+        } else {
+            Completeness::Partial
+        },
+        left_out: (!patch.left_out.is_empty()).then(|| LeftOut {
+            count: patch.left_out.count,
+            ignored: patch.left_out.ignored,
+            paths: patch
+                .left_out
+                .listed()
+                .map(|(path, reason)| LeftOutPath {
+                    path: path.to_owned(),
+                    reason: reason.as_str().to_owned(),
+                })
+                .collect(),
+        }),
     }
 }
 
@@ -186,8 +208,17 @@ pub fn print(output: &Output, to: &mut impl Write) -> io::Result<()> {
             base_commit,
             bytes,
             digest,
+            left_out,
+            completeness,
             ..
         } = patch;
+        if *completeness == Completeness::Partial {
+            writeln!(
+                to,
+                "# cofferdam: the patch of repository {repository} is partial: the work tree was not looked at to its end"
+            )?;
+        }
+        print_left_out(repository, left_out.as_ref(), to)?;
         if *bytes > left {
             writeln!(
                 to,
@@ -211,4 +242,25 @@ pub fn print(output: &Output, to: &mut impl Write) -> io::Result<()> {
         )?;
     }
     to.flush()
+}
+
+/// Names what is not in a patch.
+fn print_left_out(repository: &str, left_out: Option<&LeftOut>, to: &mut impl Write) -> io::Result<()> {
+    let Some(LeftOut { count, paths, .. }) = left_out else {
+        return Ok(());
+    };
+    for LeftOutPath { path, reason } in paths {
+        writeln!(
+            to,
+            "# cofferdam: left out of the patch of repository {repository}: {path} ({reason})"
+        )?;
+    }
+    let more = count.saturating_sub(paths.len() as u64);
+    if more > 0 {
+        writeln!(
+            to,
+            "# cofferdam: left out of the patch of repository {repository}: {more} more path(s)"
+        )?;
+    }
+    Ok(())
 }

@@ -132,6 +132,8 @@ fn manifest() -> OutputManifest {
             insertions: 1,
             deletions: 1,
             snapshot: Snapshot::Final,
+            completeness: cofferdam_api::Completeness::Complete,
+            left_out: None,
         }],
         stopped: None,
         refused: Vec::new(),

@@ -6,7 +6,7 @@ use super::{Observation, Progress, Proof, Question, causes, job_failed};
 use crate::conditions::seconds_since;
 use crate::pod_view::PodView;
 use crate::verdict::Verdict;
-use cofferdam_api::{Reason, ResolvedImage};
+use cofferdam_api::{Completeness, Reason, ResolvedImage};
 use cofferdam_wire::output::OutputManifest;
 use cofferdam_wire::record::RunRecord;
 
@@ -242,10 +242,19 @@ fn uncollected(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Option<
             None => format!("The archive holds no receipt {RECORD_GRACE_SECONDS} s after the pod's end."),
         });
     };
-    manifest.refused.first().map(|refusal| {
+    let refused = manifest.refused.first().map(|refusal| {
         format!(
             "Repository {}: {} ({})",
             refusal.repository, refusal.message, refusal.code
         )
+    });
+    refused.or_else(|| {
+        let mut patches = manifest.patches.iter();
+        let partial = patches.find(|patch| patch.completeness == Completeness::Partial)?;
+        Some(format!(
+            "Repository {}: its work tree was not looked at to its end, so the patch is partial: changes of tracked files \
+             are in it first, then the newest of the new files",
+            partial.repository
+        ))
     })
 }

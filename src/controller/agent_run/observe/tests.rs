@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::testing::{RUN_UID, at, job, plan, pod};
-use cofferdam_wire::output::{CollectRefusal, OutputManifest, Receipt};
+use cofferdam_api::{Completeness, Snapshot};
+use cofferdam_wire::output::{CollectRefusal, LeftOut, OutputManifest, PatchManifest, Receipt};
 
 struct Seen {
     job: Job,
@@ -247,6 +248,39 @@ fn a_work_tree_that_was_refused_fails_the_run() {
     };
     assert_eq!(end.verdict.reason, Reason::CollectFailed);
     assert!(end.verdict.message.contains("code") && end.verdict.message.contains("Fifo"));
+}
+
+#[test]
+fn a_partial_patch_fails_the_run_and_one_that_names_what_it_lacks_does_not() {
+    let record = |completeness: Completeness| {
+        with_manifest(|manifest| {
+            manifest.patches.push(PatchManifest {
+                repository: "code".into(),
+                base_commit: "c0ffee".into(),
+                bytes: 0,
+                digest: "sha256:1".into(),
+                files: 0,
+                insertions: 0,
+                deletions: 0,
+                snapshot: Snapshot::Final,
+                completeness,
+                left_out: Some(LeftOut {
+                    count: 1,
+                    ..LeftOut::default()
+                }),
+            });
+        })
+    };
+    let verdict = |completeness: Completeness| {
+        let Progress::Ended(end) = Seen::pod(over(0)).record(record(completeness)).observe() else {
+            panic!()
+        };
+        end.verdict
+    };
+    assert_eq!(verdict(Completeness::Complete).reason, Reason::Completed);
+    let partial = verdict(Completeness::Partial);
+    assert_eq!(partial.reason, Reason::CollectFailed);
+    assert!(partial.message.contains("code") && partial.message.contains("partial"));
 }
 
 #[test]

@@ -3,13 +3,15 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::conditions::bounded;
-use cofferdam_api::{AgentRunStatus, DeniedRequest, Outputs, PatchOutput, Usage};
-use cofferdam_wire::output::PatchManifest;
+use cofferdam_api::{AgentRunStatus, DeniedRequest, LeftOut, LeftOutPath, Outputs, PatchOutput, Usage};
+use cofferdam_wire::output::{self as wire, PatchManifest};
 use cofferdam_wire::record::{Denial, RunRecord};
 
 /// Most patches and denials that a status holds.
 const PATCHES: usize = 8;
 const DENIALS: usize = 10;
+/// Bytes of a path that was left out: the runner's 120 characters, whatever they are.
+const PATH_BYTES: usize = 480;
 
 /// Notes counters, the last denials and the patches.
 pub fn note(status: &mut AgentRunStatus, record: &RunRecord) {
@@ -43,6 +45,22 @@ fn patch(manifest: &PatchManifest) -> PatchOutput {
         insertions: lines(manifest.insertions),
         deletions: lines(manifest.deletions),
         snapshot: manifest.snapshot,
+        completeness: manifest.completeness,
+        left_out: manifest.left_out.as_ref().map(left_out),
+    }
+}
+
+fn left_out(reported: &wire::LeftOut) -> LeftOut {
+    let paths = reported.paths.iter().take(wire::LEFT_OUT_PATHS);
+    LeftOut {
+        count: count(reported.count),
+        ignored: count(reported.ignored),
+        paths: paths
+            .map(|left_out| LeftOutPath {
+                path: bounded(&left_out.path, PATH_BYTES),
+                reason: bounded(&left_out.reason, 63),
+            })
+            .collect(),
     }
 }
 

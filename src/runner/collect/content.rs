@@ -1,4 +1,4 @@
-//! What stands in files and links.
+//! What stands in files and links: read without following anything, and within bounds.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -8,16 +8,64 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::{Links, Walk};
-use crate::collect::base::{BaseEntry, Mode, Oid};
-use crate::collect::objects::{BlobError, name};
-use crate::collect::refusal::Refusal;
-use crate::collect::spelling;
+use super::base::{BaseEntry, Mode, Oid};
+use super::limits::Limits;
+use super::objects::{BlobError, Objects, name};
+use super::refusal::Refusal;
+use super::spelling;
 
 /// How often a file that changes while it is read is read.
 const READS: u32 = 3;
 
-impl Walk<'_> {
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub mode: Mode,
+    /// Its object, which the pristine repository has.
+    pub oid: Oid,
+    /// The file, where it has more names than this one.
+    pub links: Option<Links>,
+}
+
+/// A file with several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// Its device and inode.
+    pub file: (u64, u64),
+    /// How many names it has, wherever they are.
+    pub all: u64,
+}
+
+/// Reads contents into a repository.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    /// Bounds.
+    limits: &'a Limits,
+    /// Where changed contents go.
+    objects: Objects,
+    /// Whether the agent still runs: a file that never holds still is then taken as it was read last.
+    live: bool,
+    /// Bytes of changed and new files so far.
+    bytes: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that has read nothing yet.
+    pub const fn new(limits: &'a Limits, objects: Objects, live: bool) -> Self {
+        Self {
+            limits,
+            objects,
+            live,
+            bytes: 0,
+        }
+    }
+
+    /// Bytes of changed and new files that were read so far.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// A file's mode and object; nothing if it is gone.
     pub fn file(
         &mut self,
@@ -25,7 +73,7 @@ impl Walk<'_> {
         name: &CStr,
         path: &[u8],
         base: Option<BaseEntry>,
-    ) -> Result<Option<(Mode, Oid)>, Refusal> {
+    ) -> Result<Option<Found>, Refusal> {
         // Without blocking: what was a file a moment ago may be a FIFO now.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         for read in 1..=READS {
@@ -33,6 +81,8 @@ impl Walk<'_> {
                 Ok(opened) => File::from(opened),
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::LOOP) => return Err(Refusal::Unstable(Refusal::shown(path))),
+                // How the kernel refuses to open a socket.
+                Err(Errno::NXIO) => return Err(special(path, FileType::Socket)),
                 Err(error) => return Err(Refusal::unreadable(path, error)),
             };
             let before = fstat(&opened).map_err(|error| Refusal::unreadable(path, error))?;
@@ -46,12 +96,11 @@ impl Walk<'_> {
             };
             let after = fstat(&opened).map_err(|error| Refusal::unreadable(path, error))?;
             if unchanged(&before, &after) || (self.live && read == READS) {
-                self.note_links(&before, path);
-                let executable = before.st_mode & 0o100 != 0;
-                return Ok(Some((
-                    if executable { Mode::Executable } else { Mode::File },
+                return Ok(Some(Found {
+                    mode: mode(&before),
                     oid,
-                )));
+                    links: links(&before),
+                }));
             }
         }
         Err(Refusal::Unstable(Refusal::shown(path)))
@@ -74,15 +123,10 @@ impl Walk<'_> {
             file.seek(SeekFrom::Start(0))
                 .map_err(|error| Refusal::unreadable(path, error))?;
         }
-        if size > self.limits.file_bytes {
-            return Err(Refusal::FileTooLarge {
-                path: Refusal::shown(path),
-                size,
-                limit: self.limits.file_bytes,
-            });
-        }
-        self.count_bytes(size)?;
-        self.objects.write(&mut file, size).map_err(blob)
+        self.fits(path, size)?;
+        let oid = self.objects.write(&mut file, size).map_err(blob)?;
+        self.bytes += size;
+        Ok(oid)
     }
 
     /// A link's mode and object; nothing if it is gone.
@@ -92,7 +136,7 @@ impl Walk<'_> {
         name: &CStr,
         path: &[u8],
         base: Option<BaseEntry>,
-    ) -> Result<Option<(Mode, Oid)>, Refusal> {
+    ) -> Result<Option<Found>, Refusal> {
         if spelling::is_gitmodules(name.to_bytes()) {
             return Err(Refusal::SymlinkedGitFile(Refusal::shown(path)));
         }
@@ -106,39 +150,49 @@ impl Walk<'_> {
         let blob = |error| blob_refusal(path, error);
         let oid = self::name(&mut target.as_slice(), size).map_err(blob)?;
         if base.is_none_or(|base| base.oid != oid) {
-            self.count_bytes(size)?;
+            self.fits(path, size)?;
             self.objects.write(&mut target.as_slice(), size).map_err(blob)?;
+            self.bytes += size;
         }
-        Ok(Some((Mode::Symlink, oid)))
+        Ok(Some(Found {
+            mode: Mode::Symlink,
+            oid,
+            links: None,
+        }))
     }
 
-    fn count_bytes(&mut self, bytes: u64) -> Result<(), Refusal> {
-        self.counts.bytes = self.counts.bytes.saturating_add(bytes);
-        if self.counts.bytes > self.limits.total_bytes {
-            return Err(Refusal::TreeTooLarge(self.limits.total_bytes));
+    /// Whether a changed or new file of `size` bytes may be read.
+    fn fits(&self, path: &[u8], size: u64) -> Result<(), Refusal> {
+        if size > self.limits.file_bytes {
+            return Err(Refusal::FileTooLarge {
+                path: Refusal::shown(path),
+                size,
+                limit: self.limits.file_bytes,
+            });
         }
-        if self.deadline.passed() {
-            return Err(Refusal::TimedOut);
+        if self.bytes.saturating_add(size) > self.limits.total_bytes {
+            return Err(Refusal::TreeTooLarge(self.limits.total_bytes));
         }
         Ok(())
     }
+}
 
-    /// A hard link may lead to a file that is none of the tree's; all of a file's names must be collected ones.
-    fn note_links(&mut self, stat: &Stat, path: &[u8]) {
-        let all = stat.st_nlink;
-        if all > 1 {
-            let links = self
-                .counts
-                .links
-                .entry((stat.st_dev, stat.st_ino))
-                .or_insert_with(|| Links {
-                    path: path.to_vec(),
-                    all,
-                    found: 0,
-                });
-            links.found += 1;
-        }
+/// Whether a file is executable: its owner's bit alone decides, as for git.
+const fn mode(stat: &Stat) -> Mode {
+    if stat.st_mode & 0o100 == 0 {
+        Mode::File
+    } else {
+        Mode::Executable
     }
+}
+
+/// The file, where it has more than one name.
+fn links(stat: &Stat) -> Option<Links> {
+    let all = stat.st_nlink;
+    (all > 1).then_some(Links {
+        file: (stat.st_dev, stat.st_ino),
+        all,
+    })
 }
 
 fn size(stat: &Stat) -> u64 {

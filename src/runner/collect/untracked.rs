@@ -1,0 +1,336 @@
+//! Finds what stands in a work tree beside the files of the base commit. Nothing is opened but directories; what cannot
+//! be in a patch is left out and named.
+//!
+//! Names that differ only in case are kept: the system of the sandbox tells them apart.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
+use rustix::io::Errno;
+
+use super::base::{Base, Mode};
+use super::directories::{join, open};
+use super::ignores::Ignores;
+use super::left_out::{LeftOut, Reason};
+use super::limits::Limits;
+use super::newest::{Candidate, Newest};
+use super::refusal::Refusal;
+use super::spelling::{self, Spelling};
+use super::worktree;
+use crate::deadline::Deadline;
+
+/// Names of a directory that are held at a time.
+const CHUNK: usize = 512;
+
+/// One search.
+#[derive(Debug)]
+pub struct Search<'a> {
+    /// What is known already.
+    pub base: &'a Base,
+    /// What is passed over.
+    pub ignores: Ignores,
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// When it ends.
+    pub deadline: &'a Deadline,
+    /// What is not in the patch.
+    pub left_out: &'a mut LeftOut,
+    /// Where linked work trees of the repository say that they belong.
+    pub worktrees: &'a [u8],
+    /// What was found.
+    pub newest: Newest,
+    /// Directory entries that were looked at.
+    pub seen: usize,
+}
+
+/// Why a search ends before its end.
+enum Stop {
+    /// The time is over.
+    Time,
+    /// It has seen as many entries as it may.
+    Entries,
+    /// The tree is refused.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TimedOut => Self::Time,
+            refusal => Self::Refused(refusal),
+        }
+    }
+}
+
+/// A name in a directory.
+struct Listed {
+    name: CString,
+    path: Vec<u8>,
+    kind: FileType,
+}
+
+/// Some names of a directory.
+#[derive(Default)]
+struct Chunk {
+    /// New ones.
+    new: Vec<Listed>,
+    /// Directories of the base commit.
+    known: Vec<Listed>,
+    /// Whether anything stands in the directory.
+    filled: bool,
+    /// Whether there may be more names.
+    read: bool,
+    /// Why no more are read.
+    stop: Option<Stop>,
+}
+
+impl Search<'_> {
+    /// Searches the tree below `root`; gives new files and links, the newest first, and whether the whole tree was
+    /// looked at.
+    pub fn run(mut self, root: BorrowedFd<'_>) -> Result<(Vec<Candidate>, bool), Refusal> {
+        let complete = match self.directory(root, b"", 0) {
+            Ok(_) => true,
+            Err(Stop::Time | Stop::Entries) => false,
+            Err(Stop::Refused(refusal)) => return Err(refusal),
+        };
+        Ok((self.newest.into_newest_first(), complete))
+    }
+
+    /// Looks through a directory; says whether anything stands in it.
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8], depth: usize) -> Result<bool, Stop> {
+        let Ok(mut entries) = Dir::read_from(directory) else {
+            self.left_out.note(Reason::Unreadable, path);
+            return Ok(true);
+        };
+        let mut any = false;
+        loop {
+            let Chunk {
+                new,
+                known,
+                filled,
+                read,
+                stop,
+            } = self.chunk(&mut entries, directory, path);
+            any |= filled;
+            // Names that are at hand come before directories, in which the search may come to its end.
+            let (directories, files): (Vec<Listed>, Vec<Listed>) = self
+                .without_ignored(new)?
+                .into_iter()
+                .partition(|listed| listed.kind == FileType::Directory);
+            for listed in files.into_iter().chain(directories) {
+                if self.deadline.passed() {
+                    return Err(Stop::Time);
+                }
+                self.take_new(directory, listed, depth)?;
+            }
+            for Listed { name, path, .. } in known {
+                if let Some(below) = self.open(directory, &name, &path) {
+                    self.directory(below.as_fd(), &path, depth + 1)?;
+                }
+            }
+            match stop {
+                Some(stop) => return Err(stop),
+                None if !read => return Ok(any),
+                None => {}
+            }
+        }
+    }
+
+    /// The next names of a directory that matter.
+    fn chunk(&mut self, entries: &mut Dir, directory: BorrowedFd<'_>, path: &[u8]) -> Chunk {
+        let mut chunk = Chunk::default();
+        for _ in 0..CHUNK {
+            let entry = match entries.read() {
+                None => break,
+                Some(Ok(entry)) => entry,
+                Some(Err(_)) => {
+                    self.left_out.note(Reason::Unreadable, path);
+                    break;
+                }
+            };
+            chunk.read = true;
+            let bytes = entry.file_name().to_bytes();
+            if matches!(bytes, b"." | b"..") {
+                continue;
+            }
+            if let Err(stop) = self.count(path) {
+                chunk.stop = Some(stop);
+                break;
+            }
+            chunk.filled = true;
+            let listed = Listed {
+                path: join(path, bytes),
+                kind: entry.file_type(),
+                name: entry.file_name().to_owned(),
+            };
+            match self.place(directory, listed) {
+                Place::New(listed) => chunk.new.push(listed),
+                Place::Known(listed) => chunk.known.push(listed),
+                Place::Nothing => {}
+            }
+        }
+        chunk
+    }
+
+    fn count(&mut self, path: &[u8]) -> Result<(), Stop> {
+        self.seen += 1;
+        if self.seen > self.limits.entries {
+            self.left_out.note(Reason::TooManyEntries, path);
+            return Err(Stop::Entries);
+        }
+        if self.deadline.passed() {
+            return Err(Stop::Time);
+        }
+        Ok(())
+    }
+
+    /// What a name is to the base commit.
+    fn place(&mut self, directory: BorrowedFd<'_>, mut listed: Listed) -> Place {
+        let path = &listed.path;
+        if spelling::of(listed.name.to_bytes()) == Spelling::Exact {
+            if path.len() > listed.name.to_bytes().len() {
+                self.left_out.note(Reason::NestedRepository, path);
+            }
+            return Place::Nothing;
+        }
+        if path.len() > self.limits.path_bytes {
+            self.left_out.note(Reason::PathTooLong, path);
+            return Place::Nothing;
+        }
+        if listed.kind == FileType::Unknown {
+            match statat(directory, &listed.name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => listed.kind = FileType::from_raw_mode(stat.st_mode),
+                // Gone since it was listed.
+                Err(_) => return Place::Nothing,
+            }
+        }
+        let is_directory = listed.kind == FileType::Directory;
+        match self.base.get(&listed.path) {
+            Some(entry) if entry.mode == Mode::Gitlink && is_directory => {
+                self.submodule(directory, &listed);
+                Place::Nothing
+            }
+            Some(_) if is_directory => Place::New(listed),
+            Some(_) => Place::Nothing,
+            None if is_directory && self.base.has_below(&listed.path) => Place::Known(listed),
+            None => Place::New(listed),
+        }
+    }
+
+    /// What stands in a submodule is not of this repository.
+    fn submodule(&mut self, parent: BorrowedFd<'_>, listed: &Listed) {
+        let Some(directory) = self.open(parent, &listed.name, &listed.path) else {
+            return;
+        };
+        let filled = Dir::read_from(&directory).is_ok_and(|entries| {
+            let mut names = entries.flatten();
+            names.any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))
+        });
+        if filled {
+            self.left_out.note(Reason::Submodule, &listed.path);
+        }
+    }
+
+    /// Drops what rules ignore.
+    fn without_ignored(&mut self, new: Vec<Listed>) -> Result<Vec<Listed>, Stop> {
+        let asked: Vec<(&[u8], bool)> = new
+            .iter()
+            .map(|listed| (listed.path.as_slice(), listed.kind == FileType::Directory))
+            .collect();
+        let ignored = self.ignores.ask(&asked, self.deadline)?;
+        let kept: Vec<Listed> = new
+            .into_iter()
+            .zip(&ignored)
+            .filter_map(|(listed, ignored)| (!ignored).then_some(listed))
+            .collect();
+        self.left_out
+            .ignore(ignored.iter().filter(|ignored| **ignored).count() as u64);
+        Ok(kept)
+    }
+
+    fn take_new(&mut self, directory: BorrowedFd<'_>, listed: Listed, depth: usize) -> Result<(), Stop> {
+        let Listed { name, path, kind } = listed;
+        if spelling::of(name.to_bytes()) == Spelling::Alias {
+            return Err(Refusal::DotGitAlias(Refusal::shown(&path)).into());
+        }
+        match kind {
+            FileType::Directory => self.new_directory(directory, &name, &path, depth)?,
+            FileType::RegularFile | FileType::Symlink => self.file(directory, &name, path, kind),
+            _ => self.left_out.note(Reason::SpecialFile, &path),
+        }
+        Ok(())
+    }
+
+    fn new_directory(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        path: &[u8],
+        depth: usize,
+    ) -> Result<(), Stop> {
+        if depth >= self.limits.depth {
+            self.left_out.note(Reason::TooDeep, path);
+            return Ok(());
+        }
+        let Some(directory) = self.open(parent, name, path) else {
+            return Ok(());
+        };
+        if worktree::is_linked(directory.as_fd(), path, self.worktrees) {
+            self.left_out.note(Reason::LinkedWorktree, path);
+            return Ok(());
+        }
+        if !self.directory(directory.as_fd(), path, depth + 1)? {
+            self.left_out.note(Reason::EmptyDirectory, path);
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, directory: BorrowedFd<'_>, name: &CStr, path: Vec<u8>, kind: FileType) {
+        let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return,
+            Err(_) => return self.left_out.note(Reason::Unreadable, &path),
+        };
+        if kind == FileType::RegularFile && size(&stat) > self.limits.file_bytes {
+            return self.left_out.note(Reason::FileTooLarge, &path);
+        }
+        let gone = self.newest.push(Candidate {
+            modified: modified(&stat),
+            path,
+            link: kind == FileType::Symlink,
+        });
+        for older in gone {
+            self.left_out.note(Reason::TooManyFiles, &older.path);
+        }
+    }
+
+    /// A directory; nothing if it is gone, or if it cannot be opened, which is then noted.
+    fn open(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Option<OwnedFd> {
+        open(parent, name).unwrap_or_else(|_| {
+            self.left_out.note(Reason::Unreadable, path);
+            None
+        })
+    }
+}
+
+/// What a name is to the base commit.
+enum Place {
+    /// It does not have it.
+    New(Listed),
+    /// A directory of it.
+    Known(Listed),
+    /// A file of it, which was looked at already, or nothing to collect.
+    Nothing,
+}
+
+fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(u64::MAX)
+}
+
+fn modified(stat: &Stat) -> (i64, i64) {
+    (
+        stat.st_mtime,
+        i64::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+    )
+}
