@@ -171,7 +171,7 @@ const FORBIDDEN: &str = "
     v1 pods/status: update patch
     v1 pods/binding: create
     v1 pods/eviction: create
-    v1 pods: update delete deletecollection
+    v1 pods: update deletecollection
     v1 services: create update patch delete
     v1 services/proxy: get create
     v1 nodes: create update patch delete
