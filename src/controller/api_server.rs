@@ -1,9 +1,11 @@
 //! What every object from the API server and every write to it have in common.
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions, PropagationPolicy};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 
+use super::pod_view::is_over;
 use cofferdam_api::AgentRun;
 use cofferdam_api::names::FIELD_MANAGER;
 
@@ -58,6 +60,36 @@ where
         ..DeleteParams::default()
     };
     superseded_is_fine(api.delete(&object.name_any(), &params).await.map(drop))
+}
+
+/// Seconds from SIGTERM to SIGKILL for an agent that is not asked any more. By force (0) nothing waits for its end.
+const KILL_GRACE_SECONDS: u32 = 5;
+
+/// Has a pod end in seconds, also one that is being deleted and has more time.
+///
+/// # Errors
+/// The API server did not do it.
+pub async fn end_pod(client: &Client, pod: &Pod) -> kube::Result<()> {
+    let has_left = pod.metadata.deletion_grace_period_seconds;
+    if is_over(pod) || has_left.is_some_and(|seconds| seconds <= i64::from(KILL_GRACE_SECONDS)) {
+        return Ok(());
+    }
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let params = DeleteParams {
+        grace_period_seconds: Some(KILL_GRACE_SECONDS),
+        preconditions: Some(Preconditions {
+            uid: pod.uid(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    superseded_is_fine(api.delete(&pod.name_any(), &params).await.map(drop))
+}
+
+/// Whether an object has a controller, which ends it or which the garbage collector asks after.
+pub fn has_controller(metadata: &ObjectMeta) -> bool {
+    let mut owners = metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true))
 }
 
 /// Whether an object's controller is this run, by uid.

@@ -22,6 +22,7 @@ pub mod sandbox_policy;
 mod slot_upkeep;
 mod slots;
 mod stores;
+mod strays;
 mod sweep;
 #[cfg(test)]
 mod testing;
@@ -161,6 +162,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         reconcile_all(queues, contexts, args.concurrency, &stores, &stop),
         sweep::run(&client, &args.role.namespace, &stores, stop.clone()),
         slot_upkeep::run(&slots, &stores, &triggers, stop.clone()),
+        strays::run(&client, &stores, stop.clone()),
     );
     drop(health.await);
     Ok(())

@@ -18,14 +18,13 @@ mod testing;
 pub mod text;
 pub mod work_tree;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
 
 use self::paths::Paths;
-use self::sidecar::Listeners;
+use self::sidecar::{Listeners, sockets};
 use cofferdam_api::names::{FORWARDER_PORT, PROBE_PORT};
 use cofferdam_wire::runner::{NODE_IP_ENV, PREPARE_ENV, PrepareSpec, SIDECAR_ENV, SidecarSpec, VERSION};
 
@@ -100,8 +99,8 @@ async fn run_sidecar(paths: &Paths) -> Result<(), RunnerError> {
     let spec: SidecarSpec = order(SIDECAR_ENV, |spec: &SidecarSpec| spec.version)?;
     let terminated = cofferdam_service::serve::shutdown_on_signal()?;
     let listeners = Listeners {
-        forwarder: TcpListener::bind((Ipv4Addr::LOCALHOST, FORWARDER_PORT)).await?,
-        health: TcpListener::bind((Ipv4Addr::UNSPECIFIED, PROBE_PORT)).await?,
+        forwarder: sockets::listen_alone(SocketAddr::from((Ipv4Addr::LOCALHOST, FORWARDER_PORT)))?,
+        health: sockets::listen_alone(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PROBE_PORT)))?,
     };
     let log = paths.termination_log();
     sidecar::run(&spec, node()?, paths, listeners, terminated, |report| {

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod health;
 mod output;
+pub mod sockets;
 mod watcher;
 
 use std::net::IpAddr;

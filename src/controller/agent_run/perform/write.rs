@@ -2,18 +2,14 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{Patch, PatchParams, PropagationPolicy};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::agent_run::call::{Call, CallError, failed};
-use crate::api_server::{delete, is_code, post, superseded_is_fine};
-use crate::pod_view::is_over;
+use crate::api_server::{delete, end_pod, is_code, post};
 use cofferdam_api::names::{ANNOTATION_STOP, FIELD_MANAGER};
 use cofferdam_api::{AgentRun, AgentRunStatus, Reason};
-
-/// Seconds from SIGTERM to SIGKILL for an agent that is not asked any more. By force (0) nothing waits for its end.
-const KILL_GRACE_SECONDS: u32 = 5;
 
 /// How a status is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,22 +76,9 @@ pub async fn delete_job(client: &Client, job: &Job) -> Result<(), CallError> {
         .map_err(failed(Call::DeleteJob))
 }
 
-/// Has a pod end in seconds, also one that is being deleted and has more time. What it could hand over, it has.
+/// Has a pod end in seconds. What it could hand over, it has.
 pub async fn delete_pod(client: &Client, pod: &Pod) -> Result<(), CallError> {
-    let has_less = pod.metadata.deletion_grace_period_seconds;
-    if is_over(pod) || has_less.is_some_and(|seconds| seconds <= i64::from(KILL_GRACE_SECONDS)) {
-        return Ok(());
-    }
-    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-    let params = DeleteParams {
-        grace_period_seconds: Some(KILL_GRACE_SECONDS),
-        preconditions: Some(Preconditions {
-            uid: pod.uid(),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    superseded_is_fine(api.delete(&pod.name_any(), &params).await.map(drop)).map_err(failed(Call::DeletePod))
+    end_pod(client, pod).await.map_err(failed(Call::DeletePod))
 }
 
 /// Deletes a run whose time to live is over.

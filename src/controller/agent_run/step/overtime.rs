@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent_run::observe::Progress;
 use crate::agent_run::seen::Seen;
+use crate::api_server::has_controller;
 use crate::pod_view::{PodView, is_over};
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, Cancel, Reason};
@@ -47,16 +48,12 @@ pub fn unattended(run: &AgentRun, seen: &Seen, now: Timestamp) -> Vec<Arc<Pod>> 
     let live = seen.pods.iter().filter(|pod| !is_over(pod));
     live.filter(|pod| {
         pod.metadata.deletion_timestamp.is_none()
-            && (unwanted || !is_owned(pod) || deadline(pod).is_some_and(|limit| limit.at <= now))
+            && (unwanted
+                || !has_controller(&pod.metadata)
+                || deadline(pod).is_some_and(|limit| limit.at <= now))
     })
     .cloned()
     .collect()
-}
-
-/// Whether the garbage collector, or a Job, will see to the pod.
-fn is_owned(pod: &Pod) -> bool {
-    let mut owners = pod.metadata.owner_references.iter().flatten();
-    owners.any(|owner| owner.controller == Some(true))
 }
 
 /// The end of the agent's time. Its start was written by its node, whose clock may be behind; it was not before the
