@@ -62,6 +62,10 @@ impl Reason {
                 "Do what `message` says: check `url` and `ref`. A sandbox holds no credentials, so it clones only what can be \
                  read without any."
             }
+            Self::PromptChanged => {
+                "Find out who changed the ConfigMap. If the new text is what the agent is to do, create a run with the digest \
+                 that `message` names."
+            }
             Self::AgentFailed => {
                 "Read the agent's log. The patch, if there is one, is what it had done by then."
             }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::clone::CloneOptions;
 use super::limits::{Mode, default_ports};
 use super::status::AgentRunStatus;
-use super::{bounds, rules};
+use super::{bounds, names, rules};
 
 /// What a run asks for. Everything but `suspend`, `cancel` and `ttlSecondsAfterFinished` is immutable.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -226,11 +226,22 @@ pub struct Task {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PromptSource {
-    /// A key of a ConfigMap in the run's namespace.
+    /// A key of a ConfigMap in the run's namespace, and which text is expected there.
     pub config_map_key_ref: ConfigMapKeyRef,
 }
 
-/// A key of a ConfigMap in the run's namespace.
+impl Task {
+    /// Digest of the prompt, `sha256:…`: of the one that stands here, or the one that is given for the ConfigMap's.
+    pub fn prompt_digest(&self) -> Option<String> {
+        match (&self.prompt, &self.prompt_from) {
+            (Some(prompt), _) => Some(names::digest(prompt.as_bytes())),
+            (None, Some(source)) => Some(source.config_map_key_ref.digest.clone()),
+            (None, None) => None,
+        }
+    }
+}
+
+/// A key of a ConfigMap in the run's namespace, and which text is expected there.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMapKeyRef {
     /// Name of a ConfigMap in the run's namespace.
@@ -241,6 +252,11 @@ pub struct ConfigMapKeyRef {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::config_map_key())]
     pub key: String,
+    /// Digest of the prompt as `sha256sum` prints it, after `sha256:`. A run whose ConfigMap holds another text when its
+    /// pod starts ends as `PromptChanged` before its agent starts: who asked for the run answers for these words alone.
+    #[schemars(length(min = 71, max = 71))]
+    #[x_kube(validation = rules::prompt_digest())]
+    pub digest: String,
 }
 
 /// The agent's container: the user's image as it is.

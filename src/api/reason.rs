@@ -92,6 +92,8 @@ reasons! {
     CloneFailed => Some(FailureClass::Infrastructure),
     /// A repository cannot be cloned as the run names it: it is private, absent, moved or damaged, or has no such `ref`.
     CloneRefused => Some(FailureClass::User),
+    /// The ConfigMap holds another prompt than the run names by its digest.
+    PromptChanged => Some(FailureClass::User),
     /// The agent exited with another code than 0.
     AgentFailed => Some(FailureClass::Agent),
     /// The agent ran longer than `activeDeadlineSeconds`.

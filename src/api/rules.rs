@@ -149,6 +149,14 @@ pub(super) fn config_map_key() -> Rule {
     )
 }
 
+/// Digest of a prompt.
+pub(super) fn prompt_digest() -> Rule {
+    rule(
+        "self.matches('^sha256:[0-9a-f]{64}$')",
+        "configMapKeyRef.digest must be sha256: and the 64 digits that sha256sum prints of the prompt",
+    )
+}
+
 /// A variable's name that a shell can hold.
 pub(super) fn variable_name() -> Rule {
     rule(

@@ -92,6 +92,9 @@ pub struct ResolvedRun {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Atomic)]
     pub images: Vec<ResolvedImage>,
+    /// Digest of the prompt, `sha256:…`, also of one that stands in the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_digest: Option<String>,
     /// `RuntimeClass` of the pod.
     pub runtime_class_name: String,
     /// Commit of each repository.

@@ -1,9 +1,12 @@
 //! The files that every agent finds: certificates, prompt, and settings of tools that read no variables.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::paths::{Paths, agent_path};
+use cofferdam_api::names::digest;
+use cofferdam_wire::runner::{MountedPrompt, PromptSpec};
 
 /// Where the agent sees its work trees.
 const WORKSPACE: &str = "/workspace";
@@ -16,9 +19,25 @@ pub enum ContractError {
     /// A file.
     #[error("{0}: {1}")]
     File(String, #[source] io::Error),
-    /// The prompt of a ConfigMap.
+    /// The prompt of a ConfigMap is too long.
     #[error("the prompt in the ConfigMap is longer than {PROMPT_LIMIT} bytes")]
     Prompt,
+    /// The prompt of a ConfigMap is not the one that the run names.
+    #[error(
+        "the prompt in key {key} of ConfigMap {config_map} is not the one that the run was asked for with: its digest is \
+         {found}, and spec.task.promptFrom.configMapKeyRef.digest is {asked}. If the text there now is what the agent is to \
+         do, create a run with its digest"
+    )]
+    PromptChanged {
+        /// Name of the ConfigMap.
+        config_map: String,
+        /// Its key.
+        key: String,
+        /// Digest that the run names.
+        asked: String,
+        /// Digest of what is there.
+        found: String,
+    },
 }
 
 /// Writes the certificates, the image's own first, then those of the installation (`trusted`, PEM), and the files
@@ -76,21 +95,35 @@ fn git_config(directories: &[&str]) -> String {
 /// Writes the prompt: the one given, or the one in the file that a ConfigMap was mounted as.
 ///
 /// # Errors
-/// A file cannot be read or written, or is too long.
-pub fn write_prompt(paths: &Paths, prompt: Option<&str>) -> Result<(), ContractError> {
+/// A file cannot be read or written, is too long, or is not what the run names.
+pub fn write_prompt(paths: &Paths, prompt: &PromptSpec) -> Result<(), ContractError> {
     let bytes = match prompt {
-        Some(prompt) => prompt.as_bytes().to_vec(),
-        None => mounted_prompt(&paths.input_prompt())?,
+        PromptSpec::Text(prompt) => prompt.as_bytes().to_vec(),
+        PromptSpec::Mounted(asked) => mounted_prompt(&paths.input_prompt(), asked)?,
     };
     write(&paths.contract().join("prompt"), &bytes)
 }
 
-fn mounted_prompt(input: &Path) -> Result<Vec<u8>, ContractError> {
-    let length = std::fs::metadata(input).map_err(|error| at(input, error))?.len();
-    if length > PROMPT_LIMIT {
+/// Read once: the kubelet brings a change of the ConfigMap into a mounted volume at any time, and what is compared is what
+/// the agent gets.
+fn mounted_prompt(input: &Path, asked: &MountedPrompt) -> Result<Vec<u8>, ContractError> {
+    let mut bytes = Vec::new();
+    let read = File::open(input).and_then(|file| file.take(PROMPT_LIMIT + 1).read_to_end(&mut bytes));
+    let length = read.map_err(|error| at(input, error))?;
+    if u64::try_from(length).is_ok_and(|length| length > PROMPT_LIMIT) {
         return Err(ContractError::Prompt);
     }
-    read(input)
+    let found = digest(&bytes);
+    if found == asked.digest {
+        Ok(bytes)
+    } else {
+        Err(ContractError::PromptChanged {
+            config_map: asked.config_map.clone(),
+            key: asked.key.clone(),
+            asked: asked.digest.clone(),
+            found,
+        })
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ContractError> {
@@ -108,6 +141,7 @@ fn at(path: &Path, error: io::Error) -> ContractError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
     fn paths() -> (tempfile::TempDir, Paths) {
         let directory = tempfile::tempdir().unwrap();
@@ -186,20 +220,54 @@ mod tests {
         }
     }
 
+    fn mounted(text: &str) -> PromptSpec {
+        PromptSpec::Mounted(MountedPrompt {
+            config_map: "tasks".to_owned(),
+            key: "login.md".to_owned(),
+            digest: digest(text.as_bytes()),
+        })
+    }
+
     #[test]
     fn the_prompt_comes_from_the_spec_or_from_the_mounted_file() {
         let (_directory, paths) = paths();
         let prompt = paths.contract().join("prompt");
-        assert!(
-            write_prompt(&paths, None)
-                .unwrap_err()
-                .to_string()
-                .contains("input/prompt")
-        );
+        let absent = write_prompt(&paths, &mounted("from the map")).unwrap_err();
+        assert!(absent.to_string().contains("input/prompt"), "{absent}");
         std::fs::write(paths.input_prompt(), "from the map").unwrap();
-        write_prompt(&paths, None).unwrap();
+        write_prompt(&paths, &mounted("from the map")).unwrap();
         assert_eq!(std::fs::read_to_string(&prompt).unwrap(), "from the map");
-        write_prompt(&paths, Some("from the spec")).unwrap();
+        write_prompt(&paths, &PromptSpec::Text("from the spec".to_owned())).unwrap();
         assert_eq!(std::fs::read_to_string(&prompt).unwrap(), "from the spec");
+    }
+
+    #[rstest]
+    #[case::another("from somebody else")]
+    #[case::one_more_line("from the map\n")]
+    #[case::empty("")]
+    fn a_prompt_that_was_changed_is_not_given_to_the_agent(#[case] there: &str) {
+        let (_directory, paths) = paths();
+        std::fs::write(paths.input_prompt(), there).unwrap();
+        let changed = write_prompt(&paths, &mounted("from the map")).unwrap_err();
+        let said = changed.to_string();
+        assert!(matches!(changed, ContractError::PromptChanged { .. }), "{said}");
+        for part in [
+            "tasks",
+            "login.md",
+            &digest(there.as_bytes()),
+            &digest(b"from the map"),
+        ] {
+            assert!(said.contains(part), "{part} in: {said}");
+        }
+        assert!(!paths.contract().join("prompt").exists());
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_not_read_to_its_end() {
+        let (_directory, paths) = paths();
+        let file = File::create(paths.input_prompt()).unwrap();
+        file.set_len(PROMPT_LIMIT + 1).unwrap();
+        let error = write_prompt(&paths, &mounted("")).unwrap_err();
+        assert!(matches!(error, ContractError::Prompt), "{error}");
     }
 }

@@ -101,6 +101,7 @@ impl PrepareError {
             Self::Clone { passes: true, .. } => Reason::CloneFailed,
             Self::Clone { passes: false, .. } | Self::TooLarge(_) => Reason::CloneRefused,
             Self::Gateway(error) => error.reason().unwrap_or(Reason::InternalError),
+            Self::Contract(ContractError::PromptChanged { .. }) => Reason::PromptChanged,
             Self::Order(_) | Self::Probe(_) | Self::Contract(_) | Self::Internal(_) => Reason::InternalError,
         }
     }
@@ -229,7 +230,7 @@ async fn contract(spec: &PrepareSpec, paths: &Paths, control: &Control) -> Resul
         write_trust(&paths, &trusted)?;
         let directories: Vec<&str> = repositories.iter().map(|each| each.directory.as_str()).collect();
         write_git(&paths, &directories)?;
-        write_prompt(&paths, prompt.as_deref())
+        write_prompt(&paths, &prompt)
     })
     .await?
     .map_err(PrepareError::from)

@@ -56,8 +56,30 @@ pub struct PrepareSpec {
     pub start_deadline_seconds: u32,
     /// Whether a kernel that is not gVisor's ends the run before anything is cloned.
     pub gvisor_required: bool,
-    /// The prompt; absent: it stands in the file `/cofferdam/input/prompt`.
-    pub prompt: Option<String>,
+    /// What the agent is to do.
+    pub prompt: PromptSpec,
+}
+
+/// What the agent is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum PromptSpec {
+    /// The prompt itself.
+    Text(String),
+    /// It stands in the file `/cofferdam/input/prompt`.
+    Mounted(MountedPrompt),
+}
+
+/// A prompt that a ConfigMap of the run's namespace holds, where others can change it until the pod starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct MountedPrompt {
+    /// Name of the ConfigMap, for messages.
+    pub config_map: String,
+    /// Its key, for messages.
+    pub key: String,
+    /// `sha256:…` of the text that the run was asked for with.
+    pub digest: String,
 }
 
 /// Order to `sidecar`.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::manifests::{run, with, without};
+use super::manifests::{prompt_digest, prompt_from, run, with, without};
 
 /// Every run of [`refused_runs`] with what its refusal says.
 pub fn refused_run_manifests() -> Vec<(Value, &'static str)> {
@@ -44,18 +44,28 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "/spec/task",
-            json!({"prompt": "x", "promptFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}),
+            json!({"prompt": "x", "promptFrom": prompt_from("a", "b", &prompt_digest())["promptFrom"]}),
             "exactly one of prompt and promptFrom",
         ),
         (
             "/spec/task",
-            json!({"promptFrom": {"configMapKeyRef": {"name": "A_b", "key": "b"}}}),
+            prompt_from("A_b", "b", &prompt_digest()),
             "configMapKeyRef.name must be a DNS name",
         ),
         (
             "/spec/task",
-            json!({"promptFrom": {"configMapKeyRef": {"name": "a", "key": "a/b"}}}),
+            prompt_from("a", "a/b", &prompt_digest()),
             "configMapKeyRef.key must be a key of the ConfigMap",
+        ),
+        (
+            "/spec/task",
+            prompt_from("a", "b", &prompt_digest().replace('a', "A")),
+            "configMapKeyRef.digest must be sha256:",
+        ),
+        (
+            "/spec/task",
+            prompt_from("a", "b", &prompt_digest().replace("256", "512")),
+            "configMapKeyRef.digest must be sha256:",
         ),
         (
             "/spec/agent/image",
@@ -498,10 +508,7 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
 /// A field of a run, and a value that it may have.
 pub fn accepted_runs() -> Vec<(&'static str, Value)> {
     vec![
-        (
-            "/spec/task",
-            json!({"promptFrom": {"configMapKeyRef": {"name": "a.b", "key": "prompt.md"}}}),
-        ),
+        ("/spec/task", prompt_from("a.b", "prompt.md", &prompt_digest())),
         ("/spec/agent/image", json!("agent")),
         ("/spec/agent/image", json!("localhost:5000/agent")),
         (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, names};
 use cofferdam_policy::decide::{Request, decide};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::NONE;
@@ -32,6 +32,7 @@ fn the_examples_are_valid() {
         "agentrun.yaml",
         "sandboxpolicy.yaml",
         "clustersandboxpolicy.yaml",
+        "long-prompt/agentrun.yaml",
         "demo/agentrun.yaml",
         "demo/policy.yaml",
         "../deploy/default-policy.yaml",
@@ -39,6 +40,16 @@ fn the_examples_are_valid() {
     ] {
         assert_eq!(problems(&example(name), None), Vec::<String>::new(), "{name}");
     }
+}
+
+#[test]
+fn the_long_prompt_is_the_one_that_its_run_names() {
+    let run: AgentRun = serde_json::from_value(example("long-prompt/agentrun.yaml")).unwrap();
+    let map = example("long-prompt/configmap.yaml");
+    let named = run.spec.task.prompt_from.unwrap().config_map_key_ref;
+    assert_eq!(map["metadata"]["name"], named.name);
+    let prompt = map["data"][&named.key].as_str().unwrap();
+    assert_eq!(named.digest, names::digest(prompt.as_bytes()));
 }
 
 #[test]

@@ -160,3 +160,13 @@ pub fn without(manifest: &Value, pointer: &str) -> Value {
     assert!(fields.remove(key).is_some(), "nothing at {pointer}");
     manifest
 }
+
+/// Digest of some prompt.
+pub fn prompt_digest() -> String {
+    format!("sha256:{}", "0a".repeat(32))
+}
+
+/// The task of a run whose prompt stands in a ConfigMap.
+pub fn prompt_from(map: &str, key: &str, digest: &str) -> Value {
+    json!({"promptFrom": {"configMapKeyRef": {"name": map, "key": key, "digest": digest}}})
+}

@@ -16,7 +16,7 @@ mod manifests;
 #[path = "../api/renamed.rs"]
 mod renamed;
 
-use manifests::{cluster_policy, policy, run, with};
+use manifests::{cluster_policy, policy, prompt_digest, prompt_from, run, with};
 
 /// Creates by dry run, as strictly as `kubectl` does.
 async fn create(client: &Client, manifest: &Value) -> kube::Result<Value> {
@@ -148,7 +148,8 @@ async fn names_of_old_are_refused_as_unknown() {
 #[tokio::test]
 async fn an_explicit_null_is_as_good_as_nothing() {
     let client = crate::harness::client().await;
-    let from_map = json!({"prompt": null, "promptFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}});
+    let mut from_map = prompt_from("a", "b", &prompt_digest());
+    from_map["prompt"] = Value::Null;
     assert_accepted(&client, &with(&run(), "/spec/task", from_map)).await;
     let nothing = json!({"prompt": null, "promptFrom": null});
     assert_refused(

@@ -33,7 +33,7 @@ fn name(kind: &str) -> String {
 
 /// Starts a run with one repository for each kind, and has its agent make each tree hostile in its way.
 async fn run_with(space: &Space, run: &str, kinds: &[&str]) -> Run {
-    space.prompt(run, MAKE).await;
+    let task = space.prompt(run, MAKE).await;
     let repositories: Vec<Value> = kinds
         .iter()
         .map(|kind| repository(&name(kind), "hostile", "ReadWrite"))
@@ -45,7 +45,7 @@ async fn run_with(space: &Space, run: &str, kinds: &[&str]) -> Run {
         kinds.join(" ")
     );
     let spec = json!({
-        "task": {"promptFrom": {"configMapKeyRef": {"name": run, "key": "prompt"}}},
+        "task": task,
         "agent": {"image": BUSYBOX, "command": ["sh", "-c", script]},
         "repositories": repositories,
     });

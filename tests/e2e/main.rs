@@ -30,6 +30,7 @@ mod hostile;
 mod layers;
 mod manifests;
 mod placement;
+mod prompt;
 mod queue;
 mod redirects;
 mod refusals;

@@ -4,7 +4,7 @@ use cofferdam_api::{AgentRun, Reason};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Space, default_limits, merge, restricted};
+use crate::harness::{BUSYBOX, Space, default_limits, merge, prompt_from, restricted};
 
 fn good() -> Value {
     json!({
@@ -41,8 +41,13 @@ async fn malformed_runs_are_refused_with_the_field_and_the_fix() {
         ("no task", json!({"task": null}), "task"),
         (
             "both prompts",
-            json!({"task": {"promptFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}}),
+            json!({"task": prompt_from("a", "b", "x")}),
             "prompt",
+        ),
+        (
+            "a prompt of a ConfigMap without its digest",
+            json!({"task": {"prompt": null, "promptFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}}),
+            "digest",
         ),
         ("neither prompt", json!({"task": {"prompt": null}}), "prompt"),
         (

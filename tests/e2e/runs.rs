@@ -32,6 +32,11 @@ async fn a_change_in_the_work_tree_becomes_a_patch() {
         ("gvisor", names::FENCE)
     );
     let resolved = status.resolved.expect("what the asks came to");
+    assert!(
+        resolved
+            .prompt_digest
+            .is_some_and(|digest| digest.starts_with("sha256:"))
+    );
     assert_eq!(resolved.repositories.len(), 1);
     assert_eq!(resolved.repositories[0].commit.len(), 40);
     let patch = &status.outputs.expect("outputs").patches[0];

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Run, Space, default_limits, merge, repository, until};
+use crate::harness::{BUSYBOX, Run, Space, default_limits, merge, prompt_from, repository, until};
 
 /// One ask: name, what it adds to a good run, reason, words of the message.
 type Ask = (&'static str, Value, Reason, &'static [&'static str]);
@@ -344,7 +344,7 @@ async fn a_prompt_that_is_nowhere_is_named(#[case] name: &str, #[case] map: &str
     space.prompt("there", "true\n").await;
     let ask = |map: &str, key: &str| {
         json!({
-            "task": {"promptFrom": {"configMapKeyRef": {"name": map, "key": key}}},
+            "task": prompt_from(map, key, "true\n"),
             "agent": {"image": BUSYBOX, "command": ["true"]},
             "repositories": [repository("work", "two-first", "ReadWrite")],
         })

@@ -88,11 +88,12 @@ impl Plan {
         serde_json::to_string(self)
     }
 
-    /// The part of it that status shows; commits come with `prepare`'s report.
+    /// The part of it that status shows; the prompt's digest comes from the run, commits with `prepare`'s report.
     pub fn resolved(&self) -> ResolvedRun {
         ResolvedRun {
             image: self.image.clone(),
             images: Vec::new(),
+            prompt_digest: None,
             runtime_class_name: self.runtime_class_name.clone(),
             repositories: Vec::new(),
             policies: self.policies.clone(),

@@ -125,7 +125,7 @@ pub fn refused(run: &AgentRun, verdict: &Verdict, now: Timestamp) -> AgentRunSta
 pub fn ended(run: &AgentRun, built: Option<Built<'_>>, end: &End, now: Timestamp) -> AgentRunStatus {
     let (mut status, generation) = open(run);
     if let Some(built) = built {
-        notes::workload(&mut status, built);
+        notes::workload(&mut status, run, built);
         admitted(&mut status, run, now);
         notes::proof(&mut status, built.plan, end.proof.as_ref(), generation, now);
     }

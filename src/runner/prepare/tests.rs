@@ -1,6 +1,6 @@
 use super::*;
 use cofferdam_wire::control::{Refusal, WhoAmI};
-use cofferdam_wire::runner::{Probe, ProbeProtocol, RunIdentity};
+use cofferdam_wire::runner::{MountedPrompt, Probe, ProbeProtocol, PromptSpec, RunIdentity};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> PrepareSpec {
         max_clone_bytes: 1 << 30,
         start_deadline_seconds: 60,
         gvisor_required: false,
-        prompt: Some("do it".to_owned()),
+        prompt: PromptSpec::Text("do it".to_owned()),
     }
 }
 
@@ -91,6 +91,7 @@ fn root() -> (tempfile::TempDir, Paths) {
     for each in [
         "cofferdam/contract",
         "cofferdam/ca",
+        "cofferdam/input",
         "var/run/cofferdam",
         "etc/ssl/certs",
         "home/agent",
@@ -173,6 +174,32 @@ async fn under_a_kernel_that_is_not_gvisors_nothing_is_asked_where_policy_demand
         if let Some(failure) = report.failure {
             assert!(failure.message.contains("6.1.0-28-amd64"), "{failure:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_that_somebody_changed_ends_the_run() {
+    for (there, ends) in [
+        ("do it", None),
+        ("do something else", Some(Reason::PromptChanged)),
+    ] {
+        let gateway = gateway(Arc::new(|path| match path {
+            "/v1/whoami" => (200, whoami("10.0.0.7")),
+            _ => (200, "ours\n".to_owned()),
+        }))
+        .await;
+        let (_directory, paths) = root();
+        std::fs::write(paths.input_prompt(), there).unwrap();
+        let mut spec = spec(gateway, shut().await);
+        spec.prompt = PromptSpec::Mounted(MountedPrompt {
+            config_map: "tasks".to_owned(),
+            key: "prompt".to_owned(),
+            digest: cofferdam_api::names::digest(b"do it"),
+        });
+        let report = run(&spec, None, &paths).await;
+        assert_eq!(report.failure.as_ref().map(|failure| failure.reason), ends);
+        let given = std::fs::read_to_string(paths.contract().join("prompt")).ok();
+        assert_eq!(given.as_deref(), ends.is_none().then_some("do it"));
     }
 }
 

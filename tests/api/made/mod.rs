@@ -11,7 +11,7 @@ use proptest::test_runner::{TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use super::cases;
-use super::manifests::{cluster_policy, policy, run, with};
+use super::manifests::{cluster_policy, policy, prompt_digest, prompt_from, run, with};
 use nodes::nodes;
 
 /// A manifest, and what was done to it.
@@ -108,7 +108,7 @@ fn lasting_run() -> Value {
 
 /// The same run by other means, so that every field occurs.
 fn other_run() -> Value {
-    let from_map = json!({"promptFrom": {"configMapKeyRef": {"name": "prompts.team", "key": "login.md"}}});
+    let from_map = prompt_from("prompts.team", "login.md", &prompt_digest());
     let requester = json!({"username": "ada", "uid": "7", "groups": ["makers"], "credentialID": "JTI=1"});
     let run = with(&lasting_run(), "/spec/task", from_map);
     with(&run, "/spec/requestedBy", requester)

@@ -11,7 +11,7 @@ pub use internet::Internet;
 pub use ordinary::{Ordinary, sandboxed, unconfined};
 pub use policies::{ceiling, forget_ceiling};
 pub use run::{Run, is_true};
-pub use space::{Space, default_limits, merge, remove_namespace, repository, restricted};
+pub use space::{Space, default_limits, merge, prompt_from, remove_namespace, repository, restricted};
 pub use wait::{eventually, until};
 
 /// Images that `make install` loads.

@@ -91,13 +91,14 @@ impl Space {
         Api::namespaced(self.client.clone(), &self.name)
     }
 
-    /// Makes a ConfigMap whose key `prompt` holds `text`.
-    pub async fn prompt(&self, name: &str, text: &str) {
+    /// Makes a ConfigMap whose key `prompt` holds `text`; gives the task of a run that takes its prompt from there.
+    pub async fn prompt(&self, name: &str, text: &str) -> Value {
         let map = json!({"metadata": {"name": name}, "data": {"prompt": text}});
         self.api::<ConfigMap>()
             .create(&PostParams::default(), &serde_json::from_value(map).unwrap())
             .await
             .expect("a prompt's ConfigMap");
+        prompt_from(name, "prompt", text)
     }
 
     /// Creates a run with this spec.
@@ -127,9 +128,8 @@ impl Space {
     /// A run whose agent is `interpreter /cofferdam/prompt`: the script travels as the prompt. It asks for little, for the
     /// scheduler counts requests and not what is used: by the default request three runs would fill the node.
     pub async fn script(&self, name: &str, image: &str, interpreter: &str, script: &str, more: Value) -> Run {
-        self.prompt(name, script).await;
         let mut spec = json!({
-            "task": {"promptFrom": {"configMapKeyRef": {"name": name, "key": "prompt"}}},
+            "task": self.prompt(name, script).await,
             "agent": {"image": image, "command": [interpreter, "/cofferdam/prompt"]},
             "repositories": [repository("work", "two-first", "ReadWrite")],
             "resources": {"requests": {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"}},
@@ -203,4 +203,10 @@ pub fn repository(name: &str, forge: &str, access: &str) -> Value {
 /// Sets the top-level keys of `more` in `spec`; `null` removes one.
 pub fn merge(spec: &mut Value, more: &Value) {
     json_patch::merge(spec, more);
+}
+
+/// The task of a run whose prompt is `text` in this key of a ConfigMap.
+pub fn prompt_from(map: &str, key: &str, text: &str) -> Value {
+    let digest = names::digest(text.as_bytes());
+    json!({"promptFrom": {"configMapKeyRef": {"name": map, "key": key, "digest": digest}}})
 }

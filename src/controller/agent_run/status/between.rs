@@ -33,7 +33,7 @@ pub fn retrying(
 ) -> AgentRunStatus {
     let (mut status, generation) = open(run);
     let announced = retry::announcement(verdict, built.plan.attempt);
-    notes::workload(&mut status, built);
+    notes::workload(&mut status, run, built);
     admitted(&mut status, run, now);
     // Set anew, so that its time is that of the failure: pause and start deadline run from there.
     remove(&mut status.conditions, RECONCILING);

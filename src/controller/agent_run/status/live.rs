@@ -58,7 +58,7 @@ fn with_workload(
     now: Timestamp,
 ) -> AgentRunStatus {
     let (mut status, generation) = open(run);
-    notes::workload(&mut status, built);
+    notes::workload(&mut status, run, built);
     admitted(&mut status, run, now);
     goes_on(&mut status, stage, said, generation, now);
     status

@@ -7,7 +7,9 @@ use crate::agent_run::observe::Proof;
 use crate::agent_run::plan::Plan;
 use crate::conditions::{bounded, set};
 use cofferdam_api::names::FENCE;
-use cofferdam_api::{AgentRun, AgentRunStatus, Isolation, ResolvedImage, ResolvedRepository, WorkloadRef};
+use cofferdam_api::{
+    AgentRun, AgentRunStatus, Isolation, ResolvedImage, ResolvedRepository, ResolvedRun, WorkloadRef,
+};
 
 /// Most containers of a pod whose images are shown.
 const IMAGES: usize = 8;
@@ -16,7 +18,7 @@ const NAME_LIMIT: usize = 200;
 const REQUESTER_KNOWN: &str = "RequesterKnown";
 
 /// Notes the workload and what it was built from.
-pub fn workload(status: &mut AgentRunStatus, built: Built<'_>) {
+pub fn workload(status: &mut AgentRunStatus, run: &AgentRun, built: Built<'_>) {
     let metadata = &built.job.metadata;
     let another = status
         .workload
@@ -35,7 +37,10 @@ pub fn workload(status: &mut AgentRunStatus, built: Built<'_>) {
     });
     status.start_time.clone_from(&metadata.creation_timestamp);
     if status.resolved.is_none() {
-        status.resolved = Some(built.plan.resolved());
+        status.resolved = Some(ResolvedRun {
+            prompt_digest: run.spec.task.prompt_digest(),
+            ..built.plan.resolved()
+        });
     }
 }
 

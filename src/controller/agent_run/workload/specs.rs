@@ -1,8 +1,10 @@
 //! The orders to `prepare` and `sidecar`.
 
 use super::{Identity, Input, probes};
-use cofferdam_api::{Access, KernelCheck, NodeAccess};
-use cofferdam_wire::runner::{CloneGrant, PrepareSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION};
+use cofferdam_api::{Access, KernelCheck, NodeAccess, PromptSource, Task};
+use cofferdam_wire::runner::{
+    CloneGrant, MountedPrompt, PrepareSpec, PromptSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION,
+};
 
 /// Order to `prepare`.
 pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
@@ -17,7 +19,19 @@ pub fn prepare(input: &Input<'_>, identity: &Identity) -> PrepareSpec {
         max_clone_bytes: input.admitted.max_clone_bytes.unsigned_abs(),
         start_deadline_seconds: input.admitted.start_deadline_seconds.unsigned_abs(),
         gvisor_required: input.admitted.kernel_check == KernelCheck::GVisor,
-        prompt: input.run.spec.task.prompt.clone(),
+        prompt: prompt(&input.run.spec.task),
+    }
+}
+
+/// The API server takes a task with one of the two alone.
+fn prompt(task: &Task) -> PromptSpec {
+    match &task.prompt_from {
+        Some(PromptSource { config_map_key_ref }) => PromptSpec::Mounted(MountedPrompt {
+            config_map: config_map_key_ref.name.clone(),
+            key: config_map_key_ref.key.clone(),
+            digest: config_map_key_ref.digest.clone(),
+        }),
+        None => PromptSpec::Text(task.prompt.clone().unwrap_or_default()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::testing;
 use cofferdam_api::{AgentRun, Disruption, KernelCheck, PullPolicy, RunAsUser, SchedulingProfile};
 use cofferdam_policy::decide::Admitted;
 use cofferdam_wire::pod::pod_digest;
-use cofferdam_wire::runner::{PREPARE_ENV, PrepareSpec};
+use cofferdam_wire::runner::{MountedPrompt, PREPARE_ENV, PrepareSpec, PromptSpec};
 
 fn spec(job: &Job) -> &PodSpec {
     job.spec.as_ref().unwrap().template.spec.as_ref().unwrap()
@@ -20,6 +20,14 @@ fn containers(spec: &PodSpec) -> Vec<&Container> {
         .flatten()
         .chain(&spec.containers)
         .collect()
+}
+
+/// The order to `prepare`.
+fn order(job: &Job) -> PrepareSpec {
+    let prepare = &spec(job).init_containers.as_ref().unwrap()[0];
+    let env = prepare.env.as_ref().unwrap();
+    let order = env.iter().find(|variable| variable.name == PREPARE_ENV).unwrap();
+    serde_json::from_str(order.value.as_ref().unwrap()).unwrap()
 }
 
 fn with(change: &serde_json::Value) -> AgentRun {
@@ -40,20 +48,24 @@ fn the_frozen_policy_of_a_run() {
 
 #[test]
 fn the_prompt_arrives_as_it_was_written() {
-    let job = testing::workload(&testing::run()).job;
-    let prepare = &spec(&job).init_containers.as_ref().unwrap()[0];
-    let env = prepare.env.as_ref().unwrap();
-    let order = env.iter().find(|variable| variable.name == PREPARE_ENV).unwrap();
-    let order: PrepareSpec = serde_json::from_str(order.value.as_ref().unwrap()).unwrap();
-    assert_eq!(order.prompt.as_deref(), Some("Mend $(HOME)."));
+    let order = order(&testing::workload(&testing::run()).job);
+    assert_eq!(order.prompt, PromptSpec::Text("Mend $(HOME).".to_owned()));
 }
 
 #[test]
 fn a_prompt_from_a_config_map_is_mounted_in_prepare_alone() {
-    let run = with(
-        &json!({"task": {"prompt": null, "promptFrom": {"configMapKeyRef": {"name": "tasks", "key": "today"}}}}),
-    );
+    let digest = cofferdam_api::names::digest(b"Mend the roof.");
+    let source = json!({"configMapKeyRef": {"name": "tasks", "key": "today", "digest": digest}});
+    let run = with(&json!({"task": {"prompt": null, "promptFrom": source}}));
     let job = testing::workload(&run).job;
+    assert_eq!(
+        order(&job).prompt,
+        PromptSpec::Mounted(MountedPrompt {
+            config_map: "tasks".to_owned(),
+            key: "today".to_owned(),
+            digest,
+        })
+    );
     let mounting: Vec<&str> = containers(spec(&job))
         .into_iter()
         .filter(|container| {
@@ -265,16 +277,7 @@ fn a_user_namespace_is_asked_for_only_where_policy_decided_so() {
 fn prepare_is_told_to_look_at_the_kernel() {
     let told = |mode| {
         let job = job_where(|admitted| admitted.kernel_check = mode);
-        let env = spec(&job).init_containers.as_ref().unwrap()[0]
-            .env
-            .clone()
-            .unwrap();
-        let order = env
-            .into_iter()
-            .find(|variable| variable.name == PREPARE_ENV)
-            .unwrap();
-        let order: PrepareSpec = serde_json::from_str(&order.value.unwrap()).unwrap();
-        order.gvisor_required
+        order(&job).gvisor_required
     };
     assert!(told(KernelCheck::GVisor));
     assert!(!told(KernelCheck::None));
