@@ -125,7 +125,7 @@ impl Fixture {
             vec!["10.244.0.0/16".parse().unwrap()],
             "cofferdam-system".to_owned(),
         );
-        ranges.replace_nodes(&[]);
+        ranges.replace_nodes([]);
         ranges.replace_services(vec!["203.0.113.200/32".parse().unwrap()]);
         let rooms = wiring::connect(Parts {
             verifier: Verifier::new(FixedKeys::of(&issuer)),

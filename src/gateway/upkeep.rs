@@ -64,7 +64,7 @@ mod tests {
     async fn archive_that_hangs_leaves_readiness_current() {
         let (view, ready) = (View::default(), Readiness::default());
         let ranges = Ranges::new(Vec::new(), "cofferdam-system".to_owned());
-        ranges.replace_nodes(&[]);
+        ranges.replace_nodes([]);
         ranges.replace_services(Vec::new());
         let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), Never);
         let event = RecordEvent::PodMutated {

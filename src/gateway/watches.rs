@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
@@ -10,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use crate::caller::view::ceilings::{Guarded, Labels};
 use crate::caller::view::{Mutated, Source};
 use crate::caller::{SandboxPod, View};
-use crate::egress::ranges::{Ranges, refresh};
+use crate::egress::ranges::{Ranges, of_node, refresh};
 use crate::evidence::Recorder;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy};
 use cofferdam_wire::record::RecordEvent;
@@ -52,11 +53,14 @@ impl PodFollower {
 }
 
 impl Follower<Pod> for PodFollower {
-    fn replace(&self, all: Vec<Pod>) {
-        self.report(
-            self.view
-                .replace_pods(all.iter().filter_map(SandboxPod::project).collect()),
-        );
+    type Kept = SandboxPod;
+
+    fn keep(&self, pod: Pod) -> Option<SandboxPod> {
+        SandboxPod::project(&pod)
+    }
+
+    fn replace(&self, all: Vec<SandboxPod>) {
+        self.report(self.view.replace_pods(all));
     }
 
     fn put(&self, pod: Pod) {
@@ -88,9 +92,15 @@ fn run_identity(run: &RunMetadata) -> Option<RunIdentity> {
 }
 
 impl Follower<RunMetadata> for RunFollower {
-    fn replace(&self, all: Vec<RunMetadata>) {
-        let present = all.iter().filter(|run| run.metadata.deletion_timestamp.is_none());
-        self.0.replace_runs(present.filter_map(run_identity));
+    type Kept = RunIdentity;
+
+    fn keep(&self, run: RunMetadata) -> Option<RunIdentity> {
+        let is_leaving = run.metadata.deletion_timestamp.is_some();
+        run_identity(&run).filter(|_| !is_leaving)
+    }
+
+    fn replace(&self, all: Vec<RunIdentity>) {
+        self.0.replace_runs(all);
     }
 
     fn put(&self, run: RunMetadata) {
@@ -115,6 +125,12 @@ impl Follower<RunMetadata> for RunFollower {
 struct ClusterPolicyFollower(Arc<View>);
 
 impl Follower<Guarded> for ClusterPolicyFollower {
+    type Kept = Guarded;
+
+    fn keep(&self, policy: Guarded) -> Option<Guarded> {
+        Some(policy)
+    }
+
     fn replace(&self, all: Vec<Guarded>) {
         self.0.replace_cluster_policies(all);
     }
@@ -143,8 +159,14 @@ fn labelled(namespace: NamespaceMetadata) -> (String, Labels) {
 }
 
 impl Follower<NamespaceMetadata> for NamespaceFollower {
-    fn replace(&self, all: Vec<NamespaceMetadata>) {
-        self.0.replace_namespaces(all.into_iter().map(labelled));
+    type Kept = (String, Labels);
+
+    fn keep(&self, namespace: NamespaceMetadata) -> Option<(String, Labels)> {
+        Some(labelled(namespace))
+    }
+
+    fn replace(&self, all: Vec<(String, Labels)>) {
+        self.0.replace_namespaces(all);
     }
 
     fn put(&self, namespace: NamespaceMetadata) {
@@ -164,8 +186,14 @@ impl Follower<NamespaceMetadata> for NamespaceFollower {
 struct NodeFollower(Arc<Ranges>);
 
 impl Follower<Node> for NodeFollower {
-    fn replace(&self, all: Vec<Node>) {
-        self.0.replace_nodes(&all);
+    type Kept = (String, Vec<IpNet>);
+
+    fn keep(&self, node: Node) -> Option<(String, Vec<IpNet>)> {
+        Some((node.name_any(), of_node(&node)))
+    }
+
+    fn replace(&self, all: Vec<(String, Vec<IpNet>)>) {
+        self.0.replace_nodes(all);
     }
 
     fn put(&self, node: Node) {

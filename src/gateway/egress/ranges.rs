@@ -57,11 +57,8 @@ impl Ranges {
     }
 
     /// These are all nodes.
-    pub fn replace_nodes(&self, nodes: &[Node]) {
-        let all = nodes
-            .iter()
-            .map(|node| (node.name_any(), of_node(node)))
-            .collect();
+    pub fn replace_nodes(&self, nodes: impl IntoIterator<Item = (String, Vec<IpNet>)>) {
+        let all = nodes.into_iter().collect();
         self.read.lock().nodes = Some(all);
         self.rebuild();
     }
@@ -102,7 +99,7 @@ impl Ranges {
 }
 
 /// A node's pod ranges and every address that it has.
-fn of_node(node: &Node) -> Vec<IpNet> {
+pub fn of_node(node: &Node) -> Vec<IpNet> {
     let spec = node.spec.as_ref();
     let pod_ranges = spec
         .and_then(|spec| spec.pod_cidrs.as_deref())
@@ -217,7 +214,8 @@ mod tests {
             "cofferdam-system".to_owned(),
         );
         assert!(ranges.deny_set().is_none());
-        ranges.replace_nodes(&[node("node-a", "198.51.100.1", "10.9.0.0/24")]);
+        let first = of_node(&node("node-a", "198.51.100.1", "10.9.0.0/24"));
+        ranges.replace_nodes([("node-a".to_owned(), first)]);
         assert!(ranges.deny_set().is_none());
         let service: Service = serde_json::from_value(json!({
             "metadata": {"name": "cofferdam-gateway"},

@@ -6,13 +6,15 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
-/// Longest time for one page, and for a watch to open.
+/// Objects of one page of a list. A page is in memory as a whole until it is mapped to what is kept, and tenants decide how
+/// large an object is.
+const PAGE: u32 = 100;
+/// Longest time for one page, and for a watch to open. A page that takes longer is asked for again at half its size, down
+/// to one object.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A closed watch that does not open again in this time is an outage.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,8 +27,12 @@ const WATCH_SECONDS: u32 = 290;
 
 /// What happens to the objects.
 pub trait Follower<K>: Send + Sync {
+    /// What is kept of an object of a list.
+    type Kept: Send;
+    /// What is kept of an object of a list; `None`: it does not count.
+    fn keep(&self, object: K) -> Option<Self::Kept>;
     /// These are all objects.
-    fn replace(&self, all: Vec<K>);
+    fn replace(&self, all: Vec<Self::Kept>);
     /// One was made or changed.
     fn put(&self, object: K);
     /// One is gone from the selection.
@@ -80,9 +86,11 @@ where
     K: Clone + Debug + DeserializeOwned + Resource,
 {
     loop {
-        let version = match list(&api, selection).await {
-            Ok((objects, version)) => {
-                follower.replace(objects);
+        let ask = async |parameters: &ListParams| api.list(parameters).await;
+        let keep = |object| follower.keep(object);
+        let version = match list(ask, selection.list(PAGE), keep).await {
+            Ok((kept, version)) => {
+                follower.replace(kept);
                 version
             }
             Err(error) => {
@@ -98,20 +106,28 @@ where
     }
 }
 
-async fn list<K>(api: &Api<K>, selection: Selection) -> Result<(Vec<K>, String), FollowError>
-where
-    K: Clone + Debug + DeserializeOwned,
-{
-    let mut parameters = selection.list(PAGE);
-    let mut objects = Vec::new();
+/// All objects, each page mapped before the next is asked for; and the version from which to watch.
+async fn list<K: Clone, T>(
+    ask: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<K>>,
+    mut parameters: ListParams,
+    keep: impl Fn(K) -> Option<T>,
+) -> Result<(Vec<T>, String), FollowError> {
+    let mut kept = Vec::new();
     loop {
-        let page = tokio::time::timeout(CALL_TIMEOUT, api.list(&parameters))
-            .await
-            .map_err(|_| FollowError::TimedOut)??;
-        objects.extend(page.items);
+        let Ok(page) = tokio::time::timeout(CALL_TIMEOUT, ask(&parameters)).await else {
+            let size = parameters.limit.unwrap_or(PAGE);
+            if size <= 1 {
+                return Err(FollowError::TimedOut);
+            }
+            tracing::warn!(size, "a page of a list took too long and is asked for in halves");
+            parameters.limit = Some(size / 2);
+            continue;
+        };
+        let page = page?;
+        kept.extend(page.items.into_iter().filter_map(&keep));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters.continue_token = Some(token),
-            None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
+            None => return Ok((kept, page.metadata.resource_version.unwrap_or_default())),
         }
     }
 }
@@ -171,4 +187,91 @@ fn apply<K: Resource>(
         WatchEvent::Error(status) => return Err(FollowError::Status(status.message)),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+    use parking_lot::Mutex;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A server of `all` objects that answers no page of more than `readable` of them in time. Pages are asked for by the
+    /// number of the first object.
+    struct Server {
+        all: u32,
+        readable: u32,
+        log: Mutex<Vec<String>>,
+    }
+
+    impl Server {
+        async fn page(&self, parameters: &ListParams) -> kube::Result<ObjectList<Namespace>> {
+            let token = parameters.continue_token.as_ref();
+            let first: u32 = token.map_or(0, |token| token.parse().unwrap());
+            let size = parameters.limit.unwrap();
+            self.log.lock().push(format!("{size} from {first}"));
+            if size > self.readable {
+                std::future::pending::<()>().await;
+            }
+            let end = self.all.min(first + size);
+            let items: Vec<_> = (first..end)
+                .map(|number| json!({"metadata": {"name": format!("n{number}")}}))
+                .collect();
+            let next = (end < self.all).then(|| end.to_string());
+            let list = json!({
+                "apiVersion": "v1", "kind": "NamespaceList", "items": items,
+                "metadata": {"resourceVersion": "9", "continue": next},
+            });
+            Ok(serde_json::from_value(list).unwrap())
+        }
+
+        /// What is kept of a list, and in which order objects were asked for and kept.
+        async fn listed(
+            all: u32,
+            readable: u32,
+        ) -> (Result<(Vec<String>, String), FollowError>, Vec<String>) {
+            let server = Self {
+                all,
+                readable,
+                log: Mutex::default(),
+            };
+            let keep = |namespace: Namespace| {
+                let name = namespace.name_any();
+                server.log.lock().push(name.clone());
+                (name != "n1").then_some(name)
+            };
+            let ask = async |parameters: &ListParams| server.page(parameters).await;
+            let kept = list(ask, Selection::default().list(4), keep).await;
+            (kept, server.log.into_inner())
+        }
+    }
+
+    #[tokio::test]
+    async fn each_page_is_mapped_before_the_next_is_asked_for() {
+        let (kept, log) = Server::listed(5, 4).await;
+        assert_eq!(
+            kept.unwrap(),
+            (
+                ["n0", "n2", "n3", "n4"].map(str::to_owned).to_vec(),
+                "9".to_owned()
+            )
+        );
+        assert_eq!(log, ["4 from 0", "n0", "n1", "n2", "n3", "4 from 4", "n4"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_takes_too_long_is_asked_for_in_halves() {
+        let (kept, log) = Server::listed(3, 1).await;
+        assert_eq!(kept.unwrap().0, ["n0", "n2"]);
+        assert_eq!(
+            log,
+            [
+                "4 from 0", "2 from 0", "1 from 0", "n0", "1 from 1", "n1", "1 from 2", "n2"
+            ]
+        );
+        let (kept, log) = Server::listed(3, 0).await;
+        assert!(matches!(kept, Err(FollowError::TimedOut)), "not even one object");
+        assert_eq!(log, ["4 from 0", "2 from 0", "1 from 0"]);
+    }
 }
