@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::Mutex;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// How delays grow.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,7 @@ impl<K: Eq + Hash + Clone> Failures<K> {
 
     /// Notes a failure of `key`; the answer is how long to wait before the next try.
     pub fn failed(&self, key: &K) -> Duration {
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         let count = counts.entry(key.clone()).or_insert(0);
         *count = count.saturating_add(1);
         self.backoff.delay(*count, self.jitter.hash_one((key, *count)))
@@ -54,14 +55,7 @@ impl<K: Eq + Hash + Clone> Failures<K> {
 
     /// Notes that `key` did well.
     pub fn succeeded(&self, key: &K) {
-        self.lock().remove(key);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, u32>> {
-        // A panic elsewhere cannot leave a counter half-written.
-        self.counts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.counts.lock().remove(key);
     }
 }
 

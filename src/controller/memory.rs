@@ -4,11 +4,11 @@
 //! reason is less exact; nothing starts twice for it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use parking_lot::Mutex;
 
 use super::pod_view::PodView;
 use super::verdict::Verdict;
@@ -46,7 +46,7 @@ pub struct Memory(Mutex<HashMap<String, Remembered>>);
 impl Memory {
     /// What is remembered of a run.
     pub fn of(&self, run_uid: &str) -> Remembered {
-        self.lock().get(run_uid).cloned().unwrap_or_default()
+        self.0.lock().get(run_uid).cloned().unwrap_or_default()
     }
 
     /// Notes a Job that was created just now; everything that was remembered belongs to an earlier attempt.
@@ -89,18 +89,18 @@ impl Memory {
         }
         if PodView::new(pod).agent_never_started() {
             self.change(run_uid, |run| run.unstarted = true);
-        } else if let Some(run) = self.lock().get_mut(run_uid) {
+        } else if let Some(run) = self.0.lock().get_mut(run_uid) {
             run.unstarted = false;
         }
     }
 
     /// Forgets a run, or its last attempt: both leave nothing that is still of use.
     pub fn forget(&self, run_uid: &str) {
-        self.lock().remove(run_uid);
+        self.0.lock().remove(run_uid);
     }
 
     fn change(&self, run_uid: &str, change: impl FnOnce(&mut Remembered)) {
-        let mut runs = self.lock();
+        let mut runs = self.0.lock();
         if runs.len() >= LIMIT && !runs.contains_key(run_uid) {
             // Reasons are the last to be given up: nothing else may hold them.
             runs.retain(|_, run| run.stopping.is_some());
@@ -109,11 +109,6 @@ impl Memory {
             }
         }
         change(runs.entry(run_uid.to_owned()).or_default());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
-        // No change can be left half-done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -184,7 +179,7 @@ mod tests {
         for number in 0..LIMIT {
             memory.note_created(&format!("run-{number}"), "job");
         }
-        assert!(memory.lock().len() <= LIMIT);
+        assert!(memory.0.lock().len() <= LIMIT);
         assert!(memory.of("stopped").stopping.is_some());
         assert!(memory.of(&format!("run-{}", LIMIT - 1)).job_uid.is_some());
     }

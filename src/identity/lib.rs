@@ -6,12 +6,13 @@
 pub mod testing;
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use parking_lot::RwLock;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -210,9 +211,7 @@ impl Verifier {
         match self.source.read().await {
             Ok(published) => {
                 let keys = Arc::new(Keys::from(published));
-                if let Ok(mut current) = self.keys.write() {
-                    *current = Some(Arc::clone(&keys));
-                }
+                *self.keys.write() = Some(Arc::clone(&keys));
                 Ok(keys)
             }
             // Old keys stay good while the API server is away: the pods' view closes the exit soon after anyway.
@@ -221,7 +220,7 @@ impl Verifier {
     }
 
     fn current(&self) -> Option<Arc<Keys>> {
-        self.keys.read().ok().and_then(|keys| keys.clone())
+        self.keys.read().clone()
     }
 }
 
@@ -389,7 +388,7 @@ mod tests {
                     .is_err()
             );
         }
-        assert_eq!(source.0.lock().unwrap().1, 1);
+        assert_eq!(source.0.lock().1, 1);
     }
 
     #[tokio::test]
@@ -416,7 +415,7 @@ mod tests {
         // Made once with a key that was thrown away; it ends in the year 2100.
         let keys: JwkSet = serde_json::from_str(include_str!("token/rs256-jwks.json")).unwrap();
         let token = include_str!("token/rs256-token.txt").trim();
-        let verifier = Verifier::new(FixedKeys(Arc::new(std::sync::Mutex::new((keys, 0)))));
+        let verifier = Verifier::new(FixedKeys(Arc::new(parking_lot::Mutex::new((keys, 0)))));
         let identity = verifier
             .verify(token, &["cofferdam-collect"], now())
             .await

@@ -74,19 +74,19 @@ fn base64url(bytes: &[u8]) -> String {
 
 /// Hands out what it was made with, and counts.
 #[derive(Clone)]
-pub struct FixedKeys(pub Arc<std::sync::Mutex<(JwkSet, usize)>>);
+pub struct FixedKeys(pub Arc<parking_lot::Mutex<(JwkSet, usize)>>);
 
 impl FixedKeys {
     /// The keys of `issuer`, not read yet.
     pub fn of(issuer: &Issuer) -> Self {
-        Self(Arc::new(std::sync::Mutex::new((issuer.keys.clone(), 0))))
+        Self(Arc::new(parking_lot::Mutex::new((issuer.keys.clone(), 0))))
     }
 }
 
 impl KeySource for FixedKeys {
     fn read(&self) -> BoxFuture<'_, Result<Published, String>> {
         Box::pin(async {
-            let mut state = self.0.lock().unwrap();
+            let mut state = self.0.lock();
             state.1 += 1;
             Ok(Published {
                 issuer: ISSUER.to_owned(),

@@ -1,10 +1,11 @@
 //! The cluster as a table of answers: what may be read, what may not, and what the API server says to dry runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::{Request, Response};
 use kube::client::Body;
+use parking_lot::Mutex;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -90,7 +91,7 @@ async fn asked(answers: Answers) -> (Explanation, Vec<String>) {
             let (answers, log) = (answers.clone(), log.clone());
             async move {
                 let key = key(&request);
-                log.lock().unwrap().push(key.clone());
+                log.lock().push(key.clone());
                 let sent = request.into_body().collect_bytes().await.unwrap();
                 let (code, body) = answers
                     .get(key.as_str())
@@ -109,7 +110,7 @@ async fn asked(answers: Answers) -> (Explanation, Vec<String>) {
     };
     let client = Client::new(service, "elsewhere");
     let explanation = ask(&client, run(), None, Vec::new()).await;
-    let log = log.lock().unwrap().clone();
+    let log = log.lock().clone();
     (explanation, log)
 }
 

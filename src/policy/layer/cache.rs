@@ -4,9 +4,10 @@
 //! A memory and nothing else: the answer is always that of [`Layers::read`], which a test holds it to.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kube::api::ObjectMeta;
+use parking_lot::Mutex;
 
 use crate::layer::layers::{Layers, matching};
 use crate::layer::parsed::ParsedPolicy;
@@ -47,21 +48,21 @@ impl PolicyCache {
         let versions: Option<Vec<Version>> = objects.chain([&policy.metadata]).map(version).collect();
         let known = versions
             .as_ref()
-            .and_then(|versions| self.lock().layers_of(versions));
+            .and_then(|versions| self.0.lock().layers_of(versions));
         if let Some(known) = known {
             return Ok(known);
         }
         let read = |layer, metadata: &_, limits: &_| self.parsed(layer, metadata, limits);
         let layers = Arc::new(Layers::of(&over, policy, read)?);
         if let Some(versions) = versions {
-            self.lock().keep_layers(versions, &layers);
+            self.0.lock().keep_layers(versions, &layers);
         }
         Ok(layers)
     }
 
     /// Forgets a policy that is gone.
     pub fn forget(&self, uid: &str) {
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         memory.parsed.remove(uid);
         memory
             .layers
@@ -77,20 +78,15 @@ impl PolicyCache {
         let version = version(metadata);
         let known = version
             .as_ref()
-            .and_then(|version| self.lock().parsed_of(version));
+            .and_then(|version| self.0.lock().parsed_of(version));
         if let Some(known) = known {
             return Ok(known);
         }
         let parsed = Arc::new(ParsedPolicy::read(layer, limits)?);
         if let Some(version) = version {
-            self.lock().keep_parsed(version, &parsed);
+            self.0.lock().keep_parsed(version, &parsed);
         }
         Ok(parsed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        // Whatever stands in it is whole: values are made before they are put in.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,7 +161,7 @@ mod tests {
     }
 
     fn sizes(cache: &PolicyCache) -> [usize; 2] {
-        let memory = cache.lock();
+        let memory = cache.0.lock();
         [memory.parsed.len(), memory.layers.len()]
     }
 

@@ -1,12 +1,13 @@
 //! The order of writes, and what becomes of a step when some of them fail, against an API server that answers as it is
 //! told.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use http::Method;
+use parking_lot::Mutex;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -35,7 +36,7 @@ fn rig(refuse: impl Fn(&str) -> Option<(u16, Value)> + Send + Sync + 'static) ->
     let asked = Arc::clone(&log);
     let client = client(Arc::new(move |method: &Method, path: &str, body: &Value| {
         let line = line(method, path, body);
-        asked.lock().unwrap().push(line.clone());
+        asked.lock().push(line.clone());
         refuse(&line).unwrap_or_else(|| match *method {
             Method::GET => failure(404, "NotFound"),
             Method::POST => {
@@ -99,7 +100,7 @@ impl Rig {
     }
 
     fn log(&self) -> Vec<String> {
-        self.log.lock().unwrap().clone()
+        self.log.lock().clone()
     }
 
     fn holds(&self) -> bool {

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -112,7 +113,7 @@ async fn a_job_that_is_there_has_its_policy_whatever_a_sweep_does_meanwhile() {
         let policy = testing::workload(&testing::run()).frozen_policy;
         let path = "/api/v1/namespaces/operator-space/configmaps";
         let body = serde_json::to_value(&policy).unwrap();
-        server.lock().unwrap().answer(&Method::POST, path, &body);
+        server.lock().answer(&Method::POST, path, &body);
         let turns = [(), ()].map(|()| Arc::new(Semaphore::new(0)));
         let [starting, sweeping] = [0, 1].map(|side| client(&server, &turns[side]));
         let name = policy.name_any();
@@ -127,7 +128,7 @@ async fn a_job_that_is_there_has_its_policy_whatever_a_sweep_does_meanwhile() {
         }
         start.await.unwrap();
         sweep.await.unwrap();
-        let server = server.lock().unwrap();
+        let server = server.lock();
         assert!(
             server
                 .objects
@@ -149,13 +150,13 @@ async fn a_policy_that_nothing_refers_to_is_deleted() {
     let policy = testing::workload(&testing::run()).frozen_policy;
     let path = "/api/v1/namespaces/operator-space/configmaps";
     let body = serde_json::to_value(&policy).unwrap();
-    server.lock().unwrap().answer(&Method::POST, path, &body);
+    server.lock().answer(&Method::POST, path, &body);
     assert!(
         remove(&sweeping, "operator-space", &policy.name_any())
             .await
             .unwrap()
     );
-    assert!(server.lock().unwrap().objects.is_empty());
+    assert!(server.lock().objects.is_empty());
     assert!(
         !remove(&sweeping, "operator-space", &policy.name_any())
             .await
