@@ -3,6 +3,7 @@
 mod advice;
 pub mod agent_run;
 mod bounds;
+pub mod canonical;
 pub mod clone;
 pub mod confinement;
 pub mod crds;

@@ -12,8 +12,8 @@ use crate::decision::{Decision, Denied, DenyReason};
 use crate::dimension::egress::{EgressAsk, EgressLayer};
 use crate::pattern::host::Host;
 use crate::route::{Route, route};
-use cofferdam_api::TlsMode;
 use cofferdam_api::names::short_hash;
+use cofferdam_api::{TlsMode, canonical};
 
 /// Version of a document whose rules are all tunnels. Any change of meaning, not only of shape, makes a new version. A
 /// document has the lowest one that can say what it says, so that gateways of the release before read what they can honour.
@@ -93,12 +93,10 @@ fn version_of(layers: &[Arc<EgressLayer>]) -> u32 {
 }
 
 impl FrozenPolicy {
-    /// Canonical JSON: object keys sorted, no white space.
+    /// Canonical JSON ([`canonical`]).
     pub fn to_json(&self) -> String {
-        // Through a Value, whose maps are sorted; strings and numbers alone cannot fail to serialise.
-        serde_json::to_value(self)
-            .map(|value| value.to_string())
-            .unwrap_or_default()
+        // Strings and small numbers alone always have a canonical form.
+        canonical::to_string(self).unwrap_or_default()
     }
 
     /// What `layers` come to for a run with this ask and these repositories.

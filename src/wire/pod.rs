@@ -24,15 +24,32 @@
 //! [`SANDBOX_UID`]. A pod that was built with our uid and lost it is therefore digested in the same way; its digest
 //! differs from that of the built pod all the same, because the built pod has our uid in it.
 
+mod changes;
+
 use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec};
 
+use cofferdam_api::canonical::{self, CanonicalError};
 use cofferdam_api::names::{SANDBOX_UID, digest};
 
 /// `sha256:…` of the projection of `spec`.
 ///
 /// # Errors
+/// A number of the spec that has no canonical form, such as a uid of more than 53 bits.
+pub fn pod_digest(spec: &PodSpec) -> Result<String, CanonicalError> {
+    Ok(digest(canonical::to_string(&projection(spec))?.as_bytes()))
+}
+
+/// Where the live pod differs from the built one in what the digest is of, such as `containers[agent].image`: at most a few
+/// places.
+///
+/// # Errors
 /// Serialisation of a Kubernetes type, which does not fail in practice.
-pub fn pod_digest(spec: &PodSpec) -> Result<String, serde_json::Error> {
+pub fn changes(built: &PodSpec, live: &PodSpec) -> Result<Vec<String>, serde_json::Error> {
+    let [built, live] = [built, live].map(|spec| serde_json::to_value(projection(spec)));
+    Ok(changes::between(&built?, &live?))
+}
+
+fn projection(spec: &PodSpec) -> PodSpec {
     let mut projected = spec.clone();
     projected.node_name = None;
     projected.node_selector = None;
@@ -55,8 +72,7 @@ pub fn pod_digest(spec: &PodSpec) -> Result<String, serde_json::Error> {
             forget_assigned_in(container);
         }
     }
-    // Value's maps are sorted by key, so equal specs give equal bytes.
-    Ok(digest(&serde_json::to_vec(&serde_json::to_value(&projected)?)?))
+    projected
 }
 
 fn project_container(container: &mut Container) {

@@ -16,7 +16,7 @@ use crate::pod_view::PodView;
 use crate::verdict::Verdict;
 use cofferdam_api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
 use cofferdam_api::{ProvenNodeAccess, Reason, ResolvedImage};
-use cofferdam_wire::pod::pod_digest;
+use cofferdam_wire::pod::{changes, pod_digest};
 use cofferdam_wire::record::RunRecord;
 use cofferdam_wire::runner::PrepareReport;
 
@@ -145,14 +145,24 @@ pub fn observe(seen: &Observation<'_>) -> Progress {
 
 /// The pod must be the one that was built: same digest, same identity.
 fn mutated(seen: &Observation<'_>, pod: &Pod) -> Option<Verdict> {
-    let live = pod.spec.as_ref().map(pod_digest)?.ok()?;
+    let spec = pod.spec.as_ref()?;
+    // What cannot be digested is not what was built.
+    let live = pod_digest(spec).unwrap_or_else(|error| error.to_string());
     if live != seen.plan.pod_digest {
+        let template = seen.job.spec.as_ref().and_then(|job| job.template.spec.as_ref());
+        let places = template
+            .and_then(|built| changes(built, spec).ok())
+            .unwrap_or_default();
+        let how = if places.is_empty() {
+            format!("digest {live}, built {}", seen.plan.pod_digest)
+        } else {
+            format!("it differs in {}", places.join(", "))
+        };
         return Some(Verdict::new(
             Reason::PodMutated,
             format!(
-                "The pod that runs is not the pod that was built (digest {live}, built {}). Something in the cluster \
-                 changes pods at admission; exclude pods with the label cofferdam.dev/run from it.",
-                seen.plan.pod_digest
+                "The pod that runs is not the pod that was built: {how}. Something in the cluster changes pods at admission; \
+                 exclude pods with the label cofferdam.dev/run from it."
             ),
         ));
     }

@@ -524,21 +524,39 @@ fn another_pod_than_the_built_one_is_stopped_at_once() {
     let running = json!({"running": {"startedAt": at(10).to_string()}});
     let good = status("Running", &with_message(0, &proof()), &running, &running);
     assert!(matches!(Seen::pod(good.clone()).observe(), Progress::Running(_)));
-    let changes: [fn(&mut Pod); 3] = [
-        |pod| pod.spec.as_mut().unwrap().host_network = Some(true),
-        |pod| pod.spec.as_mut().unwrap().containers[0].image = Some("other".into()),
-        |pod| {
-            pod.metadata
-                .labels
-                .as_mut()
-                .unwrap()
-                .insert(LABEL_RUN_UID.into(), "another".into());
-        },
+    let changes: [(fn(&mut Pod), &str); 4] = [
+        (
+            |pod| pod.spec.as_mut().unwrap().host_network = Some(true),
+            "it differs in hostNetwork.",
+        ),
+        (
+            |pod| pod.spec.as_mut().unwrap().containers[0].image = Some("other".into()),
+            "it differs in containers[agent].image.",
+        ),
+        // It has no canonical form, and so no digest.
+        (
+            |pod| pod.spec.as_mut().unwrap().active_deadline_seconds = Some(i64::MAX),
+            "it differs in activeDeadlineSeconds.",
+        ),
+        (
+            |pod| {
+                pod.metadata
+                    .labels
+                    .as_mut()
+                    .unwrap()
+                    .insert(LABEL_RUN_UID.into(), "another".into());
+            },
+            "labels name another run",
+        ),
     ];
-    for change in changes {
+    for (change, said) in changes {
         let mut seen = Seen::pod(good.clone());
         change(seen.pod.as_mut().unwrap());
-        assert_eq!(seen.reason(), Reason::PodMutated);
+        let Progress::Kill(verdict) = seen.observe() else {
+            panic!("{said}")
+        };
+        assert_eq!(verdict.reason, Reason::PodMutated);
+        assert!(verdict.message.contains(said), "{}", verdict.message);
     }
 }
 

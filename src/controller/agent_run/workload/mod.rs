@@ -22,6 +22,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use super::plan::Plan;
 use crate::config::SandboxConfig;
 use cofferdam_api::AgentRun;
+use cofferdam_api::canonical::CanonicalError;
 use cofferdam_policy::decide::Admitted;
 use cofferdam_wire::pod::pod_digest;
 
@@ -58,6 +59,9 @@ pub enum BuildError {
     /// Serialisation of our own types.
     #[error("failed to serialise: {0}")]
     Serialise(#[from] serde_json::Error),
+    /// The pod has no canonical form to be digested.
+    #[error("the pod cannot be digested: {0}")]
+    Digest(#[from] CanonicalError),
 }
 
 /// A run's identity, taken from its metadata once.
