@@ -64,6 +64,8 @@ pub struct Admitted {
     pub frozen: FrozenPolicy,
     /// The policies that were met.
     pub policies: Vec<ResolvedPolicy>,
+    /// The agent's image with nothing implied: what was judged is what is pulled, whatever a node takes short names for.
+    pub agent_image: ImageReference,
     /// `RuntimeClass` of the pod.
     pub runtime_class: String,
     /// Whether the run goes on where the sandbox reaches its own node.
@@ -109,8 +111,10 @@ pub struct Evaluation {
     pub requester: Result<Sourced<RequesterMode>, Refusal>,
     /// What isolates it.
     pub runtime: Result<Runtime, Refusal>,
-    /// The image of each container.
-    pub images: Vec<(Container, Result<Sourced<ImageReference>, Refusal>)>,
+    /// The agent's image.
+    pub agent_image: Result<Sourced<ImageReference>, Refusal>,
+    /// The image of Cofferdam's own containers; absent: nobody wants it judged.
+    pub runner_image: Option<Result<Sourced<ImageReference>, Refusal>>,
     /// For each image that may be used, the worst severity that it may have.
     pub vulnerabilities: Vec<(Container, Result<Ceiling, Refusal>)>,
     /// When images are pulled.
@@ -173,14 +177,14 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, Refusal> {
 pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layers) -> Evaluation {
     let spec = &request.run.spec;
     let policies = layers.policies.as_slice();
-    let images = [
-        (Container::Agent, spec.agent.image.as_str()),
-        (Container::Runner, request.runner_image),
+    let agent_image = images::decide(Container::Agent, &spec.agent.image, policies);
+    let runner_image = images::decide(Container::Runner, request.runner_image, policies);
+    let granted = [
+        (Container::Agent, &agent_image),
+        (Container::Runner, &runner_image),
     ]
-    .map(|(container, image)| (container, images::decide(container, image, policies)));
-    let granted = images
-        .iter()
-        .filter_map(|(container, image)| Some((*container, &image.as_ref().ok()?.value)));
+    .into_iter()
+    .filter_map(|(container, image)| Some((container, &image.as_ref().ok()?.value)));
     let vulnerabilities = granted.map(|(container, image)| {
         let found = vulnerabilities::decide(container, image, request.reports, policies);
         (container, found)
@@ -194,7 +198,8 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         mistakes: layers.mistakes.clone(),
         requester: requester::decide(spec, policies),
         runtime: runtime::decide(policies, request.runtime_classes),
-        images: images.into(),
+        agent_image,
+        runner_image: Some(runner_image),
         vulnerabilities,
         pull_policy: images::pull_policy(policies),
         repositories: repositories.collect(),
@@ -246,7 +251,8 @@ impl Evaluation {
             mistakes,
             requester,
             runtime,
-            images,
+            agent_image,
+            runner_image,
             vulnerabilities,
             pull_policy,
             repositories,
@@ -274,9 +280,9 @@ impl Evaluation {
             user_namespace,
             kernel_check,
         } = runtime?;
-        for (_, image) in images {
-            image?;
-        }
+        let agent_image = agent_image?.value;
+        // Named by the installation; it only has to be granted.
+        let _: Option<Sourced<ImageReference>> = runner_image.transpose()?;
         for (_, found) in vulnerabilities {
             found?;
         }
@@ -296,6 +302,7 @@ impl Evaluation {
                 ask,
                 repositories::git_hosts(&granted, submodules.as_ref()),
             ),
+            agent_image,
             runtime_class: class.value,
             node_access: node_access.value,
             run_as_user: run_as_user.value,

@@ -112,9 +112,7 @@ pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
     };
     if facts.runner_image.is_none() {
         // The agent's image only stood in for it.
-        evaluation
-            .images
-            .retain(|(container, _)| *container == Container::Agent);
+        evaluation.runner_image = None;
         evaluation
             .vulnerabilities
             .retain(|(container, _)| *container == Container::Agent);

@@ -27,7 +27,7 @@ pub fn build(run: &AgentRun, admitted: &Admitted) -> Pod {
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
-            containers: vec![container(run, admitted)],
+            containers: vec![container(admitted)],
             restart_policy: Some("Never".to_owned()),
             runtime_class_name: Some(admitted.runtime_class.clone()),
             host_users: admitted.user_namespace.then_some(false),
@@ -41,10 +41,10 @@ pub fn build(run: &AgentRun, admitted: &Admitted) -> Pod {
     }
 }
 
-fn container(run: &AgentRun, admitted: &Admitted) -> Container {
+fn container(admitted: &Admitted) -> Container {
     Container {
         name: "agent".to_owned(),
-        image: Some(run.spec.agent.image.clone()),
+        image: Some(admitted.agent_image.to_string()),
         image_pull_policy: admitted.pull_policy.map(|policy| format!("{policy:?}")),
         resources: Some(ResourceRequirements {
             requests: Some(admitted.resources.requests.clone()),

@@ -97,7 +97,8 @@ impl Evaluation {
             mistakes,
             requester,
             runtime,
-            images,
+            agent_image,
+            runner_image,
             vulnerabilities,
             pull_policy,
             repositories,
@@ -121,9 +122,12 @@ impl Evaluation {
             Ok(runtime) => findings.extend(of_runtime(runtime)),
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
-        for (container, image) in images {
-            findings.push(Finding::of(container.field(), image));
-        }
+        findings.push(Finding::of(Container::Agent.field(), agent_image));
+        findings.extend(
+            runner_image
+                .iter()
+                .map(|image| Finding::of(Container::Runner.field(), image)),
+        );
         for (container, found) in vulnerabilities {
             findings.extend(of_vulnerabilities(*container, found));
         }

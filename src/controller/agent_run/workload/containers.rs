@@ -53,12 +53,13 @@ pub fn sidecar(input: &Input<'_>, identity: &Identity) -> Result<Container, Buil
     })
 }
 
-/// The user's image as it is.
+/// The user's image as it is, by its full name.
 pub fn agent(input: &Input<'_>) -> Container {
     let agent = &input.run.spec.agent;
+    let image = input.admitted.agent_image.to_string();
     Container {
-        image: Some(agent.image.clone()),
-        image_pull_policy: Some(pulling::agent(&agent.image, input.admitted.pull_policy).to_owned()),
+        image_pull_policy: Some(pulling::agent(&image, input.admitted.pull_policy).to_owned()),
+        image: Some(image),
         command: non_empty(&agent.command),
         args: non_empty(&agent.args),
         env: Some(agent_env::variables(&agent.env)),

@@ -267,6 +267,19 @@ fn a_platform_that_assigns_uids_finds_none_and_root_stays_ruled_out() {
 }
 
 #[test]
+fn the_agents_image_is_pulled_by_the_name_that_was_judged() {
+    for (asked, pulled) in [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("team/agent:2", "docker.io/team/agent:2"),
+        ("localhost/agent:2", "localhost/agent:2"),
+        ("images.example/agent:v1", "images.example/agent:v1"),
+    ] {
+        let job = job_where(|admitted| admitted.agent_image = asked.parse().unwrap());
+        assert_eq!(spec(&job).containers[0].image.as_deref(), Some(pulled));
+    }
+}
+
+#[test]
 fn a_user_namespace_is_asked_for_only_where_policy_decided_so() {
     let users = |own| spec(&job_where(|admitted| admitted.user_namespace = own)).host_users;
     assert_eq!(users(true), Some(false));
