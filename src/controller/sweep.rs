@@ -25,8 +25,8 @@ use cofferdam_api::names::{LABEL_FROZEN_POLICY, LABEL_POLICY_HASH, frozen_policy
 const PERIOD: Duration = Duration::from_mins(10);
 /// Younger policies are left alone: their run may not have its Job yet.
 const KEPT: SignedDuration = SignedDuration::from_mins(10);
-/// Policies that one pass takes away at most; the rest waits for the next.
-const BATCH: usize = 100;
+/// Policies that are taken away between two looks at what is in use.
+const SLICE: usize = 100;
 
 /// Sweeps now and then until `stop`.
 pub async fn run(client: &Client, namespace: &str, stores: &Stores, stop: CancellationToken) {
@@ -35,12 +35,24 @@ pub async fn run(client: &Client, namespace: &str, stores: &Stores, stop: Cancel
             () = tokio::time::sleep(PERIOD) => {}
             () = stop.cancelled() => return,
         }
-        match sweep(client, namespace, stores).await {
+        match in_slices(async || sweep(client, namespace, stores).await).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "frozen policies without a run were deleted"),
             Err(error) => {
                 tracing::warn!(%error, "frozen policies could not be swept; tried again in 10 minutes");
             }
+        }
+    }
+}
+
+/// Goes on as long as slices are full: short runs, each with another `egress`, leave thousands of policies in ten minutes.
+async fn in_slices<E>(mut slice: impl AsyncFnMut() -> Result<usize, E>) -> Result<usize, E> {
+    let mut all = 0;
+    loop {
+        let count = slice().await?;
+        all += count;
+        if count < SLICE {
+            return Ok(all);
         }
     }
 }
@@ -79,7 +91,7 @@ fn unused(
         .filter(|(made, name)| now.duration_since(*made) >= KEPT && !in_use.contains(name))
         .collect();
     unused.sort();
-    unused.truncate(BATCH);
+    unused.truncate(SLICE);
     unused.into_iter().map(|(_, name)| name).collect()
 }
 
@@ -174,8 +186,22 @@ mod tests {
     }
 
     #[test]
-    fn one_pass_is_bounded() {
+    fn one_slice_is_bounded() {
         let many: Vec<_> = (0..250).map(|number| policy(&format!("p{number}"), 0)).collect();
-        assert_eq!(unused(&many, &HashSet::new(), at(600)).len(), BATCH);
+        assert_eq!(unused(&many, &HashSet::new(), at(600)).len(), SLICE);
+    }
+
+    #[tokio::test]
+    async fn it_is_swept_until_nothing_is_left() {
+        let mut left = 2 * SLICE + 7;
+        let mut slices = 0;
+        let swept = in_slices(async || {
+            slices += 1;
+            let count = left.min(SLICE);
+            left -= count;
+            Ok::<_, std::convert::Infallible>(count)
+        });
+        assert_eq!(swept.await, Ok(2 * SLICE + 7));
+        assert_eq!((left, slices), (0, 3));
     }
 }

@@ -1,7 +1,13 @@
-//! What the caches keep of a run. Its author fills most of it, up to a megabyte, and 20,000 finished runs may wait for
-//! the end of their time to live.
+//! What the caches keep of objects that others fill. Of a run its author writes most, up to a megabyte, and 20,000 finished
+//! runs may wait for the end of their time to live.
+//!
+//! An object is trimmed as it leaves its page of a list, before the next page is asked for (`watches.rs`). Until the last
+//! page has come the cache keeps what it held before, too: that is `kube`'s, and counts twice what is kept, not what was
+//! sent.
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
+use kube::api::ObjectMeta;
 
 use super::api_server::Guarded;
 use cofferdam_api::{Agent, AgentRun, AgentRunSpec, AgentRunStatus, Task};
@@ -20,6 +26,29 @@ pub fn run(run: &mut Guarded<AgentRun>) {
             run.status = run.status.take().map(remains);
         }
     }
+}
+
+/// Leaves of a namespace its name, its labels and whether it goes: projects of a platform keep long annotations there.
+pub fn namespace(namespace: &mut Namespace) {
+    let ObjectMeta {
+        name,
+        uid,
+        resource_version,
+        labels,
+        deletion_timestamp,
+        ..
+    } = std::mem::take(&mut namespace.metadata);
+    *namespace = Namespace {
+        metadata: ObjectMeta {
+            name,
+            uid,
+            resource_version,
+            labels,
+            deletion_timestamp,
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    };
 }
 
 /// Whether no status of the run is going to be written any more: one that is written from a trimmed run would lose what
@@ -151,5 +180,29 @@ mod tests {
         assert_eq!(kept(&trimmed).spec, kept(&whole).spec);
         assert_eq!(kept(&trimmed).metadata.annotations, None);
         assert_eq!(kept(&trimmed).metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn of_a_namespace_little_is_kept() {
+        let mut trimmed: Namespace = serde_json::from_value(json!({
+            "metadata": {
+                "name": "team-a", "uid": "u", "resourceVersion": "7", "labels": {"tier": "gold"},
+                "annotations": {"notes": "x".repeat(250_000)}, "managedFields": [{"manager": "kubectl"}],
+                "deletionTimestamp": "2026-11-26T10:00:00Z",
+            },
+            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating"},
+        }))
+        .unwrap();
+        namespace(&mut trimmed);
+        assert_eq!(
+            serde_json::to_value(&trimmed).unwrap(),
+            json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {
+                    "name": "team-a", "uid": "u", "resourceVersion": "7", "labels": {"tier": "gold"},
+                    "deletionTimestamp": "2026-11-26T10:00:00Z",
+                },
+            })
+        );
     }
 }

@@ -120,15 +120,20 @@ pub fn start(
             vec![Trigger::AllRuns, Trigger::AllPolicies]
         }),
         nodes: watch.nodes(),
-        namespaces: watch.all(watcher::Config::default(), |namespace: &Namespace| {
-            let name = namespace.name_any();
-            vec![
-                Trigger::RunsOf(name.clone()),
-                Trigger::PoliciesOf(name.clone()),
-                Trigger::Fence(name),
-                Trigger::ClusterPolicies,
-            ]
-        }),
+        namespaces: watch.run(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            trim::namespace,
+            |namespace: &Namespace, _| {
+                let name = namespace.name_any();
+                vec![
+                    Trigger::RunsOf(name.clone()),
+                    Trigger::PoliciesOf(name.clone()),
+                    Trigger::Fence(name),
+                    Trigger::ClusterPolicies,
+                ]
+            },
+        ),
         network_policies: watch.network_policies(&indices),
         accounts: watch.all(named(SANDBOX_SERVICE_ACCOUNT), runs_and_fence),
         services: watch.one(gateway, named(gateway_service), |_, _| vec![Trigger::AllRuns]),
