@@ -362,12 +362,20 @@ pub struct Resources {
     /// Amounts that the scheduler sets aside for the agent. Absent: those of `limits`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "bounds::amounts")]
-    #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
+    #[x_kube(
+        validation = rules::resource_names(),
+        validation = rules::resource_amounts(),
+        validation = rules::amounts_of_bytes()
+    )]
     pub requests: BTreeMap<String, Quantity>,
     /// Amounts that the agent never exceeds. Absent: the policy's default, else a built-in one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "bounds::amounts")]
-    #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
+    #[x_kube(
+        validation = rules::resource_names(),
+        validation = rules::resource_amounts(),
+        validation = rules::amounts_of_bytes()
+    )]
     pub limits: BTreeMap<String, Quantity>,
 }
 

@@ -29,7 +29,11 @@ pub struct PolicyLimits {
     /// policy names has a built-in ceiling: 16, 64Gi, 100Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "bounds::amounts")]
-    #[x_kube(validation = rules::resource_names(), validation = rules::resource_amounts())]
+    #[x_kube(
+        validation = rules::resource_names(),
+        validation = rules::resource_amounts(),
+        validation = rules::amounts_of_bytes()
+    )]
     pub max_resources: Option<BTreeMap<String, Quantity>>,
     /// Ceiling of `startDeadlineSeconds`; without one in any policy, 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,7 +182,8 @@ pub struct ImageLimits {
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
     #[x_kube(
         merge_strategy = kube::core::cel::ListMerge::Set,
-        validation = rules::image_patterns()
+        validation = rules::image_patterns(),
+        validation = rules::image_patterns_are_no_registries()
     )]
     pub allowed: Vec<String>,
     /// Whether every image must be named by its digest. Absent in every policy: `Record`.

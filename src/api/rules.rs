@@ -141,6 +141,14 @@ pub(super) fn image_patterns() -> Rule {
     )
 }
 
+/// A registry alone names no image: without a slash its name would be that of an image of docker.io.
+pub(super) fn image_patterns_are_no_registries() -> Rule {
+    rule(
+        "self.all(item, item.contains('/') || !item.matches('^([^:@]*[.][^:@]*|localhost)([:@]|$)'))",
+        "an item of allowed is a registry alone, which names no image: write registry/**, such as ghcr.io/**",
+    )
+}
+
 /// A key of a ConfigMap.
 pub(super) fn config_map_key() -> Rule {
     rule(
@@ -335,6 +343,16 @@ pub(super) fn resource_amounts() -> Rule {
     rule(
         "self.all(name, isQuantity(self[name]) && quantity(self[name]).isGreaterThan(quantity('0')))",
         "every amount must be a quantity of more than zero, such as 500m or 4Gi",
+    )
+}
+
+/// Amounts of memory and storage below which no container starts: nearly always a unit that was not meant. Passes what
+/// [`resource_amounts`] already refuses, so that each input gets one message.
+pub(super) fn amounts_of_bytes() -> Rule {
+    rule(
+        "self.all(name, !(name in ['memory', 'ephemeral-storage']) || !isQuantity(self[name]) || !quantity(self[name]).isGreaterThan(quantity('0')) || \
+         quantity(self[name]).compareTo(quantity('1Mi')) >= 0)",
+        "memory and ephemeral-storage must be at least 1Mi: 512Mi are mebibytes, while 512m is half a byte and 512 are bytes",
     )
 }
 

@@ -1,6 +1,7 @@
 //! `kubectl agentrun`: what a person asks of Cofferdam, with the person's own rights.
 
 pub mod explain;
+mod manifest;
 
 use std::io;
 use std::process::ExitCode;

@@ -419,6 +419,16 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "/spec/resources/limits",
+            json!({"memory": "512m"}),
+            "memory and ephemeral-storage must be at least 1Mi",
+        ),
+        (
+            "/spec/resources/limits",
+            json!({"ephemeral-storage": "512"}),
+            "memory and ephemeral-storage must be at least 1Mi",
+        ),
+        (
+            "/spec/resources/limits",
             json!({"memory": "much"}),
             "every amount must be a quantity of more than zero",
         ),
@@ -592,6 +602,16 @@ pub fn refused_policies() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "/spec/limits/images/allowed/0",
+            json!("ghcr.io"),
+            "an item of allowed is a registry alone",
+        ),
+        (
+            "/spec/limits/images/allowed/0",
+            json!("registry.example.com:5000"),
+            "an item of allowed is a registry alone",
+        ),
+        (
+            "/spec/limits/images/allowed/0",
             json!("ghcr.io/Team/app"),
             "every item of allowed must be registry/repository",
         ),
@@ -715,6 +735,11 @@ pub fn refused_policies() -> Vec<(&'static str, Value, &'static str)> {
             json!({"cpu": "0"}),
             "every amount must be a quantity of more than zero",
         ),
+        (
+            "/spec/limits/maxResources",
+            json!({"memory": "8000m"}),
+            "memory and ephemeral-storage must be at least 1Mi",
+        ),
     ];
     [limits, refused_requests()].concat()
 }
@@ -787,6 +812,8 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
         ("/spec/limits/images", json!({"mode": "DenyAll", "allowed": []})),
         ("/spec/limits/images/allowed/0", json!("docker.io/**")),
         ("/spec/limits/images/allowed/0", json!("nginx")),
+        ("/spec/limits/images/allowed/0", json!("localhost/app")),
+        ("/spec/limits/maxResources", json!({"cpu": "1m", "memory": "1Mi"})),
         (
             "/spec/limits/images/allowed/0",
             json!(format!("ghcr.io/a/b@sha256:{}", "0".repeat(64))),

@@ -117,13 +117,13 @@ async fn ends(space: &Space, name: &str, reason: Reason) -> AgentRunStatus {
     "mutated-variable",
     "JSONPatch{op: 'add', path: '/spec/containers/0/env/-', value: Object.spec.containers.env{name: 'TWO', value: '2'}}",
     Reason::PodMutated,
-    "not the pod that was built"
+    "not the pod that was built: it differs in containers"
 )]
 #[case::image(
     "mutated-image",
     "JSONPatch{op: 'replace', path: '/spec/containers/0/image', value: 'cofferdam.test/attacker:dev'}",
     Reason::PodMutated,
-    "not the pod that was built"
+    "not the pod that was built: it differs in containers"
 )]
 #[case::container(
     "mutated-container",
@@ -132,7 +132,7 @@ async fn ends(space: &Space, name: &str, reason: Reason) -> AgentRunStatus {
      Object.spec.containers.securityContext{allowPrivilegeEscalation: false, capabilities: \
      Object.spec.containers.securityContext.capabilities{drop: ['ALL']}}}}",
     Reason::PodMutated,
-    "not the pod that was built"
+    "not the pod that was built: it differs in containers"
 )]
 #[case::label(
     "mutated-label",

@@ -1,7 +1,7 @@
 //! `kubectl agentrun explain` as a user of a real cluster: it says what the controller then does, and what the API
 //! server says of the pod.
 
-mod plugin;
+pub mod plugin;
 mod world;
 
 use std::time::Duration;

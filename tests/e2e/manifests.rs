@@ -8,6 +8,7 @@
 mod audit;
 mod operator;
 mod sent;
+mod spellings;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::manifests::Problem;
+use crate::manifest::Problem;
 use cofferdam_api::Reason;
 use cofferdam_api::queue::Place;
 use cofferdam_policy::explain::asked::{Let, Refused};

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use super::document::{Answer, Unknown};
-use super::manifests::{self, Manifest, Problem, Unreadable};
+use crate::manifest::{self, Manifest, Problem, Unreadable};
 use cofferdam_api::AgentRun;
 
 /// Spelling of standard input.
@@ -59,7 +59,7 @@ pub fn run(file: &str, text: &str) -> Result<AgentRun, Stop> {
         };
         Stop::Flawed(vec![problem], Answer::CannotTell)
     };
-    let manifests = manifests::read(file, text).map_err(|unreadable| match unreadable {
+    let manifests = manifest::read(file, text).map_err(|unreadable| match unreadable {
         Unreadable::Malformed(problems) => Stop::Flawed(problems, Answer::CannotTell),
         Unreadable::Invalid(problems) => Stop::Flawed(problems, Answer::Refused),
     })?;
@@ -88,7 +88,7 @@ pub fn run(file: &str, text: &str) -> Result<AgentRun, Stop> {
 /// # Errors
 /// Something is wrong in it.
 pub fn policies(file: &str, text: &str) -> Result<Vec<Manifest>, Stop> {
-    manifests::read(file, text).map_err(|unreadable| match unreadable {
+    manifest::read(file, text).map_err(|unreadable| match unreadable {
         Unreadable::Malformed(problems) | Unreadable::Invalid(problems) => {
             Stop::Flawed(problems, Answer::CannotTell)
         }

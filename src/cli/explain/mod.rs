@@ -10,16 +10,13 @@ pub mod document;
 mod dry_run;
 mod files;
 pub mod judge;
-mod manifests;
 mod offline;
 mod paint;
 mod pod;
 mod refusal;
-mod schema;
 #[cfg(test)]
 mod tests;
 mod text;
-mod tree;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -34,6 +31,7 @@ use self::files::{STDIN, Stop};
 use self::judge::{Facts, Judgement, judge};
 use self::offline::{Assumed, Given};
 use self::paint::Paint;
+use crate::manifest::Manifest;
 use cofferdam_api::AgentRun;
 use cofferdam_policy::dimension::vulnerabilities::Counts;
 use cofferdam_policy::explain::asked::Asked;
@@ -185,7 +183,7 @@ fn on_files(mut run: AgentRun, args: &Args) -> Explanation {
 }
 
 /// The explanation that files alone give. Pure.
-fn judged_on_files(run: &AgentRun, manifests: &[manifests::Manifest], given: &Given) -> Explanation {
+fn judged_on_files(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Explanation {
     match offline::facts(run, manifests, given) {
         Ok(Assumed { facts, assumed }) => Explanation {
             assumed,

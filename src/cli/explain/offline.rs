@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::ResourceExt as _;
 
 use super::judge::{Facts, policy_name};
-use super::manifests::Manifest;
+use crate::manifest::Manifest;
 use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{AgentRun, PolicyLimits};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};

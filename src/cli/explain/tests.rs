@@ -1,10 +1,10 @@
 //! Explanations of the examples, as people and as programs get them.
 
 use super::document::{Answer, DryRun, Explanation, Outcome};
-use super::manifests::{Manifest, read};
 use super::offline::Given;
 use super::paint::Paint;
 use super::*;
+use crate::manifest::{Manifest, read};
 use cofferdam_api::AgentRun;
 use rstest::rstest;
 

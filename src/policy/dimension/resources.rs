@@ -207,7 +207,8 @@ impl Origin<'_> {
     }
 
     fn read(&self, kind: ResourceKind, part: &str, text: &str) -> Result<Amount, Refusal> {
-        Amount::parse(text).map_err(|error| self.refuse(format!("{}.{part}.{kind}", self.path), text, &error))
+        kind.amount(text)
+            .map_err(|error| self.refuse(format!("{}.{part}.{kind}", self.path), text, &error))
     }
 
     fn ask(&self, kind: ResourceKind, resources: Option<&Resources>) -> Result<Ask, Refusal> {

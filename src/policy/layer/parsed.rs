@@ -281,8 +281,9 @@ fn read_resources(
     for (name, quantity) in limits.into_iter().flatten() {
         let field = format!("limits.maxResources.{name}");
         let kind = ResourceKind::parse(name).map_err(|error| unreadable(layer, &field, name, &error))?;
-        let amount =
-            Amount::parse(&quantity.0).map_err(|error| unreadable(layer, &field, &quantity.0, &error))?;
+        let amount = kind
+            .amount(&quantity.0)
+            .map_err(|error| unreadable(layer, &field, &quantity.0, &error))?;
         ceilings.insert(kind, amount);
     }
     Ok(ceilings)

@@ -34,7 +34,7 @@ pub struct ImageReference {
 }
 
 /// Why a text is not an [`ImageReference`] or an [`ImagePattern`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// Nothing there, or too much.
     #[error("the image reference is empty or longer than 512 bytes")]
@@ -54,6 +54,9 @@ pub enum ImageError {
     /// A pattern whose star could mean registries.
     #[error("a pattern with '*' in its first segment must name the registry: write docker.io/…")]
     RegistryWildcard,
+    /// A pattern without a slash that is the name of a registry.
+    #[error("a registry alone names no image: write {0}/**")]
+    RegistryAlone(String),
     /// Stars.
     #[error(transparent)]
     Segment(#[from] SegmentError),
@@ -133,6 +136,12 @@ fn split_registry(name: &str) -> Result<(String, String), ImageError> {
         ""
     };
     Ok((registry.to_owned(), format!("{implied}{path}")))
+}
+
+/// A colon before a port reads as one before a tag here. No image of the default registry that is named by one segment has a
+/// dot in its name.
+fn is_registry_alone(name: &str) -> bool {
+    !name.contains('/') && (name.contains('.') || name == "localhost")
 }
 
 fn check_registry(registry: &str) -> Result<(), ImageError> {
@@ -244,6 +253,9 @@ impl ImagePattern {
             return Err(ImageError::RegistryWildcard);
         }
         let Parts { name, version } = split_version(text)?;
+        if is_registry_alone(name) {
+            return Err(ImageError::RegistryAlone(text.to_owned()));
+        }
         let (registry, repository) = split_registry(name)?;
         let repository = SegmentPattern::parse(&repository)?;
         repository.literals().try_for_each(check_segment)?;
@@ -385,6 +397,9 @@ mod tests {
     #[case("ghcr.io/team*", ImageError::Segment(SegmentError::Star))]
     #[case("ghcr.io/**/app", ImageError::Segment(SegmentError::Star))]
     #[case("ghcr.io/team/*:*", ImageError::Tag)]
+    #[case("ghcr.io", ImageError::RegistryAlone("ghcr.io".to_owned()))]
+    #[case("localhost:5000", ImageError::RegistryAlone("localhost:5000".to_owned()))]
+    #[case("registry.example.com:5000", ImageError::RegistryAlone("registry.example.com:5000".to_owned()))]
     fn patterns_that_could_be_misread_are_refused(#[case] text: &str, #[case] error: ImageError) {
         assert_eq!(ImagePattern::parse(text), Err(error));
     }

@@ -45,6 +45,20 @@ impl ResourceKind {
         }
     }
 
+    /// Reads an amount of it.
+    ///
+    /// # Errors
+    /// [`QuantityError`].
+    pub fn amount(self, text: &str) -> Result<Amount, QuantityError> {
+        let amount = Amount::parse(text)?;
+        match self {
+            Self::Memory | Self::EphemeralStorage if amount.nanos < LEAST_BYTES * NANOS => {
+                Err(QuantityError::Unit)
+            }
+            Self::Cpu | Self::Memory | Self::EphemeralStorage => Ok(amount),
+        }
+    }
+
     /// Request where neither run nor policy says anything.
     pub const fn default_request(self) -> &'static str {
         match self {
@@ -101,10 +115,17 @@ pub enum QuantityError {
     /// More than anyone has.
     #[error("is too large")]
     TooLarge,
+    /// Less memory or storage than any container starts with.
+    #[error("is less than 1Mi: 512Mi are mebibytes, while 512m is half a byte and 512 are bytes")]
+    Unit,
 }
 
 /// Decimal places of the finest unit of a Kubernetes quantity, the nano.
 const DECIMALS: i32 = 9;
+/// Nanos of a whole unit.
+const NANOS: u128 = 1_000_000_000;
+/// No container starts with less memory or storage; who asks for less meant another unit.
+const LEAST_BYTES: u128 = 1 << 20;
 
 impl Amount {
     /// Reads a quantity as `k8s.io/apimachinery/pkg/api/resource` does: decimal digits with an optional point, then
@@ -231,8 +252,6 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    const NANOS: u128 = 1_000_000_000;
-
     #[rstest]
     #[case("1", NANOS)]
     #[case("+1", NANOS)]
@@ -274,6 +293,25 @@ mod tests {
     #[case("999999999999999999999999999999Ei", QuantityError::TooLarge)]
     fn other_texts_are_refused(#[case] text: &str, #[case] error: QuantityError) {
         assert_eq!(Amount::parse(text).map(|a| a.nanos), Err(error));
+    }
+
+    #[rstest]
+    #[case(ResourceKind::Memory, "512m", Err(QuantityError::Unit))]
+    #[case(ResourceKind::Memory, "512", Err(QuantityError::Unit))]
+    #[case(ResourceKind::Memory, "1048575", Err(QuantityError::Unit))]
+    #[case(ResourceKind::Memory, "1048576", Ok("1048576"))]
+    #[case(ResourceKind::Memory, "1Mi", Ok("1Mi"))]
+    #[case(ResourceKind::EphemeralStorage, "8000m", Err(QuantityError::Unit))]
+    #[case(ResourceKind::EphemeralStorage, "1Gi", Ok("1Gi"))]
+    #[case(ResourceKind::Memory, "0", Err(QuantityError::NotPositive))]
+    #[case(ResourceKind::Cpu, "512m", Ok("512m"))]
+    fn bytes_are_counted_in_units_that_a_container_can_have(
+        #[case] kind: ResourceKind,
+        #[case] text: &str,
+        #[case] read: Result<&str, QuantityError>,
+    ) {
+        let amount = kind.amount(text);
+        assert_eq!(amount.as_ref().map(Amount::as_str).map_err(|error| *error), read);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 /// The plugin that was built beside this test program: `make e2e` builds it first.
-fn plugin() -> PathBuf {
+pub fn plugin() -> PathBuf {
     let program = std::env::current_exe().expect("this program has a path");
     let profile = program
         .ancestors()

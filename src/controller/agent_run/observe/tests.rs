@@ -521,10 +521,11 @@ fn a_command_that_does_not_exist_is_the_agents_failure() {
 
 #[test]
 fn another_pod_than_the_built_one_is_stopped_at_once() {
+    type Change = fn(&mut Pod);
     let running = json!({"running": {"startedAt": at(10).to_string()}});
     let good = status("Running", &with_message(0, &proof()), &running, &running);
     assert!(matches!(Seen::pod(good.clone()).observe(), Progress::Running(_)));
-    let changes: [(fn(&mut Pod), &str); 4] = [
+    let changes: [(Change, &str); 4] = [
         (
             |pod| pod.spec.as_mut().unwrap().host_network = Some(true),
             "it differs in hostNetwork.",

@@ -79,10 +79,7 @@ fn client(server: &Arc<Mutex<Server>>, turns: &Arc<Semaphore>) -> Client {
             let (head, body) = request.into_parts();
             let bytes = body.collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&bytes).unwrap_or_default();
-            let (code, answer) = server
-                .lock()
-                .unwrap()
-                .answer(&head.method, head.uri.path(), &body);
+            let (code, answer) = server.lock().answer(&head.method, head.uri.path(), &body);
             let answer = Response::builder()
                 .status(code)
                 .body(Body::from(answer.to_string().into_bytes()));

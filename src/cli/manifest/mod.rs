@@ -1,5 +1,11 @@
 //! From files to objects, strictly: what the API server would refuse for its shape is refused with file and line.
 
+mod metadata;
+mod scalar;
+mod schema;
+mod tree;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -7,8 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::schema;
-use super::tree::{self, Node, Tree};
+use self::metadata::{Names, Scope};
+use self::tree::{Node, Tree};
 use cofferdam_api::names::GROUP;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, crds};
 
@@ -84,12 +90,8 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Manifest>, Unreadable> {
         field: field.to_owned(),
         what,
     };
-    let documents = tree::parse(text).map_err(|error| {
-        let line = error.location().map(|location| location.line());
-        // Without the excerpt: the line is named.
-        let what = format!("not YAML: {}", error.without_snippet());
-        Unreadable::Malformed(vec![problem(line, "", what)])
-    })?;
+    let documents = yaml::parse(text)
+        .map_err(|error| Unreadable::Malformed(vec![problem(error.line, "", error.what)]))?;
     let mut malformed = Vec::new();
     let mut invalid = Vec::new();
     let mut manifests = Vec::new();
@@ -117,12 +119,18 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Manifest>, Unreadable> {
     }
 }
 
-/// `kubectl get -o yaml` writes several objects as one `List`.
+/// `kubectl get -o yaml` writes several objects as one `List`, programs as a list of their kind.
 fn items(document: &Tree) -> Vec<&Tree> {
+    let (version, kind) = kind(document);
+    let is_list = (version, kind) == ("v1", "List") || is_ours(version) && kind.ends_with("List");
     match document.field("items").map(|items| &items.node) {
-        Some(Node::List(items)) if kind(document) == ("v1", "List") => items.iter().collect(),
+        Some(Node::List(items)) if is_list => items.iter().collect(),
         _ => vec![document],
     }
+}
+
+fn is_ours(version: &str) -> bool {
+    version.split('/').next() == Some(GROUP)
 }
 
 fn kind(document: &Tree) -> (&str, &str) {
@@ -147,13 +155,27 @@ fn object(document: &Tree) -> Result<Manifest, Rejected> {
         ("", _) | (_, "") => Err(Rejected::NoObject(
             "no object: apiVersion or kind is missing".to_owned(),
         )),
-        ("v1", "Namespace") => Ok(Manifest::Namespace {
-            name: name(),
-            labels: labels(document),
-        }),
-        ("node.k8s.io/v1", "RuntimeClass") => Ok(Manifest::RuntimeClass { name: name() }),
-        (version, kind) if version.split('/').next() == Some(GROUP) => ours(version, kind, document),
+        ("v1", "Namespace") => {
+            sound(metadata::check(document, Scope::Cluster, Names::Label))?;
+            Ok(Manifest::Namespace {
+                name: name(),
+                labels: labels(document),
+            })
+        }
+        ("node.k8s.io/v1", "RuntimeClass") => {
+            sound(metadata::check(document, Scope::Cluster, Names::Subdomain))?;
+            Ok(Manifest::RuntimeClass { name: name() })
+        }
+        (version, kind) if is_ours(version) => ours(version, kind, document),
         _ => Ok(Manifest::Other),
+    }
+}
+
+fn sound(flaws: Vec<schema::Flaw>) -> Result<(), Rejected> {
+    if flaws.is_empty() {
+        Ok(())
+    } else {
+        Err(Rejected::Flawed(flaws))
     }
 }
 
@@ -177,17 +199,19 @@ fn ours(version: &str, kind: &str, document: &Tree) -> Result<Manifest, Rejected
         definition.pointer("/spec/names/kind").and_then(Value::as_str) == Some(kind)
             && versions.is_some_and(|served| version == format!("{GROUP}/{served}"))
     });
-    let Some(schema) =
-        definition.and_then(|definition| definition.pointer("/spec/versions/0/schema/openAPIV3Schema"))
-    else {
+    let part = |pointer| definition.and_then(|definition| definition.pointer(pointer));
+    let Some(schema) = part("/spec/versions/0/schema/openAPIV3Schema") else {
         return Err(Rejected::NoObject(format!(
             "there is no kind {kind} in {version}"
         )));
     };
-    let flaws = schema::check(schema, document);
-    if !flaws.is_empty() {
-        return Err(Rejected::Flawed(flaws));
-    }
+    let scope = match part("/spec/scope").and_then(Value::as_str) {
+        Some("Namespaced") => Scope::Namespaced,
+        _ => Scope::Cluster,
+    };
+    let mut flaws = metadata::check(document, scope, Names::Label);
+    flaws.extend(schema::check(schema, document));
+    sound(flaws)?;
     let json = document.to_json();
     match kind {
         "AgentRun" => typed(json, document).map(Manifest::Run),

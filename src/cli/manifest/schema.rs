@@ -1,5 +1,5 @@
 //! Holds a manifest against the schema of its kind: unknown fields, types and bounds. The rules in CEL are the API
-//! server's; explanations say so.
+//! server's, and explanations say so; most of what they refuse the policy engine refuses too.
 
 use serde_json::Value;
 
@@ -16,7 +16,8 @@ pub struct Flaw {
     pub what: String,
 }
 
-/// Everything that is wrong with a whole object. Its metadata and status are left to the API server.
+/// Everything that is wrong with a whole object but its metadata ([`super::metadata`]). What stands in its status the API
+/// server does not look at.
 pub fn check(schema: &Value, object: &Tree) -> Vec<Flaw> {
     let mut flaws = Vec::new();
     Check { flaws: &mut flaws }.structure(schema, object, "");
@@ -108,8 +109,9 @@ impl Check<'_> {
     fn map(&mut self, schema: &Value, fields: &[Field], line: u64, path: &str) {
         self.size(schema, "Properties", "entries", fields.len(), line, path);
         let given = |name: &str| {
-            let is_set = |field: &&Field| !matches!(field.value.node, Node::Scalar(Value::Null));
-            fields.iter().filter(is_set).any(|field| field.name == name)
+            fields
+                .iter()
+                .any(|field| field.name == name && !field.value.is_null())
         };
         for name in schema
             .get("required")
