@@ -206,10 +206,10 @@ async fn what_cannot_be_collected_is_left_out_and_named() {
 #[tokio::test]
 async fn of_too_many_new_files_the_tracked_changes_come_first() {
     let space = Space::open("hostile-many").await;
-    space.prompt("many", MAKE).await;
+    let task = space.prompt("many", MAKE).await;
     let script = "cd /workspace/many; echo a line by the agent >>README; sh /cofferdam/prompt many_files";
     let spec = json!({
-        "task": {"promptFrom": {"configMapKeyRef": {"name": "many", "key": "prompt"}}},
+        "task": task,
         "agent": {"image": BUSYBOX, "command": ["sh", "-c", script]},
         "repositories": [repository("many", "hostile", "ReadWrite")],
     });
