@@ -67,6 +67,7 @@ pub fn check(object: &Tree, scope: Scope, names: Names) -> Vec<Flaw> {
     for field in fields {
         flaws.extend(shape(field));
     }
+    flaws.extend(prefix(metadata));
     flaws.extend(name(metadata, names));
     flaws.extend(namespace(metadata, scope));
     for field in metadata.field("labels").map(fields_of).unwrap_or_default() {
@@ -165,6 +166,16 @@ fn name(metadata: &Tree, names: Names) -> Option<Flaw> {
         }
     };
     (!is_right).then(|| flaw(line, field, what.to_owned()))
+}
+
+/// The API server looks at `generateName` beside a name, too. A hyphen at its end is followed by what is generated.
+fn prefix(metadata: &Tree) -> Option<Flaw> {
+    let given = metadata.field("generateName")?;
+    metadata.field("name")?.text().filter(|name| !name.is_empty())?;
+    let prefix = given.text().filter(|prefix| !prefix.is_empty())?;
+    let is_right = is_subdomain(prefix) || prefix.strip_suffix('-').is_some_and(is_subdomain);
+    let what = "must be the beginning of a DNS name, or be left out beside a name";
+    (!is_right).then(|| flaw(given.line, "metadata.generateName", what.to_owned()))
 }
 
 fn namespace(metadata: &Tree, scope: Scope) -> Option<Flaw> {
@@ -294,7 +305,7 @@ mod tests {
         "{name: fix-1, namespace: team-a, labels: {tier: \"1\", a.b/c_D: x.y, empty: \"\"}, annotations: {A: \"any thing\"}}"
     )]
     #[case("{generateName: fix-}")]
-    #[case("{name: a, generateName: Any_Thing}")]
+    #[case("{name: a, generateName: any-}")]
     #[case(
         "{name: a, uid: u, resourceVersion: \"7\", generation: 1, managedFields: [], creationTimestamp: null}"
     )]
@@ -316,6 +327,10 @@ mod tests {
         "metadata.name: must be a DNS label"
     )]
     #[case("{generateName: Fix-}", "metadata.generateName: must be a DNS label")]
+    #[case(
+        "{name: a, generateName: Fix_}",
+        "metadata.generateName: must be the beginning of a DNS name"
+    )]
     #[case(
         "{name: a, namespace: Team}",
         "metadata.namespace: must be the name of a namespace"

@@ -8,6 +8,7 @@ mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,10 @@ use self::metadata::{Names, Scope};
 use self::tree::{Node, Tree};
 use cofferdam_api::names::GROUP;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, crds};
+
+/// The definitions of our kinds, which take a moment to make.
+static DEFINITIONS: LazyLock<Result<Vec<Value>, String>> =
+    LazyLock::new(|| crds::documents().map_err(|error| error.to_string()));
 
 /// An object of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,7 +196,9 @@ fn labels(document: &Tree) -> BTreeMap<String, String> {
 }
 
 fn ours(version: &str, kind: &str, document: &Tree) -> Result<Manifest, Rejected> {
-    let definitions = crds::documents().map_err(|error| Rejected::NoObject(error.to_string()))?;
+    let definitions = DEFINITIONS
+        .as_ref()
+        .map_err(|error| Rejected::NoObject(error.clone()))?;
     let definition = definitions.iter().find(|definition| {
         let versions = definition
             .pointer("/spec/versions/0/name")

@@ -20,6 +20,9 @@ pub struct Host(String);
 /// Why a text is not a [`Host`] or a [`HostPattern`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
+    /// A pattern with capitals.
+    #[error("the host name has capitals: write it in lower case, its canonical form")]
+    Capitals,
     /// Nothing there.
     #[error("the host name is empty")]
     Empty,
@@ -138,11 +141,14 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Reads `host` or `*.host`.
+    /// Reads `host` or `*.host`, in lower case, as the API server takes them.
     ///
     /// # Errors
     /// [`HostError`].
     pub fn parse(text: &str) -> Result<Self, HostError> {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(HostError::Capitals);
+        }
         let Some(rest) = text.strip_prefix("*.") else {
             if text.contains('*') {
                 return Err(HostError::Wildcard);
@@ -327,6 +333,8 @@ mod tests {
     #[case("*.com.ck", HostError::WildcardOverPublicSuffix)]
     #[case("*.127.0.0.1", HostError::Address)]
     #[case("*.", HostError::Empty)]
+    #[case("A.example.com", HostError::Capitals)]
+    #[case("*.Example.com", HostError::Capitals)]
     fn stars_elsewhere_are_refused(#[case] text: &str, #[case] error: HostError) {
         assert_eq!(HostPattern::parse(text), Err(error));
     }
