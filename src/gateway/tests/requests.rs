@@ -27,7 +27,8 @@ async fn comes_next(stream: &mut TcpStream, cut: bool, go_on: &Notify) -> Option
     if !cut {
         go_on.notify_one();
     }
-    stream.read_u8().await.ok()
+    let next = tokio::time::timeout(Duration::from_secs(10), stream.read_u8());
+    next.await.expect("it is cut, or goes on").ok()
 }
 
 async fn fixture() -> Fixture {
