@@ -1,6 +1,7 @@
 //! What two roles say to each other. Pure: types, versions, and the digest that both ends must compute alike.
 
 pub mod archive;
+pub mod chain;
 pub mod control;
 pub mod denial;
 pub mod extensible;
