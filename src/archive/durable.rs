@@ -4,7 +4,8 @@
 //! which this process believes of the volume can be acknowledged any more.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Prefix of whatever is not finished; swept at the start of the process.
@@ -50,54 +51,49 @@ pub fn make_directory(directory: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Appends whole lines and brings them to the disk.
-///
-/// A line that a crash tore is cut off first; after a failure to write nothing of `lines` is left. Returns the new
-/// length, or `None` if it would pass `limit`.
-pub fn append_lines(path: &Path, lines: &[u8], limit: u64) -> Result<Option<u64>, DiskError> {
-    let is_new = !path.try_exists()?;
-    let mut file = OpenOptions::new()
-        .read(true)
+/// Writes `lines` behind the first `length` bytes of a file; what stands there already was never acknowledged and goes.
+/// They are not on the disk before a sync.
+pub fn write_behind(path: &Path, length: u64, lines: &[u8]) -> Result<(), WriteError> {
+    let opened = OpenOptions::new()
         .write(true)
-        .create(true)
+        .create(length == 0)
         .truncate(false)
-        .open(path)?;
-    let start = end_of_whole_lines(&mut file)?;
-    let end = start.saturating_add(lines.len() as u64);
-    if end > limit {
-        return Ok(None);
+        .open(path);
+    let file = match opened {
+        Err(error) if length > 0 && error.kind() == io::ErrorKind::NotFound => {
+            return Err(WriteError::Shorter { found: 0, length });
+        }
+        opened => opened?,
+    };
+    let found = file.metadata()?.len();
+    if found < length {
+        return Err(WriteError::Shorter { found, length });
     }
-    if file.metadata()?.len() > start {
-        file.set_len(start)?;
+    if found > length {
+        file.set_len(length)?;
     }
-    file.seek(SeekFrom::Start(start))?;
-    if let Err(error) = file.write_all(lines) {
-        // Best effort: what could not be cut off now is a torn line for the next append.
-        let _ = file.set_len(start);
+    if let Err(error) = file.write_all_at(lines, length) {
+        // Best effort: what could not be cut off now is cut off before the next lines.
+        let _ = file.set_len(length);
         return Err(error.into());
     }
-    sync(&file)?;
-    if is_new && let Some(directory) = path.parent() {
-        sync_directory(directory)?;
-    }
-    Ok(Some(end))
+    Ok(())
 }
 
-/// Where the last whole line ends.
-fn end_of_whole_lines(file: &mut File) -> io::Result<u64> {
-    const BLOCK: u64 = 4096;
-    let mut end = file.metadata()?.len();
-    while end > 0 {
-        let start = end.saturating_sub(BLOCK);
-        let mut block = Vec::new();
-        file.seek(SeekFrom::Start(start))?;
-        (&mut *file).take(end - start).read_to_end(&mut block)?;
-        if let Some(position) = block.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start + position as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
+/// Why lines were not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing was changed; it can be tried again.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Acknowledged bytes are gone.
+    #[error("the file has {found} bytes, and had {length}")]
+    Shorter {
+        /// What it has.
+        found: u64,
+        /// What it had.
+        length: u64,
+    },
 }
 
 /// Removes everything unfinished from a directory.
@@ -141,45 +137,41 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_cut_off_before_the_next_one() {
+    fn what_was_not_acknowledged_goes_before_the_next_lines() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("records.jsonl");
-        assert_eq!(append_lines(&path, b"one\ntwo\n", 100).unwrap(), Some(8));
-        for torn in [b"thr".to_vec(), vec![b'x'; 10_000]] {
+        let path = directory.path().join("chain.jsonl");
+        write_behind(&path, 0, b"one\ntwo\n").unwrap();
+        for torn in [b"thr".to_vec(), vec![b'x'; 10_000], b"whole\n".to_vec()] {
             let mut file = OpenOptions::new().append(true).open(&path).unwrap();
             file.write_all(&torn).unwrap();
-            assert_eq!(append_lines(&path, b"", 100).unwrap(), Some(8));
-            assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
+            write_behind(&path, 8, b"three\n").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
         }
-        assert_eq!(append_lines(&path, b"three\n", 13).unwrap(), None);
-        assert_eq!(append_lines(&path, b"three\n", 14).unwrap(), Some(14));
-        assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\nthree\n");
     }
 
     #[test]
-    fn a_file_that_is_nothing_but_a_torn_line() {
+    fn file_that_lost_acknowledged_bytes_is_written_no_more() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("records.jsonl");
-        fs::write(&path, vec![b'x'; 9000]).unwrap();
-        assert_eq!(append_lines(&path, b"one\n", 100).unwrap(), Some(4));
+        let path = directory.path().join("chain.jsonl");
+        write_behind(&path, 0, b"one\n").unwrap();
+        assert!(matches!(
+            write_behind(&path, 8, b"three\n"),
+            Err(WriteError::Shorter { found: 4, length: 8 })
+        ));
         assert_eq!(fs::read(&path).unwrap(), b"one\n");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(
+            write_behind(&path, 4, b"two\n"),
+            Err(WriteError::Shorter { found: 0, length: 4 })
+        ));
+        assert!(!path.exists());
     }
 
-    /// `/dev/null` takes every byte and refuses to be synced.
     #[test]
-    fn append_that_is_not_synced_is_no_failure_to_try_again() {
+    fn full_disk_is_a_failure_to_try_again() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("records.jsonl");
-        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
-        assert!(matches!(
-            append_lines(&path, b"one\n", 100),
-            Err(DiskError::Unsynced(_))
-        ));
-        std::fs::remove_file(&path).unwrap();
+        let path = directory.path().join("chain.jsonl");
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        assert!(matches!(
-            append_lines(&path, b"one\n", 100),
-            Err(DiskError::Io(_))
-        ));
+        assert!(matches!(write_behind(&path, 0, b"one\n"), Err(WriteError::Io(_))));
     }
 }

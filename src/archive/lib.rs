@@ -11,13 +11,17 @@ use cofferdam_service::args::RoleArgs;
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 
+mod commit;
 mod durable;
+mod error;
+mod log;
 mod server;
 mod store;
 mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod upload;
+mod volume;
 
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]

@@ -9,28 +9,30 @@ use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures::{StreamExt, TryStreamExt};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use http_body_util::BodyStream;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
-use super::store::{Store, StoreError};
+use super::error::StoreError;
+use super::store::Store;
 use super::upload::{self, UploadError};
 use cofferdam_api::names::AUDIENCE_ARCHIVE;
 use cofferdam_identity::{self, TokenError, Verifier};
 use cofferdam_service::server::{self, Limits};
-use cofferdam_wire::archive::{BATCH_HEADER, RUN_HEADER};
+use cofferdam_wire::archive::{BATCH_LIMIT, RUN_HEADER, STREAM_HEADER};
+use cofferdam_wire::chain::Class;
 use cofferdam_wire::control::Refusal;
 use cofferdam_wire::output::Receipt;
-use cofferdam_wire::record::RunRecord;
+use cofferdam_wire::record::{NotAStream, RunRecord, StreamId};
 
-/// Longest batch of records in bytes.
-const BATCH_LIMIT: usize = 8 * 1024 * 1024;
+/// Bytes of batches that are in memory at the same time; those that come then wait.
+const BATCHES_LIMIT: usize = 16 * BATCH_LIMIT;
 /// Longest time for a batch to come.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Runs that are read at the same time: reading one whose summary is not in memory takes up to a second of a core.
@@ -70,6 +72,14 @@ pub struct Archive {
     verifier: Verifier,
     namespace: String,
     reads: Semaphore,
+    batches: Semaphore,
+}
+
+/// Who sends, as its token says.
+#[derive(Clone, Debug)]
+struct Sender {
+    caller: Caller,
+    pod_uid: String,
 }
 
 impl Archive {
@@ -80,7 +90,18 @@ impl Archive {
             verifier,
             namespace,
             reads: Semaphore::new(READS),
+            batches: Semaphore::new(BATCHES_LIMIT),
         }
+    }
+}
+
+impl Archive {
+    /// Room in memory for the batch that a request announces.
+    async fn room_for(&self, headers: &HeaderMap) -> Option<SemaphorePermit<'_>> {
+        let announced = text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+        let bytes = announced.unwrap_or(BATCH_LIMIT).min(BATCH_LIMIT);
+        // It is never closed.
+        self.batches.acquire_many(u32::try_from(bytes).ok()?).await.ok()
     }
 }
 
@@ -94,7 +115,7 @@ fn routes(archive: Arc<Archive>) -> Router {
         route.route_layer(from_fn_with_state((Arc::clone(&archive), callers), authorise))
     };
     Router::new()
-        .route("/v1/runs/{run}/records", only(WRITERS, post(records)))
+        .route("/v2/runs/{run}/records", only(WRITERS, post(records)))
         .route("/v1/runs/{run}/output", only(WRITERS, put(output)))
         .route("/v1/runs/{run}", only(READERS, get(run_record)))
         .route("/v1/runs/{run}/patches/{repository}", only(READERS, get(patch)))
@@ -112,7 +133,7 @@ fn routes(archive: Arc<Archive>) -> Router {
 /// Lets a request pass if its token is one of `callers`.
 async fn authorise(
     State((archive, callers)): State<(Arc<Archive>, &'static [Caller])>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Refused> {
     let invalid = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, "TokenInvalid", message);
@@ -131,11 +152,18 @@ async fn authorise(
         ),
         _ => invalid(&error.to_string()),
     })?;
-    let is = |caller: &Caller| {
+    let is = |caller: &&Caller| {
         let account = caller.account();
         identity.username == format!("system:serviceaccount:{}:{account}", archive.namespace)
     };
-    if callers.iter().any(is) {
+    if let Some(caller) = callers.iter().find(is) {
+        let pod = identity
+            .pod
+            .ok_or_else(|| invalid("the token is not bound to a pod"))?;
+        request.extensions_mut().insert(Sender {
+            caller: *caller,
+            pod_uid: pod.uid,
+        });
         return Ok(next.run(request).await);
     }
     let names: Vec<&str> = callers.iter().map(|caller| caller.account()).collect();
@@ -149,11 +177,24 @@ async fn authorise(
 async fn records(
     State(archive): State<Arc<Archive>>,
     run: Result<Path<String>, PathRejection>,
+    Extension(sender): Extension<Sender>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refused> {
     let Path(run) = run?;
-    let batch = text(&headers, &BATCH_HEADER).map(str::to_owned);
+    let stream: StreamId = text(&headers, &STREAM_HEADER)
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error: NotAStream| {
+            Refused::new(StatusCode::BAD_REQUEST, "StreamInvalid", error.to_string())
+        })?;
+    let source = format!(
+        "{}/{}/{}",
+        sender.caller.account(),
+        sender.pod_uid,
+        stream.as_str()
+    );
+    let _room = archive.room_for(&headers).await;
     let lines = tokio::time::timeout(BATCH_TIMEOUT, to_bytes(body, BATCH_LIMIT))
         .await
         .map_err(|_| {
@@ -163,7 +204,8 @@ async fn records(
         // Not 413: that word is for a run whose records are full.
         .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "BatchBroken", error.to_string()))?;
     let store = Arc::clone(&archive.store);
-    blocking(move || store.append(&run, batch.as_deref(), &lines)).await?;
+    let prepared = blocking(move || store.prepare(&run, source, Class::Observed, &lines)).await?;
+    archive.store.commit(prepared).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -305,7 +347,8 @@ const fn status_of(error: &StoreError) -> (StatusCode, &'static str) {
         StoreError::Full => (StatusCode::PAYLOAD_TOO_LARGE, "RecordsFull"),
         StoreError::Io(_) => (StatusCode::INSUFFICIENT_STORAGE, "VolumeFailed"),
         StoreError::Unsynced => (StatusCode::SERVICE_UNAVAILABLE, "VolumeLost"),
-        StoreError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Corrupt"),
+        StoreError::Corrupt(_) => (StatusCode::CONFLICT, "RecordsCorrupt"),
+        StoreError::Document(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Corrupt"),
     }
 }
 

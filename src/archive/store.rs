@@ -1,111 +1,50 @@
-//! Plain files: `runs/<uid>/{records.jsonl, run, receipt.json, patches/<repository>.patch}`.
+//! Plain files: `runs/<uid>/{chain.jsonl, run, receipt.json, patches/<repository>.patch}`.
 //!
 //! The receipt is the commit of an upload: patches without one are the rest of an upload that never ended.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader};
+use std::collections::HashMap;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
-use tokio_util::sync::CancellationToken;
 
-use super::durable::{DiskError, append_lines, make_directory, sweep};
-use super::summary::Summary;
+use super::commit::{Chain, Committer};
+use super::durable::{DiskError, make_directory, sweep};
+use super::error::StoreError;
+use super::log::{Batch, Found, Log};
+use super::volume::Volume;
+use cofferdam_wire::chain::{Class, Entry};
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Record, RunRecord};
 
-/// Bytes of records of one run.
-const RECORDS_LIMIT: u64 = 16 * 1024 * 1024;
-/// Longest line of a batch in bytes.
-const LINE_LIMIT: usize = 16 * 1024;
-/// Batches of a run that are remembered, so that one that is sent again is stored once.
-const REMEMBERED_BATCHES: usize = 32;
-/// Runs whose batches are remembered.
-const REMEMBERED_RUNS: usize = 4096;
+/// Runs that are remembered. One that was forgotten is read again.
+const REMEMBERED_RUNS: usize = 8192;
 
-/// Why something was not stored or found.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The run's uid or the repository's name is not one.
-    #[error("{0} is not a valid name")]
-    Name(&'static str),
-    /// A line is not a record.
-    #[error("line {line} is not a record: {error}")]
-    Record {
-        /// From 1.
-        line: usize,
-        /// What is wrong with it.
-        error: String,
-    },
-    /// The run has as many records as a run may have.
-    #[error("the run's records are full: 16 MiB")]
-    Full,
-    /// The volume.
-    #[error("the volume: {0}")]
-    Io(#[from] io::Error),
-    /// A sync failed, now or before: nothing more is acknowledged, and the process ends.
-    #[error("the volume lost what was written to it; the archive starts again")]
-    Unsynced,
-    /// A file of ours is not what we wrote.
-    #[error("a stored document cannot be read: {0}")]
-    Corrupt(#[from] serde_json::Error),
-}
-
-/// The archive's files. One process at a time.
+/// The archive's files.
 #[derive(Debug)]
 pub struct Store {
     runs: PathBuf,
-    locks: Mutex<HashMap<String, Arc<RunLocks>>>,
-    unsynced: CancellationToken,
-    _lock: File,
+    known: Mutex<HashMap<String, Arc<Run>>>,
+    // The thread ends before the lock of the volume is given back.
+    committer: Committer,
+    volume: Arc<Volume>,
 }
 
 /// What is going on with one run.
-#[derive(Debug, Default)]
-pub struct RunLocks {
+#[derive(Debug)]
+pub struct Run {
     /// Held while an upload is received.
     pub upload: tokio::sync::Mutex<()>,
-    log: Mutex<Log>,
+    chain: Arc<Chain>,
 }
 
-/// A run's records as this process knows them.
-#[derive(Debug, Default)]
-struct Log {
-    batches: VecDeque<String>,
-    /// What the file says; absent: it was not read yet.
-    summary: Option<Summary>,
-}
-
-impl Log {
-    /// The summary of the whole lines at `path`, read at most once.
-    fn summary(&mut self, path: &Path) -> io::Result<&Summary> {
-        let summary = match self.summary.take() {
-            Some(summary) => summary,
-            None => summary_of(path)?,
-        };
-        Ok(self.summary.insert(summary))
-    }
-}
-
-fn summary_of(path: &Path) -> io::Result<Summary> {
-    let mut summary = Summary::default();
-    let mut file = match File::open(path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(summary),
-        Err(error) => return Err(error),
-    };
-    let mut line = Vec::new();
-    while file.read_until(b'\n', &mut line)? > 0 {
-        // A crash tore what has no end: it was not acknowledged, and the next append cuts it off.
-        if line.last() == Some(&b'\n') {
-            summary.add_line(&line);
-        }
-        line.clear();
-    }
-    Ok(summary)
+/// A batch that can be stored. The run is remembered as long as this is held.
+#[derive(Debug)]
+pub struct Prepared {
+    run: Arc<Run>,
+    batch: Batch,
 }
 
 impl Store {
@@ -114,8 +53,7 @@ impl Store {
     /// # Errors
     /// The volume cannot be used, or another process uses it.
     pub fn open(data: &Path) -> io::Result<Self> {
-        let lock = File::create(data.join("lock"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let volume = Arc::new(Volume::open(data)?);
         let runs = data.join("runs");
         make_directory(&runs).map_err(|error| match error {
             DiskError::Io(error) | DiskError::Unsynced(error) => error,
@@ -128,30 +66,21 @@ impl Store {
         }
         Ok(Self {
             runs,
-            locks: Mutex::default(),
-            unsynced: CancellationToken::new(),
-            _lock: lock,
+            known: Mutex::default(),
+            committer: Committer::start(Arc::clone(&volume))?,
+            volume,
         })
     }
 
     /// Ends when a sync has failed; the process is to end then.
     pub async fn unsynced(&self) {
-        self.unsynced.cancelled().await;
+        self.volume.lost().await;
     }
 
     /// A result of work on the volume. After a sync that failed there is no other result than that.
     pub fn settled<T>(&self, result: Result<T, DiskError>) -> Result<T, StoreError> {
-        if let Err(DiskError::Unsynced(error)) = &result {
-            tracing::error!(%error, "a sync failed: nothing more is acknowledged");
-            self.unsynced.cancel();
-        }
-        if self.unsynced.is_cancelled() {
-            return Err(StoreError::Unsynced);
-        }
-        result.map_err(|error| match error {
-            DiskError::Io(error) => StoreError::Io(error),
-            DiskError::Unsynced(_) => StoreError::Unsynced,
-        })
+        self.volume.observe(&result)?;
+        Ok(result?)
     }
 
     /// The directory of a run; names are judged before they become paths.
@@ -167,45 +96,63 @@ impl Store {
         }
     }
 
-    /// The locks of a run.
-    pub fn locks(&self, run_uid: &str) -> Arc<RunLocks> {
-        let mut locks = self.locks.lock();
-        if locks.len() >= REMEMBERED_RUNS {
-            locks.retain(|_, run| Arc::strong_count(run) > 1);
+    /// What is going on with a run. As long as somebody holds it, everybody gets the same.
+    pub fn run(&self, run_uid: &str) -> Result<Arc<Run>, StoreError> {
+        let path = self.directory(run_uid)?.join("chain.jsonl");
+        let mut known = self.known.lock();
+        if known.len() >= REMEMBERED_RUNS {
+            known.retain(|_, run| Arc::strong_count(run) > 1 || Arc::strong_count(&run.chain) > 1);
         }
-        Arc::clone(locks.entry(run_uid.to_owned()).or_default())
+        let run = known.entry(run_uid.to_owned()).or_insert_with(|| {
+            Arc::new(Run {
+                upload: tokio::sync::Mutex::default(),
+                chain: Arc::new(Chain {
+                    run_uid: run_uid.to_owned(),
+                    path,
+                    found: Mutex::default(),
+                }),
+            })
+        });
+        Ok(Arc::clone(run))
     }
 
-    /// Appends a batch of records; returns when they are on the disk.
-    pub fn append(&self, run_uid: &str, batch: Option<&str>, lines: &[u8]) -> Result<(), StoreError> {
-        let directory = self.directory(run_uid)?;
-        validate(lines)?;
-        let run = self.locks(run_uid);
-        // Also keeps two appends of one run apart.
-        let mut log = run.log.lock();
-        if batch.is_some_and(|batch| log.batches.iter().any(|known| known == batch)) {
-            return self.settled(Ok(()));
+    /// Reads a batch of records, and the chain that it belongs to where that was not read yet.
+    ///
+    /// # Errors
+    /// The batch is none, or the run's chain takes no more.
+    pub fn prepare(
+        &self,
+        run_uid: &str,
+        source: String,
+        class: Class,
+        lines: &[u8],
+    ) -> Result<Prepared, StoreError> {
+        let run = self.run(run_uid)?;
+        let entries = read(lines)?;
+        let corrupt = with_chain(&run.chain, |found| match found {
+            Found::Whole(_) => None,
+            Found::Corrupt { fault, .. } => Some(fault.clone()),
+        })?;
+        match corrupt {
+            Some(fault) => Err(StoreError::Corrupt(fault)),
+            None => Ok(Prepared {
+                run,
+                batch: Batch {
+                    source,
+                    class,
+                    entries,
+                },
+            }),
         }
-        self.settled(make_directory(&directory))?;
-        let path = directory.join("records.jsonl");
-        let is_new = !path.try_exists()?;
-        let end = self.settled(append_lines(&path, lines, RECORDS_LIMIT))?;
-        end.ok_or(StoreError::Full)?;
-        if is_new {
-            log.summary = Some(Summary::default());
-        }
-        if let Some(summary) = &mut log.summary {
-            lines
-                .split(|byte| *byte == b'\n')
-                .for_each(|line| summary.add_line(line));
-        }
-        if let Some(batch) = batch {
-            log.batches.push_back(batch.to_owned());
-            if log.batches.len() > REMEMBERED_BATCHES {
-                log.batches.pop_front();
-            }
-        }
-        Ok(())
+    }
+
+    /// Stores a batch; returns when it is on the disk.
+    ///
+    /// # Errors
+    /// It is not stored, or that is not known.
+    pub async fn commit(&self, prepared: Prepared) -> Result<(), StoreError> {
+        let Prepared { run, batch } = prepared;
+        self.committer.commit(Arc::clone(&run.chain), batch).await
     }
 
     /// The receipt of a run's upload.
@@ -218,13 +165,15 @@ impl Store {
         }
     }
 
-    /// Everything about a run; a run of which nothing is known has an empty record.
+    /// Everything about a run; a run of which nothing is known has an empty record. Of a corrupt chain it is what
+    /// the lines before the fault say.
     pub fn run_record(&self, run_uid: &str) -> Result<RunRecord, StoreError> {
         let receipt = self.receipt(run_uid)?;
-        let path = self.directory(run_uid)?.join("records.jsonl");
-        let run = self.locks(run_uid);
-        let mut log = run.log.lock();
-        Ok(log.summary(&path)?.run_record(receipt))
+        let run = self.run(run_uid)?;
+        Ok(with_chain(&run.chain, |found| match found {
+            Found::Whole(log) => log.summary().run_record(receipt),
+            Found::Corrupt { summary, .. } => summary.run_record(receipt),
+        })?)
     }
 
     /// The file of a patch, if the run has a receipt for it.
@@ -241,6 +190,19 @@ impl Store {
     }
 }
 
+/// What `of` makes of a chain, which is read at most once.
+fn with_chain<T>(chain: &Chain, of: impl FnOnce(&Found) -> T) -> io::Result<T> {
+    let mut found = chain.found.lock();
+    if let Some(found) = &*found {
+        return Ok(of(found));
+    }
+    let read = Log::read(&chain.run_uid, &chain.path)?;
+    if let Found::Corrupt { fault, .. } = &read {
+        tracing::error!(run = chain.run_uid, %fault, "the run's chain of records is corrupt: it is kept and gets no further record");
+    }
+    Ok(of(found.insert(read)))
+}
+
 /// Name of the file of a repository's patch.
 pub fn patch_file(repository: &str) -> Result<String, StoreError> {
     let fits = (1..=63).contains(&repository.len());
@@ -254,107 +216,130 @@ pub fn patch_file(repository: &str) -> Result<String, StoreError> {
     }
 }
 
-/// Whole lines, each a record.
-fn validate(lines: &[u8]) -> Result<(), StoreError> {
-    let wrong = |line, error: &str| StoreError::Record {
-        line,
-        error: error.to_owned(),
+/// Reads whole lines, each a record.
+fn read(lines: &[u8]) -> Result<Vec<(Entry, Option<Record>)>, StoreError> {
+    let wrong = |line, error: String| StoreError::Record { line, error };
+    let lines = lines
+        .strip_suffix(b"\n")
+        .ok_or_else(|| wrong(0, "the batch does not end with a line feed".to_owned()))?;
+    let read = |(index, line)| {
+        let entry = Entry::parse(line).map_err(|error| wrong(index + 1, error.to_string()))?;
+        Ok((entry, serde_json::from_slice(line).ok()))
     };
-    if lines.last() != Some(&b'\n') {
-        return Err(wrong(0, "the batch does not end with a line feed"));
-    }
-    for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
-        if line.is_empty() && index > 0 {
-            continue;
-        }
-        if line.len() > LINE_LIMIT {
-            return Err(wrong(index + 1, "longer than 16 KiB"));
-        }
-        serde_json::from_slice::<Record>(line).map_err(|error| wrong(index + 1, &error.to_string()))?;
-    }
-    Ok(())
+    lines.split(|byte| *byte == b'\n').enumerate().map(read).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cofferdam_wire::record::{CloseCause, RECORD_VERSION, RecordEvent};
+    use crate::log::testing::{closed, line};
+    use cofferdam_wire::chain::Head;
+    use cofferdam_wire::chain::verify::{Expected, Verified, verify};
+    use cofferdam_wire::denial::DenialCode;
+    use cofferdam_wire::record::RecordEvent;
 
     const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
+    const SOURCE: &str = "gateway/pod-uid/1";
 
-    fn record(sent: u64) -> Vec<u8> {
-        let record = Record {
-            version: RECORD_VERSION,
-            request: None,
-            time: "2026-11-23T10:00:00Z".to_owned(),
-            source: "gateway-1".to_owned(),
-            event: RecordEvent::Closed {
-                host: "a.test:443".to_owned(),
-                sent,
-                received: 1,
-                cause: CloseCause::Ended.into(),
-            },
-        };
-        let mut line = serde_json::to_vec(&record).unwrap();
-        line.push(b'\n');
-        line
+    async fn append(store: &Store, run: &str, source: &str, lines: &[u8]) -> Result<(), StoreError> {
+        let prepared = store.prepare(run, source.to_owned(), Class::Observed, lines)?;
+        store.commit(prepared).await
     }
 
-    #[test]
-    fn a_batch_that_is_sent_again_is_stored_once() {
+    fn file(data: &Path, run: &str) -> PathBuf {
+        data.join("runs").join(run).join("chain.jsonl")
+    }
+
+    fn verified(data: &Path, run: &str) -> Verified {
+        verify(run, &fs::read(file(data, run)).unwrap(), Expected::Nothing).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_sent_again_is_stored_once() {
         let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
+        let mut store = Store::open(data.path()).unwrap();
         for _ in 0..3 {
-            store.append(UID, Some("gateway-1-0"), &record(1)).unwrap();
+            append(&store, UID, SOURCE, &closed(1)).await.unwrap();
+            // Also by an archive that starts anew between the two.
+            drop(store);
+            store = Store::open(data.path()).unwrap();
         }
-        store.append(UID, Some("gateway-1-1"), &record(2)).unwrap();
-        let stored = fs::read(data.path().join("runs").join(UID).join("records.jsonl")).unwrap();
-        assert_eq!(stored, [record(1), record(2)].concat());
+        let both = [closed(1), closed(2)].concat();
+        append(&store, UID, SOURCE, &both).await.unwrap();
+        assert_eq!(verified(data.path(), UID).head.seq, 2);
     }
 
-    #[test]
-    fn record_of_a_newer_version_is_stored_as_it_came() {
+    /// A container that restarts in its pod counts from 1 again, in a stream of its own.
+    #[tokio::test]
+    async fn records_of_two_processes_of_one_pod_are_all_stored() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
-        let line = b"{\"version\":9,\"time\":\"t\",\"source\":\"g\",\"type\":\"Reserved\",\"tokens\": 5}\n";
-        store.append(UID, None, line).unwrap();
-        let stored = fs::read(data.path().join("runs").join(UID).join("records.jsonl")).unwrap();
-        assert_eq!(stored, line);
-        let untyped = b"{\"version\":9,\"time\":\"t\",\"source\":\"g\"}\n";
-        assert!(matches!(
-            store.append(UID, None, untyped),
-            Err(StoreError::Record { .. })
-        ));
+        for source in ["gateway/pod-uid/1", "gateway/pod-uid/2"] {
+            for number in 1..=3 {
+                append(&store, UID, source, &closed(number)).await.unwrap();
+            }
+        }
+        let verified = verified(data.path(), UID);
+        assert_eq!(verified.head.seq, 6);
+        assert!(verified.sources.values().all(|stream| stream.last == 3));
+    }
+
+    #[tokio::test]
+    async fn record_of_a_newer_version_is_stored_as_it_came() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let later =
+            br#"{"sourceSeq":1,"version":9,"time":"t","type":"Reserved","data":{"tokens":5},"more":[1]}"#;
+        append(&store, UID, SOURCE, &[later, &b"\n"[..]].concat())
+            .await
+            .unwrap();
+        let stored: serde_json::Value =
+            serde_json::from_slice(&fs::read(file(data.path(), UID)).unwrap()).unwrap();
+        let sent: serde_json::Value = serde_json::from_slice(later).unwrap();
+        assert!(
+            sent.as_object()
+                .unwrap()
+                .iter()
+                .all(|(name, value)| stored[name] == *value)
+        );
+        assert_eq!(
+            (&stored["source"], &stored["class"]),
+            (&SOURCE.into(), &"Observed".into())
+        );
+        assert_eq!(store.run_record(UID).unwrap().requests, 0);
     }
 
     #[test]
     fn what_is_not_a_record_is_refused_whole() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
-        let unended = record(1)[..20].to_vec();
-        for lines in [
-            Vec::new(),
-            b"\n".to_vec(),
-            b"{}\n".to_vec(),
-            [record(1), b"x\n".to_vec()].concat(),
-            unended,
+        let prepared = |lines: &[u8]| store.prepare(UID, SOURCE.to_owned(), Class::Observed, lines);
+        let whole = closed(1);
+        for (lines, at) in [
+            (Vec::new(), 0),
+            (whole[..20].to_vec(), 0),
+            (b"\n".to_vec(), 1),
+            (b"{}\n".to_vec(), 1),
+            ([&whole[..], b"x\n"].concat(), 2),
+            ([&whole[..], b"\n"].concat(), 2),
         ] {
-            assert!(matches!(
-                store.append(UID, None, &lines),
-                Err(StoreError::Record { .. })
-            ));
+            let refused = prepared(&lines);
+            assert!(
+                matches!(refused, Err(StoreError::Record { line, .. }) if line == at),
+                "{refused:?}"
+            );
         }
-        assert!(!data.path().join("runs").join(UID).exists());
-        store.append(UID, None, &record(1)).unwrap();
+        assert!(prepared(&whole).is_ok());
     }
 
     #[test]
     fn names_never_leave_their_place() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
+        let prepared = |uid: &str| store.prepare(uid, SOURCE.to_owned(), Class::Observed, &closed(1));
         for uid in ["", "..", "../x", "a/b", ".", "a b", "%2e", &"a".repeat(65), "x\0"] {
             assert!(store.directory(uid).is_err(), "{uid}");
-            assert!(store.append(uid, None, &record(1)).is_err(), "{uid}");
+            assert!(prepared(uid).is_err(), "{uid}");
         }
         for name in [
             "",
@@ -370,49 +355,36 @@ mod tests {
             assert!(patch_file(name).is_err(), "{name}");
         }
         assert_eq!(patch_file("app").unwrap(), "app.patch");
-        assert!(store.directory(UID).is_ok());
+        assert!(prepared(UID).is_ok());
     }
 
-    #[test]
-    fn a_run_is_full_at_its_limit_and_other_runs_are_not() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        let directory = store.directory(UID).unwrap();
-        make_directory(&directory).unwrap();
-        let mut lines = vec![b'x'; usize::try_from(RECORDS_LIMIT).unwrap() - 1];
-        lines.push(b'\n');
-        fs::write(directory.join("records.jsonl"), lines).unwrap();
-        assert!(matches!(
-            store.append(UID, None, &record(1)),
-            Err(StoreError::Full)
-        ));
-        assert!(store.append("ffff", None, &record(1)).is_ok());
-    }
-
-    #[test]
-    fn two_processes_do_not_share_a_volume() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        assert!(Store::open(data.path()).is_err());
-        drop(store);
-        assert!(Store::open(data.path()).is_ok());
-    }
-
-    fn denied(host: u64) -> Vec<u8> {
-        let line = format!(
-            r#"{{"version":2,"time":"t","source":"g","type":"Denied","host":"{host}.test:443","method":"CONNECT","code":"HostNotAllowed","message":"no","by":"agent","count":2}}"#
-        );
-        (line + "\n").into_bytes()
+    fn denied(number: u64, host: u64) -> Vec<u8> {
+        let event = RecordEvent::Denied {
+            host: format!("{host}.test:443"),
+            method: "CONNECT".to_owned(),
+            path: None,
+            code: DenialCode::HostNotAllowed.into(),
+            layer: None,
+            message: "no".to_owned(),
+            by: "agent".to_owned(),
+            count: 2,
+        };
+        line(number, event)
     }
 
     /// What was summed up as it came is what a process that starts reads from the file.
-    #[test]
-    fn summary_is_the_same_as_it_comes_and_after_a_start() {
+    #[tokio::test]
+    async fn summary_is_the_same_as_it_comes_and_after_a_start() {
         let data = tempfile::tempdir().unwrap();
         let mut store = Store::open(data.path()).unwrap();
         for step in 0..40 {
-            let lines = [denied(step % 13), record(step), denied(step % 3)].concat();
-            store.append(UID, None, &lines).unwrap();
+            let lines = [
+                denied(step * 3 + 1, step % 13),
+                closed(step * 3 + 2),
+                denied(step * 3 + 3, step % 3),
+            ]
+            .concat();
+            append(&store, UID, SOURCE, &lines).await.unwrap();
             let running = store.run_record(UID).unwrap();
             assert_eq!(running.denied_requests, (step + 1) * 4);
             drop(store);
@@ -423,17 +395,140 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn corrupt_run_is_closed_and_others_go_on() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        for run in [UID, "ffff"] {
+            let lines = [denied(1, 1), denied(2, 2), denied(3, 3)].concat();
+            append(&store, run, SOURCE, &lines).await.unwrap();
+        }
+        drop(store);
+        let path = file(data.path(), UID);
+        let spoilt = fs::read_to_string(&path).unwrap().replace("2.test", "3.test");
+        fs::write(&path, &spoilt).unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let refused = append(&store, UID, SOURCE, &closed(4)).await;
+        assert!(
+            matches!(&refused, Err(StoreError::Corrupt(fault)) if fault.line == 2 || fault.line == 3),
+            "{refused:?}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), spoilt);
+        assert!(store.run_record(UID).unwrap().denied_requests < 6);
+        append(&store, "ffff", SOURCE, &closed(4)).await.unwrap();
+        assert_eq!(verified(data.path(), "ffff").head.seq, 4);
+    }
+
+    /// Someone takes acknowledged lines away while the archive runs.
+    #[tokio::test]
+    async fn file_that_shrinks_under_the_archive_closes_its_run() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        for spoil in [
+            |path: &Path| fs::remove_file(path).unwrap(),
+            |path: &Path| {
+                let text = fs::read_to_string(path).unwrap();
+                fs::write(path, text.split_inclusive('\n').next().unwrap()).unwrap();
+            },
+        ] {
+            let run = format!("{}", fs::read_dir(data.path().join("runs")).unwrap().count());
+            let lines = [closed(1), closed(2)].concat();
+            append(&store, &run, SOURCE, &lines).await.unwrap();
+            spoil(&file(data.path(), &run));
+            assert!(append(&store, &run, SOURCE, &closed(3)).await.is_err());
+            let refused = append(&store, &run, SOURCE, &closed(3)).await;
+            assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_that_waits_at_once_is_stored_in_its_own_chain() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        let runs: Vec<String> = (0..20).map(|run| format!("{run:04}")).collect();
+        let (store_ref, runs_ref) = (&store, &runs);
+        let appends = (0..400).map(|index| async move {
+            let source = format!("gateway/pod/{}", index / 20);
+            append(store_ref, &runs_ref[index % 20], &source, &closed(1)).await
+        });
+        for done in futures::future::join_all(appends).await {
+            done.unwrap();
+        }
+        for run in &runs {
+            let verified = verified(data.path(), run);
+            assert_eq!((verified.head.seq, verified.sources.len()), (20, 20));
+        }
+    }
+
+    /// The lines of Python in `docs/evidence.md`, as a stranger runs them.
+    #[tokio::test]
+    async fn stranger_verifies_a_chain_with_the_python_of_the_docs() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/evidence.md");
+        let page = fs::read_to_string(page).unwrap();
+        let (_, code) = page.split_once("```python\n").unwrap();
+        let (code, _) = code.split_once("```").unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        for numbers in [1..3, 5..7] {
+            let lines: Vec<u8> = numbers.flat_map(closed).collect();
+            append(&store, UID, SOURCE, &lines).await.unwrap();
+        }
+        let head = verified(data.path(), UID).head;
+        let path = file(data.path(), UID);
+        let python = |head: Head| {
+            let run = std::process::Command::new("python3")
+                .args(["-c", code])
+                .arg(&path)
+                .args([UID, &head.seq.to_string(), &head.sha256.to_string()])
+                .output()
+                .unwrap();
+            let said = [run.stdout, run.stderr].concat();
+            (run.status.success(), String::from_utf8(said).unwrap())
+        };
+        let (verifies, said) = python(head);
+        assert!(verifies, "{said}");
+        assert!(said.contains(&format!("record 4 of {SOURCE} was lost")), "{said}");
+        assert!(
+            said.contains(&format!("chain of 4 records, verified: {}", head.sha256)),
+            "{said}"
+        );
+        assert!(!python(Head { seq: 5, ..head }).0);
+        let spoilt = fs::read_to_string(&path).unwrap().replacen("a.test", "b.test", 1);
+        fs::write(&path, spoilt).unwrap();
+        let (verifies, said) = python(head);
+        assert!(
+            !verifies && said.contains("line 2 does not follow line 1"),
+            "{said}"
+        );
+    }
+
+    /// Runs that nobody holds are forgotten, and go on where they were.
+    #[tokio::test]
+    async fn forgotten_run_goes_on() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        append(&store, UID, SOURCE, &closed(1)).await.unwrap();
+        let held = store.run("abc").unwrap();
+        for number in 0..REMEMBERED_RUNS {
+            store.run(&format!("{number:x}-")).unwrap();
+        }
+        assert!(!store.known.lock().contains_key(UID));
+        assert!(Arc::ptr_eq(&held, &store.run("abc").unwrap()));
+        append(&store, UID, SOURCE, &closed(2)).await.unwrap();
+        assert_ne!(verified(data.path(), UID).head, Head::EMPTY);
+        assert_eq!(verified(data.path(), UID).head.seq, 2);
+    }
+
     /// `/dev/null` takes every byte and refuses to be synced.
     #[tokio::test]
     async fn sync_that_fails_ends_all_acknowledgements() {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(data.path()).unwrap();
-        let directory = store.directory(UID).unwrap();
-        make_directory(&directory).unwrap();
-        store.append("ffff", Some("batch-1"), &record(1)).unwrap();
-        std::os::unix::fs::symlink("/dev/null", directory.join("records.jsonl")).unwrap();
-        for (run, batch) in [(UID, "batch-1"), ("eeee", "batch-1"), ("ffff", "batch-1")] {
-            let stored = store.append(run, Some(batch), &record(1));
+        append(&store, "ffff", SOURCE, &closed(1)).await.unwrap();
+        make_directory(&store.directory(UID).unwrap()).unwrap();
+        std::os::unix::fs::symlink("/dev/null", file(data.path(), UID)).unwrap();
+        for run in [UID, "eeee", "ffff"] {
+            let stored = append(&store, run, SOURCE, &closed(1)).await;
             assert!(matches!(stored, Err(StoreError::Unsynced)), "{run}: {stored:?}");
         }
         store.unsynced().await;

@@ -17,14 +17,15 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Takes one line of records. What is no record is passed over: it was not one when it was stored.
+    /// Takes one line of records. What this version cannot read is passed over.
     pub fn add_line(&mut self, line: &[u8]) {
         if let Ok(record) = serde_json::from_slice(line) {
             self.add(record);
         }
     }
 
-    fn add(&mut self, record: Record) {
+    /// Takes one record.
+    pub fn add(&mut self, record: Record) {
         match record.event {
             RecordEvent::Allowed { .. } => self.requests = self.requests.saturating_add(1),
             RecordEvent::Denied {
@@ -55,7 +56,11 @@ impl Summary {
                 self.isolation_lost
                     .get_or_insert_with(|| format!("{probe}: {detail}"));
             }
-            RecordEvent::Closed { .. } | RecordEvent::PodMutated { .. } | RecordEvent::Unknown => {}
+            RecordEvent::Closed { .. }
+            | RecordEvent::PodMutated { .. }
+            | RecordEvent::StreamOpened
+            | RecordEvent::StreamClosed { .. }
+            | RecordEvent::Unknown => {}
         }
     }
 
@@ -95,7 +100,7 @@ mod tests {
             version: RECORD_VERSION,
             request: None,
             time: time.to_owned(),
-            source: "gateway-1".to_owned(),
+            source_seq: 1,
             event,
         };
         serde_json::to_string(&record).unwrap() + "\n"
@@ -135,7 +140,8 @@ mod tests {
             line("4", denied("b.test:443", "HostNotAllowed", 2)),
             line("5", hole("canary")),
             line("6", denied("b.test:443", "HostOnHold", 1)),
-            r#"{"time":"6","source":"g","type":"Reserved","tokens":5}"#.to_owned() + "\n",
+            r#"{"version":9,"sourceSeq":1,"time":"6","type":"Reserved","data":{"tokens":5}}"#.to_owned()
+                + "\n",
             line("6", hole("kubelet")),
             line("7", allowed),
             "{\"torn".to_owned(),

@@ -12,7 +12,8 @@ use tokio::fs;
 use tokio::io::AsyncWriteExt;
 
 use super::durable::{DiskError, TEMPORARY, make_directory, sync_directory, write_file};
-use super::store::{Store, StoreError, patch_file};
+use super::error::StoreError;
+use super::store::{Store, patch_file};
 use cofferdam_wire::output::{MANIFEST_LIMIT, OutputManifest, PatchManifest, Receipt, UPLOAD_LIMIT, VERSION};
 
 /// Longest silence within an upload.
@@ -57,8 +58,8 @@ pub async fn receive(
     chunks: impl Stream<Item = Result<Bytes, String>> + Unpin,
 ) -> Result<Receipt, UploadError> {
     let directory = store.directory(run_uid)?;
-    let locks = store.locks(run_uid);
-    let _one_at_a_time = locks.upload.try_lock().map_err(|_| UploadError::Busy)?;
+    let known = store.run(run_uid)?;
+    let _one_at_a_time = known.upload.try_lock().map_err(|_| UploadError::Busy)?;
     if store.receipt(run_uid)?.is_some() {
         return Err(UploadError::Second);
     }

@@ -18,14 +18,14 @@ use cofferdam_identity::{ClusterKeys, Verifier};
 use cofferdam_service::args::{ArchiveArgs, RoleArgs};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
-use cofferdam_wire::record::ProcessId;
+use cofferdam_wire::record::{ProcessId, StreamEnd};
 
 use self::capacity::{Capacity, raise_descriptors};
 use self::egress::deny_set::single;
 use self::egress::dial::SystemDialer;
 use self::egress::frozen::{ClusterPolicies, FrozenPolicies};
 use self::egress::ranges::Ranges;
-use self::evidence::{ArchiveClient, Recorder};
+use self::evidence::{ArchiveClient, Recorder, Spool};
 use self::transport::{canary, sockets};
 use self::wiring::{Parts, Rooms};
 
@@ -77,6 +77,9 @@ pub struct Args {
     /// Memory that the process may use, in bytes: what it takes on is derived from it.
     #[arg(long, env = "COFFERDAM_MEMORY_BYTES", default_value_t = 512 * 1024 * 1024)]
     memory_bytes: u64,
+    /// Directory in which records wait for the archive. It must outlive this process, as a volume of its pod does.
+    #[arg(long)]
+    spool: PathBuf,
     /// Address that no sandbox may reach, TCP and UDP.
     #[arg(long, default_value = "0.0.0.0:3129")]
     canary: SocketAddr,
@@ -132,6 +135,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         () = upkeep::readiness(&view, &ranges, &readiness) => {}
         () = upkeep::forget(&view, &policies, &limits) => {}
         () = upkeep::send_records(&view, &recorder) => {}
+        () = upkeep::send_left(&recorder) => {}
         served = canary::serve(args.canary) => served.map_err(|source| StartError::Bind {
             address: args.canary,
             source,
@@ -140,9 +144,10 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         () = upkeep::drain(&limits, &stop) => {}
     }
     tracing::info!("the gateway ends");
-    let flushed = tokio::time::timeout(LAST_FLUSH, recorder.flush_all(|_| false)).await;
+    let flushed =
+        tokio::time::timeout(LAST_FLUSH, recorder.flush_all(|_| false, StreamEnd::GatewayEnded)).await;
     if flushed.is_err() {
-        tracing::warn!("records were lost at the end");
+        tracing::warn!("records wait in the spool, for the next process of this pod");
     }
     Ok(())
 }
@@ -160,13 +165,17 @@ async fn parts(args: &Args, client: &Client, capacity: Capacity) -> Result<Parts
     let fixed = args.cluster_cidrs.iter().copied().chain(own).collect();
     let archive = ArchiveClient::new(&args.archive.archive_url, args.archive.archive_token_file.clone());
     let process = getrandom::u64().map(ProcessId).map_err(GatewayError::Random)?;
+    let spool = Spool::open(&args.spool).map_err(|source| StartError::File {
+        path: args.spool.clone(),
+        source,
+    })?;
     let policies = Api::namespaced(client.clone(), &args.role.namespace);
     Ok(Parts {
         verifier: Verifier::new(ClusterKeys(client.clone())),
         policies: FrozenPolicies::new(ClusterPolicies(policies)),
         ranges: Ranges::new(fixed, args.role.namespace.clone()),
         dialer: Box::new(SystemDialer::new().map_err(GatewayError::Resolver)?),
-        recorder: Recorder::new(args.role.pod_name.clone(), process, archive.clone()),
+        recorder: Recorder::new(process, archive.clone()).spooled(spool),
         archive,
         trust: trust.into(),
         capacity,

@@ -29,6 +29,7 @@ use cofferdam_wire::runner::RunIdentity;
 mod absolute;
 mod clients;
 mod denials;
+mod killed;
 mod requests;
 mod routes;
 mod smuggling;
@@ -132,7 +133,7 @@ impl Fixture {
             policies: FrozenPolicies::new(Fixed(vec![map], Arc::default())),
             ranges,
             dialer: Box::new(net.clone()),
-            recorder: Recorder::new("gateway-1".to_owned(), ProcessId(7), records.clone()),
+            recorder: Recorder::new(ProcessId(7), records.clone()),
             archive: ArchiveClient::new(&archive_url, token_file),
             trust: bytes::Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
             capacity,
@@ -236,10 +237,7 @@ impl Fixture {
         // A record is written after the connection that it is about has ended for its client.
         tokio::time::sleep(Duration::from_millis(50)).await;
         self.rooms.recorder.flush(RUN_UID).await;
-        let text = self.records.text();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        self.records.records()
     }
 
     async fn denied_codes(&self) -> Vec<String> {

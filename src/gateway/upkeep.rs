@@ -10,6 +10,7 @@ use crate::egress::limits::RunLimits;
 use crate::egress::ranges::Ranges;
 use crate::evidence::Recorder;
 use cofferdam_service::serve::Readiness;
+use cofferdam_wire::record::StreamEnd;
 
 /// How often each loop does its work.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,8 +40,15 @@ pub async fn send_records(view: &View, recorder: &Recorder) {
     loop {
         tokio::time::sleep(TICK).await;
         let (_, runs) = view.in_use();
-        recorder.flush_all(|run| runs.contains(run)).await;
+        let live = |run: &str| runs.contains(run);
+        recorder.flush_all(live, StreamEnd::RunEnded).await;
     }
+}
+
+/// Sends to the archive what a process before this one could not, and never ends.
+pub async fn send_left(recorder: &Recorder) {
+    recorder.send_left().await;
+    std::future::pending::<()>().await;
 }
 
 /// Waits for the signal, then until the open connections have ended, still under watch, or the time is over.
@@ -66,7 +74,7 @@ mod tests {
         let ranges = Ranges::new(Vec::new(), "cofferdam-system".to_owned());
         ranges.replace_nodes([]);
         ranges.replace_services(Vec::new());
-        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), Never);
+        let recorder = Recorder::new(ProcessId(1), Never);
         let event = RecordEvent::PodMutated {
             built: String::new(),
             live: String::new(),

@@ -2,8 +2,9 @@
 
 use http::header::HeaderName;
 
-/// Names a batch of records: a batch that is sent again under its name is stored once.
-pub const BATCH_HEADER: HeaderName = HeaderName::from_static("cofferdam-batch");
+/// Names the stream that a batch of records belongs to ([`super::record::StreamId`]). A record is stored once, however
+/// often its number of that stream is sent.
+pub const STREAM_HEADER: HeaderName = HeaderName::from_static("cofferdam-stream");
 /// `namespace/name` of the run of an upload.
 pub const RUN_HEADER: HeaderName = HeaderName::from_static("cofferdam-run");
 
@@ -12,9 +13,12 @@ pub fn run_path(run_uid: &str) -> String {
     format!("/v1/runs/{run_uid}")
 }
 
+/// Longest batch of records in bytes.
+pub const BATCH_LIMIT: usize = 1024 * 1024;
+
 /// `POST`: JSON lines of [`super::record::Record`].
 pub fn records_path(run_uid: &str) -> String {
-    format!("/v1/runs/{run_uid}/records")
+    format!("/v2/runs/{run_uid}/records")
 }
 
 /// `PUT`: the run's one upload ([`super::output`]).

@@ -1,12 +1,16 @@
 //! What the gateway observed, as the archive keeps it, and what the archive tells the controller at the end.
 //!
-//! Records are lines of JSON. A reader of an older version passes over fields that it does not know and reads an event
-//! of a type that it does not know as [`RecordEvent::Unknown`]; the archive stores every line as it came. So a new
-//! gateway may write to an old archive, and the other way round.
+//! Records are lines of JSON, to which the archive adds what links them ([`super::chain`]). A reader of an older version
+//! passes over fields that it does not know and reads an event of a type that it does not know as
+//! [`RecordEvent::Unknown`]; the archive keeps every field as it came. So a new gateway may write to an old archive, and
+//! the other way round.
 
 use std::fmt;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
 use super::denial::DenialCode;
 use super::extensible::Extensible;
@@ -14,8 +18,8 @@ use super::output::Receipt;
 
 /// Version of [`RunRecord`].
 pub const VERSION: u32 = 1;
-/// Version of [`Record`]. 2 added the version itself, the request's id and the layer of a denial.
-pub const RECORD_VERSION: u32 = 2;
+/// Version of [`Record`]. 3 put what happened into `data` and numbered the records of a source.
+pub const RECORD_VERSION: u32 = 3;
 
 /// Tells one request at the gateway from all others, of all gateways and for ever.
 ///
@@ -48,33 +52,78 @@ impl fmt::Display for ProcessId {
     }
 }
 
+/// Tells the records that one process writes about one run from all others. Its records are numbered from 1 without a
+/// gap: a number that the archive does not have is a record that was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId(String);
+
+impl StreamId {
+    /// The stream that is the `number`th of the process `process`.
+    pub fn new(process: ProcessId, number: u64) -> Self {
+        Self(format!("{process}-{number}"))
+    }
+
+    /// The text, which fits into a header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text names no stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stream is named by 1 to 64 lower-case letters, digits and hyphens")]
+pub struct NotAStream;
+
+impl FromStr for StreamId {
+    type Err = NotAStream;
+
+    fn from_str(text: &str) -> Result<Self, NotAStream> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAStream)
+        }
+    }
+}
+
 /// One decision or event at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// [`RECORD_VERSION`] of the writer; lines of version 1 do not have it.
-    #[serde(default = "first_version")]
+    /// [`RECORD_VERSION`] of the writer.
     pub version: u32,
+    /// Which record of its stream this is, from 1.
+    pub source_seq: u64,
     /// RFC 3339 time.
     pub time: String,
-    /// Which gateway pod.
-    pub source: String,
-    /// The request that it is about: the same in its `Allowed` and its `Closed`. Absent in lines of version 1, and where
-    /// no request is behind the event.
+    /// The request that it is about: the same in its `Allowed` and its `Closed`. Absent where no request is behind the
+    /// event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
     /// What happened.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "event")]
     pub event: RecordEvent,
 }
 
-const fn first_version() -> u32 {
-    1
+/// Reads an event. Serde reads a type that it does not know only where there is no `data`, so that is tried first.
+fn event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RecordEvent, D::Error> {
+    #[derive(Deserialize)]
+    struct Tagged {
+        r#type: String,
+        #[serde(default)]
+        data: Value,
+    }
+    let Tagged { r#type, data } = Tagged::deserialize(deserializer)?;
+    let without_data = RecordEvent::deserialize(json!({ "type": r#type }));
+    without_data.or_else(|_| {
+        RecordEvent::deserialize(json!({ "type": r#type, "data": data })).map_err(D::Error::custom)
+    })
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type", content = "data", rename_all_fields = "camelCase")]
 pub enum RecordEvent {
     /// A request was let through.
     Allowed {
@@ -104,7 +153,7 @@ pub enum RecordEvent {
         path: Option<String>,
         /// Why.
         code: Extensible<DenialCode>,
-        /// `Kind/name` of the policy layer that denied it; absent where none did, and in lines of version 1.
+        /// `Kind/name` of the policy layer that denied it; absent where none did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         layer: Option<String>,
         /// For people: which layer denied it and what that layer allows.
@@ -139,6 +188,15 @@ pub enum RecordEvent {
         /// Digest of the live pod.
         live: String,
     },
+    /// The first record of a stream: it is stored before the first request of the run is let through here.
+    StreamOpened,
+    /// The last record of a stream. A stream that was opened and has none lost its end.
+    StreamClosed {
+        /// How many records the stream has before this one.
+        count: u64,
+        /// Why it ends.
+        cause: Extensible<StreamEnd>,
+    },
     /// An event of a newer version. Only readers meet it; nobody writes it.
     #[serde(other)]
     Unknown,
@@ -163,6 +221,18 @@ pub enum CloseCause {
     Blocked,
     /// The run held more of the gateway's memory than its share, and of its connections this one waited longest.
     LimitExceeded,
+}
+
+/// Why a stream of records ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StreamEnd {
+    /// The run has no live pod any more.
+    RunEnded,
+    /// The gateway was stopped.
+    GatewayEnded,
+    /// The gateway's process was killed; the next one in its pod sent what was left. Denials that were only counted up
+    /// since they were first recorded may be missing from their counts.
+    ProcessKilled,
 }
 
 /// What the archive knows of a run.
@@ -201,13 +271,12 @@ pub struct Denial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
 
     fn closed() -> Record {
         Record {
             version: RECORD_VERSION,
+            source_seq: 5,
             time: "2026-11-25T10:00:00Z".to_owned(),
-            source: "gateway-1".to_owned(),
             request: Some(RequestId::new(ProcessId(0xabc), 7, 1)),
             event: RecordEvent::Closed {
                 host: "a.test:443".to_owned(),
@@ -219,42 +288,57 @@ mod tests {
     }
 
     #[test]
-    fn golden_line_of_version_2() {
-        let line = r#"{"version":2,"time":"2026-11-25T10:00:00Z","source":"gateway-1","request":"0000000000000abc-7-1","type":"Closed","host":"a.test:443","sent":1,"received":2,"cause":"Ended"}"#;
+    fn golden_line_of_version_3() {
+        let line = r#"{"version":3,"sourceSeq":5,"time":"2026-11-25T10:00:00Z","request":"0000000000000abc-7-1","type":"Closed","data":{"host":"a.test:443","sent":1,"received":2,"cause":"Ended"}}"#;
         assert_eq!(serde_json::to_string(&closed()).unwrap(), line);
         assert_eq!(serde_json::from_str::<Record>(line).unwrap(), closed());
     }
 
-    #[test]
-    fn golden_line_of_version_1_is_read() {
-        let line = r#"{"time":"2026-11-25T10:00:00Z","source":"gateway-1","type":"Closed","host":"a.test:443","sent":1,"received":2,"cause":"Ended"}"#;
-        let expected = Record {
-            version: 1,
-            request: None,
-            ..closed()
-        };
-        assert_eq!(serde_json::from_str::<Record>(line).unwrap(), expected);
-    }
-
-    /// A later version adds fields, an event, and values to vocabularies.
+    /// A later version adds fields, an event, and values to vocabularies; the archive adds what links lines.
     #[test]
     fn later_lines_are_read_as_far_as_they_are_known() {
-        let later = |event: Value| {
-            let mut line =
-                json!({"version": 9, "time": "t", "source": "g", "request": "x/y", "class": "Observed"});
-            line.as_object_mut()
-                .unwrap()
-                .extend(event.as_object().unwrap().clone());
+        let later = |kind: &str, data: Value| {
+            let line = json!({
+                "version": 9, "sourceSeq": 1, "time": "t", "request": "x/y", "class": "Observed", "seq": 1,
+                "type": kind, "data": data,
+            });
             serde_json::from_value::<Record>(line).unwrap()
         };
-        let record = later(json!({"type": "Reserved", "tokens": 5}));
-        assert_eq!((record.version, record.event), (9, RecordEvent::Unknown));
+        for data in [json!({"tokens": 5}), json!(null), json!([1]), json!("text")] {
+            let record = later("Reserved", data);
+            assert_eq!((record.version, record.event), (9, RecordEvent::Unknown));
+        }
         let record = later(
-            json!({"type": "Closed", "host": "h", "sent": 1, "received": 2, "cause": "Budget", "ms": 3}),
+            "Closed",
+            json!({"host": "h", "sent": 1, "received": 2, "cause": "Budget", "ms": 3}),
         );
         assert!(
             matches!(record.event, RecordEvent::Closed { cause: Extensible::Unknown(cause), .. } if cause == "Budget")
         );
+    }
+
+    #[test]
+    fn ends_of_streams_are_read() {
+        let opened = r#"{"version":3,"sourceSeq":1,"time":"t","type":"StreamOpened"}"#;
+        let closed = r#"{"version":3,"sourceSeq":8,"time":"t","type":"StreamClosed","data":{"count":7,"cause":"RunEnded"}}"#;
+        let cause = StreamEnd::RunEnded.into();
+        for (line, event) in [
+            (opened, RecordEvent::StreamOpened),
+            (closed, RecordEvent::StreamClosed { count: 7, cause }),
+        ] {
+            let record: Record = serde_json::from_str(line).unwrap();
+            assert_eq!(record.event, event);
+            assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn names_of_streams_fit_into_headers_and_sources() {
+        let name = StreamId::new(ProcessId(7), 12);
+        assert_eq!(name.as_str().parse(), Ok(name));
+        for text in ["", "a/b", "A", "a b", "ä", "a\n", &"a".repeat(65)] {
+            assert_eq!(text.parse::<StreamId>(), Err(NotAStream), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_service::client::{Call, Client};
 use cofferdam_wire::archive::{output_path, patch_path, records_path, run_path};
 use cofferdam_wire::output::{OutputManifest, VERSION};
-use cofferdam_wire::record::RunRecord;
+use cofferdam_wire::record::{RecordEvent, RunRecord};
 use http::Method;
 use rstest::rstest;
 
@@ -48,6 +48,8 @@ impl Fixture {
             .unwrap()
             .header(RUN_HEADER, "team-a/fix")
             .unwrap()
+            .header(STREAM_HEADER, "0000000000000007-1")
+            .unwrap()
             .body(body);
         let answer = self.client.send(call).await.unwrap();
         (answer.status().as_u16(), answer.into_body())
@@ -65,11 +67,15 @@ impl Fixture {
 }
 
 fn allowed() -> Vec<u8> {
-    let mut line =
-        br#"{"time":"t","source":"g","type":"Allowed","host":"a.test:443","method":"CONNECT","#.to_vec();
-    line.extend_from_slice(br#""address":"203.0.113.30:443","rules":[],"by":"agent"}"#);
-    line.push(b'\n');
-    line
+    let event = RecordEvent::Allowed {
+        host: "a.test:443".to_owned(),
+        method: "CONNECT".to_owned(),
+        path: None,
+        address: "203.0.113.30:443".to_owned(),
+        rules: Vec::new(),
+        by: "agent".to_owned(),
+    };
+    crate::log::testing::line(1, event)
 }
 
 fn empty_output() -> Vec<u8> {

@@ -206,7 +206,7 @@ async fn a_crash_at_any_step_leaves_a_run_that_can_still_be_received() {
         }),
         ("with torn records", |run| {
             std::fs::create_dir_all(run).unwrap();
-            std::fs::write(run.join("records.jsonl"), "{\"time\":").unwrap();
+            std::fs::write(run.join("chain.jsonl"), "{\"time\":").unwrap();
         }),
     ];
     for (name, crash) in crashes {

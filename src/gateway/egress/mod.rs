@@ -71,8 +71,8 @@ impl Upstreams {
     ///
     /// # Errors
     /// The request cannot be recorded, or the run has reached a limit.
-    pub fn enter(&self, run: &RunIdentity) -> Result<ConnectionSlot, Denial> {
-        if !self.recorder.accepts(&run.uid) {
+    pub async fn enter(&self, run: &RunIdentity) -> Result<ConnectionSlot, Denial> {
+        if !self.recorder.accepts(&run.uid).await {
             let message = "the run's records cannot be stored, and without evidence there is no traffic";
             return Err(Denial::new(DenialCode::EvidenceUnavailable, message));
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::HeaderName;
 use http::{Method, Response};
 
-use super::recorder::{Sink, SinkError};
+use super::sink::{Sink, SinkError};
 use cofferdam_service::client::{Body, Call, Client, HttpError};
-use cofferdam_wire::archive::{BATCH_HEADER, RUN_HEADER, output_path, records_path};
+use cofferdam_wire::archive::{RUN_HEADER, STREAM_HEADER, output_path, records_path};
+use cofferdam_wire::record::StreamId;
 use cofferdam_wire::runner::RunIdentity;
 
 /// Longest time for a batch of records.
@@ -57,14 +57,13 @@ impl ArchiveClient {
     async fn send_records(
         &self,
         run_uid: &str,
-        batch: &str,
+        stream: &StreamId,
         lines: Bytes,
     ) -> Result<Response<Bytes>, HttpError> {
-        let name: HeaderName = BATCH_HEADER;
         let call = self
             .call(Method::POST, &records_path(run_uid))
             .await?
-            .header(name, batch)?
+            .header(STREAM_HEADER, stream.as_str())?
             .timeout(RECORDS_TIMEOUT)
             .body(lines);
         self.client.send(call).await
@@ -75,18 +74,19 @@ impl Sink for ArchiveClient {
     fn store<'a>(
         &'a self,
         run_uid: &'a str,
-        batch: &'a str,
+        stream: &'a StreamId,
         lines: Bytes,
     ) -> BoxFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
             let answer = self
-                .send_records(run_uid, batch, lines)
+                .send_records(run_uid, stream, lines)
                 .await
                 .map_err(|error| SinkError::Unreachable(error.to_string()))?;
             let text = || String::from_utf8_lossy(answer.body()).into_owned();
             match answer.status().as_u16() {
                 204 => Ok(()),
-                413 => Err(SinkError::Refused(text())),
+                // Full, or corrupt.
+                413 | 409 => Err(SinkError::Refused(text())),
                 status => Err(SinkError::Unreachable(format!("status {status}: {}", text()))),
             }
         })

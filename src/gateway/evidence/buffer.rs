@@ -1,9 +1,12 @@
-//! Records of one run that wait for the archive: coalesced, bounded. Pure.
+//! Records of one run that wait for the archive: numbered, coalesced, bounded. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use cofferdam_wire::archive::BATCH_LIMIT;
+use cofferdam_wire::chain::ENTRY_LIMIT;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::extensible::Extensible;
 use cofferdam_wire::record::{Record, RecordEvent};
@@ -12,56 +15,69 @@ use cofferdam_wire::record::{Record, RecordEvent};
 pub const BUFFER_LIMIT: usize = 2000;
 /// From here on no new connection of the run is admitted; the rest is for the ends of those that are open.
 pub const ADMISSION_LIMIT: usize = 1000;
+/// Longest time that a record waits before no new connection of the run is admitted.
+pub const WAITING_LIMIT: Duration = Duration::from_secs(5);
+/// A batch ends with the record that passes this.
+const BATCH_BYTES: usize = BATCH_LIMIT - ENTRY_LIMIT - 1;
 
 /// The records of one run that wait.
 #[derive(Default)]
 pub struct Buffer {
-    records: Vec<Record>,
-    /// Where in `records` an equal denial stands.
-    denials: HashMap<DenialKey, usize>,
-    pending: Option<Batch>,
+    /// In the order of their numbers, each with the time since which it waits.
+    records: VecDeque<(Record, Instant)>,
+    /// The number of an equal denial in `records`.
+    denials: HashMap<DenialKey, u64>,
+    /// What is sent until the archive has it.
+    sent: Option<Batch>,
+    /// The number that was given last. A record that found no place has a number, too: its absence shows in the chain.
+    last: u64,
     /// The archive takes no more of this run.
     refused: bool,
-    /// Records that found no place.
-    lost: u64,
 }
 
 /// Host, method, code and asker of a denial.
 type DenialKey = (String, String, Extensible<DenialCode>, String);
 
-/// Records that were given a name, under which they are sent until the archive has them.
+/// Records as lines of JSON.
 #[derive(Clone)]
 pub struct Batch {
-    /// The name.
-    pub id: String,
-    /// The records as lines of JSON.
+    /// The lines.
     pub lines: Bytes,
     records: usize,
+    since: Instant,
 }
 
 impl Buffer {
     /// Whether a new connection of the run can still be recorded.
-    pub fn accepts(&self) -> bool {
-        let sealed = self.pending.as_ref().map_or(0, |batch| batch.records);
-        !self.refused && self.records.len() + sealed < ADMISSION_LIMIT
+    pub fn accepts(&self, now: Instant) -> bool {
+        let sent = self.sent.as_ref().map_or(0, |batch| batch.records);
+        let first_sent = self.sent.as_ref().map(|batch| batch.since);
+        let oldest = first_sent.or_else(|| self.records.front().map(|(_, since)| *since));
+        let is_current = oldest.is_none_or(|since| now.saturating_duration_since(since) < WAITING_LIMIT);
+        !self.refused && is_current && self.records.len() + sent < ADMISSION_LIMIT
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.pending.is_none()
+        self.records.is_empty() && self.sent.is_none()
     }
 
-    /// The batch that is to be sent next: the one that was not acknowledged yet, or a new one of all records.
-    pub fn batch(&mut self, next_id: impl Fn() -> String) -> Option<Batch> {
-        if self.pending.is_none() {
-            self.seal(next_id);
+    /// The batch that is to be sent next: the one that was not acknowledged yet, or a new one of what waits.
+    pub fn batch(&mut self) -> Option<Batch> {
+        if self.sent.is_none() {
+            self.sent = self.take();
         }
-        self.pending.clone()
+        self.sent.clone()
     }
 
     /// The archive has the batch.
     pub fn acknowledge(&mut self) {
-        self.pending = None;
+        self.sent = None;
+    }
+
+    /// The number that was given last.
+    pub fn last(&self) -> u64 {
+        self.last
     }
 
     /// The archive takes no more of this run: what waits is given up.
@@ -72,51 +88,67 @@ impl Buffer {
         };
     }
 
-    /// Returns whether the record is new, not one more of the same.
-    pub fn put(&mut self, record: &Record) -> bool {
+    /// Takes a record at `now` and numbers it. Gives back what was taken; `None`: it is one more of the same, or there
+    /// is no place for it.
+    pub fn put(&mut self, mut record: Record, now: Instant) -> Option<&Record> {
         if self.refused {
-            return false;
+            return None;
         }
         let key = denial_key(&record.event);
-        if let Some(position) = key.as_ref().and_then(|key| self.denials.get(key))
-            && let Some(Record {
-                event: RecordEvent::Denied { count, .. },
-                ..
-            }) = self.records.get_mut(*position)
+        if let Some(number) = key.as_ref().and_then(|key| self.denials.get(key))
+            && let Ok(place) = self
+                .records
+                .binary_search_by_key(number, |(record, _)| record.source_seq)
+            && let Some((
+                Record {
+                    event: RecordEvent::Denied { count, .. },
+                    ..
+                },
+                _,
+            )) = self.records.get_mut(place)
         {
             *count = count.saturating_add(1);
-            return false;
+            return None;
         }
+        self.last += 1;
         if self.records.len() >= BUFFER_LIMIT {
-            self.lost += 1;
-            return false;
+            return None;
         }
+        record.source_seq = self.last;
         if let Some(key) = key {
-            self.denials.insert(key, self.records.len());
+            self.denials.insert(key, self.last);
         }
-        self.records.push(record.clone());
-        true
+        self.records.push_back((record, now));
+        self.records.back().map(|(record, _)| record)
     }
 
-    fn seal(&mut self, next_id: impl Fn() -> String) {
-        self.denials.clear();
-        let records = std::mem::take(&mut self.records);
-        if self.lost > 0 {
-            tracing::warn!(lost = self.lost, "records were lost");
-            self.lost = 0;
-        }
-        let mut lines = Vec::new();
-        for record in &records {
+    fn take(&mut self) -> Option<Batch> {
+        let (_, since) = *self.records.front()?;
+        let (mut lines, mut records) = (BytesMut::new(), 0);
+        while lines.len() < BATCH_BYTES
+            && let Some((record, _)) = self.records.pop_front()
+        {
+            if let Some(key) = denial_key(&record.event) {
+                self.denials.remove(&key);
+            }
             // Plain strings and numbers: this serialisation does not fail.
-            if serde_json::to_writer(&mut lines, record).is_ok() {
-                lines.push(b'\n');
+            match serde_json::to_vec(&record) {
+                Ok(line) if line.len() <= ENTRY_LIMIT => {
+                    lines.extend_from_slice(&line);
+                    lines.extend_from_slice(b"\n");
+                    records += 1;
+                }
+                _ => tracing::error!(
+                    number = record.source_seq,
+                    "a record is too long for the archive: the chain will show that it is missing"
+                ),
             }
         }
-        self.pending = (!lines.is_empty()).then(|| Batch {
-            id: next_id(),
-            lines: Bytes::from(lines),
-            records: records.len(),
-        });
+        (records > 0).then(|| Batch {
+            lines: lines.freeze(),
+            records,
+            since,
+        })
     }
 }
 
@@ -132,4 +164,122 @@ fn denial_key(event: &RecordEvent) -> Option<DenialKey> {
         return None;
     };
     Some((host.clone(), method.clone(), code.clone(), by.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cofferdam_wire::record::RECORD_VERSION;
+
+    fn denied(host: &str, message: &str) -> Record {
+        Record {
+            version: RECORD_VERSION,
+            source_seq: 0,
+            time: "t".to_owned(),
+            request: None,
+            event: RecordEvent::Denied {
+                host: host.to_owned(),
+                method: "CONNECT".to_owned(),
+                path: None,
+                code: DenialCode::HostNotAllowed.into(),
+                layer: None,
+                message: message.to_owned(),
+                by: "agent".to_owned(),
+                count: 1,
+            },
+        }
+    }
+
+    fn put(buffer: &mut Buffer, record: Record) {
+        buffer.put(record, Instant::now());
+    }
+
+    /// All batches, each acknowledged, as the numbers and counts of their records.
+    fn drain(buffer: &mut Buffer) -> Vec<Vec<(u64, u64)>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = buffer.batch() {
+            assert!(batch.lines.len() <= BATCH_LIMIT);
+            let text = std::str::from_utf8(&batch.lines).unwrap();
+            let read = |line| match serde_json::from_str(line).unwrap() {
+                Record {
+                    source_seq,
+                    event: RecordEvent::Denied { count, .. },
+                    ..
+                } => (source_seq, count),
+                other => panic!("{other:?}"),
+            };
+            batches.push(text.lines().map(read).collect());
+            buffer.acknowledge();
+        }
+        batches
+    }
+
+    #[test]
+    fn numbers_go_on_from_batch_to_batch() {
+        let mut buffer = Buffer::default();
+        for host in ["a", "b", "a"] {
+            put(&mut buffer, denied(host, ""));
+        }
+        assert_eq!(drain(&mut buffer), [[(1, 2), (2, 1)]]);
+        // What was sent is not counted up any more.
+        for host in ["a", "a", "c"] {
+            put(&mut buffer, denied(host, ""));
+        }
+        assert_eq!(drain(&mut buffer), [[(3, 2), (4, 1)]]);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn batch_is_sent_unchanged_until_it_is_acknowledged() {
+        let mut buffer = Buffer::default();
+        put(&mut buffer, denied("a", ""));
+        let first = buffer.batch().unwrap().lines;
+        put(&mut buffer, denied("a", ""));
+        assert_eq!(buffer.batch().unwrap().lines, first);
+        buffer.acknowledge();
+        assert_eq!(drain(&mut buffer), [[(2, 1)]]);
+    }
+
+    #[test]
+    fn batches_fit_what_the_archive_takes() {
+        let mut buffer = Buffer::default();
+        let longest = "x".repeat(ENTRY_LIMIT - 300);
+        for number in 0..200 {
+            put(&mut buffer, denied(&number.to_string(), &longest));
+        }
+        // One that no batch could hold is missing, and holds up no other.
+        put(&mut buffer, denied("a", &"x".repeat(ENTRY_LIMIT)));
+        put(&mut buffer, denied("b", ""));
+        let batches = drain(&mut buffer);
+        assert!(batches.len() > 2, "{}", batches.len());
+        let numbers: Vec<u64> = batches.concat().into_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, (1..=200).chain([202]).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn what_finds_no_place_leaves_a_gap() {
+        let mut buffer = Buffer::default();
+        for number in 0..BUFFER_LIMIT + 3 {
+            put(&mut buffer, denied(&number.to_string(), ""));
+        }
+        drain(&mut buffer);
+        put(&mut buffer, denied("after", ""));
+        assert_eq!(drain(&mut buffer), [[(BUFFER_LIMIT as u64 + 4, 1)]]);
+    }
+
+    #[test]
+    fn record_that_waits_too_long_closes_the_way_until_it_is_stored() {
+        let (start, mut buffer) = (Instant::now(), Buffer::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(buffer.accepts(at(100)));
+        buffer.put(denied("a", ""), at(0));
+        buffer.put(denied("b", ""), at(4));
+        assert!(buffer.accepts(at(4)) && !buffer.accepts(at(5)));
+        // To be sent is not to be stored.
+        buffer.batch();
+        buffer.put(denied("c", ""), at(6));
+        assert!(!buffer.accepts(at(6)));
+        buffer.acknowledge();
+        assert!(buffer.accepts(at(10)) && !buffer.accepts(at(11)));
+    }
 }

@@ -4,9 +4,13 @@ mod archive_client;
 mod buffer;
 mod recorder;
 mod request_log;
+mod sink;
+mod spool;
+mod stream;
 
 pub use self::archive_client::ArchiveClient;
 pub use self::recorder::Recorder;
 #[cfg(test)]
 pub(crate) use self::recorder::testing;
 pub use self::request_log::RequestLog;
+pub use self::spool::Spool;

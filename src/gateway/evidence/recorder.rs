@@ -3,70 +3,74 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::buffer::Buffer;
-use cofferdam_wire::record::{ProcessId, RECORD_VERSION, Record, RecordEvent, RequestId};
+use super::sink::{Sink, SinkError};
+use super::spool::{Left, Spool};
+use super::stream::{Stream, record};
+use cofferdam_wire::archive::BATCH_LIMIT;
+use cofferdam_wire::record::{ProcessId, RecordEvent, RequestId, StreamEnd, StreamId};
 
 /// Runs whose records are sent at the same time.
 const PARALLEL_FLUSHES: usize = 16;
-
-/// Why a batch was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// The archive could not be asked or could not answer; it is tried again.
-    #[error("the archive is unreachable: {0}")]
-    Unreachable(String),
-    /// The archive takes no more of this run.
-    #[error("the archive refuses the records: {0}")]
-    Refused(String),
-}
-
-/// Where records go.
-pub trait Sink: Send + Sync {
-    /// Stores JSON lines of one run; `batch` is the same when the same bytes are sent again.
-    fn store<'a>(
-        &'a self,
-        run_uid: &'a str,
-        batch: &'a str,
-        lines: Bytes,
-    ) -> BoxFuture<'a, Result<(), SinkError>>;
-}
+/// Longest time that the first connection of a run waits for the archive.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the archive is asked to take what a killed process left.
+const RESEND_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes records and brings them to the archive.
 pub struct Recorder {
-    source: String,
     process: ProcessId,
     sink: Box<dyn Sink>,
-    runs: Mutex<HashMap<String, Arc<Run>>>,
-    batches: AtomicU64,
+    spool: Option<Spool>,
+    /// What processes before this one left in the spool.
+    left: Mutex<Vec<Left>>,
+    streams: Mutex<Streams>,
+    made: AtomicU64,
 }
 
+/// The streams of this process.
 #[derive(Default)]
-struct Run {
-    buffer: Mutex<Buffer>,
-    flushing: tokio::sync::Mutex<()>,
+struct Streams {
+    /// By the run's uid.
+    open: HashMap<String, Arc<Stream>>,
+    /// They have their last record; the archive may not.
+    closing: Vec<Arc<Stream>>,
 }
 
 impl Recorder {
-    /// A recorder that names itself `source` and stores in `sink`. `process` is drawn anew by each process.
-    pub fn new(source: String, process: ProcessId, sink: impl Sink + 'static) -> Self {
+    /// A recorder that stores in `sink`. `process` is drawn anew by each process.
+    pub fn new(process: ProcessId, sink: impl Sink + 'static) -> Self {
         Self {
-            source,
             process,
             sink: Box::new(sink),
-            runs: Mutex::default(),
-            batches: AtomicU64::new(0),
+            spool: None,
+            left: Mutex::default(),
+            streams: Mutex::default(),
+            made: AtomicU64::new(1),
         }
     }
 
-    /// Whether a new connection of this run can still be recorded.
-    pub fn accepts(&self, run_uid: &str) -> bool {
-        self.known(run_uid).is_none_or(|run| run.buffer.lock().accepts())
+    /// Keeps records in `spool` until the archive has them.
+    #[must_use]
+    pub fn spooled(mut self, spool: Spool) -> Self {
+        self.left = Mutex::new(spool.left());
+        self.spool = Some(spool);
+        self
+    }
+
+    /// Whether a new connection of this run can be recorded. For the first one this waits until the archive knows that
+    /// this process records the run.
+    pub async fn accepts(&self, run_uid: &str) -> bool {
+        let stream = self.stream(&mut self.streams.lock(), run_uid);
+        if !stream.is_known() {
+            // What cannot be stored in this time is sent again later.
+            let _ = tokio::time::timeout(OPEN_TIMEOUT, stream.flush(&*self.sink)).await;
+        }
+        stream.is_known() && stream.accepts(Instant::now())
     }
 
     /// The id of the one request on this process's connection of that number.
@@ -76,69 +80,119 @@ impl Recorder {
 
     /// Takes a record; equal denials that still wait become one with a count.
     pub fn record(&self, run_uid: &str, request: Option<RequestId>, event: RecordEvent) {
-        let run = Arc::clone(self.runs.lock().entry(run_uid.to_owned()).or_default());
-        let record = Record {
-            version: RECORD_VERSION,
-            request,
-            time: jiff::Timestamp::now().to_string(),
-            source: self.source.clone(),
-            event,
-        };
-        if run.buffer.lock().put(&record) {
-            tracing::info!(run = run_uid, event = %serde_json::to_string(&record.event).unwrap_or_default(), "record");
-        }
+        // Under the lock of all streams: one that is closed meanwhile would take the record with it.
+        let mut streams = self.streams.lock();
+        let stream = self.stream(&mut streams, run_uid);
+        stream.put(request, event);
     }
 
     /// Sends the records of one run that wait now; returns whether the archive has them. Records that come meanwhile
     /// are left for the next time, so that a run which never stops making some keeps nobody waiting.
     pub async fn flush(&self, run_uid: &str) -> bool {
-        let Some(run) = self.known(run_uid) else {
-            return true;
+        let stream = self.streams.lock().open.get(run_uid).cloned();
+        match stream {
+            Some(stream) => stream.flush(&*self.sink).await,
+            None => true,
+        }
+    }
+
+    /// Sends the records of every run that wait now, and closes the streams of runs that are not `live`, for `cause`.
+    pub async fn flush_all(&self, live: impl Fn(&str) -> bool, cause: StreamEnd) {
+        let open: Vec<_> = self.streams.lock().open.values().cloned().collect();
+        self.flush_each(open).await;
+        let closing = {
+            let mut streams = self.streams.lock();
+            let over = streams
+                .open
+                .extract_if(|uid, stream| !live(uid) && stream.is_empty());
+            let over: Vec<_> = over.map(|(_, stream)| stream).collect();
+            for stream in &over {
+                stream.close(cause);
+            }
+            streams.closing.extend(over);
+            streams.closing.clone()
         };
-        let _one_at_a_time = run.flushing.lock().await;
-        // A batch that was not acknowledged, then one of the records that came after it.
-        for _ in 0..2 {
-            let Some(batch) = run.buffer.lock().batch(|| self.next_batch_id()) else {
-                return true;
-            };
-            match self.sink.store(run_uid, &batch.id, batch.lines).await {
-                Ok(()) => run.buffer.lock().acknowledge(),
-                Err(SinkError::Refused(error)) => {
-                    let message = "the run's evidence is full: its exit is closed";
-                    tracing::warn!(run = run_uid, error, message);
-                    run.buffer.lock().refuse();
-                    return false;
-                }
-                Err(error) => {
-                    tracing::warn!(run = run_uid, %error, "records wait");
-                    return false;
+        self.flush_each(closing).await;
+        let done = |stream: &mut Arc<Stream>| stream.is_empty();
+        let done: Vec<_> = self.streams.lock().closing.extract_if(.., done).collect();
+        for stream in done {
+            stream.forget();
+        }
+    }
+
+    /// Sends what a process before this one left in the spool, until the archive has it.
+    pub async fn send_left(&self) {
+        let mut left = std::mem::take(&mut *self.left.lock());
+        while !left.is_empty() {
+            let mut waiting = Vec::new();
+            for stream in left {
+                match resend(&*self.sink, &stream).await {
+                    Ok(()) => {
+                        tracing::info!(
+                            run = stream.run_uid,
+                            records = stream.lines.len(),
+                            "records of a killed process were sent"
+                        );
+                        stream.remove();
+                    }
+                    Err(SinkError::Refused(error)) => {
+                        tracing::warn!(
+                            run = stream.run_uid,
+                            error,
+                            "records of a killed process are refused"
+                        );
+                        stream.remove();
+                    }
+                    Err(SinkError::Unreachable(_)) => waiting.push(stream),
                 }
             }
+            left = waiting;
+            if !left.is_empty() {
+                tokio::time::sleep(RESEND_EVERY).await;
+            }
         }
-        true
     }
 
-    /// Sends the records of every run that wait now, and forgets runs that are done: not `live`, and nothing waits.
-    pub async fn flush_all(&self, live: impl Fn(&str) -> bool) {
-        let uids: Vec<String> = self.runs.lock().keys().cloned().collect();
-        futures::stream::iter(uids)
-            .for_each_concurrent(PARALLEL_FLUSHES, |uid| async move {
-                self.flush(&uid).await;
+    async fn flush_each(&self, streams: Vec<Arc<Stream>>) {
+        futures::stream::iter(streams)
+            .for_each_concurrent(PARALLEL_FLUSHES, |stream| async move {
+                stream.flush(&*self.sink).await;
             })
             .await;
-        self.runs
-            .lock()
-            .retain(|uid, run| live(uid) || !run.buffer.lock().is_empty());
     }
 
-    fn known(&self, run_uid: &str) -> Option<Arc<Run>> {
-        self.runs.lock().get(run_uid).cloned()
+    /// The open stream of a run. A run whose stream was closed and that comes again has a new one: its numbers start
+    /// anew.
+    fn stream(&self, streams: &mut Streams, run_uid: &str) -> Arc<Stream> {
+        if let Some(stream) = streams.open.get(run_uid) {
+            return Arc::clone(stream);
+        }
+        let id = StreamId::new(self.process, self.made.fetch_add(1, Ordering::Relaxed));
+        let file = self.spool.as_ref().map(|spool| spool.file(run_uid, &id));
+        let stream = Arc::new(Stream::open(run_uid.to_owned(), id, file));
+        streams.open.insert(run_uid.to_owned(), Arc::clone(&stream));
+        stream
     }
+}
 
-    fn next_batch_id(&self) -> String {
-        let number = self.batches.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{}-{number}", self.source, self.process)
+/// Sends the records of a stream that another process left, and its end.
+async fn resend(sink: &dyn Sink, left: &Left) -> Result<(), SinkError> {
+    let event = RecordEvent::StreamClosed {
+        count: left.last,
+        cause: StreamEnd::ProcessKilled.into(),
+    };
+    let mut end = record(None, event);
+    end.source_seq = left.last + 1;
+    let end = serde_json::to_vec(&end).map_err(|error| SinkError::Refused(error.to_string()))?;
+    let mut batch = Vec::new();
+    for line in left.lines.iter().chain([&[&end[..], b"\n"].concat()]) {
+        if batch.len() + line.len() > BATCH_LIMIT {
+            sink.store(&left.run_uid, &left.stream, std::mem::take(&mut batch).into())
+                .await?;
+        }
+        batch.extend_from_slice(line);
     }
+    sink.store(&left.run_uid, &left.stream, batch.into()).await
 }
 
 #[cfg(test)]
@@ -146,6 +200,17 @@ pub(crate) mod testing {
     //! A sink that keeps what it gets.
 
     use super::*;
+    use bytes::Bytes;
+    use cofferdam_wire::record::Record;
+    use futures::future::BoxFuture;
+
+    /// Whether a record is about its stream only.
+    pub(crate) fn is_of_stream(record: &Record) -> bool {
+        matches!(
+            record.event,
+            RecordEvent::StreamOpened | RecordEvent::StreamClosed { .. }
+        )
+    }
 
     #[derive(Clone, Default)]
     pub(crate) struct Memory {
@@ -154,11 +219,18 @@ pub(crate) mod testing {
     }
 
     impl Memory {
-        pub(crate) fn text(&self) -> String {
-            self.batches
-                .lock()
-                .iter()
-                .map(|(_, _, lines)| lines.clone())
+        /// Everything that was sent, in its order.
+        pub(crate) fn all(&self) -> Vec<Record> {
+            let batches = self.batches.lock();
+            let lines = batches.iter().flat_map(|(_, _, lines)| lines.lines());
+            lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+
+        /// What was sent about runs, not about streams.
+        pub(crate) fn records(&self) -> Vec<Record> {
+            self.all()
+                .into_iter()
+                .filter(|record| !is_of_stream(record))
                 .collect()
         }
     }
@@ -170,7 +242,7 @@ pub(crate) mod testing {
         fn store<'a>(
             &'a self,
             _run: &'a str,
-            _batch: &'a str,
+            _stream: &'a StreamId,
             _lines: Bytes,
         ) -> BoxFuture<'a, Result<(), SinkError>> {
             Box::pin(std::future::pending())
@@ -181,12 +253,14 @@ pub(crate) mod testing {
         fn store<'a>(
             &'a self,
             run: &'a str,
-            batch: &'a str,
+            stream: &'a StreamId,
             lines: Bytes,
         ) -> BoxFuture<'a, Result<(), SinkError>> {
             Box::pin(async move {
                 let text = String::from_utf8(lines.to_vec()).unwrap();
-                self.batches.lock().push((run.to_owned(), batch.to_owned(), text));
+                self.batches
+                    .lock()
+                    .push((run.to_owned(), stream.as_str().to_owned(), text));
                 match *self.answer.lock() {
                     None => Ok(()),
                     Some("refused") => Err(SinkError::Refused("full".to_owned())),
@@ -198,163 +272,5 @@ pub(crate) mod testing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::buffer::{ADMISSION_LIMIT, BUFFER_LIMIT};
-    use super::testing::Memory;
-    use super::*;
-    use cofferdam_wire::denial::DenialCode;
-    use cofferdam_wire::record::CloseCause;
-
-    fn denied(host: &str) -> RecordEvent {
-        RecordEvent::Denied {
-            host: host.to_owned(),
-            method: "CONNECT".to_owned(),
-            path: None,
-            code: DenialCode::HostNotAllowed.into(),
-            layer: None,
-            message: "no".to_owned(),
-            by: "agent".to_owned(),
-            count: 1,
-        }
-    }
-
-    fn closed() -> RecordEvent {
-        RecordEvent::Closed {
-            host: "a.test:443".to_owned(),
-            sent: 1,
-            received: 2,
-            cause: CloseCause::Ended.into(),
-        }
-    }
-
-    #[tokio::test]
-    async fn equal_denials_become_one_with_a_count() {
-        let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
-        for _ in 0..1000 {
-            recorder.record("run-1", None, denied("evil.test:443"));
-        }
-        recorder.record("run-1", None, denied("other.test:443"));
-        assert!(recorder.flush("run-1").await);
-        let lines: Vec<Record> = sink
-            .text()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(lines.len(), 2);
-        assert!(
-            matches!(&lines[0].event, RecordEvent::Denied { count: 1000, host, .. } if host == "evil.test:443")
-        );
-        recorder.record("run-1", None, denied("evil.test:443"));
-        assert!(recorder.flush("run-1").await);
-        assert_eq!(sink.text().lines().count(), 3);
-    }
-
-    #[tokio::test]
-    async fn an_archive_that_is_away_closes_the_exit_of_a_busy_run_only() {
-        let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
-        *sink.answer.lock() = Some("away");
-        for _ in 0..ADMISSION_LIMIT {
-            assert!(recorder.accepts("run-1"));
-            recorder.record("run-1", None, closed());
-        }
-        assert!(!recorder.accepts("run-1"));
-        assert!(recorder.accepts("run-2"));
-        assert!(!recorder.flush("run-1").await);
-        recorder.record("run-1", None, closed());
-        assert!(!recorder.accepts("run-1") && !recorder.flush("run-1").await);
-        *sink.answer.lock() = None;
-        assert!(recorder.flush("run-1").await);
-        assert!(recorder.accepts("run-1"));
-        let batches = sink.batches.lock();
-        // The batch that failed was sent again unchanged under its name, and then the rest.
-        assert_eq!(batches.len(), 4);
-        assert_eq!((&batches[0].1, &batches[0].2), (&batches[2].1, &batches[2].2));
-        assert_ne!(batches[2].1, batches[3].1);
-    }
-
-    /// The archive takes a batch whose id it knows for one that it has: a container that restarts in its pod must not
-    /// use the ids of the one before it.
-    #[tokio::test]
-    async fn batch_ids_of_two_processes_of_one_pod_differ() {
-        let sink = Memory::default();
-        for process in [ProcessId(1), ProcessId(2)] {
-            let recorder = Recorder::new("gateway-1".to_owned(), process, sink.clone());
-            recorder.record("run-1", None, closed());
-            assert!(recorder.flush("run-1").await);
-        }
-        let batches = sink.batches.lock();
-        assert_eq!(batches.len(), 2);
-        assert_ne!(batches[0].1, batches[1].1);
-    }
-
-    #[tokio::test]
-    async fn a_run_whose_evidence_is_full_gets_nothing_more() {
-        let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
-        *sink.answer.lock() = Some("refused");
-        recorder.record("run-1", None, closed());
-        recorder.record("run-2", None, closed());
-        assert!(!recorder.flush("run-1").await);
-        assert!(!recorder.accepts("run-1") && recorder.accepts("run-2"));
-    }
-
-    /// An archive during each of whose answers the run makes another record.
-    struct Busy(Arc<Mutex<std::sync::Weak<Recorder>>>, Memory);
-
-    impl Sink for Busy {
-        fn store<'a>(
-            &'a self,
-            run: &'a str,
-            batch: &'a str,
-            lines: Bytes,
-        ) -> BoxFuture<'a, Result<(), SinkError>> {
-            Box::pin(async move {
-                let number = self.1.batches.lock().len();
-                assert!(number < 100, "the flush does not end");
-                if run == "busy" {
-                    let recorder = self.0.lock().upgrade().unwrap();
-                    recorder.record(run, None, denied(&format!("{number}.evil.test:443")));
-                }
-                self.1.store(run, batch, lines).await
-            })
-        }
-    }
-
-    #[tokio::test]
-    async fn run_that_records_without_end_holds_up_nobody() {
-        let (memory, back) = (Memory::default(), Arc::<Mutex<_>>::default());
-        let sink = Busy(Arc::clone(&back), memory.clone());
-        let recorder = Arc::new(Recorder::new("gateway-1".to_owned(), ProcessId(1), sink));
-        *back.lock() = Arc::downgrade(&recorder);
-        recorder.record("busy", None, closed());
-        recorder.record("quiet", None, closed());
-        recorder.flush_all(|_| true).await;
-        let of = |run: &str| {
-            memory
-                .batches
-                .lock()
-                .iter()
-                .filter(|(uid, _, _)| uid == run)
-                .count()
-        };
-        assert_eq!((of("busy"), of("quiet")), (2, 1));
-        assert!(recorder.flush("busy").await);
-        assert_eq!(of("busy"), 4);
-    }
-
-    #[tokio::test]
-    async fn memory_is_bounded_and_given_back() {
-        let sink = Memory::default();
-        let recorder = Recorder::new("gateway-1".to_owned(), ProcessId(1), sink.clone());
-        for number in 0..BUFFER_LIMIT * 2 {
-            recorder.record("run-1", None, denied(&format!("{number}.evil.test:443")));
-        }
-        recorder.flush_all(|uid| uid == "run-1").await;
-        assert_eq!(sink.text().lines().count(), BUFFER_LIMIT);
-        assert_eq!(recorder.runs.lock().len(), 1);
-        recorder.flush_all(|_| false).await;
-        assert_eq!(recorder.runs.lock().len(), 0);
-    }
-}
+#[path = "recorder/tests.rs"]
+mod tests;

@@ -323,11 +323,12 @@ async fn a_run_has_its_limit_and_the_sidecar_is_not_kept_out() {
 #[tokio::test]
 async fn no_evidence_no_traffic() {
     let fixture = fixture().await;
+    let denied = || fixture.connect_as(AUDIENCE_EGRESS, "denied.internet.test:443");
+    *fixture.records.answer.lock() = Some("away");
+    assert_eq!(reason(&denied().await), "403 EvidenceUnavailable");
+    *fixture.records.answer.lock() = None;
+    assert_eq!(reason(&denied().await), "403 HostNotAllowed");
     *fixture.records.answer.lock() = Some("refused");
-    let head = fixture
-        .connect_as(AUDIENCE_EGRESS, "denied.internet.test:443")
-        .await;
-    assert_eq!(reason(&head), "403 HostNotAllowed");
     fixture.rooms.recorder.flush(RUN_UID).await;
     let head = fixture
         .connect_as(AUDIENCE_EGRESS, "allowed.internet.test:443")

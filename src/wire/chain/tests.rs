@@ -22,8 +22,7 @@ fn stamp(source: &str) -> Stamp<'_> {
 /// A chain of records of two sources in turn, with its head.
 fn chain(length: usize) -> (Vec<Vec<u8>>, Head) {
     let (mut head, mut lines) = (Head::EMPTY, Vec::new());
-    for index in 0..length as u64 {
-        let source = ["gateway/a/1", "gateway/b/2"][index as usize % 2];
+    for (index, source) in (0..length as u64).zip(["gateway/a/1", "gateway/b/2"].into_iter().cycle()) {
         let mut line = Vec::new();
         entry(index / 2 + 1, &format!("{index}.test \u{e9}\n\"")).chain(&mut head, stamp(source), &mut line);
         lines.push(line);

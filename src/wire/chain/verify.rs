@@ -166,15 +166,15 @@ fn read<'a>(run_uid: &str, number: u64, line: &'a [u8]) -> Result<Link<'a>, Faul
     if line.last() != Some(&b'\n') {
         return Err(FaultKind::Torn);
     }
-    let link: Link<'_> =
+    let record: Link<'_> =
         serde_json::from_slice(line).map_err(|error| FaultKind::Unreadable(error.to_string()))?;
-    if link.run != run_uid {
-        return Err(FaultKind::OtherRun(link.run.into_owned()));
+    if record.run != run_uid {
+        return Err(FaultKind::OtherRun(record.run.into_owned()));
     }
-    if link.seq != number {
-        return Err(FaultKind::OutOfSequence(link.seq));
+    if record.seq != number {
+        return Err(FaultKind::OutOfSequence(record.seq));
     }
-    Ok(link)
+    Ok(record)
 }
 
 /// Counts a line for its source.

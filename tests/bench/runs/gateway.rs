@@ -5,13 +5,13 @@ use std::time::Duration;
 use cofferdam_api::Snapshot;
 use cofferdam_api::names::{ARCHIVE_PORT, ARCHIVE_SERVICE, AUDIENCE_ARCHIVE, digest};
 use cofferdam_service::client::{Call, Client as Http};
-use cofferdam_wire::archive::{BATCH_HEADER, RUN_HEADER, output_path, records_path};
+use cofferdam_wire::archive::{RUN_HEADER, STREAM_HEADER, output_path, records_path};
 use cofferdam_wire::output::{OutputManifest, PatchManifest, VERSION};
 use cofferdam_wire::record::{CloseCause, ProcessId, RECORD_VERSION, Record, RecordEvent, RequestId};
 use http::Method;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{Service, ServiceAccount};
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -31,11 +31,18 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Takes a token of the gateway's ServiceAccount, good for the archive alone.
+    /// Takes a token of a gateway's pod, good for the archive alone.
     pub async fn new(client: &Client) -> Result<Self> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
+        let ours = ListParams::default().labels("app.kubernetes.io/component=gateway");
+        let pod = pods.list(&ours).await?.items.into_iter().next();
+        let pod = pod.ok_or("there is no pod of the gateway")?.metadata;
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
         let wanted: TokenRequest = serde_json::from_value(json!({
-            "metadata": {}, "spec": {"audiences": [AUDIENCE_ARCHIVE], "expirationSeconds": 7200},
+            "metadata": {}, "spec": {
+                "audiences": [AUDIENCE_ARCHIVE], "expirationSeconds": 7200,
+                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid},
+            },
         }))?;
         let token = accounts
             .create_token_request("gateway", &PostParams::default(), &wanted)
@@ -61,7 +68,7 @@ impl Gateway {
     pub async fn store(&self, namespace: &str, name: &str, uid: &str) -> Result<()> {
         let call = Call::new(Method::POST, &format!("{}{}", self.base, records_path(uid)))?
             .bearer(&self.token)?
-            .header(BATCH_HEADER, &format!("bench-{uid}"))?
+            .header(STREAM_HEADER, "bench-1")?
             .body(records()?);
         self.send(call, 204).await?;
         let mut upload = serde_json::to_vec(&manifest())?;
@@ -106,12 +113,12 @@ fn records() -> Result<String> {
         },
     ];
     let mut lines = String::new();
-    for event in events {
+    for (number, event) in (1..).zip(events) {
         let record = Record {
             version: RECORD_VERSION,
+            source_seq: number,
             request: Some(RequestId::new(ProcessId(1), 1, 1)),
             time: jiff::Timestamp::now().to_string(),
-            source: "bench".to_owned(),
             event,
         };
         lines += &serde_json::to_string(&record)?;

@@ -1,0 +1,53 @@
+//! Why the archive did not store or find something.
+
+use std::io;
+
+use super::durable::DiskError;
+use super::volume::Lost;
+use cofferdam_wire::chain::verify::Fault;
+
+/// Why something was not stored or found.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The run's uid or the repository's name is not one.
+    #[error("{0} is not a valid name")]
+    Name(&'static str),
+    /// A line is not a record.
+    #[error("line {line} is not a record: {error}")]
+    Record {
+        /// From 1; 0: the batch as a whole.
+        line: usize,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The run has as many records as a run may have.
+    #[error("the run's records are full: 16 MiB")]
+    Full,
+    /// The volume.
+    #[error("the volume: {0}")]
+    Io(#[from] io::Error),
+    /// A sync failed, now or before: nothing more is acknowledged, and the process ends.
+    #[error("{Lost}")]
+    Unsynced,
+    /// The chain of the run does not verify: it is kept as it is, and gets no further record.
+    #[error("the run's chain of records is corrupt: {0}")]
+    Corrupt(Fault),
+    /// A file of ours is not what we wrote.
+    #[error("a stored document cannot be read: {0}")]
+    Document(#[from] serde_json::Error),
+}
+
+impl From<Lost> for StoreError {
+    fn from(Lost: Lost) -> Self {
+        Self::Unsynced
+    }
+}
+
+impl From<DiskError> for StoreError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Io(error) => Self::Io(error),
+            DiskError::Unsynced(_) => Self::Unsynced,
+        }
+    }
+}

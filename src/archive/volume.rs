@@ -1,0 +1,188 @@
+//! Brings what was written to the disk, and believes nothing of the volume after a sync that failed.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, syncfs};
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+
+use super::durable::{DiskError, sync_directory};
+
+/// Files that are synced one by one; for more, one sync of the whole volume takes less time.
+const FEW_FILES: usize = 2;
+/// The first Linux whose `syncfs` says that bytes were lost.
+const HONEST_SYNCFS: (u32, u32) = (5, 8);
+
+/// Nothing that this process believes of the volume can be acknowledged any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the volume lost what was written to it; the archive starts again")]
+pub struct Lost;
+
+/// A file that was written to since the last sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the file, and with it its directory, may be new.
+    pub is_new: bool,
+}
+
+/// The volume. One process at a time.
+#[derive(Debug)]
+pub struct Volume {
+    root: File,
+    syncs_whole: bool,
+    lost: CancellationToken,
+    _lock: File,
+}
+
+impl Volume {
+    /// Takes the volume that is mounted at `data`.
+    ///
+    /// # Errors
+    /// It cannot be used, or another process uses it.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let lock = File::create(data.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self {
+            root: File::open(data)?,
+            syncs_whole: syncs_whole(),
+            lost: CancellationToken::new(),
+            _lock: lock,
+        })
+    }
+
+    /// Ends when a sync has failed; the process is to end then.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Gives the volume up.
+    pub fn give_up(&self) {
+        self.lost.cancel();
+    }
+
+    /// Looks at a result of work on the volume: after a sync that failed no result is to be believed.
+    pub fn observe<T>(&self, result: &Result<T, DiskError>) -> Result<(), Lost> {
+        if let Err(DiskError::Unsynced(error)) = result {
+            tracing::error!(%error, "a sync failed: nothing more is acknowledged");
+            self.lost.cancel();
+        }
+        if self.lost.is_cancelled() {
+            Err(Lost)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Brings these files, and the entries of their directories where they are new, to the disk.
+    pub fn sync(&self, written: &[Written]) -> Result<(), Lost> {
+        self.observe(&self.try_sync(written).map_err(DiskError::Unsynced))
+    }
+
+    fn try_sync(&self, written: &[Written]) -> io::Result<()> {
+        if written.len() > FEW_FILES && self.syncs_whole {
+            match syncfs(&self.root) {
+                // A file system without it.
+                Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {}
+                synced => return Ok(synced?),
+            }
+        }
+        written.iter().try_for_each(sync_file)
+    }
+}
+
+fn sync_file(written: &Written) -> io::Result<()> {
+    File::options().write(true).open(&written.path)?.sync_data()?;
+    if written.is_new {
+        for directory in written.path.ancestors().skip(1).take(2) {
+            sync_directory(directory).map_err(|error| match error {
+                DiskError::Io(error) | DiskError::Unsynced(error) => error,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this kernel's `syncfs` can be relied upon.
+fn syncs_whole() -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .ok()
+        .and_then(|release| version(&release))
+        .is_some_and(|version| version >= HONEST_SYNCFS)
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(data: &Path, syncs_whole: bool) -> Volume {
+        Volume {
+            syncs_whole,
+            ..Volume::open(data).unwrap()
+        }
+    }
+
+    #[test]
+    fn two_processes_do_not_share_a_volume() {
+        let data = tempfile::tempdir().unwrap();
+        let volume = Volume::open(data.path()).unwrap();
+        assert!(Volume::open(data.path()).is_err());
+        drop(volume);
+        assert!(Volume::open(data.path()).is_ok());
+    }
+
+    #[test]
+    fn few_files_and_many_are_synced() {
+        let data = tempfile::tempdir().unwrap();
+        let files: Vec<Written> = (0..5)
+            .map(|index| {
+                let directory = data.path().join(format!("run-{index}"));
+                fs::create_dir(&directory).unwrap();
+                let path = directory.join("chain.jsonl");
+                fs::write(&path, "line\n").unwrap();
+                Written { path, is_new: true }
+            })
+            .collect();
+        for syncs_whole in [true, false] {
+            let volume = volume(data.path(), syncs_whole);
+            for count in 0..files.len() {
+                assert_eq!(volume.sync(&files[..count]), Ok(()));
+            }
+        }
+    }
+
+    /// `/dev/null` refuses to be synced.
+    #[tokio::test]
+    async fn sync_that_fails_is_the_end() {
+        let data = tempfile::tempdir().unwrap();
+        let volume = volume(data.path(), false);
+        let path = data.path().join("chain.jsonl");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert_eq!(volume.sync(&[]), Ok(()));
+        assert_eq!(volume.sync(&[Written { path, is_new: false }]), Err(Lost));
+        assert_eq!(volume.sync(&[]), Err(Lost));
+        assert_eq!(volume.observe(&Ok(())), Err(Lost));
+        volume.lost().await;
+    }
+
+    #[test]
+    fn versions_of_linux() {
+        for (release, expected) in [
+            ("6.18.44-fc\n", Some((6, 18))),
+            ("5.8", Some((5, 8))),
+            ("5", None),
+            ("", None),
+            ("x.y", None),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The records of one run that this process writes: its first one opens the stream, its last one closes it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::buffer::Buffer;
+use super::sink::{Sink, SinkError};
+use super::spool::SpoolFile;
+use cofferdam_wire::record::{RECORD_VERSION, Record, RecordEvent, RequestId, StreamEnd, StreamId};
+
+/// One stream.
+pub struct Stream {
+    run_uid: String,
+    id: StreamId,
+    waiting: Mutex<Waiting>,
+    /// Held while a batch is on its way.
+    flushing: tokio::sync::Mutex<()>,
+    /// The archive has the first record.
+    known: AtomicBool,
+}
+
+struct Waiting {
+    buffer: Buffer,
+    spool: Option<SpoolFile>,
+    /// The spool holds all that waits.
+    is_spooled: bool,
+}
+
+impl Stream {
+    /// A stream of run `run_uid` with its first record.
+    pub fn open(run_uid: String, id: StreamId, spool: Option<SpoolFile>) -> Self {
+        let stream = Self {
+            run_uid,
+            id,
+            waiting: Mutex::new(Waiting {
+                buffer: Buffer::default(),
+                spool,
+                is_spooled: true,
+            }),
+            flushing: tokio::sync::Mutex::default(),
+            known: AtomicBool::new(false),
+        };
+        stream.put(None, RecordEvent::StreamOpened);
+        stream
+    }
+
+    /// Whether the archive knows that this process records the run.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// Whether a new connection of the run can be recorded.
+    pub fn accepts(&self, now: Instant) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.is_spooled && waiting.buffer.accepts(now)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.lock().buffer.is_empty()
+    }
+
+    /// Takes a record. It is in the spool when this returns.
+    pub fn put(&self, request: Option<RequestId>, event: RecordEvent) {
+        let mut waiting = self.waiting.lock();
+        let Waiting {
+            buffer,
+            spool,
+            is_spooled,
+        } = &mut *waiting;
+        let Some(record) = buffer.put(record(request, event), Instant::now()) else {
+            return;
+        };
+        let line = serde_json::to_string(record).unwrap_or_default();
+        if let Some(Err(error)) = spool.as_mut().map(|spool| spool.append(line.as_bytes())) {
+            *is_spooled = false;
+            tracing::error!(run = self.run_uid, %error, "the spool takes no record: the run's exit is closed until the archive has them");
+        }
+        drop(waiting);
+        tracing::info!(run = self.run_uid, record = line, "record");
+    }
+
+    /// Puts the last record.
+    pub fn close(&self, cause: StreamEnd) {
+        let count = self.waiting.lock().buffer.last();
+        let cause = cause.into();
+        self.put(None, RecordEvent::StreamClosed { count, cause });
+    }
+
+    /// Removes what the spool has: the archive has it, or takes no more.
+    pub fn forget(&self) {
+        if let Some(spool) = &mut self.waiting.lock().spool {
+            spool.remove();
+        }
+    }
+
+    /// Sends what waits now; returns whether the archive has it.
+    pub async fn flush(&self, sink: &dyn Sink) -> bool {
+        let _one_at_a_time = self.flushing.lock().await;
+        // A batch that was not acknowledged, then one of the records that came after it.
+        for _ in 0..2 {
+            let Some(batch) = self.waiting.lock().buffer.batch() else {
+                return true;
+            };
+            match sink.store(&self.run_uid, &self.id, batch.lines).await {
+                Ok(()) => self.acknowledge(),
+                Err(SinkError::Refused(error)) => {
+                    let message = "the archive takes no more records of the run: its exit is closed";
+                    tracing::warn!(run = self.run_uid, error, message);
+                    self.waiting.lock().buffer.refuse();
+                    return false;
+                }
+                Err(error) => {
+                    tracing::warn!(run = self.run_uid, %error, "records wait");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn acknowledge(&self) {
+        self.known.store(true, Ordering::Relaxed);
+        let mut waiting = self.waiting.lock();
+        let Waiting {
+            buffer,
+            spool,
+            is_spooled,
+        } = &mut *waiting;
+        buffer.acknowledge();
+        if !buffer.is_empty() {
+            return;
+        }
+        let noted = spool
+            .as_mut()
+            .map_or(Ok(()), |spool| spool.acknowledge(buffer.last()));
+        if let Err(error) = &noted {
+            tracing::error!(run = self.run_uid, %error, "the spool takes no note: the run's exit is closed");
+        }
+        *is_spooled = noted.is_ok();
+    }
+}
+
+/// A record of now, without its number.
+pub fn record(request: Option<RequestId>, event: RecordEvent) -> Record {
+    Record {
+        version: RECORD_VERSION,
+        source_seq: 0,
+        time: jiff::Timestamp::now().to_string(),
+        request,
+        event,
+    }
+}
