@@ -133,6 +133,8 @@ fn commit_all(volume: &Volume, requests: Vec<Request>) {
         if synced.is_ok() {
             *chain.found.lock() = Some(Found::Whole(next));
         }
+        // Who is answered may count on it that the chain is in use no more.
+        drop(chain);
         for answer in answers {
             // Nobody may be there to hear it.
             drop(answer.send(synced.map_err(|Lost| StoreError::Unsynced)));
@@ -169,9 +171,10 @@ fn write(share: Share) -> Option<(Option<Written>, Pending)> {
             Err(Full) => drop(answer.send(Err(StoreError::Full))),
         }
     }
-    let wrote = match lines.is_empty() {
-        true => Ok(None),
-        false => append(&chain, &before, &lines).map(Some),
+    let wrote = if lines.is_empty() {
+        Ok(None)
+    } else {
+        append(&chain, &before, &lines).map(Some)
     };
     match wrote {
         Ok(wrote) => Some((wrote, Pending { chain, next, answers })),

@@ -80,6 +80,24 @@ pub fn write_behind(path: &Path, length: u64, lines: &[u8]) -> Result<(), WriteE
     Ok(())
 }
 
+/// Appends one line to a file and brings it to the disk. What a crash tore before is a line of its own.
+pub fn append_line(path: &Path, line: &[u8]) -> Result<(), DiskError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)?;
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    let start: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+    file.write_all(&[start, line, b"\n"].concat())?;
+    sync(&file)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
 /// Why lines were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -165,6 +183,21 @@ mod tests {
             Err(WriteError::Shorter { found: 0, length: 4 })
         ));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn line_behind_a_torn_one_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deletions.jsonl");
+        append_line(&path, b"one").unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"to")
+            .unwrap();
+        append_line(&path, b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one\nto\nthree\n");
     }
 
     #[test]

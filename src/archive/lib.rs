@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ mod commit;
 mod durable;
 mod error;
 mod log;
+mod retention;
 mod server;
 mod store;
 mod summary;
@@ -31,6 +33,9 @@ pub struct Args {
     /// Directory of the volume.
     #[arg(long, default_value = "/data")]
     data: PathBuf,
+    /// Days for which what a run left behind is kept after the last of it was written.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(30..=36500))]
+    retention_days: u32,
     /// Address for gateway and controller.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -73,9 +78,11 @@ pub async fn run(args: Args) -> Result<(), ArchiveError> {
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     readiness.set(true);
+    let keep = Duration::from_hours(24 * u64::from(args.retention_days));
     tracing::info!(listen = %args.listen, data = %args.data.display(), "the archive starts");
     tokio::select! {
         () = server::serve(Arc::new(archive), listener, stop.clone()) => {}
+        () = retention::run(Arc::clone(&store), keep) => {}
         () = store.unsynced() => return Err(ArchiveError::Unsynced),
         // It goes on while the server drains.
         () = health(probes, readiness, CancellationToken::new()) => {}

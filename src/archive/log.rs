@@ -148,7 +148,6 @@ impl Log {
     }
 
     /// Where the chain ends.
-    #[cfg(test)]
     pub fn head(&self) -> Head {
         self.head
     }

@@ -1,4 +1,4 @@
-//! Plain files: `runs/<uid>/{chain.jsonl, run, receipt.json, patches/<repository>.patch}`.
+//! Plain files: `runs/<uid>/{chain.jsonl, run, receipt.json, patches/<repository>.patch}`, and `deletions.jsonl`.
 //!
 //! The receipt is the commit of an upload: patches without one are the rest of an upload that never ended.
 
@@ -7,15 +7,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use super::commit::{Chain, Committer};
-use super::durable::{DiskError, make_directory, sweep};
+use super::durable::{DiskError, TEMPORARY, append_line, make_directory, sweep, sync_directory};
 use super::error::StoreError;
 use super::log::{Batch, Found, Log};
 use super::volume::Volume;
-use cofferdam_wire::chain::{Class, Entry};
+use cofferdam_wire::chain::{Class, Entry, Head};
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Record, RunRecord};
 
@@ -26,6 +28,7 @@ const REMEMBERED_RUNS: usize = 8192;
 #[derive(Debug)]
 pub struct Store {
     runs: PathBuf,
+    deletions: PathBuf,
     known: Mutex<HashMap<String, Arc<Run>>>,
     // The thread ends before the lock of the volume is given back.
     committer: Committer,
@@ -58,6 +61,8 @@ impl Store {
         make_directory(&runs).map_err(|error| match error {
             DiskError::Io(error) | DiskError::Unsynced(error) => error,
         })?;
+        // Of runs whose removal broke off, and of uploads.
+        sweep(&runs)?;
         for entry in fs::read_dir(&runs)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
@@ -66,6 +71,7 @@ impl Store {
         }
         Ok(Self {
             runs,
+            deletions: data.join("deletions.jsonl"),
             known: Mutex::default(),
             committer: Committer::start(Arc::clone(&volume))?,
             volume,
@@ -101,7 +107,7 @@ impl Store {
         let path = self.directory(run_uid)?.join("chain.jsonl");
         let mut known = self.known.lock();
         if known.len() >= REMEMBERED_RUNS {
-            known.retain(|_, run| Arc::strong_count(run) > 1 || Arc::strong_count(&run.chain) > 1);
+            known.retain(|_, run| is_in_use(run));
         }
         let run = known.entry(run_uid.to_owned()).or_insert_with(|| {
             Arc::new(Run {
@@ -155,6 +161,71 @@ impl Store {
         self.committer.commit(Arc::clone(&run.chain), batch).await
     }
 
+    /// How full the volume is, in percent.
+    ///
+    /// # Errors
+    /// The volume cannot be asked.
+    pub fn fill(&self) -> io::Result<u8> {
+        self.volume.fill()
+    }
+
+    /// Runs to which nothing was written since `before`.
+    pub fn unwritten_since(&self, before: SystemTime) -> io::Result<Vec<String>> {
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(&self.runs)? {
+            let entry = entry?;
+            if let Ok(run_uid) = entry.file_name().into_string()
+                && self.directory(&run_uid).is_ok()
+                && last_write(&entry.path())? < before
+            {
+                runs.push(run_uid);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Removes all of a run, unless it is in use or was written to since `before`. What it was is noted first, in
+    /// `deletions.jsonl`.
+    pub fn remove(&self, run_uid: &str, before: SystemTime) -> Result<bool, StoreError> {
+        let directory = self.directory(run_uid)?;
+        let deletion = self.deletion(run_uid, &directory)?;
+        let gone = self.runs.join(format!("{TEMPORARY}{run_uid}"));
+        {
+            // Nobody comes to know the run meanwhile.
+            let mut known = self.known.lock();
+            if known.get(run_uid).is_some_and(is_in_use) || last_write(&directory)? >= before {
+                return Ok(false);
+            }
+            self.settled(append_line(&self.deletions, &deletion))?;
+            known.remove(run_uid);
+            fs::rename(&directory, &gone)?;
+        }
+        self.settled(sync_directory(&self.runs))?;
+        fs::remove_dir_all(gone)?;
+        Ok(true)
+    }
+
+    /// The line that is left of a run.
+    fn deletion(&self, run_uid: &str, directory: &Path) -> Result<Vec<u8>, StoreError> {
+        let record = self.run_record(run_uid)?;
+        let run = self.run(run_uid)?;
+        let (head, fault) = with_chain(&run.chain, |found| match found {
+            Found::Whole(log) => (Some(log.head()), None),
+            Found::Corrupt { fault, .. } => (None, Some(fault.to_string())),
+        })?;
+        let deletion = Deletion {
+            deleted_at: jiff::Timestamp::now().to_string(),
+            run: run_uid,
+            name: fs::read_to_string(directory.join("run")).ok(),
+            head,
+            fault,
+            requests: record.requests,
+            denied_requests: record.denied_requests,
+            receipt: record.receipt,
+        };
+        Ok(serde_json::to_vec(&deletion)?)
+    }
+
     /// The receipt of a run's upload.
     pub fn receipt(&self, run_uid: &str) -> Result<Option<Receipt>, StoreError> {
         let path = self.directory(run_uid)?.join("receipt.json");
@@ -188,6 +259,36 @@ impl Store {
         });
         Ok(received.then_some(path))
     }
+}
+
+/// What is left of a run that was removed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Deletion<'a> {
+    deleted_at: String,
+    run: &'a str,
+    /// `namespace/name`, if the run had an output.
+    name: Option<String>,
+    /// Where its chain ended; absent: it was corrupt.
+    head: Option<Head>,
+    fault: Option<String>,
+    requests: u64,
+    denied_requests: u64,
+    receipt: Option<Receipt>,
+}
+
+/// Whether anybody but the table holds the run.
+fn is_in_use(run: &Arc<Run>) -> bool {
+    Arc::strong_count(run) > 1 || Arc::strong_count(&run.chain) > 1
+}
+
+/// When something was written to a run for the last time.
+fn last_write(directory: &Path) -> io::Result<SystemTime> {
+    let mut last = fs::metadata(directory)?.modified()?;
+    for entry in fs::read_dir(directory)? {
+        last = last.max(entry?.metadata()?.modified()?);
+    }
+    Ok(last)
 }
 
 /// What `of` makes of a chain, which is read at most once.
@@ -230,307 +331,5 @@ fn read(lines: &[u8]) -> Result<Vec<(Entry, Option<Record>)>, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log::testing::{closed, line};
-    use cofferdam_wire::chain::Head;
-    use cofferdam_wire::chain::verify::{Expected, Verified, verify};
-    use cofferdam_wire::denial::DenialCode;
-    use cofferdam_wire::record::RecordEvent;
-
-    const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
-    const SOURCE: &str = "gateway/pod-uid/1";
-
-    async fn append(store: &Store, run: &str, source: &str, lines: &[u8]) -> Result<(), StoreError> {
-        let prepared = store.prepare(run, source.to_owned(), Class::Observed, lines)?;
-        store.commit(prepared).await
-    }
-
-    fn file(data: &Path, run: &str) -> PathBuf {
-        data.join("runs").join(run).join("chain.jsonl")
-    }
-
-    fn verified(data: &Path, run: &str) -> Verified {
-        verify(run, &fs::read(file(data, run)).unwrap(), Expected::Nothing).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_is_sent_again_is_stored_once() {
-        let data = tempfile::tempdir().unwrap();
-        let mut store = Store::open(data.path()).unwrap();
-        for _ in 0..3 {
-            append(&store, UID, SOURCE, &closed(1)).await.unwrap();
-            // Also by an archive that starts anew between the two.
-            drop(store);
-            store = Store::open(data.path()).unwrap();
-        }
-        let both = [closed(1), closed(2)].concat();
-        append(&store, UID, SOURCE, &both).await.unwrap();
-        assert_eq!(verified(data.path(), UID).head.seq, 2);
-    }
-
-    /// A container that restarts in its pod counts from 1 again, in a stream of its own.
-    #[tokio::test]
-    async fn records_of_two_processes_of_one_pod_are_all_stored() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        for source in ["gateway/pod-uid/1", "gateway/pod-uid/2"] {
-            for number in 1..=3 {
-                append(&store, UID, source, &closed(number)).await.unwrap();
-            }
-        }
-        let verified = verified(data.path(), UID);
-        assert_eq!(verified.head.seq, 6);
-        assert!(verified.sources.values().all(|stream| stream.last == 3));
-    }
-
-    #[tokio::test]
-    async fn record_of_a_newer_version_is_stored_as_it_came() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        let later =
-            br#"{"sourceSeq":1,"version":9,"time":"t","type":"Reserved","data":{"tokens":5},"more":[1]}"#;
-        append(&store, UID, SOURCE, &[later, &b"\n"[..]].concat())
-            .await
-            .unwrap();
-        let stored: serde_json::Value =
-            serde_json::from_slice(&fs::read(file(data.path(), UID)).unwrap()).unwrap();
-        let sent: serde_json::Value = serde_json::from_slice(later).unwrap();
-        assert!(
-            sent.as_object()
-                .unwrap()
-                .iter()
-                .all(|(name, value)| stored[name] == *value)
-        );
-        assert_eq!(
-            (&stored["source"], &stored["class"]),
-            (&SOURCE.into(), &"Observed".into())
-        );
-        assert_eq!(store.run_record(UID).unwrap().requests, 0);
-    }
-
-    #[test]
-    fn what_is_not_a_record_is_refused_whole() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        let prepared = |lines: &[u8]| store.prepare(UID, SOURCE.to_owned(), Class::Observed, lines);
-        let whole = closed(1);
-        for (lines, at) in [
-            (Vec::new(), 0),
-            (whole[..20].to_vec(), 0),
-            (b"\n".to_vec(), 1),
-            (b"{}\n".to_vec(), 1),
-            ([&whole[..], b"x\n"].concat(), 2),
-            ([&whole[..], b"\n"].concat(), 2),
-        ] {
-            let refused = prepared(&lines);
-            assert!(
-                matches!(refused, Err(StoreError::Record { line, .. }) if line == at),
-                "{refused:?}"
-            );
-        }
-        assert!(prepared(&whole).is_ok());
-    }
-
-    #[test]
-    fn names_never_leave_their_place() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        let prepared = |uid: &str| store.prepare(uid, SOURCE.to_owned(), Class::Observed, &closed(1));
-        for uid in ["", "..", "../x", "a/b", ".", "a b", "%2e", &"a".repeat(65), "x\0"] {
-            assert!(store.directory(uid).is_err(), "{uid}");
-            assert!(prepared(uid).is_err(), "{uid}");
-        }
-        for name in [
-            "",
-            ".",
-            "..",
-            "../x",
-            "a/b",
-            ".hidden",
-            "a\0",
-            "ä",
-            &"a".repeat(64),
-        ] {
-            assert!(patch_file(name).is_err(), "{name}");
-        }
-        assert_eq!(patch_file("app").unwrap(), "app.patch");
-        assert!(prepared(UID).is_ok());
-    }
-
-    fn denied(number: u64, host: u64) -> Vec<u8> {
-        let event = RecordEvent::Denied {
-            host: format!("{host}.test:443"),
-            method: "CONNECT".to_owned(),
-            path: None,
-            code: DenialCode::HostNotAllowed.into(),
-            layer: None,
-            message: "no".to_owned(),
-            by: "agent".to_owned(),
-            count: 2,
-        };
-        line(number, event)
-    }
-
-    /// What was summed up as it came is what a process that starts reads from the file.
-    #[tokio::test]
-    async fn summary_is_the_same_as_it_comes_and_after_a_start() {
-        let data = tempfile::tempdir().unwrap();
-        let mut store = Store::open(data.path()).unwrap();
-        for step in 0..40 {
-            let lines = [
-                denied(step * 3 + 1, step % 13),
-                closed(step * 3 + 2),
-                denied(step * 3 + 3, step % 3),
-            ]
-            .concat();
-            append(&store, UID, SOURCE, &lines).await.unwrap();
-            let running = store.run_record(UID).unwrap();
-            assert_eq!(running.denied_requests, (step + 1) * 4);
-            drop(store);
-            store = Store::open(data.path()).unwrap();
-            if step % 2 == 0 {
-                assert_eq!(store.run_record(UID).unwrap(), running, "step {step}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn corrupt_run_is_closed_and_others_go_on() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        for run in [UID, "ffff"] {
-            let lines = [denied(1, 1), denied(2, 2), denied(3, 3)].concat();
-            append(&store, run, SOURCE, &lines).await.unwrap();
-        }
-        drop(store);
-        let path = file(data.path(), UID);
-        let spoilt = fs::read_to_string(&path).unwrap().replace("2.test", "3.test");
-        fs::write(&path, &spoilt).unwrap();
-        let store = Store::open(data.path()).unwrap();
-        let refused = append(&store, UID, SOURCE, &closed(4)).await;
-        assert!(
-            matches!(&refused, Err(StoreError::Corrupt(fault)) if fault.line == 2 || fault.line == 3),
-            "{refused:?}"
-        );
-        assert_eq!(fs::read_to_string(&path).unwrap(), spoilt);
-        assert!(store.run_record(UID).unwrap().denied_requests < 6);
-        append(&store, "ffff", SOURCE, &closed(4)).await.unwrap();
-        assert_eq!(verified(data.path(), "ffff").head.seq, 4);
-    }
-
-    /// Someone takes acknowledged lines away while the archive runs.
-    #[tokio::test]
-    async fn file_that_shrinks_under_the_archive_closes_its_run() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        for spoil in [
-            |path: &Path| fs::remove_file(path).unwrap(),
-            |path: &Path| {
-                let text = fs::read_to_string(path).unwrap();
-                fs::write(path, text.split_inclusive('\n').next().unwrap()).unwrap();
-            },
-        ] {
-            let run = format!("{}", fs::read_dir(data.path().join("runs")).unwrap().count());
-            let lines = [closed(1), closed(2)].concat();
-            append(&store, &run, SOURCE, &lines).await.unwrap();
-            spoil(&file(data.path(), &run));
-            assert!(append(&store, &run, SOURCE, &closed(3)).await.is_err());
-            let refused = append(&store, &run, SOURCE, &closed(3)).await;
-            assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn all_that_waits_at_once_is_stored_in_its_own_chain() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        let runs: Vec<String> = (0..20).map(|run| format!("{run:04}")).collect();
-        let (store_ref, runs_ref) = (&store, &runs);
-        let appends = (0..400).map(|index| async move {
-            let source = format!("gateway/pod/{}", index / 20);
-            append(store_ref, &runs_ref[index % 20], &source, &closed(1)).await
-        });
-        for done in futures::future::join_all(appends).await {
-            done.unwrap();
-        }
-        for run in &runs {
-            let verified = verified(data.path(), run);
-            assert_eq!((verified.head.seq, verified.sources.len()), (20, 20));
-        }
-    }
-
-    /// The lines of Python in `docs/evidence.md`, as a stranger runs them.
-    #[tokio::test]
-    async fn stranger_verifies_a_chain_with_the_python_of_the_docs() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/evidence.md");
-        let page = fs::read_to_string(page).unwrap();
-        let (_, code) = page.split_once("```python\n").unwrap();
-        let (code, _) = code.split_once("```").unwrap();
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        for numbers in [1..3, 5..7] {
-            let lines: Vec<u8> = numbers.flat_map(closed).collect();
-            append(&store, UID, SOURCE, &lines).await.unwrap();
-        }
-        let head = verified(data.path(), UID).head;
-        let path = file(data.path(), UID);
-        let python = |head: Head| {
-            let run = std::process::Command::new("python3")
-                .args(["-c", code])
-                .arg(&path)
-                .args([UID, &head.seq.to_string(), &head.sha256.to_string()])
-                .output()
-                .unwrap();
-            let said = [run.stdout, run.stderr].concat();
-            (run.status.success(), String::from_utf8(said).unwrap())
-        };
-        let (verifies, said) = python(head);
-        assert!(verifies, "{said}");
-        assert!(said.contains(&format!("record 4 of {SOURCE} was lost")), "{said}");
-        assert!(
-            said.contains(&format!("chain of 4 records, verified: {}", head.sha256)),
-            "{said}"
-        );
-        assert!(!python(Head { seq: 5, ..head }).0);
-        let spoilt = fs::read_to_string(&path).unwrap().replacen("a.test", "b.test", 1);
-        fs::write(&path, spoilt).unwrap();
-        let (verifies, said) = python(head);
-        assert!(
-            !verifies && said.contains("line 2 does not follow line 1"),
-            "{said}"
-        );
-    }
-
-    /// Runs that nobody holds are forgotten, and go on where they were.
-    #[tokio::test]
-    async fn forgotten_run_goes_on() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        append(&store, UID, SOURCE, &closed(1)).await.unwrap();
-        let held = store.run("abc").unwrap();
-        for number in 0..REMEMBERED_RUNS {
-            store.run(&format!("{number:x}-")).unwrap();
-        }
-        assert!(!store.known.lock().contains_key(UID));
-        assert!(Arc::ptr_eq(&held, &store.run("abc").unwrap()));
-        append(&store, UID, SOURCE, &closed(2)).await.unwrap();
-        assert_ne!(verified(data.path(), UID).head, Head::EMPTY);
-        assert_eq!(verified(data.path(), UID).head.seq, 2);
-    }
-
-    /// `/dev/null` takes every byte and refuses to be synced.
-    #[tokio::test]
-    async fn sync_that_fails_ends_all_acknowledgements() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
-        append(&store, "ffff", SOURCE, &closed(1)).await.unwrap();
-        make_directory(&store.directory(UID).unwrap()).unwrap();
-        std::os::unix::fs::symlink("/dev/null", file(data.path(), UID)).unwrap();
-        for run in [UID, "eeee", "ffff"] {
-            let stored = append(&store, run, SOURCE, &closed(1)).await;
-            assert!(matches!(stored, Err(StoreError::Unsynced)), "{run}: {stored:?}");
-        }
-        store.unsynced().await;
-    }
-}
+#[path = "store/tests.rs"]
+mod tests;

@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use rustix::fs::{FlockOperation, flock, syncfs};
+use rustix::fs::{FlockOperation, flock, fstatvfs, syncfs};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,8 @@ use super::durable::{DiskError, sync_directory};
 
 /// Files that are synced one by one; for more, one sync of the whole volume takes less time.
 const FEW_FILES: usize = 2;
+/// Files that are synced at the same time where the volume cannot be synced as a whole.
+const PARALLEL_SYNCS: usize = 16;
 /// The first Linux whose `syncfs` says that bytes were lost.
 const HONEST_SYNCFS: (u32, u32) = (5, 8);
 
@@ -48,7 +51,7 @@ impl Volume {
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self {
             root: File::open(data)?,
-            syncs_whole: syncs_whole(),
+            syncs_whole: syncs_whole(data),
             lost: CancellationToken::new(),
             _lock: lock,
         })
@@ -62,6 +65,16 @@ impl Volume {
     /// Gives the volume up.
     pub fn give_up(&self) {
         self.lost.cancel();
+    }
+
+    /// How full it is, in percent, rounded up.
+    pub fn fill(&self) -> io::Result<u8> {
+        let space = fstatvfs(&self.root)?;
+        // As `df` has it: what only root may use is neither full nor free.
+        let used = space.f_blocks.saturating_sub(space.f_bfree);
+        let all = used.saturating_add(space.f_bavail).max(1);
+        let percent = used.saturating_mul(100).div_ceil(all);
+        Ok(u8::try_from(percent).unwrap_or(u8::MAX))
     }
 
     /// Looks at a result of work on the volume: after a sync that failed no result is to be believed.
@@ -90,8 +103,26 @@ impl Volume {
                 synced => return Ok(synced?),
             }
         }
-        written.iter().try_for_each(sync_file)
+        sync_files(written)
     }
+}
+
+fn sync_files(written: &[Written]) -> io::Result<()> {
+    if written.len() <= FEW_FILES {
+        return written.iter().try_for_each(sync_file);
+    }
+    thread::scope(|scope| {
+        let share = written.len().div_ceil(PARALLEL_SYNCS);
+        let sync = |files: &'_ [Written]| files.iter().try_for_each(sync_file);
+        let threads: Vec<_> = written
+            .chunks(share)
+            .map(|files| thread::Builder::new().spawn_scoped(scope, move || sync(files)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            let broke_off = |_| Err(io::Error::other("a sync broke off"));
+            thread?.join().unwrap_or_else(broke_off)
+        })
+    })
 }
 
 fn sync_file(written: &Written) -> io::Result<()> {
@@ -106,12 +137,30 @@ fn sync_file(written: &Written) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this kernel's `syncfs` can be relied upon.
-fn syncs_whole() -> bool {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
+/// Whether the volume can be synced as a whole: this kernel tells of lost bytes then, and nobody else writes to the file
+/// system, whose bytes would be waited for as well.
+fn syncs_whole(data: &Path) -> bool {
+    let is_honest = fs::read_to_string("/proc/sys/kernel/osrelease")
         .ok()
         .and_then(|release| version(&release))
-        .is_some_and(|version| version >= HONEST_SYNCFS)
+        .is_some_and(|version| version >= HONEST_SYNCFS);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let is_own = data
+        .canonicalize()
+        .is_ok_and(|data| is_file_system(&mounts, &data.to_string_lossy()));
+    is_honest && is_own
+}
+
+/// Whether the root of a file system is mounted at `path`, not a directory of one that others use too (proc(5),
+/// `mountinfo`).
+fn is_file_system(mounts: &str, path: &str) -> bool {
+    let at_path = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (root, mount_point) = (fields.next()?, fields.next()?);
+        (mount_point == path).then_some(root)
+    });
+    // What was mounted last is what is seen.
+    at_path.last() == Some("/")
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -137,6 +186,12 @@ mod tests {
         assert!(Volume::open(data.path()).is_err());
         drop(volume);
         assert!(Volume::open(data.path()).is_ok());
+    }
+
+    #[test]
+    fn fill_is_a_percentage() {
+        let data = tempfile::tempdir().unwrap();
+        assert!((1..=100).contains(&Volume::open(data.path()).unwrap().fill().unwrap()));
     }
 
     #[test]
@@ -171,6 +226,26 @@ mod tests {
         assert_eq!(volume.sync(&[]), Err(Lost));
         assert_eq!(volume.observe(&Ok(())), Err(Lost));
         volume.lost().await;
+    }
+
+    #[test]
+    fn directory_of_a_shared_file_system_is_no_volume_of_its_own() {
+        let mounts = "\
+            1 0 254:0 / / rw - ext4 /dev/vda rw\n\
+            2 1 254:0 /var/lib/kubelet/pods/1/volumes/data /data rw,relatime - ext4 /dev/vda rw\n\
+            3 1 254:16 / /own rw,relatime shared:5 - ext4 /dev/vdb rw\n\
+            4 1 254:32 / /covered rw - ext4 /dev/vdc rw\n\
+            5 4 254:0 /other /covered rw - ext4 /dev/vda rw\n";
+        for (path, own) in [
+            ("/data", false),
+            ("/own", true),
+            ("/covered", false),
+            ("/own/runs", false),
+            ("/", true),
+        ] {
+            assert_eq!(is_file_system(mounts, path), own, "{path}");
+        }
+        assert!(!is_file_system("", "/data") && !is_file_system("odd\n", "/data"));
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub struct Buffer {
     refused: bool,
 }
 
-/// Host, method, code and asker of a denial.
-type DenialKey = (String, String, Extensible<DenialCode>, String);
+/// Host, method, path, code and asker of a denial.
+type DenialKey = (String, String, Option<String>, Extensible<DenialCode>, String);
 
 /// Records as lines of JSON.
 #[derive(Clone)]
@@ -156,6 +156,7 @@ fn denial_key(event: &RecordEvent) -> Option<DenialKey> {
     let RecordEvent::Denied {
         host,
         method,
+        path,
         code,
         by,
         ..
@@ -163,7 +164,13 @@ fn denial_key(event: &RecordEvent) -> Option<DenialKey> {
     else {
         return None;
     };
-    Some((host.clone(), method.clone(), code.clone(), by.clone()))
+    Some((
+        host.clone(),
+        method.clone(),
+        path.clone(),
+        code.clone(),
+        by.clone(),
+    ))
 }
 
 #[cfg(test)]
