@@ -76,11 +76,15 @@ e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's and Kyve
 	@tests/policy-engines/check.sh
 
 .PHONY: bench
-bench: bench-policy bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; wants a quiet machine)
+bench: bench-policy bench-chain bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; wants a quiet machine)
 
 .PHONY: bench-policy
 bench-policy: ## What a decision costs, as ratios within one run
 	cargo bench --locked --bench policy
+
+.PHONY: bench-chain
+bench-chain: ## What it costs to link records into a chain, and to verify one
+	cargo bench --locked --bench chain
 
 .PHONY: bench-runs
 bench-runs: install ## What a run costs the control plane, beside bare Jobs in the same sitting (BENCH="loads" for a part)

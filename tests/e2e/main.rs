@@ -21,6 +21,7 @@ mod clock;
 mod clones;
 mod ends;
 mod engines;
+mod evidence;
 mod explain;
 mod fence;
 mod governance;
