@@ -93,7 +93,7 @@ impl<'a> PodView<'a> {
             .map(|time| time.0)
     }
 
-    /// Status of each container, in the order in which they start.
+    /// Status of each container, init containers first.
     pub fn containers(&self) -> impl Iterator<Item = &'a ContainerStatus> + use<'a> {
         let status = self.status;
         status

@@ -46,6 +46,8 @@ pub enum Container {
     Prepare,
     /// With the agent: forwards, keeps the clock, collects.
     Sidecar,
+    /// In the sidecar's container, once: returns when the sidecar serves, so that the agent can start.
+    Ready,
 }
 
 /// Why a container ends with an error. Its termination message says more.
@@ -79,6 +81,12 @@ pub async fn run(args: Args) -> Result<(), RunnerError> {
     match args.container {
         Container::Prepare => run_prepare(&paths).await,
         Container::Sidecar => run_sidecar(&paths).await,
+        Container::Ready => {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PROBE_PORT));
+            sidecar::health::wait_until_ready(address)
+                .await
+                .map_err(RunnerError::Failed)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The native sidecar: the agent's proxy, the run's clock, the fence's watch, and the collector at the end.
+//! The sidecar: the agent's proxy, the run's clock, the fence's watch, and the collector at the end.
 
 pub mod clock;
 pub mod health;
@@ -34,8 +34,8 @@ pub struct Listeners {
     pub health: TcpListener,
 }
 
-/// Works until the agent has ended and its output is handed over, reports by `report`, and returns when the
-/// kubelet asks for the end (`terminated`): a sidecar that ends before would be started again.
+/// Works until the agent's time has ended and its output is handed over, reports by `report`, and returns when the
+/// agent has ended, too: as long as it lives its probe must find nobody else on its port.
 ///
 /// # Errors
 /// The order's probes make no sense.
@@ -66,7 +66,7 @@ pub async fn run(
         stop.clone(),
     ));
     let signals = Signals {
-        states: states_seen,
+        states: states_seen.clone(),
         probed: health.probed(),
         hole,
         terminated: terminated.clone(),
@@ -76,7 +76,11 @@ pub async fn run(
     // The agent's time is over, however long its work takes to collect.
     exit.cancel();
     report(&finish(spec, paths, &control, &health, end).await);
-    terminated.cancelled().await;
+    tokio::select! {
+        () = terminated.cancelled() => {}
+        () = clock::agent_ended(states_seen) => {}
+        () = health.unasked() => {}
+    }
     Ok(())
 }
 
@@ -90,6 +94,7 @@ async fn finish(
 ) -> SidecarReport {
     let (snapshot, stopped) = match end {
         End::Ended => (Snapshot::Final, None),
+        End::Terminated => (Snapshot::Live, None),
         End::Stop(reason) => (Snapshot::Live, Some(reason)),
     };
     let collected = output::snapshot(&spec.repositories, paths, snapshot, stopped).await;

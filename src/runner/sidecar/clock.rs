@@ -13,8 +13,10 @@ use cofferdam_wire::control::RunState;
 /// How the agent's time ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The agent has ended, or the pod is being ended: the kubelet ends this container after the agent's.
+    /// The agent has ended.
     Ended,
+    /// The pod is being ended, and all of its containers with it: the agent may live for the rest of the pod's grace.
+    Terminated,
     /// The agent is to be stopped.
     Stop(Reason),
 }
@@ -53,11 +55,18 @@ pub async fn wait(mut signals: Signals, timeout: Duration) -> End {
         tokio::select! {
             biased;
             Ok(()) = signals.states.changed() => {}
-            () = signals.terminated.cancelled() => return End::Ended,
+            () = signals.terminated.cancelled() => return End::Terminated,
             () = signals.hole.cancelled() => return End::Stop(Reason::EgressNotEnforced),
             () = over => return End::Stop(Reason::DeadlineExceeded),
             Ok(()) = signals.probed.changed() => {}
         }
+    }
+}
+
+/// Returns when the gateway says that the agent has ended; not at all if it does not.
+pub async fn agent_ended(mut states: watch::Receiver<RunState>) {
+    if states.wait_for(|state| state.agent_ended).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -200,7 +209,7 @@ mod tests {
                 End::Ended,
             ),
             (|world| world.hole.cancel(), End::Stop(Reason::EgressNotEnforced)),
-            (|world| world.terminated.cancel(), End::Ended),
+            (|world| world.terminated.cancel(), End::Terminated),
             // Both at once: what the agent did by itself counts.
             (
                 |world| {

@@ -247,8 +247,6 @@ async fn when_the_agent_ends_its_work_is_handed_over_once() {
         cofferdam_api::names::digest(patch.as_bytes())
     );
     assert!(patch.ends_with("@@ -1 +1 @@\n-one\n+two\n"), "{patch}");
-    assert!(!running.done.is_finished(), "it waits for the kubelet");
-    running.terminated.cancel();
     running.done.await.unwrap();
 }
 
@@ -279,6 +277,12 @@ async fn a_stop_takes_the_work_first_and_then_lets_the_agent_be_ended() {
     agent.await.unwrap();
     assert_eq!((report.failure, report.stopped), (None, Some(Reason::Cancelled)));
     assert_eq!(status(running.health, "/agent").await, 503);
+    assert!(
+        !running.done.is_finished(),
+        "it holds the probe's port while the agent may live"
+    );
+    gateway.set(|state| state.agent_ended = true);
+    running.done.await.unwrap();
     let outputs = gateway.outputs.lock().unwrap().clone();
     assert_eq!(outputs.len(), 2, "a busy gateway is tried again");
     let (manifest, patch) = split(&outputs[1]);

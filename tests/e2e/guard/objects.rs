@@ -89,8 +89,8 @@ pub fn sandbox_job(name: &str) -> Value {
                     "securityContext": {
                         "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"},
                     },
-                    "initContainers": [ours("prepare", "token-prepare"), ours("sidecar", "token-sidecar")],
-                    "containers": [{
+                    "initContainers": [ours("prepare", "token-prepare")],
+                    "containers": [ours("sidecar", "token-sidecar"), {
                         "name": "agent", "image": "cofferdam.test/busybox:dev", "securityContext": restricted(),
                         "resources": {"requests": {"memory": "16Mi"}, "limits": {"memory": "64Mi"}},
                         "volumeMounts": [{"name": "home", "mountPath": "/home/agent"}],

@@ -48,6 +48,7 @@ def listen():
         for port in (PROBE, TARGETS['control']):
             for options in reuse:
                 what = f'{address} {"control" if port != PROBE else "probe"} {"+".join(map(str, options)) or "plain"}'
+                server = None
                 try:
                     server = socket.socket(family)
                     if family == socket.AF_INET6:
@@ -57,7 +58,8 @@ def listen():
                     server.bind((address, port))
                     server.listen(64)
                 except OSError:
-                    server.close()
+                    if server:
+                        server.close()
                     print('refused', what, flush=True)
                     continue
                 print('listens', what, flush=True)
@@ -69,7 +71,8 @@ def listen():
 
 def kill():
     """Whatever this container sees, but for itself; and what it does not see, by number."""
-    own = {os.getpid(), os.getppid()}
+    # A signal to one of its own threads would be one to itself.
+    own = {os.getpid(), os.getppid()} | {int(name) for name in os.listdir('/proc/self/task')}
     seen = [int(name) for name in os.listdir('/proc') if name.isdigit() and int(name) not in own]
     for pid in seen + [pid for pid in range(1, 400) if pid not in own]:
         for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -82,6 +85,8 @@ def kill():
 
 
 def starve():
+    # Not before its requests have arrived.
+    time.sleep(4)
     for _ in range(64):
         if os.fork() == 0:
             while True:

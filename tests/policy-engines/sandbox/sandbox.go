@@ -20,8 +20,8 @@ const Namespace = "tenant-a"
 var Containers = []string{"agent", "prepare", "sidecar"}
 
 // The Job is not a copy: it is the snapshot that the controller's own test holds its builder to.
-const snapshot = "src/controller/agent_run/build/snapshots/" +
-	"cofferdam__controller__agent_run__build__tests__the_job_of_a_run.snap"
+const snapshot = "src/controller/agent_run/workload/snapshots/" +
+	"cofferdam_controller__agent_run__workload__tests__the_job_of_a_run.snap"
 
 // Object is a Kubernetes object, or a part of one.
 type Object = map[string]any

@@ -192,8 +192,28 @@ fn deleted(seen: &Observation<'_>, view: &PodView<'_>) -> Option<Verdict> {
 
 /// The sidecar failed for another reason than collecting, which [`by_agent`] weighs against the agent's own end.
 fn sidecar_failed(view: &PodView<'_>) -> Option<Verdict> {
-    let failure = view.sidecar_report()?.failure?;
+    let Some(report) = view.sidecar_report() else {
+        return sidecar_broke(view);
+    };
+    let failure = report.failure?;
     (failure.reason != Reason::CollectFailed).then(|| Verdict::new(failure.reason, failure.message))
+}
+
+/// The sidecar ended by a failure and reported nothing: the kubelet then ends the agent, whose exit says nothing.
+fn sidecar_broke(view: &PodView<'_>) -> Option<Verdict> {
+    let ended = view.sidecar_ended().filter(|ended| ended.exit_code != 0)?;
+    let said = match (ended.reason.as_deref(), ended.message.as_deref()) {
+        (Some(reason), Some(message)) => format!(" ({reason}: {message})"),
+        (Some(reason), None) => format!(" ({reason})"),
+        _ => String::new(),
+    };
+    Some(Verdict::new(
+        Reason::InternalError,
+        format!(
+            "Container sidecar ended with code {} and reported nothing{said}; look at its log.",
+            ended.exit_code
+        ),
+    ))
 }
 
 /// Success is the agent's exit code and the archive's receipt; either alone is not.

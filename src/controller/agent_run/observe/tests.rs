@@ -120,8 +120,8 @@ fn status(phase: &str, prepare: &Value, sidecar: &Value, agent: &Value) -> Value
             {"type": "PodScheduled", "status": "True"},
             {"type": "PodReadyToStartContainers", "status": "True"},
         ],
-        "initContainerStatuses": [container("prepare", prepare), container("sidecar", sidecar)],
-        "containerStatuses": [container("agent", agent)],
+        "initContainerStatuses": [container("prepare", prepare)],
+        "containerStatuses": [container("agent", agent), container("sidecar", sidecar)],
     })
 }
 
@@ -185,7 +185,7 @@ fn a_run_ends_with_its_last_container_and_does_not_wait_for_the_phase() {
     status["containerStatuses"][0]["state"] = json!({"running": {"startedAt": at(10).to_string()}});
 })]
 #[case::sidecar_collects(|status: &mut Value| {
-    status["initContainerStatuses"][1]["state"] = json!({"running": {"startedAt": at(9).to_string()}});
+    status["containerStatuses"][1]["state"] = json!({"running": {"startedAt": at(9).to_string()}});
 })]
 #[case::eviction(|status: &mut Value| status["reason"] = json!("Evicted"))]
 #[case::disruption(|status: &mut Value| {
@@ -343,6 +343,22 @@ fn a_sidecar_that_says_it_failed_is_not_waited_for() {
     assert_eq!(
         (end.verdict.reason, end.verdict.message.as_str()),
         (Reason::CollectFailed, "too big")
+    );
+}
+
+#[test]
+fn sidecar_that_broke_is_the_reason_and_not_the_agent_that_was_ended_for_it() {
+    let broken = json!({"terminated": {"exitCode": 1, "reason": "FailedPostStartHook", "message": "it does not serve",
+        "startedAt": at(9).to_string(), "finishedAt": at(19).to_string()}});
+    let pod = status("Failed", &with_message(0, &proof()), &broken, &ended(137));
+    let Progress::Ended(end) = Seen::pod(pod).record(RunRecord::default()).at(90).observe() else {
+        panic!()
+    };
+    assert_eq!(end.verdict.reason, Reason::InternalError);
+    assert!(
+        end.verdict.message.contains("it does not serve"),
+        "{}",
+        end.verdict.message
     );
 }
 
@@ -531,7 +547,7 @@ fn another_pod_than_the_built_one_is_stopped_at_once() {
             "it differs in hostNetwork.",
         ),
         (
-            |pod| pod.spec.as_mut().unwrap().containers[0].image = Some("other".into()),
+            |pod| pod.spec.as_mut().unwrap().containers.last_mut().unwrap().image = Some("other".into()),
             "it differs in containers[agent].image.",
         ),
         // It has no canonical form, and so no digest.
@@ -681,7 +697,7 @@ fn images_are_what_the_node_says_and_cannot_break_a_line() {
     let running = json!({"running": {"startedAt": at(10).to_string()}});
     let mut pod = status("Running", &with_message(0, &proof()), &running, &running);
     pod["containerStatuses"][0]["imageID"] = json!("images.example/agent@sha256:a1");
-    pod["initContainerStatuses"][1]["imageID"] = json!("sha256:b2\u{202e}");
+    pod["containerStatuses"][1]["imageID"] = json!("sha256:b2\u{202e}");
     let Progress::Running(running) = Seen::pod(pod).observe() else {
         panic!("it runs")
     };
@@ -693,8 +709,8 @@ fn images_are_what_the_node_says_and_cannot_break_a_line() {
     assert_eq!(
         images,
         [
-            ("sidecar", "sha256:b2\\u{202e}"),
-            ("agent", "images.example/agent@sha256:a1")
+            ("agent", "images.example/agent@sha256:a1"),
+            ("sidecar", "sha256:b2\\u{202e}")
         ]
     );
 }

@@ -19,6 +19,9 @@ use cofferdam_wire::runner::active_deadline;
 /// What a sidecar has to collect, to have the agent ended and to hand over: it takes 60 s at most for all of it.
 pub const ALLOWANCE: SignedDuration = SignedDuration::from_secs(90);
 
+/// What an agent without a sidecar has: the kubelet's probe finds nobody for 2 s, and its grace is 3 s.
+const ABANDONED: SignedDuration = SignedDuration::from_secs(10);
+
 /// When the pod of a live run goes at the latest, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limit {
@@ -32,7 +35,7 @@ pub struct Limit {
 pub fn limit(progress: &Progress, seen: &Seen) -> Option<Limit> {
     let pod = seen.pods.first()?;
     match progress {
-        Progress::Running(_) => [deadline(pod), stop(seen)]
+        Progress::Running(_) => [deadline(pod), stop(seen), abandoned(pod)]
             .into_iter()
             .flatten()
             .min_by_key(|limit| limit.at),
@@ -85,6 +88,19 @@ fn stop(seen: &Seen) -> Option<Limit> {
     Some(Limit {
         at: after(asked.at, ALLOWANCE)?,
         verdict: Verdict::new(*reason, message),
+    })
+}
+
+/// The end of the time that an agent has without a sidecar. Its probe fails then, unless it answers that itself.
+fn abandoned(pod: &Pod) -> Option<Limit> {
+    let ended = PodView::new(pod).sidecar_ended()?;
+    let message = format!(
+        "Container sidecar ended with code {} before the agent, so the pod was deleted; look at its log.",
+        ended.exit_code
+    );
+    Some(Limit {
+        at: after(ended.finished_at.as_ref()?.0, ABANDONED)?,
+        verdict: Verdict::new(Reason::InternalError, message),
     })
 }
 

@@ -666,6 +666,19 @@ fn agent_that_nothing_in_its_sandbox_ends_is_killed_in_a_bounded_time() {
 }
 
 #[test]
+fn agent_that_lost_its_sidecar_is_killed() {
+    let mut status = live();
+    let sidecar = json!({"name": "sidecar", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1, "finishedAt": at(50).to_string()}}});
+    status["containerStatuses"].as_array_mut().unwrap().push(sidecar);
+    let mut world = World::of(with_status(running_status()), present()).with_pod(status);
+    world.now = 59;
+    assert_eq!(killed(&world), Err(Look::After(Duration::from_secs(1))));
+    world.now = 60;
+    assert_eq!(killed(&world).unwrap().0, Reason::InternalError);
+}
+
+#[test]
 fn clock_of_a_node_that_is_behind_does_not_end_a_run_early() {
     let mut world = World::of(with_status(running_status()), present()).with_pod(containers(
         "Running",

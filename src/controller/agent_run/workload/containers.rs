@@ -1,7 +1,8 @@
 //! The three containers of a run's pod, and what they have in common.
 
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, Probe,
+    Container, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler,
+    ObjectFieldSelector, Probe,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
@@ -15,8 +16,7 @@ use cofferdam_wire::runner::{NODE_IP_ENV, PREPARE_ENV, SIDECAR_ENV};
 
 /// Where the binary stands in the runner image.
 const BINARY: &str = "/usr/bin/cofferdam";
-/// Paths of the sidecar's HTTP server for the kubelet.
-const READY_PATH: &str = "/ready";
+/// Path of the sidecar's HTTP server for the kubelet.
 const AGENT_PATH: &str = "/agent";
 
 /// Proves the fence and clones, then ends; the agent starts only after it.
@@ -33,7 +33,8 @@ pub fn prepare(input: &Input<'_>, identity: &Identity) -> Result<Container, Buil
     })
 }
 
-/// Forwards, keeps the clock and collects; a native sidecar, so it starts before the agent and outlives it.
+/// Forwards, keeps the clock and collects. Listed before the agent: the kubelet starts containers one after the other,
+/// and the next one only when the hook of the one before has returned.
 pub fn sidecar(input: &Input<'_>, identity: &Identity) -> Result<Container, BuildError> {
     Ok(Container {
         command: Some(runner_command("sidecar")),
@@ -41,13 +42,16 @@ pub fn sidecar(input: &Input<'_>, identity: &Identity) -> Result<Container, Buil
             literal(SIDECAR_ENV, document(&specs::sidecar(input, identity))?),
             node_address(),
         ]),
-        restart_policy: Some("Always".to_owned()),
         resources: Some(resources::sidecar()),
         volume_mounts: Some(volumes::sidecar_mounts(input)),
-        startup_probe: Some(Probe {
-            period_seconds: Some(1),
-            failure_threshold: Some(60),
-            ..probe(READY_PATH)
+        lifecycle: Some(Lifecycle {
+            post_start: Some(LifecycleHandler {
+                exec: Some(ExecAction {
+                    command: Some(runner_command("ready")),
+                }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
         }),
         ..ours(CONTAINER_SIDECAR, input)
     })
@@ -66,14 +70,9 @@ pub fn agent(input: &Input<'_>) -> Container {
         working_dir: Some(working_directory(input.run)),
         resources: Some(resources::agent(&input.admitted.resources)),
         volume_mounts: Some(volumes::agent_mounts(input)),
-        // The sidecar answers 200 until it wants the agent gone; an agent that ignores SIGTERM has 5 s.
-        liveness_probe: Some(Probe {
-            period_seconds: Some(1),
-            failure_threshold: Some(2),
-            timeout_seconds: Some(5),
-            termination_grace_period_seconds: Some(5),
-            ..probe(AGENT_PATH)
-        }),
+        // The sidecar answers 200 until it wants the agent gone; an agent that ignores SIGTERM has 3 s. The kubelet
+        // gives it the probe's grace only as long as another container, the sidecar, goes on: else the pod's.
+        liveness_probe: Some(liveness()),
         ..common(CONTAINER_AGENT, input)
     }
 }
@@ -102,18 +101,19 @@ fn runner_command(container: &str) -> Vec<String> {
     [BINARY, "runner", container].map(str::to_owned).to_vec()
 }
 
-fn probe(path: &str) -> Probe {
+fn liveness() -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
+            path: Some(AGENT_PATH.to_owned()),
             port: IntOrString::Int(i32::from(PROBE_PORT)),
             scheme: Some("HTTP".to_owned()),
             ..HTTPGetAction::default()
         }),
-        period_seconds: Some(10),
+        period_seconds: Some(1),
         success_threshold: Some(1),
-        failure_threshold: Some(3),
-        timeout_seconds: Some(1),
+        failure_threshold: Some(2),
+        timeout_seconds: Some(5),
+        termination_grace_period_seconds: Some(3),
         ..Probe::default()
     }
 }

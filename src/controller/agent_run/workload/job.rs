@@ -12,7 +12,8 @@ use super::{BuildError, Identity, Input, scheduling};
 use crate::agent_run::plan::Plan;
 use cofferdam_api::AgentRun;
 use cofferdam_api::names::{
-    ANNOTATION_PLAN, ANNOTATION_POD_DIGEST, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID, workload_name,
+    ANNOTATION_PLAN, ANNOTATION_POD_DIGEST, CONTAINER_AGENT, LABEL_POLICY_HASH, LABEL_RUN, LABEL_RUN_UID,
+    workload_name,
 };
 
 /// Seconds that a pod has to end after it was told to.
@@ -94,5 +95,10 @@ fn template_annotations(digest: &str) -> BTreeMap<String, String> {
         (ANNOTATION_POD_DIGEST.to_owned(), digest.to_owned()),
         ("sidecar.istio.io/inject".to_owned(), "false".to_owned()),
         ("linkerd.io/inject".to_owned(), "disabled".to_owned()),
+        // What `kubectl logs` shows where no container is named.
+        (
+            "kubectl.kubernetes.io/default-container".to_owned(),
+            CONTAINER_AGENT.to_owned(),
+        ),
     ])
 }

@@ -15,11 +15,8 @@ const HOSTNAME: &str = "sandbox";
 pub fn spec(input: &Input<'_>, identity: &Identity) -> Result<PodSpec, BuildError> {
     let admitted = input.admitted;
     let spec = PodSpec {
-        init_containers: Some(vec![
-            containers::prepare(input, identity)?,
-            containers::sidecar(input, identity)?,
-        ]),
-        containers: vec![containers::agent(input)],
+        init_containers: Some(vec![containers::prepare(input, identity)?]),
+        containers: vec![containers::sidecar(input, identity)?, containers::agent(input)],
         volumes: Some(volumes::all(input)),
         restart_policy: Some("Never".to_owned()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),

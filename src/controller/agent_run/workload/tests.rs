@@ -83,7 +83,7 @@ fn a_prompt_from_a_config_map_is_mounted_in_prepare_alone() {
 #[test]
 fn a_run_without_repositories_has_an_empty_workspace() {
     let job = testing::workload(&with(&json!({"repositories": null}))).job;
-    let agent = &spec(&job).containers[0];
+    let agent = spec(&job).containers.last().unwrap();
     assert_eq!(agent.working_dir.as_deref(), Some("/workspace"));
     assert!(
         agent
@@ -116,7 +116,7 @@ fn every_container_is_confined_and_limited() {
 #[test]
 fn the_agent_mounts_no_token_and_nothing_pristine() {
     let job = testing::workload(&testing::run()).job;
-    let agent = &spec(&job).containers[0];
+    let agent = spec(&job).containers.last().unwrap();
     for mount in agent.volume_mounts.iter().flatten() {
         assert!(
             !mount.name.starts_with("token-") && mount.name != "git" && mount.name != "scratch",
@@ -275,7 +275,10 @@ fn the_agents_image_is_pulled_by_the_name_that_was_judged() {
         ("images.example/agent:v1", "images.example/agent:v1"),
     ] {
         let job = job_where(|admitted| admitted.agent_image = asked.parse().unwrap());
-        assert_eq!(spec(&job).containers[0].image.as_deref(), Some(pulled));
+        assert_eq!(
+            spec(&job).containers.last().unwrap().image.as_deref(),
+            Some(pulled)
+        );
     }
 }
 
