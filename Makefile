@@ -76,7 +76,7 @@ e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's and Kyve
 	@tests/policy-engines/check.sh
 
 .PHONY: bench
-bench: bench-policy bench-chain bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; wants a quiet machine)
+bench: bench-policy bench-chain bench-collect bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; wants a quiet machine)
 
 .PHONY: bench-policy
 bench-policy: ## What a decision costs, as ratios within one run
@@ -85,6 +85,10 @@ bench-policy: ## What a decision costs, as ratios within one run
 .PHONY: bench-chain
 bench-chain: ## What it costs to link records into a chain, and to verify one
 	cargo bench --locked --bench chain
+
+.PHONY: bench-collect
+bench-collect: ## What collecting costs: large trees, many new files (wants 5 GB below TMPDIR)
+	cargo bench --locked --bench collect
 
 .PHONY: bench-runs
 bench-runs: install ## What a run costs the control plane, beside bare Jobs in the same sitting (BENCH="loads" for a part)

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::clone::CloneOptions;
+use super::exclude::Exclude;
 use super::limits::{Mode, default_ports};
 use super::status::AgentRunStatus;
 use super::{bounds, names, rules};
@@ -331,6 +332,9 @@ pub struct Repository {
     /// How much of it is cloned. Absent: what `ref` names with one commit of history, all files, no submodules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clone: Option<CloneOptions>,
+    /// New files that are not collected. Absent: the policy's default, else a built-in list of what tools leave behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Exclude>,
 }
 
 impl Repository {

@@ -8,6 +8,7 @@ pub mod clone;
 pub mod confinement;
 pub mod crds;
 pub mod env;
+mod exclude;
 pub mod limits;
 pub mod names;
 mod placement;
@@ -26,6 +27,7 @@ pub use agent_run::{
     PolicyRef, PromptSource, Repository, Requester, Resources, Task,
 };
 pub use clone::{CloneBranches, CloneOptions, CloneSubmodules};
+pub use exclude::{Exclude, ExcludeMode};
 pub use limits::{
     DigestMode, EgressLimits, EgressRule, ImageLimits, KernelCheck, Mode, NodeAccess, OnMissingReport,
     PolicyLimits, PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RunAsUser,

@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::agent_run::Resources;
+use super::exclude::Exclude;
 use super::limits::PolicyLimits;
 use super::policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
 use super::scheduling::SchedulingProfile;
@@ -95,6 +96,9 @@ pub struct SandboxPolicyDefaults {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,
+    /// New files that are not collected of any repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Exclude>,
 }
 
 /// A ceiling over every run of the namespaces that it selects, whatever policy those runs name.

@@ -260,6 +260,14 @@ pub(super) fn sparse_directories() -> Rule {
     )
 }
 
+/// Patterns of `.gitignore`, one a line.
+pub(super) fn exclude_patterns() -> Rule {
+    rule(
+        r"self.all(item, !item.matches('^#|^[ ]*$|[\\p{Cc}]'))",
+        "every item of patterns must be a pattern as in .gitignore: not blank, no '#' at the start, no control characters",
+    )
+}
+
 /// No two repositories share a directory.
 pub(super) fn directories_unique() -> Rule {
     let directory = |item: &str| format!("(has({item}.path) ? {item}.path : {item}.name)");

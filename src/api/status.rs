@@ -226,6 +226,10 @@ pub struct PatchOutput {
     /// first, then new files, so what is missing are rather new files.
     #[serde(default)]
     pub completeness: Completeness,
+    /// Files that Git LFS is to keep (`filter=lfs`), and whose content is in the patch instead of a pointer: whoever applies
+    /// the patch adds them with Git LFS. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs_files: Option<i64>,
     /// New paths that are not in the patch. Absent: there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]

@@ -191,7 +191,7 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
     });
     let vulnerabilities = vulnerabilities.collect();
     let repositories = spec.repositories.iter().map(|repository| {
-        let decided = repositories::decide(repository, policies);
+        let decided = repositories::decide(repository, policy.spec.defaults.as_ref(), policies);
         (repository.name.clone(), decided)
     });
     Evaluation {

@@ -4,18 +4,22 @@
 //! The files of the base commit come first. Then new files, the newest first; one that cannot be in the patch is left
 //! out and named ([`left_out`]).
 
+mod attributes;
 pub mod base;
 mod content;
 mod directories;
 mod ignores;
 pub mod left_out;
 pub mod limits;
+mod line_endings;
 mod links;
 mod newest;
 mod objects;
 mod patch;
 pub mod refusal;
+mod rule_file;
 mod spelling;
+pub mod stat;
 mod tracked;
 mod untracked;
 mod worktree;
@@ -27,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode as Permissions, OFlags, open};
 
+use self::attributes::Attributes;
 use self::base::Base;
 use self::content::Reader;
 use self::directories::{Directories, c_name, split};
@@ -34,13 +39,14 @@ use self::ignores::Ignores;
 use self::left_out::{LeftOut, Reason};
 use self::limits::Limits;
 use self::newest::{Candidate, Newest};
-use self::objects::Objects;
 pub use self::patch::Facts;
 use self::patch::{Changes, New, Written};
 use self::refusal::Refusal;
+use self::stat::Known;
 use self::tracked::Tracked;
 use self::untracked::Search;
 use super::deadline::Deadline;
+use cofferdam_wire::runner::Exclude;
 
 /// How often a patch that is too large is made anew with half of the new files' bytes, before it is made without any.
 const HALVINGS: u32 = 4;
@@ -56,6 +62,8 @@ pub struct Collection {
     pub scratch: PathBuf,
     /// Whether the agent still runs.
     pub live: bool,
+    /// What is ignored beside the repository's own rules.
+    pub exclude: Exclude,
 }
 
 /// A patch that was made.
@@ -71,6 +79,8 @@ pub struct Patch {
     pub left_out: LeftOut,
     /// Whether the whole tree was looked at.
     pub complete: bool,
+    /// Files that Git LFS is to keep, and whose content is in the patch instead of a pointer.
+    pub lfs_files: u64,
 }
 
 /// Collects one work tree.
@@ -82,28 +92,41 @@ pub fn collect(collection: &Collection, limits: &Limits, deadline: &Deadline) ->
     let scratch = &collection.scratch;
     renew(scratch).map_err(Refusal::Storage)?;
     let base = Base::read(&collection.pristine, limits, deadline)?;
+    let known = Known::read(&collection.pristine, &base);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = open(&collection.tree, flags, Permissions::empty())
         .map_err(|error| Refusal::unreadable(b"", error))?;
-    let objects = Objects::new(collection.pristine.join("objects"));
     // What is left of the time is for the patch.
     let reading = deadline.first_three_quarters();
+    let directory = scratch.join("attributes");
+    fs::create_dir(&directory).map_err(Refusal::Storage)?;
+    let attributes = Attributes::start(&collection.pristine, root.as_fd(), directory, &reading)?;
     let mut work = Work {
         collection,
         limits,
         reading: &reading,
         base: &base,
         root: root.as_fd(),
-        reader: Reader::new(limits, objects, collection.live),
+        reader: Reader::new(
+            limits,
+            &collection.pristine,
+            attributes,
+            collection.live,
+            &reading,
+        ),
         left_out: LeftOut::default(),
         complete: true,
     };
-    let Tracked { changes, complete } = tracked::walk(work.root, &base, &mut work.reader, work.reading)?;
+    let Tracked { changes, complete } =
+        tracked::walk(work.root, &base, &known, &mut work.reader, work.reading)?;
     work.complete &= complete;
     let new = work.new_files()?;
     let new = work.without_links_out(&changes, new)?;
     let file = scratch.join("patch");
+    // Reading may have ended because nothing went on.
+    deadline.progress();
     let facts = work.write(&changes, new, &file, deadline)?;
+    let lfs_files = work.reader.lfs_files();
     let Work {
         left_out, complete, ..
     } = work;
@@ -113,6 +136,7 @@ pub fn collect(collection: &Collection, limits: &Limits, deadline: &Deadline) ->
         facts,
         left_out,
         complete,
+        lfs_files,
     })
 }
 
@@ -135,11 +159,12 @@ impl Work<'_> {
             pristine,
             tree,
             scratch,
+            exclude,
             ..
         } = self.collection;
         let rules = scratch.join("rules");
         fs::create_dir(&rules).map_err(Refusal::Storage)?;
-        let ignores = match Ignores::start(pristine, self.base, rules, self.reading) {
+        let ignores = match Ignores::start(pristine, self.base, exclude, &rules, self.reading) {
             Err(Refusal::TimedOut) => {
                 self.complete = false;
                 return Ok(Vec::new());
@@ -172,7 +197,14 @@ impl Work<'_> {
                 break;
             }
             match read_one(&mut directories, &mut self.reader, &candidate) {
-                Ok(found) => new.extend(found),
+                Ok(found) => {
+                    self.reading.progress();
+                    new.extend(found);
+                }
+                Err(Refusal::TimedOut) => {
+                    self.complete = false;
+                    break;
+                }
                 Err(refusal) => match refusal.costs_the_path() {
                     Some(reason) => self.left_out.note(reason, &candidate.path),
                     None => return Err(refusal),

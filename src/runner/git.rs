@@ -212,7 +212,8 @@ impl Git {
             scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
             let printed = scope.spawn(move || stderr.map(read_both_ends).unwrap_or_default());
             let copied = stdout.map_or(Ok(0), |stdout| {
-                std::io::copy(&mut stdout.take(limit.saturating_add(1)), output)
+                let mut output = Heard { output, deadline };
+                std::io::copy(&mut stdout.take(limit.saturating_add(1)), &mut output)
             });
             let too_long = copied.as_ref().is_ok_and(|copied| *copied > limit);
             if too_long || copied.is_err() {
@@ -223,6 +224,7 @@ impl Git {
             let timed_out = watchdog.join().unwrap_or(false);
             let printed = printed.join().unwrap_or_default();
             copied?;
+            deadline.progress();
             if timed_out {
                 return Err(GitError::TimedOut(name));
             }
@@ -237,6 +239,23 @@ impl Git {
                 stderr: printed,
             })
         })
+    }
+}
+
+/// Output that tells the deadline that something goes on.
+struct Heard<'a, W> {
+    output: &'a mut W,
+    deadline: &'a Deadline,
+}
+
+impl<W: Write> Write for Heard<'_, W> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.deadline.progress();
+        self.output.write(buffer)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.output.flush()
     }
 }
 

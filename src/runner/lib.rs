@@ -4,6 +4,7 @@ pub mod clone;
 pub mod collect;
 pub mod contract;
 pub mod control;
+mod conversation;
 pub mod deadline;
 pub mod forward;
 pub mod git;

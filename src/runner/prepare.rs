@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::submodules::{Grant, Parent, Shared, Submodules};
 use super::clone::bytes::{Bytes, TooLarge};
 use super::clone::{Transport, clone};
+use super::collect::stat;
 use super::contract::{ContractError, write_git, write_prompt, write_trust};
 use super::control::{Control, ControlError};
 use super::deadline::Deadline;
@@ -26,7 +27,7 @@ use super::paths::Paths;
 use super::probe::{self, NotProven, ProbeError, Proof, Target};
 use super::report::failure;
 use super::work_tree::{self, Place};
-use cofferdam_api::{CloneSubmodules, Reason};
+use cofferdam_api::{Access, CloneSubmodules, Reason};
 use cofferdam_wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, RepositorySpec, VERSION};
 
 /// How long the gateway may take to know the pod.
@@ -333,6 +334,12 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
         message: error.to_string(),
         passes: true,
     })?;
+    if repository.access == Access::ReadWrite
+        && let Err(error) = stat::record(&pristine, &tree, &shared.deadline)
+    {
+        // Collecting reads every file then.
+        tracing::warn!(name, %error, "what the file system says of the files could not be recorded");
+    }
     let mut tolerated: BTreeSet<String> = cloned.tolerated.into_iter().collect();
     if options.submodules != CloneSubmodules::None {
         let mut submodules = Submodules::new(shared, options, paths.submodules(name));

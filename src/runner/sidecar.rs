@@ -75,7 +75,7 @@ pub async fn run(
     let end = clock::wait(signals, timeout).await;
     // The agent's time is over, however long its work takes to collect.
     exit.cancel();
-    report(&finish(spec, paths, &control, &health, end).await);
+    report(&finish(spec, paths, &control, &health, end, &terminated).await);
     tokio::select! {
         () = terminated.cancelled() => {}
         () = clock::agent_ended(states_seen) => {}
@@ -91,13 +91,14 @@ async fn finish(
     control: &Control,
     health: &Health,
     end: End,
+    terminated: &CancellationToken,
 ) -> SidecarReport {
     let (snapshot, stopped) = match end {
         End::Ended => (Snapshot::Final, None),
         End::Terminated => (Snapshot::Live, None),
         End::Stop(reason) => (Snapshot::Live, Some(reason)),
     };
-    let collected = output::snapshot(&spec.repositories, paths, snapshot, stopped).await;
+    let collected = output::snapshot(&spec.repositories, paths, snapshot, stopped, terminated).await;
     // Only now: an agent that is ended first might destroy its work on the way out.
     health.stop_agent();
     let handed = match collected {

@@ -1,7 +1,7 @@
 //! The agent's copy of a repository: a work tree with a `.git` of its own, made from the pristine repository.
 //!
 //! Files get the bytes of their blobs, whatever attributes say: no filter runs, no line ending changes. The
-//! collector compares bytes, too, so that what the agent did not touch is no change.
+//! collector knows untouched files by their bytes, so that they are no change; what it writes has the project's line endings.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -50,6 +50,9 @@ pub struct PatchManifest {
     /// Whether the whole work tree was looked at.
     #[serde(default)]
     pub completeness: Completeness,
+    /// Files that Git LFS is to keep, and whose content is in the patch instead of a pointer.
+    #[serde(default)]
+    pub lfs_files: u64,
     /// What of the work tree is not in the patch; absent: nothing is known of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,

@@ -138,6 +138,26 @@ pub struct RepositorySpec {
     pub access: Access,
     /// How much of it is cloned.
     pub clone: CloneOptions,
+    /// What is not collected beside what its own rules ignore.
+    #[serde(default, skip_serializing_if = "Exclude::is_built_in")]
+    pub exclude: Exclude,
+}
+
+/// Patterns beside the rules of a repository, in the spelling of `.gitignore`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Exclude {
+    /// Whether the runner's own list of what tools leave behind does not count.
+    pub keep_litter: bool,
+    /// More patterns.
+    pub patterns: Vec<String>,
+}
+
+impl Exclude {
+    /// Whether nobody asked for anything.
+    pub fn is_built_in(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What one policy lets be cloned.

@@ -323,6 +323,21 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
             "url must be https://host[:port]/path",
         ),
         (
+            "/spec/repositories/0/exclude",
+            json!({"mode": "Extend", "patterns": ["# no pattern"]}),
+            "every item of patterns must be a pattern",
+        ),
+        (
+            "/spec/repositories/0/exclude",
+            json!({"mode": "Extend", "patterns": [" "]}),
+            "every item of patterns must be a pattern",
+        ),
+        (
+            "/spec/repositories/0/exclude",
+            json!({"mode": "Replace", "patterns": ["a\nb"]}),
+            "every item of patterns must be a pattern",
+        ),
+        (
             "/spec/repositories/0/clone",
             json!({"sparse": ["src"]}),
             "clone.sparse is for repositories with access: ReadOnly",

@@ -101,6 +101,7 @@ fn here(kind: &str) -> String {
         tree,
         scratch: directory.path().join("scratch"),
         live: false,
+        exclude: cofferdam_wire::runner::Exclude::default(),
     };
     collect(&collection, &Limits::default(), &deadline)
         .unwrap()

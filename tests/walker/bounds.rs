@@ -159,6 +159,7 @@ fn the_deadline_is_kept() {
         tree: world.tree(),
         scratch: world.root().join("scratch"),
         live: false,
+        exclude: world.exclude.clone(),
     };
     let limits = Limits {
         added_files: 1_000_000,

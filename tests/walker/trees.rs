@@ -1,6 +1,7 @@
 //! Trees as teams and their tools leave them. Each says what the patch touches, as `git diff --name-status` has it, and
 //! what is named as left out. Applied to the base commit the patch gives what stands in the tree without the latter.
 
+use cofferdam_wire::runner::Exclude;
 use rstest::rstest;
 
 use crate::world::{World, named};
@@ -206,6 +207,64 @@ const MODES: Tree = Tree {
     ignored: 0,
 };
 
+/// An agent that starts a project: it writes the rules itself, then installs.
+const OWN_RULES: Tree = Tree {
+    base: "echo '# empty project' >README.md; git add .; git commit -qm base",
+    script:
+        "echo node_modules/ >.gitignore; mkdir -p src node_modules/left; echo 'console.log(1)' >src/app.js
+        for n in 1 2 3; do echo $n >node_modules/left/$n; done",
+    patch: &["A .gitignore", "A src/app.js"],
+    left_out: &[("IgnoredByNewRule", "node_modules")],
+    ignored: 0,
+};
+
+/// An environment that ignores itself, as Python's are made, and one file among others in a directory.
+const IGNORES_ITSELF: Tree = Tree {
+    base: "mkdir app; echo 'x = 1' >app/main.py; git add .; git commit -qm base",
+    script: "mkdir -p .venv/lib; echo '*' >.venv/.gitignore; echo lib >.venv/lib/a.py; echo '*.gen' >app/.gitignore
+        echo made >app/a.gen; echo 'x = 2' >app/main.py",
+    patch: &["A app/.gitignore", "M app/main.py"],
+    left_out: &[("IgnoredByNewRule", ".venv"), ("IgnoredByNewRule", "app/a.gen")],
+    ignored: 0,
+};
+
+/// Rules that the agent took away, and one that it wrote against a rule of the commit.
+const RULES_CHANGED: Tree = Tree {
+    base: "printf '.env\n*.log\n' >.gitignore; git add .; git commit -qm base",
+    script: "printf 'dist/\n*.log\n!wanted.log\n' >.gitignore; mkdir dist; echo d >dist/d; echo secret >.env
+        echo l >a.log; echo w >wanted.log",
+    patch: &["M .gitignore", "A wanted.log"],
+    left_out: &[("IgnoredByNewRule", "dist")],
+    ignored: 2,
+};
+
+/// What tools leave behind; one of it is part of the project, and a rule keeps another.
+const LITTER: Tree = Tree {
+    base: "mkdir .idea; echo shared >.idea/codeStyle.xml; echo '!keep.pyc' >.gitignore; git add -f .
+        git commit -qm base",
+    script: "mkdir -p .claude src/__pycache__ .pnpm-store/v10; echo '{}' >.claude/settings.local.json
+        echo p >.claude/commands.md; echo changed >.idea/codeStyle.xml; echo w >.idea/workspace.xml; : >.DS_Store
+        printf '\\0' >src/__pycache__/m.pyc; printf '\\0' >keep.pyc; echo x >src/m.py; printf swap >.a.swp
+        echo s >.pnpm-store/v10/f",
+    patch: &["A .claude/commands.md", "M .idea/codeStyle.xml", "A keep.pyc", "A src/m.py"],
+    left_out: &[],
+    ignored: 6,
+};
+
+/// Files that a tool wrote with the line endings that the project names; each has one more line.
+const LINE_ENDINGS: Tree = Tree {
+    base: "printf '*.bat text eol=crlf\n*.txt text\n*.md text=auto\n' >.gitattributes; printf 'one\ntwo\n' >run.bat
+        printf 'one\n' >notes.txt; printf 'one\n' >a.md; printf 'one\n' >plain
+        git -c core.autocrlf=false add .; printf 'old\r\nold\r\n' >old.txt
+        git update-index --add --cacheinfo 100644,$(git hash-object -w --no-filters old.txt),old.txt; git commit -qm base",
+    script: "printf 'one\r\ntwo\r\nthree\r\n' >run.bat; printf 'one\r\ntwo\r\n' >notes.txt
+        printf 'one\r\ntwo\r\n' >a.md; printf 'one\r\ntwo\r\n' >new.txt; printf 'one\r\n' >plain
+        printf 'old\r\nold\r\nnew\r\n' >old.txt",
+    patch: &["M a.md", "A new.txt", "M notes.txt", "M old.txt", "M plain", "M run.bat"],
+    left_out: &[],
+    ignored: 0,
+};
+
 /// Rules that negate, end in spaces, carriage returns or slashes, or begin with a mark.
 const RULES: Tree = Tree {
     base: r"mkdir -p keep/deep sp
@@ -236,6 +295,11 @@ const RULES: Tree = Tree {
 #[case::binary(&BINARY)]
 #[case::names(&NAMES)]
 #[case::modes(&MODES)]
+#[case::own_rules(&OWN_RULES)]
+#[case::ignores_itself(&IGNORES_ITSELF)]
+#[case::rules_changed(&RULES_CHANGED)]
+#[case::litter(&LITTER)]
+#[case::line_endings(&LINE_ENDINGS)]
 fn the_patch_is_what_the_team_expects(#[case] expected: &Tree) {
     let world = World::with_base(expected.base);
     world.run(expected.script);
@@ -277,4 +341,87 @@ fn what_is_ignored_is_what_git_ignores() {
         "{ours:?} {:?}",
         patch.left_out
     );
+}
+
+#[test]
+fn patterns_extend_or_replace_the_list_of_litter() {
+    let touched = |keep_litter: bool, patterns: &[&str]| {
+        let mut world = World::with_base(ORDINARY.base);
+        world.exclude = Exclude {
+            keep_litter,
+            patterns: patterns.iter().map(ToString::to_string).collect(),
+        };
+        world.run("echo two >a; : >.DS_Store; mkdir out; echo o >out/o; echo t >t.tmp; echo k >k.tmp");
+        let patch = world.collect().unwrap();
+        (world.touched(&patch), patch.left_out.ignored)
+    };
+    let of = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        touched(false, &[]),
+        (of(&["M a", "A k.tmp", "A out/o", "A t.tmp"]), 1)
+    );
+    assert_eq!(
+        touched(false, &["*.tmp", "!k.tmp", "/out/"]),
+        (of(&["M a", "A k.tmp"]), 3)
+    );
+    assert_eq!(
+        touched(true, &["*.tmp"]),
+        (of(&["A .DS_Store", "M a", "A out/o"]), 2)
+    );
+    // A tracked file is collected whatever the patterns say.
+    assert_eq!(touched(true, &["*"]), (of(&["M a"]), 4));
+}
+
+/// Unchanged files are known by what the file system says of them; a change that keeps size and time is seen by the change
+/// time, and one of the mode alone is no change of content.
+#[test]
+fn a_change_that_hides_its_time_is_seen() {
+    let world = World::with_base("echo one >a; echo one >b; git add .; git commit -qm base");
+    world.run("touch -r a ../then; echo two >a; touch -r ../then a; chmod +x b");
+    let patch = world.collect().unwrap();
+    assert_eq!(world.touched(&patch), ["M a", "M b"]);
+    world.assert_exact(&patch, &[]);
+}
+
+/// One line more is one line more, whatever its ending; what no attribute speaks of keeps its bytes.
+#[test]
+fn line_endings_are_those_of_the_project() {
+    let world = World::with_base(LINE_ENDINGS.base);
+    world.run(LINE_ENDINGS.script);
+    let patch = world.collect().unwrap();
+    let applied = world.applied(&patch);
+    for (path, content) in [
+        ("run.bat", "one\ntwo\nthree\n"),
+        ("notes.txt", "one\ntwo\n"),
+        ("a.md", "one\ntwo\n"),
+        ("new.txt", "one\ntwo\n"),
+        ("plain", "one\r\n"),
+        ("old.txt", "old\r\nold\r\nnew\r\n"),
+    ] {
+        let (_, found) = &applied[path.as_bytes()];
+        assert_eq!(String::from_utf8_lossy(found), content, "{path}");
+    }
+    // `new.txt` has two new lines, `plain` one line that changed, and the other four one new line each.
+    assert_eq!((patch.facts.insertions, patch.facts.deletions), (7, 1));
+    // A file that only a tool's line endings changed did not change.
+    let world = World::with_base(LINE_ENDINGS.base);
+    world.run("printf 'one\r\ntwo\r\n' >run.bat");
+    assert_eq!(world.collect().unwrap().facts.files, 0);
+}
+
+/// What Git LFS is to keep arrives as its content, and that is told; a pointer is what the project wants.
+#[test]
+fn content_for_git_lfs_is_told() {
+    let world = World::with_base(
+        "printf '*.bin filter=lfs diff=lfs merge=lfs -text\n' >.gitattributes
+         printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 4000000\n' 7 >model.bin
+         git add .; git commit -qm base",
+    );
+    world.run(
+        "head -c 200000 /dev/urandom >new.bin; head -c 300000 /dev/urandom >model.bin
+         printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 5\n' 8 >pointer.bin",
+    );
+    let patch = world.collect().unwrap();
+    assert_eq!(patch.lfs_files, 2);
+    world.assert_exact(&patch, &[]);
 }

@@ -14,12 +14,13 @@ use cofferdam_runner::clone::bytes::Bytes;
 use cofferdam_runner::clone::{Transport, clone};
 use cofferdam_runner::collect::limits::Limits;
 use cofferdam_runner::collect::refusal::Refusal;
-use cofferdam_runner::collect::{Collection, Patch, collect};
+use cofferdam_runner::collect::{Collection, Patch, collect, stat};
 use cofferdam_runner::deadline::Deadline;
 use cofferdam_runner::work_tree;
+use cofferdam_wire::runner::Exclude;
 
 /// No tree may take longer.
-pub const BOUND: Duration = Duration::from_secs(90);
+pub const BOUND: Duration = Duration::from_mins(5);
 
 /// Content of a tree by path: mode as git spells it, and bytes.
 pub type Content = BTreeMap<Vec<u8>, (&'static str, Vec<u8>)>;
@@ -27,6 +28,8 @@ pub type Content = BTreeMap<Vec<u8>, (&'static str, Vec<u8>)>;
 /// A remote, its pristine clone, and the agent's work tree.
 pub struct World {
     directory: tempfile::TempDir,
+    /// What is not collected beside what rules ignore.
+    pub exclude: Exclude,
 }
 
 impl World {
@@ -40,7 +43,10 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         sh(root, &format!("git init -q -b main remote; cd remote; {script}"));
-        let world = Self { directory };
+        let world = Self {
+            directory,
+            exclude: Exclude::default(),
+        };
         fs::create_dir(world.tree()).unwrap();
         let transport = Transport {
             proxy: None,
@@ -70,6 +76,7 @@ impl World {
             &deadline,
         )
         .unwrap();
+        stat::record(&world.pristine(), &world.tree(), &deadline).unwrap();
         world
     }
 
@@ -106,6 +113,7 @@ impl World {
             tree: self.tree(),
             scratch: self.root().join("scratch"),
             live,
+            exclude: self.exclude.clone(),
         };
         let patch = collect(&collection, limits, &Deadline::after(BOUND));
         assert!(started.elapsed() < BOUND, "{:?}", started.elapsed());
@@ -198,7 +206,13 @@ impl World {
     /// The patch is exact: applied to the base commit it gives what stands in the tree without what is at or below one
     /// of `absent`.
     pub fn assert_exact(&self, patch: &Patch, absent: &[&str]) {
+        self.assert_exact_but(patch, absent, |_| {});
+    }
+
+    /// [`World::assert_exact`] of a tree of which the patch has something else than its bytes.
+    pub fn assert_exact_but(&self, patch: &Patch, absent: &[&str], change: impl FnOnce(&mut Content)) {
         let mut expected = self.standing();
+        change(&mut expected);
         for path in absent {
             let before = expected.len();
             expected.retain(|standing, _| {

@@ -15,6 +15,7 @@ fn manifest(patches: &[(&str, &[u8])]) -> OutputManifest {
         deletions: 3,
         snapshot: Snapshot::Final,
         completeness: cofferdam_api::Completeness::Complete,
+        lfs_files: 0,
         left_out: None,
     });
     OutputManifest {

@@ -90,6 +90,9 @@ pub fn end(reason: Reason, spec: &AgentRunSpec, status: &AgentRunStatus) -> Noti
         if patch.completeness == Completeness::Partial {
             note.push_str(" It is partial.");
         }
+        if let Some(files) = patch.lfs_files {
+            note = format!("{note} {files} file(s) hold what Git LFS is to keep.");
+        }
         note.extend(patch.left_out.as_ref().and_then(left_out));
     }
     Notice {
@@ -183,6 +186,7 @@ mod tests {
                         deletions: 0,
                         snapshot: cofferdam_api::Snapshot::Final,
                         completeness,
+                        lfs_files: (completeness == Completeness::Partial).then_some(2),
                         left_out,
                     }],
                 }),
@@ -207,7 +211,7 @@ mod tests {
         ];
         assert!(
             note(Some(left_out(12, &listed)), Completeness::Partial).ends_with(
-                " It is partial. Left out: `core` (FileTooLarge), `a'b` (SpecialFile), `c` (HardLink), 9 more."
+                " It is partial. 2 file(s) hold what Git LFS is to keep. Left out: `core` (FileTooLarge), `a'b` (SpecialFile), `c` (HardLink), 9 more."
             )
         );
         assert!(

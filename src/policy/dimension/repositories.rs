@@ -13,7 +13,9 @@ use crate::pattern::repository::RepositoryUrl;
 use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use crate::source::Source;
-use cofferdam_api::{Access, CloneOptions, CloneSubmodules, Reason, Repository};
+use cofferdam_api::{
+    Access, CloneOptions, CloneSubmodules, Exclude, ExcludeMode, Reason, Repository, SandboxPolicyDefaults,
+};
 
 /// A repository that may be cloned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,33 @@ pub struct AdmittedRepository {
     pub access: Access,
     /// How much of it is cloned.
     pub clone: CloneOptions,
+    /// What is not collected beside what its own rules ignore.
+    pub exclude: Excluded,
+}
+
+/// Patterns in the spelling of `.gitignore`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excluded {
+    /// Whether the built-in list of what tools leave behind does not count.
+    pub keep_litter: bool,
+    /// More patterns.
+    pub patterns: Vec<String>,
+}
+
+impl Excluded {
+    /// What the policy's default and the run's ask come to, in this order.
+    fn of<'a>(said: impl Iterator<Item = &'a Exclude>) -> Self {
+        said.fold(Self::default(), |mut excluded, next| {
+            if next.mode == ExcludeMode::Replace {
+                excluded = Self {
+                    keep_litter: true,
+                    patterns: Vec::new(),
+                };
+            }
+            excluded.patterns.extend(next.patterns.iter().cloned());
+            excluded
+        })
+    }
 }
 
 /// What one layer lets be cloned.
@@ -60,8 +89,12 @@ pub struct Granted {
     addresses: Vec<IpNet>,
 }
 
-/// Decides about one repository of a run.
-pub fn decide(repository: &Repository, layers: &[Arc<ParsedPolicy>]) -> Result<Granted, Refusal> {
+/// Decides about one repository of a run, of which the policy has `defaults`.
+pub fn decide(
+    repository: &Repository,
+    defaults: Option<&SandboxPolicyDefaults>,
+    layers: &[Arc<ParsedPolicy>],
+) -> Result<Granted, Refusal> {
     const RULE: &str = "limits.repositories";
     let field = format!("spec.repositories[{}].url", repository.name);
     let refusal = |layer: Option<&Layer>, allowed, why: String, help: String| Refusal {
@@ -86,6 +119,7 @@ pub fn decide(repository: &Repository, layers: &[Arc<ParsedPolicy>]) -> Result<G
         })?;
     }
     let clone = repository.clone_options();
+    let default = defaults.and_then(|defaults| defaults.exclude.as_ref());
     if repository.access == Access::ReadWrite && !clone.sparse.is_empty() {
         return Err(Refusal {
             field: format!("spec.repositories[{}].clone.sparse", repository.name),
@@ -136,6 +170,7 @@ pub fn decide(repository: &Repository, layers: &[Arc<ParsedPolicy>]) -> Result<G
             directory: repository.directory().to_owned(),
             access: repository.access,
             clone,
+            exclude: Excluded::of(default.into_iter().chain(&repository.exclude)),
         },
     })
 }
@@ -217,4 +252,31 @@ fn meet_hosts(all: impl IntoIterator<Item = GitHost>) -> Vec<GitHost> {
         }
     }
     hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_extends_or_replaces_what_its_policy_excludes() {
+        let say = |mode, pattern: &str| Exclude {
+            mode,
+            patterns: vec![pattern.to_owned()],
+        };
+        let (extend, replace) = (ExcludeMode::Extend, ExcludeMode::Replace);
+        for (said, keep_litter, patterns) in [
+            (vec![], false, vec![]),
+            (vec![say(extend, "a")], false, vec!["a"]),
+            (vec![say(extend, "a"), say(extend, "b")], false, vec!["a", "b"]),
+            (vec![say(replace, "a"), say(extend, "b")], true, vec!["a", "b"]),
+            (vec![say(extend, "a"), say(replace, "b")], true, vec!["b"]),
+        ] {
+            let excluded = Excluded::of(said.iter());
+            assert_eq!(
+                (excluded.keep_litter, excluded.patterns),
+                (keep_litter, patterns.iter().map(ToString::to_string).collect())
+            );
+        }
+    }
 }

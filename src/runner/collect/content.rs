@@ -2,18 +2,28 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::base::{BaseEntry, Mode, Oid};
+use super::attributes::Attributes;
+use super::base::{BaseEntry, Mode, Oid, read_blob};
 use super::limits::Limits;
+use super::line_endings::{Text, has_crlf, normalised};
 use super::objects::{BlobError, Objects, name};
 use super::refusal::Refusal;
 use super::spelling;
+use crate::deadline::Deadline;
+use crate::git::{Git, GitError};
 
+/// Longest text whose line endings are looked at; git takes larger files for binary ones here.
+const TEXT_LIMIT: u64 = 16 * 1024 * 1024;
+/// How a pointer of Git LFS begins, and how long it is at most.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+const POINTER_LIMIT: usize = 1024;
 /// How often a file that changes while it is read is read.
 const READS: u32 = 3;
 
@@ -46,19 +56,41 @@ pub struct Reader<'a> {
     objects: Objects,
     /// Whether the agent still runs: a file that never holds still is then taken as it was read last.
     live: bool,
+    /// What the project says of line endings and of Git LFS.
+    attributes: Attributes<'a>,
+    /// The pristine repository.
+    git: Git,
+    deadline: &'a Deadline,
     /// Bytes of changed and new files so far.
     bytes: u64,
+    /// Changed and new files that Git LFS is to keep, and that are no pointers.
+    lfs_files: u64,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that has read nothing yet.
-    pub const fn new(limits: &'a Limits, objects: Objects, live: bool) -> Self {
+    pub fn new(
+        limits: &'a Limits,
+        pristine: &Path,
+        attributes: Attributes<'a>,
+        live: bool,
+        deadline: &'a Deadline,
+    ) -> Self {
         Self {
             limits,
-            objects,
+            objects: Objects::new(pristine.join("objects")),
             live,
+            attributes,
+            git: Git::new(pristine),
+            deadline,
             bytes: 0,
+            lfs_files: 0,
         }
+    }
+
+    /// Changed and new files that Git LFS is to keep, and whose content was read instead of a pointer.
+    pub const fn lfs_files(&self) -> u64 {
+        self.lfs_files
     }
 
     /// Bytes of changed and new files that were read so far.
@@ -124,9 +156,48 @@ impl<'a> Reader<'a> {
                 .map_err(|error| Refusal::unreadable(path, error))?;
         }
         self.fits(path, size)?;
-        let oid = self.objects.write(&mut file, size).map_err(blob)?;
+        let said = self.attributes.of(path)?;
+        let oid = if size <= TEXT_LIMIT && (said.lfs || said.text != Text::No) {
+            let mut content = Vec::new();
+            Read::by_ref(&mut file)
+                .take(size)
+                .read_to_end(&mut content)
+                .map_err(|error| Refusal::unreadable(path, error))?;
+            if content.len() as u64 != size {
+                return Err(Refusal::Unstable(Refusal::shown(path)));
+            }
+            self.lfs_files += u64::from(said.lfs && !is_pointer(&content));
+            let content = self.as_the_project_wants(content, said.text, base)?;
+            let size = content.len() as u64;
+            self.objects.write(&mut content.as_slice(), size).map_err(blob)?
+        } else {
+            self.lfs_files += u64::from(said.lfs);
+            self.objects.write(&mut file, size).map_err(blob)?
+        };
         self.bytes += size;
         Ok(oid)
+    }
+
+    /// A text with the line endings that the project keeps. Where the base commit's own file has carriage returns, lines keep
+    /// theirs: otherwise each of them would be a change.
+    fn as_the_project_wants(
+        &self,
+        content: Vec<u8>,
+        text: Text,
+        base: Option<BaseEntry>,
+    ) -> Result<Vec<u8>, Refusal> {
+        let Some(normalised) = normalised(&content, text) else {
+            return Ok(content);
+        };
+        let keeps = match base.filter(|base| matches!(base.mode, Mode::File | Mode::Executable)) {
+            None => false,
+            Some(base) => match read_blob(&self.git, &base.oid, TEXT_LIMIT, self.deadline) {
+                Ok(blob) => has_crlf(&blob),
+                Err(GitError::TooLong { .. }) => true,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        Ok(if keeps { content } else { normalised })
     }
 
     /// A link's mode and object; nothing if it is gone.
@@ -178,7 +249,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Whether a file is executable: its owner's bit alone decides, as for git.
-const fn mode(stat: &Stat) -> Mode {
+pub const fn mode(stat: &Stat) -> Mode {
     if stat.st_mode & 0o100 == 0 {
         Mode::File
     } else {
@@ -193,6 +264,10 @@ fn links(stat: &Stat) -> Option<Links> {
         file: (stat.st_dev, stat.st_ino),
         all,
     })
+}
+
+fn is_pointer(content: &[u8]) -> bool {
+    content.len() < POINTER_LIMIT && content.starts_with(POINTER)
 }
 
 fn size(stat: &Stat) -> u64 {

@@ -1,168 +1,161 @@
-//! Which new files the base commit's own rules ignore. The agent's rules count for nothing: they could hide files.
+//! Which new paths are ignored: by the rules of the base commit, by those of the tree as the agent left it, and by a list of
+//! patterns for what tools leave behind. Only new paths are asked about: what the base commit has is never ignored.
 //!
-//! Git itself answers, in a directory of ours that holds nothing but the base commit's `.gitignore` files and the
-//! names of the directories that were asked for: rules that end in a slash look at what a path is.
+//! What only a rule of the agent's ignores is told apart, so that it is named: nothing disappears without a word because the
+//! agent wrote a rule.
 
-use std::ffi::OsStr;
+mod litter;
+mod oracle;
+
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
+use self::oracle::{Oracle, Word, add};
 use super::base::{Base, read_blob};
+use super::directories::split;
 use super::refusal::Refusal;
+use super::rule_file::{LONGEST, RuleFiles};
 use crate::deadline::Deadline;
-use crate::git::{Git, Group, watch_over};
+use crate::git::Git;
+use cofferdam_wire::runner::Exclude;
 
-/// Longest `.gitignore` in bytes.
-const RULES_LIMIT: u64 = 1024 * 1024;
-
-/// An oracle over the base commit's rules.
-#[derive(Debug)]
-pub struct Ignores {
-    directory: PathBuf,
-    /// Absent: the base commit has no rules.
-    process: Option<Process>,
+/// What becomes of a new path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is collected.
+    Kept,
+    /// The base commit's rules or the list of patterns ignore it.
+    Ignored,
+    /// Only a rule that the agent added ignores it.
+    ByNewRule,
 }
 
+/// The lines of a file of patterns. They count least: a rule of the repository that keeps a path is stronger.
+fn lines(exclude: &Exclude) -> String {
+    let built_in = if exclude.keep_litter {
+        &[]
+    } else {
+        litter::PATTERNS
+    };
+    let all = built_in
+        .iter()
+        .copied()
+        .chain(exclude.patterns.iter().map(String::as_str));
+    all.flat_map(|pattern| [pattern, "\n"]).collect()
+}
+
+/// Answers for one work tree.
 #[derive(Debug)]
-struct Process {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-    ended: Option<Sender<()>>,
-    watchdog: Option<JoinHandle<bool>>,
+pub struct Ignores {
+    /// Absent: the base commit has no rules.
+    base: Option<Oracle>,
+    tree: Oracle,
+    files: RuleFiles,
 }
 
 impl Ignores {
-    /// Starts it; `directory` is empty and ours alone.
+    /// Starts the oracles; `directory` is empty and ours alone.
     pub fn start(
         pristine: &Path,
         base: &Base,
-        directory: PathBuf,
+        exclude: &Exclude,
+        directory: &Path,
         deadline: &Deadline,
     ) -> Result<Self, Refusal> {
         let git = Git::new(pristine);
+        let excludes = directory.join("exclude");
+        let (of_base, of_tree) = (directory.join("base"), directory.join("tree"));
+        fs::write(&excludes, lines(exclude))
+            .and_then(|()| fs::create_dir(&of_base))
+            .and_then(|()| fs::create_dir(&of_tree))
+            .map_err(Refusal::Storage)?;
         let mut any = false;
         for (path, entry) in base.ignore_files() {
-            let rules = read_blob(&git, &entry.oid, RULES_LIMIT, deadline)?;
-            let target = directory.join(OsStr::from_bytes(path));
-            if let Some(parent) = target.parent() {
-                fs::create_dir_all(parent).map_err(Refusal::Storage)?;
-            }
-            fs::write(target, rules).map_err(Refusal::Storage)?;
+            let rules = read_blob(&git, &entry.oid, LONGEST, deadline)?;
+            add(&of_base, split(path).0, &rules).map_err(Refusal::Storage)?;
             any = true;
         }
-        let process = any
-            .then(|| Process::start(&oracle(git, &directory), deadline))
-            .transpose()
-            .map_err(Refusal::Storage)?;
-        Ok(Self { directory, process })
-    }
-
-    /// For each of `paths`, whether the rules ignore it; `true` beside a path says that it is a directory.
-    pub fn ask(&mut self, paths: &[(&[u8], bool)], deadline: &Deadline) -> Result<Vec<bool>, Refusal> {
-        let Some(process) = self.process.as_mut().filter(|_| !paths.is_empty()) else {
-            return Ok(vec![false; paths.len()]);
-        };
-        for (path, _) in paths.iter().filter(|(_, directory)| *directory) {
-            match fs::create_dir_all(self.directory.join(OsStr::from_bytes(path))) {
-                // A `.gitignore` that the agent turned into a directory.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                done => done.map_err(Refusal::Storage)?,
-            }
-        }
-        process.ask(paths).map_err(|error| {
-            if deadline.passed() {
-                Refusal::TimedOut
-            } else {
-                Refusal::Storage(error)
-            }
-        })
-    }
-}
-
-/// Unlike other commands, this one refuses to be told that all paths are literal. None is a pattern here
-/// anyway, and the `./` before each keeps a leading colon from being read as one.
-fn oracle(git: Git, directory: &Path) -> Git {
-    git.work_tree(directory).variable("GIT_LITERAL_PATHSPECS", "0")
-}
-
-impl Process {
-    fn start(git: &Git, deadline: &Deadline) -> io::Result<Self> {
-        let mut child = git
-            .command(&["check-ignore", "--no-index", "--stdin", "-z", "-v", "-n"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let group = Group::of(&child);
-        let (ended, watch) = channel();
-        let deadline = deadline.clone();
-        let watchdog = std::thread::spawn(move || watch_over(group, &watch, &deadline));
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let nothing = Path::new("/dev/null");
         Ok(Self {
-            child,
-            stdin,
-            stdout: BufReader::new(stdout.ok_or(io::ErrorKind::BrokenPipe)?),
-            ended: Some(ended),
-            watchdog: Some(watchdog),
+            base: any
+                .then(|| Oracle::start(git.clone(), of_base, nothing, deadline))
+                .transpose()?,
+            tree: Oracle::start(git, of_tree, &excludes, deadline)?,
+            files: RuleFiles::default(),
         })
     }
 
-    fn ask(&mut self, paths: &[(&[u8], bool)]) -> io::Result<Vec<bool>> {
-        let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        let stdout = &mut self.stdout;
-        std::thread::scope(|scope| {
-            // Both pipes are short; one thread for both directions would wait for itself.
-            let writer = scope.spawn(move || {
-                for (path, _) in paths {
-                    stdin.write_all(b"./")?;
-                    stdin.write_all(path)?;
-                    stdin.write_all(&[0])?;
-                }
-                stdin.flush()
-            });
-            let answers = paths.iter().map(|_| answer(stdout)).collect::<io::Result<_>>();
-            writer
-                .join()
-                .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?;
-            answers
-        })
+    /// Reads the rules of a directory of the agent's tree, before any of its names is asked about. Rules that cannot be
+    /// read, or are too many, count for nothing.
+    pub fn enter(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), Refusal> {
+        match self.files.read(directory, c".gitignore") {
+            None => Ok(()),
+            Some(rules) => self.tree.add(path, &rules).map_err(Refusal::Storage),
+        }
+    }
+
+    /// What becomes of each of `paths`; `true` beside a path says that it is a directory.
+    pub fn ask(&mut self, paths: &[(&[u8], bool)], deadline: &Deadline) -> Result<Vec<Verdict>, Refusal> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_tree = self.tree.ask(paths, deadline)?;
+        let of_base = match &mut self.base {
+            None => vec![Word::Nothing; paths.len()],
+            Some(base) => base.ask(paths, deadline)?,
+        };
+        Ok(of_tree
+            .into_iter()
+            .zip(of_base)
+            .map(|(tree, base)| verdict(tree, base))
+            .collect())
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // The end of its input ends it; the watchdog sees to it should it not.
-        self.stdin = None;
-        if let Err(error) = self.child.wait() {
-            tracing::debug!(%error, "git check-ignore was gone");
-        }
-        self.ended = None;
-        if let Some(watchdog) = self.watchdog.take()
-            && watchdog.join().is_err()
-        {
-            tracing::debug!("a watchdog was gone");
-        }
+/// What two words come to. A rule of the base commit that the agent took away still counts; one that it set another against
+/// does not, since the agent wants that path.
+const fn verdict(tree: Word, base: Word) -> Verdict {
+    match (tree, base) {
+        (Word::Kept, _) | (Word::Nothing, Word::Nothing | Word::Kept) => Verdict::Kept,
+        (Word::Excluded, _) | (_, Word::Ignored | Word::Excluded) => Verdict::Ignored,
+        (Word::Ignored, Word::Nothing | Word::Kept) => Verdict::ByNewRule,
     }
 }
 
-/// One answer: source, line, pattern, path, each ended by NUL. No pattern: no rule speaks of it; a pattern with
-/// an exclamation mark: it is not ignored.
-fn answer(from: &mut impl BufRead) -> io::Result<bool> {
-    let mut pattern = Vec::new();
-    for field in 0..4 {
-        let mut text = Vec::new();
-        from.read_until(0, &mut text)?;
-        if text.pop() != Some(0) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if field == 2 {
-            pattern = text;
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_of_the_agent_hides_only_what_it_is_named_for() {
+        let words = [Word::Nothing, Word::Kept, Word::Ignored, Word::Excluded];
+        let table: Vec<Verdict> = words
+            .iter()
+            .flat_map(|tree| words.iter().map(|base| verdict(*tree, *base)))
+            .collect();
+        let (kept, ignored, new) = (Verdict::Kept, Verdict::Ignored, Verdict::ByNewRule);
+        assert_eq!(
+            table,
+            [
+                [kept, kept, ignored, ignored],
+                [kept, kept, kept, kept],
+                [new, new, ignored, ignored],
+                [ignored, ignored, ignored, ignored],
+            ]
+            .concat()
+        );
     }
-    Ok(pattern.first().is_some_and(|first| *first != b'!'))
+
+    #[test]
+    fn patterns_replace_or_extend_the_built_in_list() {
+        let lines = |keep_litter: bool| {
+            lines(&Exclude {
+                keep_litter,
+                patterns: vec!["*.tmp".to_owned(), "/out/".to_owned()],
+            })
+        };
+        assert_eq!(lines(true), "*.tmp\n/out/\n");
+        assert!(lines(false).ends_with("\n*.tmp\n/out/\n") && lines(false).contains("__pycache__/\n"));
+    }
 }

@@ -46,6 +46,8 @@ pub enum Reason {
     TooManyEntries,
     /// More new files than a patch may have; newer ones are in it.
     TooManyFiles,
+    /// Only a rule that the agent added ignores it.
+    IgnoredByNewRule,
     /// A patch holds no directories.
     EmptyDirectory,
 }
@@ -71,6 +73,7 @@ impl Reason {
             Self::NestedRepository => "NestedRepository",
             Self::TooManyEntries => "TooManyEntries",
             Self::TooManyFiles => "TooManyFiles",
+            Self::IgnoredByNewRule => "IgnoredByNewRule",
             Self::EmptyDirectory => "EmptyDirectory",
         }
     }
@@ -100,11 +103,6 @@ impl LeftOut {
         if self.listed.len() > LISTED {
             self.listed.pop_last();
         }
-    }
-
-    /// Counts what ignore rules leave out.
-    pub fn ignore(&mut self, paths: u64) {
-        self.ignored += paths;
     }
 
     /// Whether nothing was left out.

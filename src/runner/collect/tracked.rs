@@ -3,13 +3,14 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, statat};
+use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::Errno;
 
 use super::base::{Base, BaseEntry, Mode};
-use super::content::{Found, Reader, special};
+use super::content::{Found, Reader, mode, special};
 use super::directories::{Directories, c_name, split};
 use super::refusal::Refusal;
+use super::stat::Known;
 use crate::deadline::Deadline;
 
 /// A file of the base commit that is not what it was.
@@ -34,6 +35,7 @@ pub struct Tracked {
 pub fn walk(
     root: BorrowedFd<'_>,
     base: &Base,
+    known: &Known,
     reader: &mut Reader<'_>,
     deadline: &Deadline,
 ) -> Result<Tracked, Refusal> {
@@ -49,8 +51,15 @@ pub fn walk(
         let (directory, name) = split(path);
         let to = match directories.enter(directory)? {
             None => None,
-            Some(directory) => look(directory, name, path, entry, reader)?,
+            Some(directory) => {
+                let unchanged = |stat: &Stat| known.unchanged(at, entry.mode, stat);
+                match look(directory, name, path, entry, unchanged, reader) {
+                    Err(Refusal::TimedOut) => return Ok(tracked),
+                    looked => looked?,
+                }
+            }
         };
+        deadline.progress();
         if to.is_none_or(|found| (found.mode, found.oid) != (entry.mode, entry.oid)) {
             tracked.changes.push(Change { at, to });
         }
@@ -65,6 +74,7 @@ fn look(
     name: &[u8],
     path: &[u8],
     entry: BaseEntry,
+    unchanged: impl Fn(&Stat) -> bool,
     reader: &mut Reader<'_>,
 ) -> Result<Option<Found>, Refusal> {
     let name = c_name(name)?;
@@ -73,7 +83,24 @@ fn look(
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(Refusal::unreadable(path, error)),
     };
-    match FileType::from_raw_mode(stat.st_mode) {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let same_kind = match entry.mode {
+        Mode::File | Mode::Executable => kind == FileType::RegularFile,
+        Mode::Symlink => kind == FileType::Symlink,
+        Mode::Gitlink => false,
+    };
+    if same_kind && unchanged(&stat) {
+        let mode = match entry.mode {
+            Mode::Symlink => Mode::Symlink,
+            _ => mode(&stat),
+        };
+        return Ok(Some(Found {
+            mode,
+            oid: entry.oid,
+            links: None,
+        }));
+    }
+    match kind {
         // A submodule is the commit that the base commit names, whatever stands in its directory.
         FileType::Directory => Ok((entry.mode == Mode::Gitlink).then_some(Found {
             mode: Mode::Gitlink,

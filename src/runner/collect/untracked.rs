@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::base::{Base, Mode};
 use super::directories::{join, open};
-use super::ignores::Ignores;
-use super::left_out::{LeftOut, Reason};
+use super::ignores::{Ignores, Verdict};
+use super::left_out::{LISTED, LeftOut, Reason};
 use super::limits::Limits;
 use super::newest::{Candidate, Newest};
 use super::refusal::Refusal;
@@ -103,7 +103,8 @@ impl Search<'_> {
             self.left_out.note(Reason::Unreadable, path);
             return Ok(true);
         };
-        let mut any = false;
+        self.ignores.enter(directory, path)?;
+        let mut contents = Contents::default();
         loop {
             let Chunk {
                 new,
@@ -112,12 +113,13 @@ impl Search<'_> {
                 read,
                 stop,
             } = self.chunk(&mut entries, directory, path);
-            any |= filled;
+            contents.any |= filled;
             // Names that are at hand come before directories, in which the search may come to its end.
             let (directories, files): (Vec<Listed>, Vec<Listed>) = self
-                .without_ignored(new)?
+                .without_ignored(new, &mut contents)?
                 .into_iter()
                 .partition(|listed| listed.kind == FileType::Directory);
+            contents.kept |= !(files.is_empty() && directories.is_empty() && known.is_empty());
             for listed in files.into_iter().chain(directories) {
                 if self.deadline.passed() {
                     return Err(Stop::Time);
@@ -131,14 +133,33 @@ impl Search<'_> {
             }
             match stop {
                 Some(stop) => return Err(stop),
-                None if !read => return Ok(any),
+                None if !read => break,
                 None => {}
             }
         }
+        self.note_hidden(path, &contents);
+        Ok(contents.any)
+    }
+
+    /// Names what only the agent's rules ignore; a directory that holds nothing else is named itself.
+    fn note_hidden(&mut self, path: &[u8], contents: &Contents) {
+        if contents.hidden == 0 {
+            return;
+        }
+        let new_directory = !path.is_empty() && !self.base.has_below(path);
+        if new_directory && !contents.kept {
+            self.left_out.note(Reason::IgnoredByNewRule, path);
+            return;
+        }
+        for path in &contents.first_hidden {
+            self.left_out.note(Reason::IgnoredByNewRule, path);
+        }
+        self.left_out.count += contents.hidden - contents.first_hidden.len() as u64;
     }
 
     /// The next names of a directory that matter.
     fn chunk(&mut self, entries: &mut Dir, directory: BorrowedFd<'_>, path: &[u8]) -> Chunk {
+        self.deadline.progress();
         let mut chunk = Chunk::default();
         for _ in 0..CHUNK {
             let entry = match entries.read() {
@@ -233,19 +254,20 @@ impl Search<'_> {
     }
 
     /// Drops what rules ignore.
-    fn without_ignored(&mut self, new: Vec<Listed>) -> Result<Vec<Listed>, Stop> {
+    fn without_ignored(&mut self, new: Vec<Listed>, contents: &mut Contents) -> Result<Vec<Listed>, Stop> {
         let asked: Vec<(&[u8], bool)> = new
             .iter()
             .map(|listed| (listed.path.as_slice(), listed.kind == FileType::Directory))
             .collect();
-        let ignored = self.ignores.ask(&asked, self.deadline)?;
-        let kept: Vec<Listed> = new
-            .into_iter()
-            .zip(&ignored)
-            .filter_map(|(listed, ignored)| (!ignored).then_some(listed))
-            .collect();
-        self.left_out
-            .ignore(ignored.iter().filter(|ignored| **ignored).count() as u64);
+        let verdicts = self.ignores.ask(&asked, self.deadline)?;
+        let mut kept = Vec::with_capacity(new.len());
+        for (listed, verdict) in new.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Kept => kept.push(listed),
+                Verdict::Ignored => self.left_out.ignored += 1,
+                Verdict::ByNewRule => contents.hide(listed.path),
+            }
+        }
         Ok(kept)
     }
 
@@ -311,6 +333,28 @@ impl Search<'_> {
             self.left_out.note(Reason::Unreadable, path);
             None
         })
+    }
+}
+
+/// What was found in a directory.
+#[derive(Default)]
+struct Contents {
+    /// Whether anything stands there.
+    any: bool,
+    /// Whether anything of it is collected, or is left out for another reason than a rule.
+    kept: bool,
+    /// Names that only the agent's rules ignore.
+    hidden: u64,
+    /// The first of them.
+    first_hidden: Vec<Vec<u8>>,
+}
+
+impl Contents {
+    fn hide(&mut self, path: Vec<u8>) {
+        self.hidden += 1;
+        if self.first_hidden.len() < LISTED {
+            self.first_hidden.push(path);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use http::StatusCode;
 use tokio::fs::File;
 use tokio::time::{Instant, sleep};
 use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::collect::limits::Limits;
 use crate::collect::refusal::Refusal;
@@ -25,8 +26,13 @@ use cofferdam_wire::output::{
 };
 use cofferdam_wire::runner::RepositorySpec;
 
-/// How long all work trees may take together. With [`UPLOAD_BUDGET`] it stays within the pod's grace of 60 s.
-const COLLECT_BUDGET: Duration = Duration::from_secs(25);
+/// How long all work trees may take together. With [`UPLOAD_BUDGET`] it stays within the 90 s after which the controller
+/// deletes a pod that hands nothing over.
+const COLLECT_BUDGET: Duration = Duration::from_mins(1);
+/// How long nothing may go on while they are read.
+const COLLECT_PATIENCE: Duration = Duration::from_secs(20);
+/// How long they may take once the kubelet asks for the end: of the 15 s that a spot node gives, the rest is for the upload.
+const COLLECT_AT_THE_END: Duration = Duration::from_secs(8);
 /// How long the upload may take, all tries together.
 const UPLOAD_BUDGET: Duration = Duration::from_secs(25);
 /// How long one try may take.
@@ -60,7 +66,7 @@ pub struct Output {
     files: Vec<PathBuf>,
 }
 
-/// Collects all repositories that the agent may write to.
+/// Collects all repositories that the agent may write to, in less time once `terminated`.
 ///
 /// # Errors
 /// Only defects: what a work tree holds makes refusals within the output.
@@ -69,10 +75,19 @@ pub async fn snapshot(
     paths: &Paths,
     snapshot: Snapshot,
     stopped: Option<Reason>,
+    terminated: &CancellationToken,
 ) -> Result<Output, OutputError> {
     let (repositories, paths) = (repositories.to_vec(), paths.clone());
-    let output = tokio::task::spawn_blocking(move || collect_all(&repositories, &paths, snapshot, stopped));
-    Ok(output.await?)
+    let deadline = Deadline::after(COLLECT_BUDGET).with_patience(COLLECT_PATIENCE);
+    let watched = deadline.clone();
+    let collecting =
+        tokio::task::spawn_blocking(move || collect_all(&repositories, &paths, snapshot, stopped, &deadline));
+    tokio::pin!(collecting);
+    tokio::select! {
+        output = &mut collecting => return Ok(output?),
+        () = terminated.cancelled() => watched.cut_to(COLLECT_AT_THE_END),
+    }
+    Ok(collecting.await?)
 }
 
 fn collect_all(
@@ -80,8 +95,8 @@ fn collect_all(
     paths: &Paths,
     snapshot: Snapshot,
     stopped: Option<Reason>,
+    deadline: &Deadline,
 ) -> Output {
-    let deadline = Deadline::after(COLLECT_BUDGET);
     let mut output = Output {
         manifest: OutputManifest {
             version: VERSION,
@@ -108,6 +123,7 @@ fn collect_all(
             tree: paths.work_tree(&repository.directory),
             scratch: paths.scratch().join("collect").join(&repository.name),
             live: snapshot == Snapshot::Live,
+            exclude: repository.exclude.clone(),
         };
         match collect(&collection, &limits, &deadline) {
             Ok(patch) => {
@@ -139,6 +155,7 @@ fn entry(repository: &str, patch: &Patch, snapshot: Snapshot) -> PatchManifest {
         } else {
             Completeness::Partial
         },
+        lfs_files: patch.lfs_files,
         left_out: (!patch.left_out.is_empty()).then(|| LeftOut {
             count: patch.left_out.count,
             ignored: patch.left_out.ignored,
@@ -210,12 +227,19 @@ pub fn print(output: &Output, to: &mut impl Write) -> io::Result<()> {
             digest,
             left_out,
             completeness,
+            lfs_files,
             ..
         } = patch;
         if *completeness == Completeness::Partial {
             writeln!(
                 to,
                 "# cofferdam: the patch of repository {repository} is partial: the work tree was not looked at to its end"
+            )?;
+        }
+        if *lfs_files > 0 {
+            writeln!(
+                to,
+                "# cofferdam: in the patch of repository {repository} {lfs_files} file(s) have the content that Git LFS is to keep"
             )?;
         }
         print_left_out(repository, left_out.as_ref(), to)?;

@@ -152,6 +152,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> SidecarSpec {
             directory: "tree".to_owned(),
             access: Access::ReadWrite,
             clone: cofferdam_api::CloneOptions::default(),
+            exclude: cofferdam_wire::runner::Exclude::default(),
         }],
         active_deadline_seconds: 60,
     }
@@ -338,9 +339,15 @@ async fn git_applies_the_whole_log() {
     std::fs::write(paths.work_tree("tree").join("a"), "two").unwrap();
     std::fs::write(paths.work_tree("tree").join("bytes"), b"\0\x01\xff").unwrap();
     let repositories = spec(shut().await, shut().await).repositories;
-    let output = output::snapshot(&repositories, &paths, Snapshot::Final, None)
-        .await
-        .unwrap();
+    let output = output::snapshot(
+        &repositories,
+        &paths,
+        Snapshot::Final,
+        None,
+        &CancellationToken::new(),
+    )
+    .await
+    .unwrap();
     let mut log = b"{\"level\":\"WARN\",\"message\":\"of the sidecar\"}\n".to_vec();
     output::print(&output, &mut log).unwrap();
     std::fs::write(directory.path().join("log"), log).unwrap();

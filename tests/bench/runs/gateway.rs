@@ -140,6 +140,7 @@ fn manifest() -> OutputManifest {
             deletions: 1,
             snapshot: Snapshot::Final,
             completeness: cofferdam_api::Completeness::Complete,
+            lfs_files: 0,
             left_out: None,
         }],
         stopped: None,

@@ -264,6 +264,7 @@ fn a_partial_patch_fails_the_run_and_one_that_names_what_it_lacks_does_not() {
                 deletions: 0,
                 snapshot: Snapshot::Final,
                 completeness,
+                lfs_files: 0,
                 left_out: Some(LeftOut {
                     count: 1,
                     ..LeftOut::default()

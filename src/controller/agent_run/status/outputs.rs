@@ -46,6 +46,7 @@ fn patch(manifest: &PatchManifest) -> PatchOutput {
         deletions: lines(manifest.deletions),
         snapshot: manifest.snapshot,
         completeness: manifest.completeness,
+        lfs_files: (manifest.lfs_files > 0).then(|| count(manifest.lfs_files)),
         left_out: manifest.left_out.as_ref().map(left_out),
     }
 }

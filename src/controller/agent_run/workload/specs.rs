@@ -3,7 +3,8 @@
 use super::{Identity, Input, probes};
 use cofferdam_api::{Access, KernelCheck, NodeAccess, PromptSource, Task};
 use cofferdam_wire::runner::{
-    CloneGrant, MountedPrompt, PrepareSpec, PromptSpec, RepositorySpec, RunIdentity, SidecarSpec, VERSION,
+    CloneGrant, Exclude, MountedPrompt, PrepareSpec, PromptSpec, RepositorySpec, RunIdentity, SidecarSpec,
+    VERSION,
 };
 
 /// Order to `prepare`.
@@ -83,6 +84,10 @@ fn repositories(input: &Input<'_>, wanted: impl Fn(Access) -> bool) -> Vec<Repos
             directory: repository.directory.clone(),
             access: repository.access,
             clone: repository.clone.clone(),
+            exclude: Exclude {
+                keep_litter: repository.exclude.keep_litter,
+                patterns: repository.exclude.patterns.clone(),
+            },
         })
         .collect()
 }

@@ -1,0 +1,197 @@
+//! What collecting costs (docs/performance.md): `make bench-collect`. Each row is a tree of its own, made anew. The memory is
+//! the most that this process and the git processes below it held together, seen every 5 ms.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cofferdam_api::CloneOptions;
+use cofferdam_runner::clone::bytes::Bytes;
+use cofferdam_runner::clone::{Transport, clone};
+use cofferdam_runner::collect::limits::Limits;
+use cofferdam_runner::collect::{Collection, Patch, collect, stat};
+use cofferdam_runner::deadline::Deadline;
+use cofferdam_runner::work_tree;
+use cofferdam_wire::runner::Exclude;
+
+/// What the sidecar gives all work trees together, and how long nothing may go on.
+const BUDGET: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Failed = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failed> {
+    println!("| tree | seconds | MiB | files in the patch | left out | whole |");
+    println!("|---|---|---|---|---|---|");
+    let large = Tree::new(|root| files(root, 400, 150, 17_000))?;
+    large.measure("60,000 files, 1 GB, nothing changed");
+    for number in 0..20 {
+        fs::write(
+            large.tree().join(format!("d{number}/7")),
+            format!("changed {number}\n"),
+        )?;
+    }
+    large.measure("the same, 20 files changed");
+    fs::remove_file(large.pristine().join("cofferdam-stat"))?;
+    large.measure("the same, nothing known of its files");
+    drop(large);
+    let small = || Tree::new(|root| files(root, 1, 1, 10));
+    let new = small()?;
+    files(&new.tree().join("pkg"), 450, 110, 800)?;
+    new.measure("49,500 new files of 800 bytes");
+    drop(new);
+    let many = small()?;
+    files(&many.tree().join("pkg"), 1000, 1000, 0)?;
+    many.measure("1,000,000 new empty files");
+    drop(many);
+    let sparse = small()?;
+    fs::File::create(sparse.tree().join("disk.img"))?.set_len(20_000_000_000)?;
+    sparse.measure("one sparse file of 20 GB");
+    Ok(())
+}
+
+/// `directories` directories of `each` files of `bytes` bytes, no two of which are alike unless they are empty.
+fn files(root: &Path, directories: usize, each: usize, bytes: usize) -> Result<(), Failed> {
+    let mut state: u64 = 88_172_645_463_325_252;
+    for directory in 0..directories {
+        let directory = root.join(format!("d{directory}"));
+        fs::create_dir_all(&directory)?;
+        for file in 0..each {
+            let mut content = Vec::with_capacity(bytes);
+            while content.len() < bytes {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                writeln!(content, "{state:x}")?;
+            }
+            content.truncate(bytes);
+            fs::write(directory.join(file.to_string()), content)?;
+        }
+    }
+    Ok(())
+}
+
+/// A clone and its work tree.
+struct Tree {
+    directory: tempfile::TempDir,
+}
+
+impl Tree {
+    fn new(make: impl FnOnce(&Path) -> Result<(), Failed>) -> Result<Self, Failed> {
+        let tree = Self {
+            directory: tempfile::tempdir()?,
+        };
+        let remote = tree.directory.path().join("remote");
+        make(&remote)?;
+        let script = "git init -q -b main; git add .
+            git -c user.name=a -c user.email=a@b.invalid -c gc.auto=0 commit -qm base";
+        let status = Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(&remote)
+            .status()?;
+        if !status.success() {
+            return Err("the remote could not be made".into());
+        }
+        fs::create_dir(tree.tree())?;
+        let deadline = Deadline::after(Duration::from_mins(30));
+        let transport = Transport {
+            proxy: None,
+            certificates: None,
+            protocols: "file",
+        };
+        let (options, pristine, place) = (CloneOptions::default(), tree.pristine(), tree.tree());
+        let url = format!("file://{}", remote.display());
+        let cloned = clone(&url, None, &options, &pristine, &transport, &deadline)?;
+        let place = work_tree::Place {
+            pristine: &pristine,
+            tree: &place,
+            url: &url,
+        };
+        work_tree::make(&place, &cloned, &options, &Bytes::new(u64::MAX), &deadline)?;
+        fs::remove_dir_all(&remote)?;
+        let started = Instant::now();
+        stat::record(&pristine, place.tree, &deadline)?;
+        eprintln!("recorded in {:.2} s", started.elapsed().as_secs_f64());
+        Ok(tree)
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.directory.path().join("tree")
+    }
+
+    fn pristine(&self) -> PathBuf {
+        self.directory.path().join("pristine.git")
+    }
+
+    fn measure(&self, name: &str) {
+        let collection = Collection {
+            pristine: self.pristine(),
+            tree: self.tree(),
+            scratch: self.directory.path().join("scratch"),
+            live: false,
+            exclude: Exclude::default(),
+        };
+        let started = Instant::now();
+        let deadline = Deadline::after(BUDGET).with_patience(PATIENCE);
+        let (patch, memory) = watched(|| collect(&collection, &Limits::default(), &deadline));
+        let seconds = started.elapsed().as_secs_f64();
+        match patch {
+            Ok(Patch {
+                facts,
+                left_out,
+                complete,
+                ..
+            }) => println!(
+                "| {name} | {seconds:.1} | {memory} | {} | {} | {} |",
+                facts.files,
+                left_out.count,
+                if complete { "yes" } else { "no" }
+            ),
+            Err(refusal) => println!("| {name} | {seconds:.1} | {memory} | {refusal} | | |"),
+        }
+    }
+}
+
+/// Does `work`; gives the most memory in MiB that this process and its children held meanwhile.
+fn watched<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let (done, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (seen, noted) = (Arc::clone(&done), Arc::clone(&most));
+    let watcher = std::thread::spawn(move || {
+        while !seen.load(Ordering::Relaxed) {
+            noted.fetch_max(held(), Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let result = work();
+    done.store(true, Ordering::Relaxed);
+    drop(watcher.join());
+    (result, most.load(Ordering::Relaxed) / 1024)
+}
+
+/// KiB that this process and its children hold now.
+fn held() -> u64 {
+    let own = std::process::id();
+    let children = format!("/proc/{own}/task");
+    let tasks = fs::read_dir(children).into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> = children
+        .flat_map(|list| {
+            let numbers = list
+                .split_ascii_whitespace()
+                .filter_map(|number| number.parse().ok());
+            numbers.collect::<Vec<u32>>()
+        })
+        .collect();
+    children.into_iter().chain([own]).filter_map(resident).sum()
+}
+
+/// KiB that a process holds; what it maps of files and what others map, too, counts nothing.
+fn resident(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
