@@ -154,13 +154,13 @@ fn syncs_whole(data: &Path) -> bool {
 /// Whether the root of a file system is mounted at `path`, not a directory of one that others use too (proc(5),
 /// `mountinfo`).
 fn is_file_system(mounts: &str, path: &str) -> bool {
-    let at_path = mounts.lines().filter_map(|line| {
+    let mut at_path = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(3);
         let (root, mount_point) = (fields.next()?, fields.next()?);
         (mount_point == path).then_some(root)
     });
     // What was mounted last is what is seen.
-    at_path.last() == Some("/")
+    at_path.next_back() == Some("/")
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
