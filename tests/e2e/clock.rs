@@ -48,7 +48,7 @@ fn arrived(path: &str) -> [Vec<Timestamp>; 2] {
 
 /// The control of every test here: while the run may, its requests arrive both ways.
 async fn requests_arrive(path: &str) {
-    eventually("requests arrive both ways", Duration::from_secs(60), || async {
+    eventually("requests arrive both ways", Duration::from_mins(1), || async {
         arrived(path).iter().all(|way| way.len() > 3)
     })
     .await;
@@ -155,7 +155,7 @@ async fn at_a_stop_the_exit_is_shut_and_the_agent_dies(#[case] name: &str, #[cas
         let pod = pods.get_opt(&pod_name).await.expect("pods can be read");
         pod.is_none_or(|pod| died(&pod).is_some())
     };
-    eventually("the agent is dead", Duration::from_secs(60), dead).await;
+    eventually("the agent is dead", Duration::from_mins(1), dead).await;
     let lived_on = Timestamp::now().duration_since(asked).as_secs_f64();
     assert!(lived_on <= DEAD + SHUT, "it lived on for {lived_on} s");
     let late = late(&path, asked);

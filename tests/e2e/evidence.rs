@@ -69,7 +69,7 @@ async fn a_run_leaves_a_chain_that_verifies_and_has_its_end() {
         .await;
     let ended = run.ends(Reason::Completed).await;
     let uid = ended.metadata.uid.unwrap();
-    let text = until("the chain has its end", Duration::from_secs(60), || async {
+    let text = until("the chain has its end", Duration::from_mins(1), || async {
         whole(&uid)
     })
     .await;

@@ -33,13 +33,14 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
         format!("-H Host:denied.internet.test {HOST}/?{mark}"),
         format!("-k https://allowed.internet.test/?{mark}"),
     ];
-    let mut script = String::new();
-    for one in &tries {
-        script += &format!(
-            "curl -s -o /dev/null -m 20 -w '%{{http_code}}\\n' {} >> result\n",
-            quoted(one)
-        );
-    }
+    let lines: Vec<String> = tries
+        .iter()
+        .map(|one| {
+            let one = quoted(one);
+            format!("curl -s -o /dev/null -m 20 -w '%{{http_code}}\\n' {one} >> result\n")
+        })
+        .collect();
+    let script = lines.concat();
     let run = space.script("asks", ATTACKER, "bash", &script, json!({})).await;
     let status = run.ends(Reason::Completed).await.status.unwrap();
     let expected = [

@@ -161,7 +161,7 @@ fn any_pattern() -> impl Strategy<Value = PathPattern> {
     let end = select(&["", "/", "/**", "/**"][..]);
     let query = select(&["", "", "", "", "?", "?k=v", "?k=v&l=w"][..]);
     (vec(select(&PARTS[..]), 0..3), end, query).prop_filter_map("the path", |(parts, end, query)| {
-        let path: String = parts.iter().map(|part| format!("/{part}")).collect();
+        let path: String = parts.iter().flat_map(|part| ["/", *part]).collect();
         PathPattern::parse(&format!("{path}{end}{query}")).ok()
     })
 }
@@ -170,7 +170,7 @@ fn any_target() -> impl Strategy<Value = Target> {
     let parts = vec(select(&["a", "a", "b", "x%2fy"][..]), 0..4);
     let query = select(&["", "", "?", "?k=v", "?l=w&k=v", "?k=v&k=v"][..]);
     (parts, any::<bool>(), query).prop_map(|(parts, open, query)| {
-        let path: String = parts.iter().map(|part| format!("/{part}")).collect();
+        let path: String = parts.iter().flat_map(|part| ["/", *part]).collect();
         let end = if open || path.is_empty() { "/" } else { "" };
         Target::parse(&format!("{path}{end}{query}")).unwrap()
     })
