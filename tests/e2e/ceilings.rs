@@ -44,7 +44,10 @@ async fn a_run_is_under_both_ceilings_and_its_namespaces_policy() {
         &json!({"maxResources": {"ephemeral-storage": "5Gi"}}),
     );
     space.policy("default", limits).await;
-    let most = |resource: &str, amount: &str| json!({"resources": {"requests": {resource: "1"}, "limits": {resource: amount}}});
+    let most = |resource: &str, amount: &str| {
+        let least = if resource == "cpu" { "1" } else { "1Mi" };
+        json!({"resources": {"requests": {resource: least}, "limits": {resource: amount}}})
+    };
     let narrow = |name: &'static str, resource, above, at, layer| {
         (name, most(resource, above), most(resource, at), layer)
     };

@@ -121,7 +121,7 @@ impl Call {
         }
     }
 
-    /// PATCH by merge, dry.
+    /// PATCH, dry: by merge, or by the operations of a list.
     pub fn patch(path: &str, body: Value) -> Self {
         Self {
             method: Method::PATCH,
@@ -149,10 +149,10 @@ impl Call {
 
     /// Makes the request; gives the API server's message where it fails.
     pub async fn send(&self, client: &Client) -> Result<(), String> {
-        let kind = if self.method == Method::PATCH {
-            "application/merge-patch+json"
-        } else {
-            "application/json"
+        let kind = match (&self.method, &self.body) {
+            (&Method::PATCH, Value::Array(_)) => "application/json-patch+json",
+            (&Method::PATCH, _) => "application/merge-patch+json",
+            _ => "application/json",
         };
         let request = Request::builder()
             .method(self.method.clone())

@@ -207,7 +207,12 @@ fn debugged(world: &World) -> Vec<Case> {
     let extra = json!({"spec": {"ephemeralContainers": [extra]}});
     let debug = |pod: &str| Call::patch(&format!("{pod}/ephemeralcontainers"), extra.clone());
     cases.push(Case("an ephemeral container", Admin, debug(&ours), Guard("pods")));
-    let size = json!({"spec": {"containers": [{"name": "agent", "resources": {"requests": {"memory": "32Mi"}, "limits": {"memory": "64Mi"}}}]}});
+    let agent = "/spec/containers/1";
+    let size = json!([
+        {"op": "test", "path": format!("{agent}/name"), "value": "agent"},
+        {"op": "replace", "path": format!("{agent}/resources/requests/memory"), "value": "32Mi"},
+        {"op": "replace", "path": format!("{agent}/resources/limits/memory"), "value": "64Mi"},
+    ]);
     cases.push(Case(
         "a resize",
         Admin,
