@@ -2,6 +2,7 @@
 //! through a tunnel alike, and the host sees nothing else of it. Beside each denied request stands the allowed one.
 
 use cofferdam_api::Reason;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::harness::{ATTACKER, Internet, Space, forget_ceiling};
@@ -20,7 +21,8 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
     space
         .ceiling(LAYER, json!({"egress": {"mode": "AllowList", "rules": [rule]}}))
         .await;
-    let mark = &space.name;
+    // The host remembers requests of earlier times.
+    let mark = format!("at-{}", Timestamp::now().as_microsecond());
     let tries = [
         format!("{HOST}/?{mark}"),
         format!("-p {HOST}/?{mark}"),
