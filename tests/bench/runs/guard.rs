@@ -151,10 +151,12 @@ fn objections(case: &Case, figures: &Figures, bare: &Figures) -> Vec<String> {
         .refused
         .iter()
         .filter(|(writer, _)| writer.starts_with(CONTROLLER));
+    // Several runs may create the same frozen policy at once, and a status may change while it is written: whether that
+    // happens depends on the machine.
     expect(
         "a refused write of the controller",
         refused.map(|(_, count)| count).sum(),
-        0..=0,
+        0..=runs,
     );
     match figures.reconciles {
         None => objections.push("the controller logs no reconciles (chart value `log`)".to_owned()),
