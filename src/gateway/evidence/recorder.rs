@@ -65,7 +65,7 @@ impl Recorder {
     /// Whether a new connection of this run can be recorded. For the first one this waits until the archive knows that
     /// this process records the run.
     pub async fn accepts(&self, run_uid: &str) -> bool {
-        let stream = self.stream(&mut self.streams.lock(), run_uid);
+        let stream = self.stream(run_uid);
         if !stream.is_known() {
             // What cannot be stored in this time is sent again later.
             let _ = tokio::time::timeout(OPEN_TIMEOUT, stream.flush(&*self.sink)).await;
@@ -80,10 +80,11 @@ impl Recorder {
 
     /// Takes a record; equal denials that still wait become one with a count.
     pub fn record(&self, run_uid: &str, request: Option<RequestId>, event: RecordEvent) {
-        // Under the lock of all streams: one that is closed meanwhile would take the record with it.
-        let mut streams = self.streams.lock();
-        let stream = self.stream(&mut streams, run_uid);
-        stream.put(request, event);
+        // A stream that is closed between the two is no more to be found, and the next one takes the event.
+        let mut waiting = (request, event);
+        while let Err(given_back) = self.stream(run_uid).put(waiting) {
+            waiting = given_back;
+        }
     }
 
     /// Sends the records of one run that wait now; returns whether the archive has them. Records that come meanwhile
@@ -104,11 +105,8 @@ impl Recorder {
             let mut streams = self.streams.lock();
             let over = streams
                 .open
-                .extract_if(|uid, stream| !live(uid) && stream.is_empty());
+                .extract_if(|uid, stream| !live(uid) && stream.close_if_empty(cause));
             let over: Vec<_> = over.map(|(_, stream)| stream).collect();
-            for stream in &over {
-                stream.close(cause);
-            }
             streams.closing.extend(over);
             streams.closing.clone()
         };
@@ -163,7 +161,8 @@ impl Recorder {
 
     /// The open stream of a run. A run whose stream was closed and that comes again has a new one: its numbers start
     /// anew.
-    fn stream(&self, streams: &mut Streams, run_uid: &str) -> Arc<Stream> {
+    fn stream(&self, run_uid: &str) -> Arc<Stream> {
+        let mut streams = self.streams.lock();
         if let Some(stream) = streams.open.get(run_uid) {
             return Arc::clone(stream);
         }

@@ -26,7 +26,12 @@ struct Waiting {
     spool: Option<SpoolFile>,
     /// The spool holds all that waits.
     is_spooled: bool,
+    /// It has its last record.
+    is_closed: bool,
 }
+
+/// What a record is made of: the request that it belongs to, if any, and what happened.
+pub type Taken = (Option<RequestId>, RecordEvent);
 
 impl Stream {
     /// A stream of run `run_uid` with its first record.
@@ -38,11 +43,12 @@ impl Stream {
                 buffer: Buffer::default(),
                 spool,
                 is_spooled: true,
+                is_closed: false,
             }),
             flushing: tokio::sync::Mutex::default(),
             known: AtomicBool::new(false),
         };
-        stream.put(None, RecordEvent::StreamOpened);
+        stream.take(&mut stream.waiting.lock(), None, RecordEvent::StreamOpened);
         stream
     }
 
@@ -63,30 +69,42 @@ impl Stream {
     }
 
     /// Takes a record. It is in the spool when this returns.
-    pub fn put(&self, request: Option<RequestId>, event: RecordEvent) {
+    ///
+    /// # Errors
+    /// The stream has its last record, and gives the other back.
+    pub fn put(&self, taken: Taken) -> Result<(), Taken> {
         let mut waiting = self.waiting.lock();
-        let Waiting {
-            buffer,
-            spool,
-            is_spooled,
-        } = &mut *waiting;
-        let Some(record) = buffer.put(record(request, event), Instant::now()) else {
+        if waiting.is_closed {
+            return Err(taken);
+        }
+        let (request, event) = taken;
+        self.take(&mut waiting, request, event);
+        Ok(())
+    }
+
+    /// Puts the last record, unless others wait; returns whether it did.
+    pub fn close_if_empty(&self, cause: StreamEnd) -> bool {
+        let mut waiting = self.waiting.lock();
+        if !waiting.buffer.is_empty() {
+            return false;
+        }
+        let count = waiting.buffer.last();
+        let cause = cause.into();
+        self.take(&mut waiting, None, RecordEvent::StreamClosed { count, cause });
+        waiting.is_closed = true;
+        true
+    }
+
+    fn take(&self, waiting: &mut Waiting, request: Option<RequestId>, event: RecordEvent) {
+        let Some(record) = waiting.buffer.put(record(request, event), Instant::now()) else {
             return;
         };
         let line = serde_json::to_string(record).unwrap_or_default();
-        if let Some(Err(error)) = spool.as_mut().map(|spool| spool.append(line.as_bytes())) {
-            *is_spooled = false;
+        if let Some(Err(error)) = waiting.spool.as_mut().map(|spool| spool.append(line.as_bytes())) {
+            waiting.is_spooled = false;
             tracing::error!(run = self.run_uid, %error, "the spool takes no record: the run's exit is closed until the archive has them");
         }
-        drop(waiting);
         tracing::info!(run = self.run_uid, record = line, "record");
-    }
-
-    /// Puts the last record.
-    pub fn close(&self, cause: StreamEnd) {
-        let count = self.waiting.lock().buffer.last();
-        let cause = cause.into();
-        self.put(None, RecordEvent::StreamClosed { count, cause });
     }
 
     /// Removes what the spool has: the archive has it, or takes no more.
@@ -124,22 +142,19 @@ impl Stream {
     fn acknowledge(&self) {
         self.known.store(true, Ordering::Relaxed);
         let mut waiting = self.waiting.lock();
-        let Waiting {
-            buffer,
-            spool,
-            is_spooled,
-        } = &mut *waiting;
-        buffer.acknowledge();
-        if !buffer.is_empty() {
+        waiting.buffer.acknowledge();
+        if !waiting.buffer.is_empty() {
             return;
         }
-        let noted = spool
+        let last = waiting.buffer.last();
+        let noted = waiting
+            .spool
             .as_mut()
-            .map_or(Ok(()), |spool| spool.acknowledge(buffer.last()));
+            .map_or(Ok(()), |spool| spool.acknowledge(last));
         if let Err(error) = &noted {
             tracing::error!(run = self.run_uid, %error, "the spool takes no note: the run's exit is closed");
         }
-        *is_spooled = noted.is_ok();
+        waiting.is_spooled = noted.is_ok();
     }
 }
 
