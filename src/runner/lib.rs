@@ -14,8 +14,8 @@ pub mod prepare;
 pub mod probe;
 pub mod report;
 pub mod sidecar;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 pub mod work_tree;
 

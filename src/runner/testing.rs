@@ -1,4 +1,5 @@
 //! What tests of several rooms need.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +19,7 @@ pub fn sh(directory: &Path, script: &str) -> String {
         .unwrap();
     assert!(
         output.status.success(),
-        "{}",
+        "{script}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).unwrap()

@@ -12,7 +12,8 @@ use cofferdam_runner::collect::limits::Limits;
 use cofferdam_runner::collect::{Collection, collect};
 use cofferdam_runner::deadline::Deadline;
 
-use crate::world::{World, code, named, sh};
+use crate::world::{World, code, named};
+use cofferdam_runner::testing::sh;
 
 /// At a new path they are left out, beside a change that arrives; in the place of a tracked file they refuse the tree.
 #[test]

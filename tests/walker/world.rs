@@ -16,6 +16,7 @@ use cofferdam_runner::collect::limits::Limits;
 use cofferdam_runner::collect::refusal::Refusal;
 use cofferdam_runner::collect::{Collection, Patch, collect, stat};
 use cofferdam_runner::deadline::Deadline;
+use cofferdam_runner::testing::sh;
 use cofferdam_runner::work_tree;
 use cofferdam_wire::runner::Exclude;
 
@@ -277,26 +278,6 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .join("tests/fixtures/hostile")
         .join(name)
-}
-
-/// Runs a script of shell in `directory`; returns what it printed.
-pub fn sh(directory: &Path, script: &str) -> String {
-    let output = Command::new("sh")
-        .args(["-ec", script])
-        .current_dir(directory)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_AUTHOR_NAME", "a")
-        .env("GIT_AUTHOR_EMAIL", "a@b.invalid")
-        .env("GIT_COMMITTER_NAME", "a")
-        .env("GIT_COMMITTER_EMAIL", "a@b.invalid")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{script}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The code of a refusal; `exact` for a patch.
