@@ -1,5 +1,7 @@
 //! The one upload of a run: a manifest on the first line, then the patches in its order, nothing between them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use cofferdam_api::{Completeness, Reason, Snapshot};
@@ -12,6 +14,10 @@ pub const UPLOAD_LIMIT: u64 = 64 * 1024 * 1024;
 pub const MANIFEST_LIMIT: usize = 64 * 1024;
 /// Paths of one work tree that are listed as left out.
 pub const LEFT_OUT_PATHS: usize = 10;
+/// How long a sidecar may take to collect all work trees together.
+pub const COLLECT_BUDGET: Duration = Duration::from_mins(1);
+/// How long it may take to hand them over, all tries together.
+pub const UPLOAD_BUDGET: Duration = Duration::from_secs(25);
 
 /// First line of an upload. Everything in it was reported by the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

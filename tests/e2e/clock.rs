@@ -24,7 +24,7 @@ const TIME: i64 = 15;
 const SHUT: f64 = 2.0;
 /// Seconds from a deadline or a stop to the agent's death: 10 from when its work was taken, which is little here.
 const DEAD: f64 = 14.0;
-/// The same where a sidecar without CPU uses up the 25 s that it has to collect.
+/// The same where a sidecar has next to no CPU to collect with.
 const DEAD_AFTER_ALL_OF_COLLECTING: f64 = 40.0;
 
 /// A run of an agent that attacks in these ways and uses its exit, and the path of its requests.

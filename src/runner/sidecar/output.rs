@@ -21,20 +21,15 @@ use crate::paths::Paths;
 use cofferdam_api::{Access, Completeness, Reason, Snapshot};
 use cofferdam_service::client::Body;
 use cofferdam_wire::output::{
-    CollectRefusal, LeftOut, LeftOutPath, MANIFEST_LIMIT, OutputManifest, PatchManifest, UPLOAD_LIMIT,
-    VERSION,
+    COLLECT_BUDGET, CollectRefusal, LeftOut, LeftOutPath, MANIFEST_LIMIT, OutputManifest, PatchManifest,
+    UPLOAD_BUDGET, UPLOAD_LIMIT, VERSION,
 };
 use cofferdam_wire::runner::RepositorySpec;
 
-/// How long all work trees may take together. With [`UPLOAD_BUDGET`] it stays within the 90 s after which the controller
-/// deletes a pod that hands nothing over.
-const COLLECT_BUDGET: Duration = Duration::from_mins(1);
-/// How long nothing may go on while they are read.
+/// How long nothing may go on while work trees are read.
 const COLLECT_PATIENCE: Duration = Duration::from_secs(20);
 /// How long they may take once the kubelet asks for the end: of the 15 s that a spot node gives, the rest is for the upload.
 const COLLECT_AT_THE_END: Duration = Duration::from_secs(8);
-/// How long the upload may take, all tries together.
-const UPLOAD_BUDGET: Duration = Duration::from_secs(25);
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(15);
 /// Between two tries.

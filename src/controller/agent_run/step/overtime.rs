@@ -14,10 +14,12 @@ use crate::api_server::has_controller;
 use crate::pod_view::{PodView, is_over};
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, Cancel, Reason};
+use cofferdam_wire::output::{COLLECT_BUDGET, UPLOAD_BUDGET};
 use cofferdam_wire::runner::active_deadline;
 
-/// What a sidecar has to collect, to have the agent ended and to hand over: it takes 60 s at most for all of it.
-pub const ALLOWANCE: SignedDuration = SignedDuration::from_secs(90);
+/// How long a sidecar has to collect, to have the agent ended and to hand over: its own bounds, and 5 s for the agent's end.
+pub const ALLOWANCE: SignedDuration =
+    SignedDuration::from_secs((COLLECT_BUDGET.as_secs() + UPLOAD_BUDGET.as_secs() + 5).cast_signed());
 
 /// What an agent without a sidecar has: the kubelet's probe finds nobody for 2 s, and its grace is 3 s.
 const ABANDONED: SignedDuration = SignedDuration::from_secs(10);
