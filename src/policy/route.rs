@@ -29,12 +29,8 @@ pub struct Route {
 /// What all matching rules come to, in the order of the layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
-    /// The strictest mode of all matching rules.
-    pub(crate) mode: TlsMode,
-    /// `Kind/name/rule` of each matching rule, and of the run's ask where there is one.
-    pub(crate) rules: Vec<String>,
-    /// What the matching rules of each layer come to.
-    pub(crate) layers: Vec<LayerGrant>,
+    /// What the matching rules of each layer come to; never empty.
+    layers: Vec<LayerGrant>,
     /// `AgentRun/spec.egress/rule` of each matching rule of the run's ask.
     asked: Vec<String>,
 }
@@ -49,7 +45,7 @@ pub(crate) struct LayerGrant {
     /// The networks of the rules.
     networks: Vec<IpNet>,
     /// `Kind/name/rule` of each rule, and the requests that it allows.
-    pub(crate) rules: Vec<(String, Requests)>,
+    rules: Vec<(String, Requests)>,
 }
 
 /// Of two modes the stricter one, which holds wherever two rules match.
@@ -83,14 +79,12 @@ impl Route {
             layer: None,
             mode: tls,
             networks,
-            rules: vec![(rule.clone(), Requests::default())],
+            rules: vec![(rule, Requests::default())],
         };
         Self {
             host: host.clone(),
             port,
             grant: Grant {
-                mode: tls,
-                rules: vec![rule],
                 layers: vec![layer],
                 asked: Vec::new(),
             },
@@ -108,13 +102,13 @@ impl Route {
     }
 
     /// How TLS is treated: the strictest mode of all matching rules.
-    pub const fn tls(&self) -> TlsMode {
-        self.grant.mode
+    pub fn tls(&self) -> TlsMode {
+        self.grant.mode()
     }
 
     /// `Kind/name/rule` of each rule that matches, layer by layer, and of the run's ask where there is one.
-    pub fn rules(&self) -> &[String] {
-        &self.grant.rules
+    pub fn rules(&self) -> Vec<String> {
+        self.grant.rules()
     }
 
     /// Whether policy lets `address` be dialled for the host: it is on the public internet, or every layer lists a
@@ -127,24 +121,33 @@ impl Route {
     /// port. The stricter TLS mode holds, an address needs a network of each layer of both, and a request a rule of each.
     #[must_use]
     pub fn under(mut self, ceiling: Self) -> Self {
-        let Grant {
-            mode,
-            rules,
-            layers,
-            asked: _,
-        } = ceiling.grant;
-        self.grant.mode = stricter(self.grant.mode, mode);
+        // What a ceiling was asked for is this route's own business.
+        let Grant { layers, asked: _ } = ceiling.grant;
         self.grant.layers.extend(layers);
-        for rule in rules {
-            if !self.grant.rules.contains(&rule) {
-                self.grant.rules.push(rule);
-            }
-        }
         self
     }
 }
 
 impl Grant {
+    /// The strictest mode of all matching rules.
+    pub(crate) fn mode(&self) -> TlsMode {
+        let modes = self.layers.iter().map(|layer| layer.mode);
+        // Without a layer nothing may pass unread.
+        modes.reduce(stricter).unwrap_or(TlsMode::Inspect)
+    }
+
+    /// `Kind/name/rule` of each matching rule once, layer by layer, and of the run's ask where there is one.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let of_layers = self.layers.iter().flat_map(|layer| &layer.rules);
+        let mut named: Vec<String> = Vec::new();
+        for rule in of_layers.map(|(rule, _)| rule).chain(&self.asked) {
+            if !named.contains(rule) {
+                named.push(rule.clone());
+            }
+        }
+        named
+    }
+
     fn permits_special(&self, address: IpAddr) -> bool {
         let within = |layer: &LayerGrant| layer.networks.iter().any(|network| network.contains(&address));
         is_grantable(address) && !self.layers.is_empty() && self.layers.iter().all(within)
@@ -190,34 +193,10 @@ pub(crate) fn grant<L: Borrow<EgressLayer>>(
         Err(Unmet::Refused(denied)) => return Decision::Deny(denied),
         Err(Unmet::NoOpinion) => return Decision::Deny(no_policy(target, port)),
     };
-    let mut rules = Vec::new();
-    let mut granting = Vec::with_capacity(matching.len());
-    let mut strictest: Option<TlsMode> = None;
-    for Matching {
-        layer,
-        rules: matching,
-    } in matching
-    {
-        let mut of_layer = LayerGrant {
-            layer: Some(layer.layer()),
-            mode: TlsMode::Tunnel,
-            networks: Vec::new(),
-            rules: Vec::with_capacity(matching.len()),
-        };
-        for rule in matching {
-            let name = format!("{layer}/{}", rule.name);
-            rules.push(name.clone());
-            of_layer.networks.extend_from_slice(&rule.addresses);
-            of_layer.rules.push((name, rule.requests()));
-            of_layer.mode = stricter(of_layer.mode, rule.mode());
-        }
-        strictest = Some(strictest.map_or(of_layer.mode, |mode| stricter(mode, of_layer.mode)));
-        granting.push(of_layer);
-    }
-    // Every layer that allows has a rule that matches, so there is a mode; without one nothing is allowed.
-    let Some(mode) = strictest else {
+    if matching.is_empty() {
         return Decision::Deny(no_policy(target, port));
-    };
+    }
+    let granting = matching.into_iter().map(Matching::grant).collect();
     let mut asked = Vec::new();
     if let Some(ask) = ask {
         let matching = ask.asked().iter().filter(|rule| rule.names(target, port));
@@ -226,13 +205,30 @@ pub(crate) fn grant<L: Borrow<EgressLayer>>(
             return Decision::Deny(not_asked_for(target, port));
         }
     }
-    rules.extend_from_slice(&asked);
     Decision::Allow(Grant {
-        mode,
-        rules,
         layers: granting,
         asked,
     })
+}
+
+impl Matching<'_> {
+    /// What the rules come to.
+    fn grant(self) -> LayerGrant {
+        let Self { layer, rules } = self;
+        let mut granted = LayerGrant {
+            layer: Some(layer.layer()),
+            mode: TlsMode::Tunnel,
+            networks: Vec::new(),
+            rules: Vec::with_capacity(rules.len()),
+        };
+        for rule in rules {
+            let name = format!("{layer}/{}", rule.name);
+            granted.networks.extend_from_slice(&rule.addresses);
+            granted.rules.push((name, rule.requests()));
+            granted.mode = stricter(granted.mode, rule.mode());
+        }
+        granted
+    }
 }
 
 impl EgressLayer {

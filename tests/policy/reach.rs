@@ -128,7 +128,7 @@ proptest! {
                     let listed = entry.addresses.iter().any(|net| net.contains(&address));
                     prop_assert!(!route.permits_address(address) || listed, "{address}: {entry:?}");
                 }
-                prop_assert_eq!(route.rules(), &entry.rules);
+                prop_assert_eq!(&route.rules(), &entry.rules);
                 prop_assert_eq!(route.tls(), entry.tls);
                 prop_assert_eq!(entry.requests.is_some(), entry.is_inspected());
                 for request in requests() {

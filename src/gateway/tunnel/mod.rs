@@ -141,7 +141,7 @@ async fn relay_unread(admitted: Admitted, decided: &Decided, upstream: Upstream,
     } = admitted;
     drop(unread);
     let Upstream { stream, address } = upstream;
-    log.allowed(address, decided.route().rules());
+    log.allowed(address, &decided.route().rules());
     let cut = async { caller.cut().await.into() };
     let relayed = relay(client, stream, already_sent, &flow, cut).await;
     flow.closed();

@@ -75,7 +75,7 @@ impl Asked {
         if let (Scheme::Https, true) = (self.scheme, unread.is_allowed()) {
             return Decision::Allow(Let {
                 inspected: false,
-                rules: way.rules().to_vec(),
+                rules: way.rules(),
             });
         }
         match (way.permit(self.request.clone()), self.scheme, unread) {

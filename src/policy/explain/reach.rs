@@ -107,12 +107,12 @@ fn entry<L: Borrow<EgressLayer>>(
         host: host.clone(),
         ports: vec![port],
         addresses: grant.common_networks(),
-        requests: match grant.mode {
+        requests: match grant.mode() {
             TlsMode::Tunnel => None,
             TlsMode::Inspect => Some(grant.common_requests()),
         },
-        tls: grant.mode,
-        rules: grant.rules,
+        tls: grant.mode(),
+        rules: grant.rules(),
     })
 }
 
