@@ -37,9 +37,9 @@ binary: packages ## Build the static release binary
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin cofferdam --target $(RELEASE_TARGET)
 
 .PHONY: plugin
-plugin: packages ## Build `kubectl agentrun` as a static binary, packed for krew (PLUGIN_URI=https://… of the archive: with its manifest)
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin kubectl-agentrun --target $(RELEASE_TARGET)
-	@deploy/krew.sh target/$(RELEASE_TARGET)/release/kubectl-agentrun target/plugin "$(PLUGIN_URI)"
+plugin: packages ## Build `kubectl cofferdam` as a static binary, packed for krew (PLUGIN_URI=https://… of the archive: with its manifest)
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin kubectl-cofferdam --target $(RELEASE_TARGET)
+	@deploy/krew.sh target/$(RELEASE_TARGET)/release/kubectl-cofferdam target/plugin "$(PLUGIN_URI)"
 
 .PHONY: image
 image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Docker

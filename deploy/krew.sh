@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Packs the plugin for krew: `deploy/krew.sh BINARY DIRECTORY [URI]`.
 #
-# Writes DIRECTORY/kubectl-agentrun, the archive with the licence, its sha256, and, where URI says from where the
-# archive will be downloaded, krew's manifest agentrun.yaml with that sha256. Equal binaries give equal archives.
+# Writes DIRECTORY/kubectl-cofferdam, the archive with the licence, its sha256, and, where URI says from where the
+# archive will be downloaded, krew's manifest cofferdam.yaml with that sha256. Equal binaries give equal archives.
 set -euo pipefail
 [ $# -eq 2 ] || [ $# -eq 3 ] || { echo "usage: $0 BINARY DIRECTORY [URI]" >&2; exit 2; }
 binary=$1 directory=$2 uri=${3:-}
@@ -19,14 +19,17 @@ case $(uname -m) in
   aarch64) architecture=arm64 ;;
   *) echo "$0: krew has no name for $(uname -m)" >&2; exit 1 ;;
 esac
-archive=kubectl-agentrun-$version-linux-$architecture.tar.gz
+archive=kubectl-cofferdam-$version-linux-$architecture.tar.gz
 
 mkdir -p "$directory"
 # One of an earlier archive would name its sha256.
-rm -f "$directory/agentrun.yaml"
-install -m 0755 "$binary" "$directory/kubectl-agentrun"
+rm -f "$directory/cofferdam.yaml"
+install -m 0755 "$binary" "$directory/kubectl-cofferdam"
 install -m 0644 "$root/LICENSE" "$directory/LICENSE"
-tar -C "$directory" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - kubectl-agentrun LICENSE \
+# By this name kubectl's own completion finds who completes `kubectl cofferdam`.
+printf '#!/bin/sh\nexec kubectl-cofferdam __complete "$@"\n' > "$directory/kubectl_complete-cofferdam"
+chmod 0755 "$directory/kubectl_complete-cofferdam"
+tar -C "$directory" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - kubectl-cofferdam kubectl_complete-cofferdam LICENSE \
   | gzip -n -9 > "$directory/$archive"
 sha256=$(sha256sum "$directory/$archive" | cut -d ' ' -f 1)
 echo "$sha256  $archive" > "$directory/$archive.sha256"
@@ -34,17 +37,17 @@ if [ -z "$uri" ]; then
   echo "$directory/$archive; no krew manifest, because no URI was given"
   exit
 fi
-cat > "$directory/agentrun.yaml" <<YAML
+cat > "$directory/cofferdam.yaml" <<YAML
 apiVersion: krew.googlecontainertools.github.com/v1alpha2
 kind: Plugin
 metadata:
-  name: agentrun
+  name: cofferdam
 spec:
   version: v$version
-  shortDescription: Explain what a coding agent's run may do
+  shortDescription: Run coding agents in sandboxes that they cannot leave
   description: |
-    Says whether an AgentRun of Cofferdam would be allowed, with which values, which policy decides each of them, and
-    what the agent could reach, before anything starts. Works on files or against the cluster.
+    Lists, describes and ends runs of coding agents under Cofferdam, and says before anything starts whether a run would
+    be allowed, with which values, which policy decides each of them, and what the agent could reach.
   platforms:
     - selector:
         matchLabels:
@@ -52,11 +55,13 @@ spec:
           arch: $architecture
       uri: $uri
       sha256: $sha256
-      bin: kubectl-agentrun
+      bin: kubectl-cofferdam
       files:
-        - from: kubectl-agentrun
+        - from: kubectl-cofferdam
+          to: .
+        - from: kubectl_complete-cofferdam
           to: .
         - from: LICENSE
           to: .
 YAML
-echo "$directory/$archive and $directory/agentrun.yaml"
+echo "$directory/$archive and $directory/cofferdam.yaml"

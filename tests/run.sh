@@ -39,7 +39,7 @@ report() {
 
 # Builds the end-to-end tests and the plugin that they call, and prints the path of the tests' executable.
 build_e2e() {
-  cargo build --quiet --locked --features e2e --bin kubectl-agentrun --test e2e --message-format=json-render-diagnostics |
+  cargo build --quiet --locked --features e2e --bin kubectl-cofferdam --test e2e --message-format=json-render-diagnostics |
     jq -r 'select(.target.name == "e2e" and .executable != null).executable' | tail -1
 }
 

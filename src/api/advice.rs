@@ -12,7 +12,7 @@ impl Reason {
                  `cofferdam.dev/sandbox=enabled`."
             }
             Self::PolicyDenied => {
-                "Ask for what `message` says is allowed, or have the policy that it names changed. `kubectl agentrun explain` \
+                "Ask for what `message` says is allowed, or have the policy that it names changed. `kubectl cofferdam explain` \
                  shows every refusal at once."
             }
             Self::GuardMissing => {

@@ -207,6 +207,7 @@ pub struct Outputs {
 
 /// A patch that the archive holds.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct PatchOutput {
     /// Name of the repository within the run.
     pub repository: String,

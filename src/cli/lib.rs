@@ -1,46 +1,93 @@
-//! `kubectl agentrun`: what a person asks of Cofferdam, with the person's own rights.
+//! `kubectl cofferdam`: what a person asks of Cofferdam, with the person's own rights.
 
+mod cancel;
+mod complete;
+mod describe;
 pub mod explain;
+mod failure;
+mod list;
 mod manifest;
+mod place;
+mod policy;
+mod print;
+mod runs;
+#[cfg(test)]
+mod testing;
+mod version;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use clap_complete::Shell;
+
+use failure::Exit;
+use place::Flags;
 
 /// Name of the executable: kubectl finds its plugins by it.
-const EXECUTABLE: &str = "kubectl-agentrun";
+const EXECUTABLE: &str = "kubectl-cofferdam";
 
-/// Runs of coding agents in sandboxes: what they may do, before anything starts.
+/// Runs of coding agents in sandboxes: start, follow, read, fetch, verify.
+///
+/// Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 no (refused, does not verify,
+/// does not apply), 2 cannot tell, 3 there is none, 4 the run goes on; 10 to 13 say whose a failed run is: the agent's,
+/// the cluster's, a policy's, a person's.
 #[derive(Parser)]
-#[command(name = EXECUTABLE, bin_name = "kubectl agentrun", version)]
+#[command(name = EXECUTABLE, bin_name = "kubectl cofferdam", version, disable_version_flag = true)]
 struct Cli {
+    #[command(flatten)]
+    flags: Flags,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// List runs, with their places in the queue.
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// Tell what happened to a run, why, and what to do next.
+    Describe(describe::Args),
+    /// End a run; what its agent has done is kept.
+    Cancel(cancel::Args),
     /// Say whether a run would be allowed, with what, and which policy decides it.
     Explain(Box<explain::Args>),
+    /// Say which policies are in force in a namespace, and who may use them.
+    Policy(policy::Args),
     /// Write a shell's completion script to standard output.
-    ///
-    /// It completes the name of the executable, kubectl-agentrun, which takes the same words as `kubectl agentrun`.
-    Completion {
-        /// The shell.
-        shell: Shell,
-    },
+    Completion(complete::Args),
+    /// Write what could come next on a command line, a line each.
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete(complete::Words),
+    /// Say which version this is, and what the cluster serves.
+    Version(version::Args),
 }
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Explain(args) => explain::main(&args),
-        Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), EXECUTABLE, &mut io::stdout());
-            ExitCode::SUCCESS
+    let Cli { flags, command } = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(command, &flags)),
+        Err(error) => {
+            eprintln!("error: the program cannot start: {error}");
+            Exit::CannotTell.into()
         }
+    }
+}
+
+async fn run(command: Command, flags: &Flags) -> ExitCode {
+    let done = match command {
+        Command::Explain(args) => return Box::pin(explain::main(&args, flags)).await,
+        Command::List(args) => Box::pin(list::main(&args, flags)).await,
+        Command::Describe(args) => Box::pin(describe::main(&args, flags)).await,
+        Command::Cancel(args) => Box::pin(cancel::main(&args, flags)).await,
+        Command::Policy(args) => Box::pin(policy::main(&args, flags)).await,
+        Command::Completion(args) => complete::script(&args, &mut Cli::command()),
+        Command::Complete(words) => Box::pin(complete::main(&words, &Cli::command(), flags)).await,
+        Command::Version(args) => Box::pin(version::main(&args, flags)).await,
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report().into(),
     }
 }
 
@@ -53,25 +100,18 @@ mod tests {
         let mut command = Cli::command();
         command.clone().debug_assert();
         let usage = command.render_help().to_string();
-        assert!(usage.contains("Usage: kubectl agentrun <COMMAND>"), "{usage}");
-        let Err(help) = Cli::try_parse_from([EXECUTABLE, "explain", "--help"]) else {
-            panic!("help is no command")
-        };
         assert!(
-            help.to_string().contains("Usage: kubectl agentrun explain"),
-            "{help}"
+            usage.contains("Usage: kubectl cofferdam [OPTIONS] <COMMAND>"),
+            "{usage}"
         );
-    }
-
-    #[test]
-    fn every_shell_gets_a_script_for_the_executable() {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), EXECUTABLE, &mut script);
-            let script = String::from_utf8(script).unwrap();
+        for subcommand in ["explain", "list", "describe"] {
+            let Err(help) = Cli::try_parse_from([EXECUTABLE, subcommand, "--help"]) else {
+                panic!("help is no command")
+            };
             assert!(
-                script.contains(EXECUTABLE) && script.contains("namespace-label"),
-                "{shell}"
+                help.to_string()
+                    .contains(&format!("Usage: kubectl cofferdam {subcommand}")),
+                "{help}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The executable `kubectl-agentrun`, which kubectl finds by its name.
+//! The executable `kubectl-cofferdam`, which kubectl finds by its name.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `kubectl agentrun explain` as a user of a real cluster: it says what the controller then does, and what the API
+//! `kubectl cofferdam explain` as a user of a real cluster: it says what the controller then does, and what the API
 //! server says of the pod.
 
 pub mod plugin;

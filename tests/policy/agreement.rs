@@ -1,4 +1,4 @@
-//! `kubectl agentrun explain` and the controller give the same answer, because they ask the same engine.
+//! `kubectl cofferdam explain` and the controller give the same answer, because they ask the same engine.
 
 use std::sync::Arc;
 

@@ -1,61 +1,16 @@
 //! Facts from a cluster, with the rights of whoever asks. What cannot be read is said, and nothing is made up for it.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 
 use super::document::{Queue, Unknown};
 use super::judge::{Facts, policy_name};
+use crate::place::in_full;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, queue};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A list of policies is small; whoever takes longer does not answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How to find the cluster.
-#[derive(Clone, Debug, Default)]
-pub struct Place {
-    /// A file; absent: `KUBECONFIG`, else `~/.kube/config`.
-    pub kubeconfig: Option<std::path::PathBuf>,
-    /// A context in it; absent: the current one.
-    pub context: Option<String>,
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The kubeconfig.
-    #[error(transparent)]
-    Kubeconfig(#[from] KubeconfigError),
-    /// The client.
-    #[error(transparent)]
-    Client(#[from] kube::Error),
-}
-
-/// A client, and the namespace of its context.
-///
-/// # Errors
-/// The kubeconfig cannot be read, or says nothing of use.
-pub async fn connect(place: &Place) -> Result<(Client, String), ConnectError> {
-    let options = KubeConfigOptions {
-        context: place.context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let mut config = match &place.kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-        None => Config::from_kubeconfig(&options).await?,
-    };
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
-    let namespace = config.default_namespace.clone();
-    Ok((Client::try_from(config)?, namespace))
-}
 
 /// Facts about `run`, which has a namespace.
 ///
@@ -159,18 +114,4 @@ pub fn unknown(what: &str, error: &kube::Error) -> Unknown {
         why,
         help: help.to_owned(),
     }
-}
-
-/// An error with its causes: a client's own message is often no more than that something went wrong.
-pub fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
-    text
 }

@@ -12,7 +12,7 @@ use super::document::{DryRun, Outcome, Unknown};
 use cofferdam_api::AgentRun;
 
 /// Shows up in the audit log of the API server.
-const FIELD_MANAGER: &str = "kubectl-agentrun";
+const FIELD_MANAGER: &str = "kubectl-cofferdam";
 
 /// Tries to create the run: schema, CEL, the right to use the policy, and who asks. Gives back the run as it would be
 /// stored, which is what the controller would decide about.

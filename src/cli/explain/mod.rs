@@ -1,4 +1,4 @@
-//! `kubectl agentrun explain`: whether a run may start, with what, and who decided, before anything starts.
+//! `kubectl cofferdam explain`: whether a run may start, with what, and who decided, before anything starts.
 //!
 //! Files and cluster give the same [`judge::Facts`] to the same engine as the controller's; the rest is reading and
 //! writing. Exit codes: 0 allowed, 1 refused, 2 cannot tell.
@@ -11,7 +11,6 @@ mod dry_run;
 mod files;
 pub mod judge;
 mod offline;
-mod paint;
 mod pod;
 mod refusal;
 #[cfg(test)]
@@ -19,19 +18,18 @@ mod tests;
 mod text;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use kube::{Client, ResourceExt as _};
 
-use self::cluster::Place;
 use self::document::{API_VERSION, Answer, DryRun, Explanation, FactsFrom, Outcome, RunName, Unknown};
 use self::files::{STDIN, Stop};
 use self::judge::{Facts, Judgement, judge};
 use self::offline::{Assumed, Given};
-use self::paint::Paint;
 use crate::manifest::Manifest;
+use crate::place::{Flags, Patience, in_full};
+use crate::print::paint::Paint;
 use cofferdam_api::AgentRun;
 use cofferdam_policy::dimension::vulnerabilities::Counts;
 use cofferdam_policy::explain::asked::Asked;
@@ -61,15 +59,6 @@ pub struct Args {
     /// A request of the agent to be judged too, such as `GET http://host.example/path`. Can be given several times.
     #[arg(long, value_name = "METHOD URL")]
     request: Vec<Asked>,
-    /// The namespace of a run that names none.
-    #[arg(short, long)]
-    namespace: Option<String>,
-    /// The context of the kubeconfig.
-    #[arg(long, conflicts_with = "policy")]
-    context: Option<String>,
-    /// The kubeconfig.
-    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
-    kubeconfig: Option<PathBuf>,
     /// How to write the explanation.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
@@ -91,13 +80,15 @@ enum UsageError {
     StdinTwice,
     #[error("the AgentRun is of namespace {of_run}, and -n says {given}: leave one of them out")]
     Namespace { of_run: String, given: String },
-    #[error("the program cannot start: {0}")]
-    Runtime(#[from] io::Error),
+    #[error(
+        "with --policy the files alone are asked: leave out --context, --kubeconfig, --cluster, --user and --as"
+    )]
+    Both,
 }
 
 /// Explains, writes, and says how it went.
-pub fn main(args: &Args) -> ExitCode {
-    let explanation = match explain(args) {
+pub async fn main(args: &Args, flags: &Flags) -> ExitCode {
+    let explanation = match Box::pin(explain(args, flags)).await {
         Ok(explanation) => explanation,
         Err(error) => {
             eprintln!("error: {error}");
@@ -130,7 +121,7 @@ fn label(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
-fn explain(args: &Args) -> Result<Explanation, UsageError> {
+async fn explain(args: &Args, flags: &Flags) -> Result<Explanation, UsageError> {
     let all = args.policy.iter().chain([&args.filename]);
     if all.filter(|file| *file == STDIN).count() > 1 {
         return Err(UsageError::StdinTwice);
@@ -140,11 +131,14 @@ fn explain(args: &Args) -> Result<Explanation, UsageError> {
     } else {
         FactsFrom::Files
     };
+    if from == FactsFrom::Files && flags.names_a_cluster() {
+        return Err(UsageError::Both);
+    }
     let mut run = match files::text(&args.filename).and_then(|text| files::run(&args.filename, &text)) {
         Ok(run) => run,
         Err(stop) => return Ok(stopped(None, from, stop)),
     };
-    if let (Some(of_run), Some(given)) = (run.namespace(), &args.namespace)
+    if let (Some(of_run), Some(given)) = (run.namespace(), &flags.namespace)
         && of_run != *given
     {
         return Err(UsageError::Namespace {
@@ -152,15 +146,10 @@ fn explain(args: &Args) -> Result<Explanation, UsageError> {
             given: given.clone(),
         });
     }
-    run.metadata.namespace = run.metadata.namespace.take().or_else(|| args.namespace.clone());
+    run.metadata.namespace = run.metadata.namespace.take().or_else(|| flags.namespace.clone());
     match from {
         FactsFrom::Files => Ok(on_files(run, args)),
-        FactsFrom::Cluster => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            Ok(runtime.block_on(on_cluster(run, args)))
-        }
+        FactsFrom::Cluster => Ok(Box::pin(on_cluster(run, args, flags)).await),
     }
 }
 
@@ -200,27 +189,27 @@ fn judged_on_files(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Exp
     }
 }
 
-async fn on_cluster(mut run: AgentRun, args: &Args) -> Explanation {
-    // An error means that there is one already.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let place = Place {
-        kubeconfig: args.kubeconfig.clone(),
-        context: args.context.clone(),
-    };
-    let (client, namespace) = match cluster::connect(&place).await {
-        Ok(connected) => connected,
+async fn on_cluster(mut run: AgentRun, args: &Args, flags: &Flags) -> Explanation {
+    let cluster = match flags.connect(Patience::Answer).await {
+        Ok(cluster) => cluster,
         Err(error) => {
             let unknown = Unknown {
                 what: "the cluster".to_owned(),
-                why: cluster::in_full(&error),
+                why: in_full(&error),
                 help: "name a kubeconfig or a context that kubectl can use, or give --policy files"
                     .to_owned(),
             };
             return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(vec![unknown]));
         }
     };
-    run.metadata.namespace.get_or_insert(namespace);
-    ask(&client, run, args.runner_image.clone(), args.request.clone()).await
+    run.metadata.namespace.get_or_insert(cluster.namespace);
+    ask(
+        &cluster.client,
+        run,
+        args.runner_image.clone(),
+        args.request.clone(),
+    )
+    .await
 }
 
 /// The explanation that a cluster gives about `run`, which has a namespace.

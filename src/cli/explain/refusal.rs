@@ -1,6 +1,6 @@
 //! A refusal for a terminal, laid out like rustc's: what, where, why, what would be allowed, what to do.
 
-use super::paint::Paint;
+use crate::print::paint::Paint;
 use cofferdam_policy::refusal::Refusal;
 use cofferdam_text::escape;
 

@@ -2,9 +2,9 @@
 
 use super::document::{Answer, DryRun, Explanation, Outcome};
 use super::offline::Given;
-use super::paint::Paint;
 use super::*;
 use crate::manifest::{Manifest, read};
+use crate::print::paint::Paint;
 use cofferdam_api::AgentRun;
 use rstest::rstest;
 

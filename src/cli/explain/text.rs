@@ -3,9 +3,9 @@
 use super::document::{
     Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Queue, RequestAnswer, RequestOutcome, Unknown,
 };
-use super::paint::Paint;
 use super::refusal;
 use crate::manifest::Problem;
+use crate::print::paint::Paint;
 use cofferdam_policy::explain::exfiltration::Exfiltration;
 use cofferdam_policy::explain::findings::{Finding, Verdict};
 use cofferdam_text::escape;

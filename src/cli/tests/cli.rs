@@ -6,7 +6,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::process::{Command, Output, Stdio};
 
-    const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-agentrun");
+    const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-cofferdam");
 
     fn example(name: &str) -> PathBuf {
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -80,11 +80,19 @@ mod tests {
     #[test]
     fn help_and_completion_go_to_standard_output_and_are_no_failure() {
         for (args, words) in [
-            (&["--help"][..], "Usage: kubectl agentrun <COMMAND>"),
-            (&["explain", "--help"], "Usage: kubectl agentrun explain"),
-            (&["completion", "bash"], "kubectl-agentrun"),
-            (&["completion", "zsh"], "#compdef kubectl-agentrun"),
-            (&["completion", "fish"], "complete -c kubectl-agentrun"),
+            (&["--help"][..], "Usage: kubectl cofferdam [OPTIONS] <COMMAND>"),
+            (&["explain", "--help"], "Usage: kubectl cofferdam explain"),
+            (&["completion", "bash"], "kubectl-cofferdam"),
+            (&["completion", "zsh"], "#compdef kubectl-cofferdam"),
+            (&["completion", "fish"], "complete -c kubectl-cofferdam"),
+            (&["completion", "kubectl"], "exec kubectl-cofferdam __complete"),
+            (&["__complete", "li"], "list\n:4\n"),
+            // Nobody answers for names: there are none, and the shell is not disturbed.
+            (&["__complete", "describe", ""], ":4\n"),
+            (
+                &["version", "--client"],
+                concat!("kubectl cofferdam    ", env!("CARGO_PKG_VERSION")),
+            ),
         ] {
             let output = plugin(args, "");
             let said = String::from_utf8(output.stdout).unwrap();
@@ -125,6 +133,30 @@ mod tests {
     }
 
     #[test]
+    fn every_command_says_what_it_cannot_do_and_ends_with_2() {
+        for args in [
+            &["list"][..],
+            &["list", "-A", "-n", "x"],
+            &["list", "-o", "xml"],
+            &["describe", "a/b"],
+            &["describe", "x"],
+            &["cancel"],
+            &["cancel", "x"],
+            &["policy"],
+            &["version"],
+            &["list", "--as-group", "x"],
+            &["nothing"],
+            &[],
+        ] {
+            let output = plugin(args, "");
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+            assert!(output.stdout.is_empty() && !said.is_empty(), "{args:?}");
+            assert!(!said.contains('\u{1b}'), "{args:?}: {said}");
+        }
+    }
+
+    #[test]
     fn the_plugin_is_packed_for_krew_with_the_digest_of_its_archive() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let directory = tempfile::tempdir().unwrap();
@@ -141,10 +173,10 @@ mod tests {
                 .unwrap();
             (output.status.success(), into)
         };
-        let (done, packed) = pack("https://downloads.example.com/v0.1.0/agentrun.tar.gz", "one");
+        let (done, packed) = pack("https://downloads.example.com/v0.1.0/cofferdam.tar.gz", "one");
         assert!(done);
         let manifest: serde_json::Value =
-            serde_saphyr::from_str(&std::fs::read_to_string(packed.join("agentrun.yaml")).unwrap()).unwrap();
+            serde_saphyr::from_str(&std::fs::read_to_string(packed.join("cofferdam.yaml")).unwrap()).unwrap();
         let platform = &manifest["spec"]["platforms"][0];
         let archive = std::fs::read_dir(&packed)
             .unwrap()
@@ -155,21 +187,21 @@ mod tests {
         assert_eq!(format!("sha256:{}", platform["sha256"].as_str().unwrap()), digest);
         assert_eq!(
             platform["uri"],
-            "https://downloads.example.com/v0.1.0/agentrun.tar.gz"
+            "https://downloads.example.com/v0.1.0/cofferdam.tar.gz"
         );
         assert_eq!(
             manifest["spec"]["version"],
             concat!("v", env!("CARGO_PKG_VERSION"))
         );
         let (done, without) = pack("", "two");
-        assert!(done && !without.join("agentrun.yaml").exists());
+        assert!(done && !without.join("cofferdam.yaml").exists());
         assert_eq!(
             std::fs::read(without.join(archive.file_name().unwrap())).unwrap(),
             std::fs::read(&archive).unwrap()
         );
         // Nor does one stay that was written for an archive before.
         let (done, again) = pack("", "one");
-        assert!(done && !again.join("agentrun.yaml").exists());
+        assert!(done && !again.join("cofferdam.yaml").exists());
         for uri in [
             "http://downloads.example.com/a.tar.gz",
             "https://x.example/a\nevil: true",

@@ -182,7 +182,11 @@ fn resolve(layer: &Layer, metadata: &ObjectMeta) -> ResolvedPolicy {
     }
 }
 
-fn selects(policy: &ClusterSandboxPolicy, labels: &BTreeMap<String, String>) -> Result<bool, Refusal> {
+/// Whether a cluster policy is over a namespace with these labels.
+///
+/// # Errors
+/// Its selector has a mistake.
+pub fn selects(policy: &ClusterSandboxPolicy, labels: &BTreeMap<String, String>) -> Result<bool, Refusal> {
     let selector: Selector = policy
         .spec
         .namespace_selector

@@ -14,7 +14,7 @@ pub fn plugin() -> PathBuf {
         .ancestors()
         .nth(2)
         .expect("it is in target/<profile>/deps");
-    profile.join("kubectl-agentrun")
+    profile.join("kubectl-cofferdam")
 }
 
 /// A user of the embedded cluster with a home.
@@ -47,10 +47,10 @@ impl User {
         (output.status.code().expect("it ended by itself"), document)
     }
 
-    /// What `kubectl agentrun explain` writes for people, with its exit code: kubectl finds the plugin by its name.
+    /// What `kubectl cofferdam explain` writes for people, with its exit code: kubectl finds the plugin by its name.
     pub async fn kubectl_explains(&self, run: &Value) -> (i32, String) {
         let file = self.manifest(run);
-        let arguments = ["agentrun", "explain", "-f"].map(Path::new);
+        let arguments = ["cofferdam", "explain", "-f"].map(Path::new);
         let kubectl = state().join("bin/kubectl");
         let output = self.run(&kubectl, &[&arguments[..], &[&file]].concat()).await;
         let said = [output.stdout, output.stderr].concat();
