@@ -16,6 +16,7 @@ mod commit;
 mod durable;
 mod error;
 mod log;
+mod names;
 mod retention;
 mod server;
 mod store;

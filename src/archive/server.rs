@@ -12,8 +12,9 @@ use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Json, Router};
 use futures::{StreamExt, TryStreamExt};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, Uri};
 use http_body_util::BodyStream;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::io::ReaderStream;
@@ -25,7 +26,7 @@ use super::upload::{self, UploadError};
 use cofferdam_api::names::AUDIENCE_ARCHIVE;
 use cofferdam_identity::{self, TokenError, Verifier};
 use cofferdam_service::server::{self, Limits};
-use cofferdam_wire::archive::{BATCH_LIMIT, RUN_HEADER, STREAM_HEADER};
+use cofferdam_wire::archive::{BATCH_LIMIT, FAULT_HEADER, HEAD_HEADER, Named, RUN_HEADER, STREAM_HEADER};
 use cofferdam_wire::chain::Class;
 use cofferdam_wire::control::Refusal;
 use cofferdam_wire::output::Receipt;
@@ -50,6 +51,7 @@ const LIMITS: Limits = Limits {
 enum Caller {
     Gateway,
     Controller,
+    Output,
 }
 
 impl Caller {
@@ -57,14 +59,17 @@ impl Caller {
         match self {
             Self::Gateway => "gateway",
             Self::Controller => "controller",
+            Self::Output => "output",
         }
     }
 }
 
 /// Who may write what runs leave behind.
 const WRITERS: &[Caller] = &[Caller::Gateway];
-/// Who may read it.
-const READERS: &[Caller] = &[Caller::Controller];
+/// Who may read what it comes to.
+const READERS: &[Caller] = &[Caller::Controller, Caller::Output];
+/// Who may read it as it is, for users whom the API server knows.
+const HANDERS: &[Caller] = &[Caller::Output];
 
 /// Everything that a request needs.
 pub struct Archive {
@@ -116,9 +121,11 @@ fn routes(archive: Arc<Archive>) -> Router {
     };
     Router::new()
         .route("/v2/runs/{run}/records", only(WRITERS, post(records)))
+        .route("/v1/runs/{run}/records", only(HANDERS, get(chain)))
         .route("/v1/runs/{run}/output", only(WRITERS, put(output)))
         .route("/v1/runs/{run}", only(READERS, get(run_record)))
-        .route("/v1/runs/{run}/patches/{repository}", only(READERS, get(patch)))
+        .route("/v1/runs/{run}/patches/{repository}", only(HANDERS, get(patch)))
+        .route("/v1/names/{namespace}/{name}", only(HANDERS, get(named)))
         .fallback(async || Refused::new(StatusCode::NOT_FOUND, "NotFound", "there is no such route"))
         .method_not_allowed_fallback(async || {
             Refused::new(
@@ -248,17 +255,101 @@ async fn run_record(
     Ok(Json(blocking(move || store.run_record(&run)).await?))
 }
 
+/// Where to begin: `from=BYTES` of a query, else at the start.
+fn start(uri: &Uri) -> Result<u64, Refused> {
+    let given = uri
+        .query()
+        .map(|query| query.strip_prefix("from=").and_then(|from| from.parse().ok()));
+    given.unwrap_or(Some(0)).ok_or_else(|| {
+        Refused::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Invalid",
+            "the query is not from=BYTES",
+        )
+    })
+}
+
+async fn chain(
+    State(archive): State<Arc<Archive>>,
+    run: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Result<Response, Refused> {
+    let (Path(run), from) = (run?, start(&uri)?);
+    let (path, state) = {
+        // It is never closed.
+        let _turn = archive.reads.acquire().await.ok();
+        let store = Arc::clone(&archive.store);
+        blocking(move || store.chain(&run)).await?
+    };
+    // What is not acknowledged is not handed out.
+    let bytes = part(&path, from, Some(state.bytes)).await?;
+    let mut answer = ([(CONTENT_TYPE, "application/jsonl")], bytes).into_response();
+    let (name, text) = match (&state.head, &state.fault) {
+        (Some(head), _) => (
+            HEAD_HEADER,
+            serde_json::to_string(head).map_err(StoreError::from)?,
+        ),
+        (None, fault) => (FAULT_HEADER, fault.clone().unwrap_or_default()),
+    };
+    // A fault may quote what stands in the file.
+    let text: String = text
+        .chars()
+        .map(|letter| {
+            if (' '..='~').contains(&letter) {
+                letter
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    if let Ok(value) = text.parse() {
+        answer.headers_mut().insert(name, value);
+    }
+    Ok(answer)
+}
+
+/// The bytes of a file from `from` on, up to `end` or its own.
+async fn part(path: &std::path::Path, from: u64, end: Option<u64>) -> Result<Body, StoreError> {
+    let mut file = match tokio::fs::File::open(path).await {
+        Ok(file) => file,
+        // A run without a record has no file.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && end == Some(0) => {
+            return Ok(Body::empty());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let end = match end {
+        Some(end) => end,
+        None => file.metadata().await?.len(),
+    };
+    file.seek(std::io::SeekFrom::Start(from)).await?;
+    let rest = file.take(end.saturating_sub(from));
+    Ok(Body::from_stream(
+        ReaderStream::new(rest).map_err(std::io::Error::other),
+    ))
+}
+
+async fn named(
+    State(archive): State<Arc<Archive>>,
+    names: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<Named>, Refused> {
+    let Path((namespace, name)) = names?;
+    let store = Arc::clone(&archive.store);
+    let runs = blocking(move || store.named(&namespace, &name)).await?;
+    Ok(Json(Named { runs }))
+}
+
 async fn patch(
     State(archive): State<Arc<Archive>>,
     names: Result<Path<(String, String)>, PathRejection>,
+    uri: Uri,
 ) -> Result<Response, Refused> {
-    let Path((run, repository)) = names?;
+    let (Path((run, repository)), from) = (names?, start(&uri)?);
     let store = Arc::clone(&archive.store);
     let path = blocking(move || store.patch(&run, &repository))
         .await?
         .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "NotFound", "the run has no such patch"))?;
-    let file = tokio::fs::File::open(path).await.map_err(StoreError::from)?;
-    let bytes = Body::from_stream(ReaderStream::new(file).map_err(std::io::Error::other));
+    let bytes = part(&path, from, None).await?;
     Ok(([(CONTENT_TYPE, "text/x-diff")], bytes).into_response())
 }
 

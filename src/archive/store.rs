@@ -16,7 +16,9 @@ use super::commit::{Chain, Committer};
 use super::durable::{DiskError, TEMPORARY, append_line, make_directory, sweep, sync_directory};
 use super::error::StoreError;
 use super::log::{Batch, Found, Log};
+use super::names::{self, Names};
 use super::volume::Volume;
+use cofferdam_wire::archive::{ChainState, NamedRun};
 use cofferdam_wire::chain::{Class, Entry, Head};
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Record, RunRecord};
@@ -30,6 +32,7 @@ pub struct Store {
     runs: PathBuf,
     deletions: PathBuf,
     known: Mutex<HashMap<String, Arc<Run>>>,
+    names: Names,
     // The thread ends before the lock of the volume is given back.
     committer: Committer,
     volume: Arc<Volume>,
@@ -63,13 +66,20 @@ impl Store {
         })?;
         // Of runs whose removal broke off, and of uploads.
         sweep(&runs)?;
+        let names = Names::default();
         for entry in fs::read_dir(&runs)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 sweep(&entry.path())?;
+                if let (Some(name), Ok(run_uid)) =
+                    (names::read(&entry.path())?, entry.file_name().into_string())
+                {
+                    names.add(&name, &run_uid);
+                }
             }
         }
         Ok(Self {
+            names,
             runs,
             deletions: data.join("deletions.jsonl"),
             known: Mutex::default(),
@@ -201,6 +211,9 @@ impl Store {
             fs::rename(&directory, &gone)?;
         }
         self.settled(sync_directory(&self.runs))?;
+        if let Some(name) = names::read(&gone)? {
+            self.names.remove(&name, run_uid);
+        }
         fs::remove_dir_all(gone)?;
         Ok(true)
     }
@@ -241,10 +254,57 @@ impl Store {
     pub fn run_record(&self, run_uid: &str) -> Result<RunRecord, StoreError> {
         let receipt = self.receipt(run_uid)?;
         let run = self.run(run_uid)?;
-        Ok(with_chain(&run.chain, |found| match found {
+        let record = with_chain(&run.chain, |found| match found {
             Found::Whole(log) => log.summary().run_record(receipt),
             Found::Corrupt { summary, .. } => summary.run_record(receipt),
-        })?)
+        })?;
+        Ok(RunRecord {
+            chain: Some(self.chain(run_uid)?.1),
+            ..record
+        })
+    }
+
+    /// The file of a run's chain, which may not be there, and how much of it is acknowledged. A corrupt one is handed
+    /// out as it is, with its fault.
+    pub fn chain(&self, run_uid: &str) -> Result<(PathBuf, ChainState), StoreError> {
+        let run = self.run(run_uid)?;
+        let path = run.chain.path.clone();
+        let state = with_chain(&run.chain, |found| match found {
+            Found::Whole(log) => ChainState {
+                bytes: log.length(),
+                head: Some(log.head()),
+                fault: None,
+            },
+            Found::Corrupt { fault, .. } => ChainState {
+                bytes: fs::metadata(&path)
+                    .map(|metadata| metadata.len())
+                    .unwrap_or_default(),
+                head: None,
+                fault: Some(fault.to_string()),
+            },
+        })?;
+        Ok((path, state))
+    }
+
+    /// The runs that had this name and left an output, the newest first.
+    pub fn named(&self, namespace: &str, name: &str) -> Result<Vec<NamedRun>, StoreError> {
+        let mut runs = Vec::new();
+        for run_uid in self.names.of(&format!("{namespace}/{name}")) {
+            if let Some(receipt) = self.receipt(&run_uid)? {
+                runs.push(NamedRun {
+                    run_uid,
+                    received_at: receipt.received_at,
+                });
+            }
+        }
+        // RFC 3339 in UTC: the order of the texts is that of the times.
+        runs.sort_by(|one, other| other.received_at.cmp(&one.received_at));
+        Ok(runs)
+    }
+
+    /// Notes the name of a run whose receipt was written.
+    pub fn note_name(&self, name: &str, run_uid: &str) {
+        self.names.add(name, run_uid);
     }
 
     /// The file of a patch, if the run has a receipt for it.

@@ -79,6 +79,7 @@ impl Summary {
             denied_requests,
             last_denied,
             isolation_lost,
+            chain: None,
         }
     }
 }

@@ -82,6 +82,7 @@ pub async fn receive(
         manifest,
     };
     commit(store, &directory, staged, run, &receipt).await?;
+    store.note_name(run, run_uid);
     Ok(receipt)
 }
 

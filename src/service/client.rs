@@ -195,19 +195,55 @@ impl Client {
             .unwrap_or(Err(HttpError::TimedOut(timeout)))
     }
 
-    async fn exchange(&self, call: Call) -> Result<Response<Bytes>, HttpError> {
-        let limit = call.limit;
+    /// Sends `call` and hands on the answer's bytes as they come. The call's deadline is that of the answer's head, and of
+    /// each silence within its body; its limit does not count.
+    ///
+    /// # Errors
+    /// No answer came; what goes wrong later is in the stream.
+    pub async fn open(
+        &self,
+        call: Call,
+    ) -> Result<Response<impl Stream<Item = Result<Bytes, HttpError>> + Send + use<>>, HttpError> {
+        let timeout = call.timeout;
+        let answer = tokio::time::timeout(timeout, self.request(call))
+            .await
+            .unwrap_or(Err(HttpError::TimedOut(timeout)))?;
+        let (head, body) = answer.into_parts();
+        let chunks = futures::stream::try_unfold(body, move |mut body| async move {
+            loop {
+                let frame = tokio::time::timeout(timeout, body.frame())
+                    .await
+                    .map_err(|_| HttpError::TimedOut(timeout))?;
+                match frame {
+                    None => return Ok(None),
+                    Some(Err(error)) => return Err(HttpError::Transport(chain(&error))),
+                    Some(Ok(frame)) => {
+                        // Trailers say nothing here.
+                        if let Ok(bytes) = frame.into_data() {
+                            return Ok(Some((bytes, body)));
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Response::from_parts(head, chunks))
+    }
+
+    async fn request(&self, call: Call) -> Result<Response<hyper::body::Incoming>, HttpError> {
         let mut request = Request::builder()
             .method(call.method)
             .uri(call.uri)
             .body(call.body.0)?;
         *request.headers_mut() = call.headers;
-        let answer = self
-            .pool
+        self.pool
             .request(request)
             .await
-            .map_err(|error| HttpError::Transport(chain(&error)))?;
-        let (head, body) = answer.into_parts();
+            .map_err(|error| HttpError::Transport(chain(&error)))
+    }
+
+    async fn exchange(&self, call: Call) -> Result<Response<Bytes>, HttpError> {
+        let limit = call.limit;
+        let (head, body) = self.request(call).await?.into_parts();
         let bytes = Limited::new(body, limit)
             .collect()
             .await
@@ -298,6 +334,24 @@ mod tests {
             let result = Client::new().send(Call::get(&uri).unwrap().limit(limit)).await;
             assert_eq!(result.is_ok(), fits);
             assert_eq!(matches!(result, Err(HttpError::TooLong(1))), !fits);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_opened_comes_piece_by_piece_and_says_when_it_broke_off() {
+        for (answer, whole) in [
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+                true,
+            ),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", false),
+        ] {
+            let (uri, _server) = serve(answer, "\r\n\r\n").await;
+            let answer = Client::new().open(Call::get(&uri).unwrap()).await.unwrap();
+            let pieces: Vec<Result<Bytes, HttpError>> = answer.into_body().collect().await;
+            assert_eq!(pieces.iter().all(Result::is_ok), whole);
+            let bytes: Vec<u8> = pieces.into_iter().flatten().flatten().collect();
+            assert_eq!(bytes, b"abc");
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Role {
     Gateway,
     /// Keeps what runs leave behind.
     Archive,
+    /// Hands it to users.
+    Output,
 }
 
 impl Role {
@@ -27,6 +29,7 @@ impl Role {
             Self::Controller => concat!("cofferdam-controller/", env!("CARGO_PKG_VERSION")),
             Self::Gateway => concat!("cofferdam-gateway/", env!("CARGO_PKG_VERSION")),
             Self::Archive => concat!("cofferdam-archive/", env!("CARGO_PKG_VERSION")),
+            Self::Output => concat!("cofferdam-output/", env!("CARGO_PKG_VERSION")),
         }
     }
 }

@@ -1,6 +1,9 @@
-//! The archive's routes for gateway and controller.
+//! The archive's routes for the other roles.
 
 use http::header::HeaderName;
+use serde::{Deserialize, Serialize};
+
+use crate::chain::Head;
 
 /// Names the stream that a batch of records belongs to ([`super::record::StreamId`]). A record is stored once, however
 /// often its number of that stream is sent.
@@ -29,4 +32,51 @@ pub fn output_path(run_uid: &str) -> String {
 /// `GET`: the bytes of one patch.
 pub fn patch_path(run_uid: &str, repository: &str) -> String {
     format!("/v1/runs/{run_uid}/patches/{repository}")
+}
+
+/// `GET`: the run's chain of records, from byte `from` on. The answer's headers are [`HEAD_HEADER`] or [`FAULT_HEADER`].
+pub fn chain_path(run_uid: &str, from: u64) -> String {
+    format!("/v1/runs/{run_uid}/records?from={from}")
+}
+
+/// `GET`: the runs of this name that left an output, as [`Named`].
+pub fn named_path(namespace: &str, name: &str) -> String {
+    format!("/v1/names/{namespace}/{name}")
+}
+
+/// Where a run's chain ends, as JSON of [`Head`].
+pub const HEAD_HEADER: HeaderName = HeaderName::from_static("cofferdam-head");
+/// What is wrong with a run's chain, in place of [`HEAD_HEADER`].
+pub const FAULT_HEADER: HeaderName = HeaderName::from_static("cofferdam-fault");
+
+/// How far a run's chain goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainState {
+    /// Bytes of it.
+    pub bytes: u64,
+    /// Where it ends; absent: it does not verify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
+    /// The first fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// Runs of one name, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Named {
+    /// The runs.
+    pub runs: Vec<NamedRun>,
+}
+
+/// A run that left an output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedRun {
+    /// Its uid.
+    pub run_uid: String,
+    /// RFC 3339 time at which its output was received.
+    pub received_at: String,
 }

@@ -6,6 +6,7 @@ pub mod control;
 pub mod denial;
 pub mod extensible;
 pub mod output;
+pub mod output_api;
 pub mod pod;
 pub mod record;
 pub mod runner;

@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::archive::ChainState;
 use super::denial::DenialCode;
 use super::extensible::Extensible;
 use super::output::Receipt;
@@ -251,6 +252,9 @@ pub struct RunRecord {
     pub last_denied: Vec<Denial>,
     /// The first hole in the fence that was seen while the run was live.
     pub isolation_lost: Option<String>,
+    /// How far its records go; absent: the archive is older than this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainState>,
 }
 
 /// A denial, first per host and code.

@@ -2,7 +2,10 @@ use super::*;
 use bytes::Bytes;
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_service::client::{Call, Client};
-use cofferdam_wire::archive::{output_path, patch_path, records_path, run_path};
+use cofferdam_wire::archive::{
+    Named, chain_path, named_path, output_path, patch_path, records_path, run_path,
+};
+use cofferdam_wire::chain::verify::{Expected, verify};
 use cofferdam_wire::output::{OutputManifest, VERSION};
 use cofferdam_wire::record::{RecordEvent, RunRecord};
 use http::Method;
@@ -115,7 +118,7 @@ async fn a_run_from_its_first_record_to_its_receipt() {
         (200, 1, true)
     );
     let (status, _) = fixture
-        .as_role("controller", Method::GET, &patch_path(UID, "one"), Vec::new())
+        .as_role("output", Method::GET, &patch_path(UID, "one"), Vec::new())
         .await;
     assert_eq!(status, 404);
 }
@@ -135,7 +138,7 @@ async fn a_patch_comes_back_as_it_went_in() {
         .await;
     assert_eq!(status, 201);
     let (status, body) = fixture
-        .as_role("controller", Method::GET, &patch_path(UID, "one"), Vec::new())
+        .as_role("output", Method::GET, &patch_path(UID, "one"), Vec::new())
         .await;
     assert_eq!((status, body), (200, Bytes::from(patch)));
 }
@@ -185,7 +188,7 @@ async fn each_route_is_for_one_caller(
 #[tokio::test]
 async fn odd_paths(#[case] method: Method, #[case] path: &str, #[case] expected: u16) {
     let fixture = Fixture::start().await;
-    let (status, _) = fixture.as_role("controller", method, path, Vec::new()).await;
+    let (status, _) = fixture.as_role("output", method, path, Vec::new()).await;
     assert_eq!(status, expected);
 }
 
@@ -213,4 +216,69 @@ async fn odd_bodies() {
             .await;
         assert_eq!(status, expected);
     }
+}
+
+#[tokio::test]
+async fn records_and_names_are_handed_to_the_output_role_alone() {
+    let fixture = Fixture::start().await;
+    fixture
+        .as_role("gateway", Method::POST, &records_path(UID), allowed())
+        .await;
+    fixture
+        .as_role("gateway", Method::PUT, &output_path(UID), empty_output())
+        .await;
+    let get = async |path: &str| fixture.as_role("output", Method::GET, path, Vec::new()).await;
+    let (status, whole) = get(&chain_path(UID, 0)).await;
+    assert_eq!(status, 200);
+    let head = verify(UID, &whole, Expected::Nothing).unwrap().head;
+    let (_, record) = get(&run_path(UID)).await;
+    let chain = serde_json::from_slice::<RunRecord>(&record)
+        .unwrap()
+        .chain
+        .unwrap();
+    assert_eq!(
+        (chain.head, chain.bytes, chain.fault),
+        (Some(head), whole.len() as u64, None)
+    );
+    let (_, rest) = get(&chain_path(UID, 10)).await;
+    assert_eq!(rest, whole.slice(10..));
+    let (status, none) = get(&chain_path(UID, whole.len() as u64 + 5)).await;
+    assert_eq!((status, none.len()), (200, 0));
+    let (_, body) = get(&named_path("team-a", "fix")).await;
+    let named: Named = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        named
+            .runs
+            .iter()
+            .map(|run| run.run_uid.as_str())
+            .collect::<Vec<_>>(),
+        [UID]
+    );
+    for (namespace, name) in [
+        ("team-a", "other"),
+        ("team-b", "fix"),
+        ("team-a%2Ffix", "x"),
+        ("team-a", "fix%00"),
+    ] {
+        let (_, body) = get(&named_path(namespace, name)).await;
+        assert_eq!(
+            serde_json::from_slice::<Named>(&body).unwrap().runs,
+            [],
+            "{namespace}/{name}"
+        );
+    }
+    for role in ["gateway", "controller", "archive", "default"] {
+        for path in [
+            chain_path(UID, 0),
+            named_path("team-a", "fix"),
+            patch_path(UID, "one"),
+        ] {
+            let (status, _) = fixture.as_role(role, Method::GET, &path, Vec::new()).await;
+            assert_eq!(status, 403, "{role} {path}");
+        }
+    }
+    let (status, _) = get("/v1/runs/../../records?from=0").await;
+    assert_ne!(status, 200);
+    let (status, _) = get(&format!("/v1/runs/{UID}/records?from=-1")).await;
+    assert_eq!(status, 422);
 }

@@ -377,3 +377,27 @@ proptest! {
         prop_assert_eq!(stored, sent);
     }
 }
+
+#[tokio::test]
+async fn only_what_is_acknowledged_is_handed_out_and_a_corrupt_chain_with_its_fault() {
+    let data = tempfile::tempdir().unwrap();
+    let store = Store::open(data.path()).unwrap();
+    assert_eq!(store.chain(UID).unwrap().1.bytes, 0);
+    append(&store, UID, SOURCE, &[closed(1), closed(2)].concat())
+        .await
+        .unwrap();
+    let (path, state) = store.chain(UID).unwrap();
+    let whole = fs::read(&path).unwrap();
+    assert_eq!((state.bytes, state.fault), (whole.len() as u64, None));
+    // A write that was not acknowledged.
+    fs::write(&path, [&whole[..], b"{\"torn"].concat()).unwrap();
+    assert_eq!(store.chain(UID).unwrap().1.bytes, whole.len() as u64);
+    drop(store);
+    let mut spoiled = whole;
+    spoiled[10] ^= 1;
+    fs::write(&path, &spoiled).unwrap();
+    let store = Store::open(data.path()).unwrap();
+    let state = store.chain(UID).unwrap().1;
+    assert_eq!((state.bytes, state.head), (spoiled.len() as u64, None));
+    assert!(state.fault.unwrap().starts_with("line "));
+}
