@@ -64,6 +64,7 @@ unit_stages() {
 installed_stages() {
   stage chart tests/chart/check.sh
   stage install make --no-print-directory install || return
+  stage chart-drift tests/chart/drift.sh
   stage e2e e2e
   stage e2e-manifests e2e --ignored manifests
   stage bench tests/bench/runs.sh guard

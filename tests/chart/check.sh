@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The chart without a cluster: lint, what it renders against rendered.yaml, and values that must be refused.
-# `tests/chart/check.sh --update` writes rendered.yaml and src/controller/guard/guards.yaml anew. Needs helm, which the embedded cluster builds.
+# `tests/chart/check.sh --update` writes rendered.yaml, src/controller/guard/guards.yaml, the chart's README.md and the
+# descriptions in its values.schema.json anew. Needs helm, which the embedded cluster builds.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
@@ -46,11 +47,37 @@ stamped() { local times=$1; shift; [ "$(render "$@" | grep -c '^kind: MutatingAd
 aggregated() { local times=$1; shift; [ "$(render "$@" | grep -c 'aggregate-to-edit: "true"')" -eq "$times" ]; }
 
 if [ "${1:-}" = --update ]; then 
-  render --set crds.enabled=false > tests/chart/rendered.yaml && guards > src/controller/guard/guards.yaml; exit
+  tests/chart/values.py --update && render --set crds.enabled=false > tests/chart/rendered.yaml && guards > src/controller/guard/guards.yaml; exit
 fi
+
+# renders WORDS FLAGS…: what is rendered has the words.
+renders() { local words=$1; shift; grep -qF -- "$words" <<<"$(render "$@")" || { echo "wanted: $words"; return 1; }; }
+
+# leaves_out WORDS FLAGS…: what is rendered does not have the words.
+leaves_out() { local words=$1; shift; local all; all=$(render "$@") && ! grep -nF -- "$words" <<<"$all"; }
+
+# Every object has the labels that commonLabels asks for, so none was forgotten by its template.
+all_labelled() {
+  local objects labels
+  objects=$(render --set extraObjects=null | grep -c '^kind: ') labels=$(render --set extraObjects=null | grep -c '^    helm.sh/chart: ')
+  [ "$objects" -eq "$labels" ] || { echo "$objects objects, $labels with the labels of the release"; return 1; }
+}
 
 check "lint" helm lint --strict "$chart" --values "$values"
 check "what is rendered" same
+check "README and schema say what values.yaml says" tests/chart/values.py
+check "every object has the labels of the release" all_labelled
+check "a mirror holds all images" leaves_out "registry.test" --set global.imageRegistry=mirror.example.com/proxy
+check "a mirror is asked for them" renders "mirror.example.com/proxy/cofferdam:dev" --set global.imageRegistry=mirror.example.com/proxy
+check "OpenShift gives users by itself" leaves_out "runAsUser: 65532" --api-versions security.openshift.io/v1
+check "and takes the rest" renders "runAsNonRoot: true" --api-versions security.openshift.io/v1
+check "unless it is told not to" renders "runAsUser: 65532" --api-versions security.openshift.io/v1 --set global.compatibility.openshift.adaptSecurityContext=disabled
+check "and where it is not seen" leaves_out "runAsUser: 65532" --set global.compatibility.openshift.adaptSecurityContext=force
+check "pods that must stay" renders "minAvailable: 2" --set gateway.podDisruptionBudget.minAvailable=2
+check "no budget" leaves_out "kind: PodDisruptionBudget" --set gateway.podDisruptionBudget.enabled=false
+check "a digest in the tag" refused "/image/tag" --set image.tag=sha256:0000000000000000000000000000000000000000000000000000000000000000
+check "a short digest" refused "/image/digest" --set image.digest=sha256:0000
+check "a name of a pull secret" refused "/imagePullSecrets/0" --set 'imagePullSecrets={pull}'
 check "the guard is the one that the controller knows" same_guards
 check "every document is an object" only_objects
 check "the CRDs are kept" bash -c "grep -q 'helm.sh/resource-policy: keep' <<<\"\$(helm template x $chart -f $values -s templates/crds.yaml)\""
