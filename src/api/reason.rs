@@ -64,7 +64,7 @@ reasons! {
     PolicyDenied => Some(FailureClass::Policy),
     /// The admission guard is not proven live.
     GuardMissing => Some(FailureClass::Infrastructure),
-    /// No layer grants an image of the pod, or a layer refuses it for its vulnerabilities.
+    /// No policy layer allows the run's image, or a layer refuses it for its vulnerabilities.
     ImageDenied => Some(FailureClass::Policy),
     /// The `RuntimeClass` that policy demands does not exist or cannot start the pod.
     RuntimeUnavailable => Some(FailureClass::Infrastructure),

@@ -138,7 +138,6 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         client: client.clone(),
         stores: Arc::clone(&stores),
         events: Publisher::new(client.clone(), &args.role.pod_name),
-        runner_image: args.runner_image.clone(),
         failures: Failures::new(BACKOFF),
     });
     let fences = Arc::new(fence::Context {

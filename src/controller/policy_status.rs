@@ -28,8 +28,6 @@ pub struct Context {
     pub stores: Arc<Stores>,
     /// Audit events.
     pub events: Publisher,
-    /// Image of Cofferdam's own containers in every sandbox.
-    pub runner_image: String,
     /// Policies that fail, by uid.
     pub failures: Failures<String>,
 }

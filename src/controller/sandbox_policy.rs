@@ -37,7 +37,6 @@ fn facts(policy: &SandboxPolicy, context: &Context) -> Facts {
         runtime_classes: stores.runtime_classes(),
         widening: stores.widening_policy(&namespace),
         selecting: stores.selecting_services.first_of(&namespace),
-        runner_image: context.runner_image.clone(),
         readings: Arc::clone(&stores.readings),
     }
 }

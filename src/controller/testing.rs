@@ -89,7 +89,6 @@ pub fn facts() -> Facts {
         policy: Some(policy()),
         cluster_policies: Ok(Vec::new()),
         runtime_classes: ["gvisor", "runc"].map(class).into(),
-        runner_image: config().runner_image,
         reports: Some(Reports::new()),
         gateway: Ok(GATEWAY.parse().unwrap()),
         guard_gap: None,
@@ -106,7 +105,6 @@ pub fn admitted(run: &AgentRun) -> Admitted {
         policy: Some(&policy()),
         cluster_policies: &[],
         runtime_classes: &["gvisor"].map(class),
-        runner_image: &config().runner_image,
         reports: &NONE,
     })
     .unwrap()

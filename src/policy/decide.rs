@@ -9,7 +9,6 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 
 use crate::dimension::egress::{EgressAsk, EgressLayer};
-use crate::dimension::images::Container;
 use crate::dimension::repositories::{Granted, Submodules};
 use crate::dimension::runtime::{Runtime, RuntimeClassFact};
 use crate::dimension::times::Times;
@@ -51,8 +50,6 @@ pub struct Request<'a> {
     pub cluster_policies: &'a [ClusterSandboxPolicy],
     /// The `RuntimeClass`es that exist.
     pub runtime_classes: &'a [RuntimeClassFact],
-    /// Image of Cofferdam's own containers in the pod.
-    pub runner_image: &'a str,
     /// What scanners found in images; only looked at where a policy asks.
     pub reports: &'a Reports,
 }
@@ -113,10 +110,8 @@ pub struct Evaluation {
     pub runtime: Result<Runtime, Refusal>,
     /// The agent's image.
     pub agent_image: Result<Sourced<ImageReference>, Refusal>,
-    /// The image of Cofferdam's own containers; absent: nobody wants it judged.
-    pub runner_image: Option<Result<Sourced<ImageReference>, Refusal>>,
-    /// For each image that may be used, the worst severity that it may have.
-    pub vulnerabilities: Vec<(Container, Result<Ceiling, Refusal>)>,
+    /// The worst severity that the agent's image may have; absent: the image is refused.
+    pub vulnerabilities: Option<Result<Ceiling, Refusal>>,
     /// When images are pulled.
     pub pull_policy: Sourced<Option<PullPolicy>>,
     /// Each repository, in the run's order.
@@ -177,19 +172,10 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, Refusal> {
 pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layers) -> Evaluation {
     let spec = &request.run.spec;
     let policies = layers.policies.as_slice();
-    let agent_image = images::decide(Container::Agent, &spec.agent.image, policies);
-    let runner_image = images::decide(Container::Runner, request.runner_image, policies);
-    let granted = [
-        (Container::Agent, &agent_image),
-        (Container::Runner, &runner_image),
-    ]
-    .into_iter()
-    .filter_map(|(container, image)| Some((container, &image.as_ref().ok()?.value)));
-    let vulnerabilities = granted.map(|(container, image)| {
-        let found = vulnerabilities::decide(container, image, request.reports, policies);
-        (container, found)
-    });
-    let vulnerabilities = vulnerabilities.collect();
+    let agent_image = images::decide(&spec.agent.image, policies);
+    let granted = agent_image.as_ref().ok();
+    let vulnerabilities =
+        granted.map(|image| vulnerabilities::decide(&image.value, request.reports, policies));
     let repositories = spec.repositories.iter().map(|repository| {
         let decided = repositories::decide(repository, policy.spec.defaults.as_ref(), policies);
         (repository.name.clone(), decided)
@@ -199,7 +185,6 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         requester: requester::decide(spec, policies),
         runtime: runtime::decide(policies, request.runtime_classes),
         agent_image,
-        runner_image: Some(runner_image),
         vulnerabilities,
         pull_policy: images::pull_policy(policies),
         repositories: repositories.collect(),
@@ -252,7 +237,6 @@ impl Evaluation {
             requester,
             runtime,
             agent_image,
-            runner_image,
             vulnerabilities,
             pull_policy,
             repositories,
@@ -281,11 +265,8 @@ impl Evaluation {
             kernel_check,
         } = runtime?;
         let agent_image = agent_image?.value;
-        // Named by the installation; it only has to be granted.
-        let _: Option<Sourced<ImageReference>> = runner_image.transpose()?;
-        for (_, found) in vulnerabilities {
-            found?;
-        }
+        // The ceiling that the image was held to: the run gets nothing from it.
+        let _: Option<Ceiling> = vulnerabilities.transpose()?;
         let granted = repositories
             .into_iter()
             .map(|(_, granted)| granted)

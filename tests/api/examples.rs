@@ -74,7 +74,6 @@ fn timeout_under(cluster_policy: &str) -> i32 {
         policy: Some(&policy),
         cluster_policies: &[cluster_policy],
         runtime_classes: &[gvisor()],
-        runner_image: "registry.example.com/cofferdam/cofferdam-runner:0.1.0",
         reports: &NONE,
     })
     .unwrap();
@@ -104,7 +103,6 @@ fn the_demo_reaches_its_model_and_nothing_else() {
         policy: Some(&policy),
         cluster_policies: &ceilings,
         runtime_classes: &[gvisor()],
-        runner_image: "cofferdam.test/cofferdam-runner:dev",
         reports: &NONE,
     })
     .unwrap();

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 /// Rules of each list of a layer.
 const RULES: usize = 64;
-const RUNNER: &str = "registry.example.com/team-63/runner:1";
 
 fn main() {
     divan::main();
@@ -85,7 +84,6 @@ impl World {
             policy: Some(&self.policy),
             cluster_policies: &self.cluster,
             runtime_classes: &self.classes,
-            runner_image: RUNNER,
             reports: &NONE,
         }
     }

@@ -17,7 +17,7 @@ async fn a_cluster_policy_takes_away_what_the_namespaces_policy_grants() {
     let space = Space::open_with("layers", &labels).await;
     space.fenced().await;
     let narrow = json!({
-        "images": {"mode": "AllowList", "allowed": [ATTACKER, "cofferdam.test/cofferdam-runner:dev"]},
+        "images": {"mode": "AllowList", "allowed": [ATTACKER]},
         "egress": {"mode": "AllowList", "rules": [
             {"name": "tls-only", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"],
              "ports": [443], "tls": "Tunnel"}]},

@@ -87,7 +87,6 @@ fn controllers(world: &World) -> Answer {
         policy: facts.policy,
         cluster_policies: Ok(facts.cluster_policies),
         runtime_classes: facts.runtime_classes,
-        runner_image: facts.runner_image.unwrap(),
         reports: Some(facts.reports),
         gateway: Ok("10.96.7.7:3128".parse().unwrap()),
         guard_gap: None,
@@ -123,7 +122,6 @@ fn facts(world: &World) -> judge::Facts {
             .map(|policy| serde_json::from_value(policy).unwrap()),
         cluster_policies: world.cluster.iter().map(parsed).collect(),
         runtime_classes: world.class_facts(),
-        runner_image: Some(world.runner_image.clone()),
         reports: world.reports.clone(),
         requests: Vec::new(),
     }

@@ -8,9 +8,6 @@ use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSuppor
 use cofferdam_policy::dimension::vulnerabilities::Reports;
 use serde_json::{Value, json};
 
-/// Allowed wherever the agent's image is.
-const RUNNER_IMAGE: &str = "ghcr.io/team-a/runner:2";
-
 /// Everything that a decision rests on, as manifests.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -20,7 +17,6 @@ pub struct World {
     pub cluster: Vec<Value>,
     pub classes: Vec<String>,
     pub user_namespaces: UserNamespaceSupport,
-    pub runner_image: String,
     pub reports: Reports,
 }
 
@@ -37,7 +33,6 @@ impl World {
             cluster: vec![cluster_policy("baseline", &cluster_limits())],
             classes: vec!["runc".into(), "gvisor".into(), "kata".into()],
             user_namespaces: UserNamespaceSupport::Everywhere,
-            runner_image: RUNNER_IMAGE.into(),
             reports: Reports::new(),
         }
     }
@@ -63,7 +58,6 @@ impl World {
             policy: policy.as_ref(),
             cluster_policies: &cluster,
             runtime_classes: &self.class_facts(),
-            runner_image: &self.runner_image,
             reports: &self.reports,
         })
     }

@@ -372,8 +372,6 @@ pub fn worlds(own: impl Strategy<Value = Value> + 'static) -> impl Strategy<Valu
     parts.prop_map(|(spec, own, cluster, reports)| {
         let mut world = World::admitting();
         world.reports = reports;
-        // The laws about the agent's image are not to be drowned by refusals of the runner's, which is judged alike.
-        world.runner_image = spec["agent"]["image"].as_str().unwrap().to_owned();
         world.run["spec"] = spec;
         world.policy.as_mut().unwrap()["spec"]["limits"] = own;
         world.cluster = cluster

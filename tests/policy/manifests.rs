@@ -329,7 +329,6 @@ impl Good {
             policy: Some(&policy),
             cluster_policies: &cluster,
             runtime_classes: &self.classes,
-            runner_image: &self.world.runner_image,
             reports: &self.world.reports,
         });
         Some(evaluation.and_then(|evaluation| {

@@ -20,9 +20,7 @@ const PINNED: &str =
 
 /// The admitting world with its images named by digest.
 fn pinned() -> World {
-    let mut world = World::admitting().run("agent", json!({"image": PINNED}));
-    world.runner_image = PINNED.to_owned();
-    world
+    World::admitting().run("agent", json!({"image": PINNED}))
 }
 
 fn images(digest: &str, allowed: &[&str]) -> Value {
@@ -229,7 +227,6 @@ fn is_ready(world: &World) -> (bool, String) {
         runtime_classes: world.class_facts(),
         widening: None,
         selecting: None,
-        runner_image: world.runner_image.clone(),
         readings: Arc::default(),
     };
     let status = judge(&policy, &facts, Timestamp::UNIX_EPOCH);

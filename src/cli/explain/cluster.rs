@@ -16,11 +16,7 @@ use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 ///
 /// # Errors
 /// Everything that could not be read.
-pub async fn facts(
-    client: &Client,
-    run: &AgentRun,
-    runner_image: Option<String>,
-) -> Result<Facts, Vec<Unknown>> {
+pub async fn facts(client: &Client, run: &AgentRun) -> Result<Facts, Vec<Unknown>> {
     let namespace = run.namespace().unwrap_or_default();
     let all = ListParams::default();
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -69,7 +65,6 @@ pub async fn facts(
         policy,
         cluster_policies: cluster_policies.items,
         runtime_classes: classes.items.iter().map(fact).collect(),
-        runner_image,
         reports: Reports::new(),
         requests: Vec::new(),
     };

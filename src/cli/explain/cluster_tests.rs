@@ -109,7 +109,7 @@ async fn asked(answers: Answers) -> (Explanation, Vec<String>) {
         })
     };
     let client = Client::new(service, "elsewhere");
-    let explanation = ask(&client, run(), None, Vec::new()).await;
+    let explanation = ask(&client, run(), Vec::new()).await;
     let log = log.lock().clone();
     (explanation, log)
 }

@@ -6,7 +6,6 @@ use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxPolicy, UserNam
 use cofferdam_policy::decide::{Evaluation, Refusal, Request, evaluate};
 use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::egress::EgressLayer;
-use cofferdam_policy::dimension::images::Container;
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{self, Counts, Reports};
 use cofferdam_policy::explain::asked::Asked;
@@ -28,8 +27,6 @@ pub struct Facts {
     pub cluster_policies: Vec<ClusterSandboxPolicy>,
     /// The `RuntimeClass`es that exist.
     pub runtime_classes: Vec<RuntimeClassFact>,
-    /// Image of Cofferdam's own containers; absent: it is not known, and taken to be allowed.
-    pub runner_image: Option<String>,
     /// What scanners found in images.
     pub reports: Reports,
     /// Requests of the agent that are asked about.
@@ -47,17 +44,15 @@ impl Facts {
         facts
     }
 
-    /// The same, were scanners to have found this in each image of the run's pod that is named by its digest.
+    /// The same, were scanners to have found this in the run's image, if it is named by its digest.
     #[must_use]
     pub fn with_reports(&self, run: &AgentRun, found: Option<Counts>) -> Self {
-        let images = [Some(&run.spec.agent.image), self.runner_image.as_ref()];
-        let named = images.into_iter().flatten();
-        let reports = named.filter_map(|image| {
-            let digest = ImageReference::parse(image).ok()?.digest()?.to_owned();
-            Some((digest, found?))
-        });
+        let report = || {
+            let image = ImageReference::parse(&run.spec.agent.image).ok()?;
+            Some((image.digest()?.to_owned(), found?))
+        };
         Self {
-            reports: reports.collect(),
+            reports: report().into_iter().collect(),
             ..self.clone()
         }
     }
@@ -103,20 +98,12 @@ pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
         policy: facts.policy.as_ref(),
         cluster_policies: &facts.cluster_policies,
         runtime_classes: &facts.runtime_classes,
-        runner_image: facts.runner_image.as_ref().unwrap_or(&run.spec.agent.image),
         reports: &facts.reports,
     };
-    let mut evaluation = match evaluate(&request) {
+    let evaluation = match evaluate(&request) {
         Ok(evaluation) => evaluation,
         Err(refusal) => return refused_whole(refusal),
     };
-    if facts.runner_image.is_none() {
-        // The agent's image only stood in for it.
-        evaluation.runner_image = None;
-        evaluation
-            .vulnerabilities
-            .retain(|(container, _)| *container == Container::Agent);
-    }
     Judgement {
         refusal: evaluation.clone().admit().err(),
         findings: evaluation.findings(),

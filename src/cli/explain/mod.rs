@@ -53,9 +53,6 @@ pub struct Args {
     /// A RuntimeClass that the cluster has; without any, those that policies name. With --policy only.
     #[arg(long, value_name = "NAME", requires = "policy")]
     runtime_class: Vec<String>,
-    /// The image of Cofferdam's own containers (value `runner.image` of the chart), to have it judged too.
-    #[arg(long, value_name = "IMAGE")]
-    runner_image: Option<String>,
     /// A request of the agent to be judged too, such as `GET http://host.example/path`. Can be given several times.
     #[arg(long, value_name = "METHOD URL")]
     request: Vec<Asked>,
@@ -165,7 +162,6 @@ fn on_files(mut run: AgentRun, args: &Args) -> Explanation {
     let given = Given {
         namespace_labels: args.namespace_label.iter().cloned().collect(),
         runtime_classes: args.runtime_class.clone(),
-        runner_image: args.runner_image.clone(),
         requests: args.request.clone(),
     };
     judged_on_files(&run, &manifests, &given)
@@ -203,23 +199,12 @@ async fn on_cluster(mut run: AgentRun, args: &Args, flags: &Flags) -> Explanatio
         }
     };
     run.metadata.namespace.get_or_insert(cluster.namespace);
-    ask(
-        &cluster.client,
-        run,
-        args.runner_image.clone(),
-        args.request.clone(),
-    )
-    .await
+    ask(&cluster.client, run, args.request.clone()).await
 }
 
 /// The explanation that a cluster gives about `run`, which has a namespace.
-async fn ask(
-    client: &Client,
-    run: AgentRun,
-    runner_image: Option<String>,
-    requests: Vec<Asked>,
-) -> Explanation {
-    let facts = match cluster::facts(client, &run, runner_image).await {
+async fn ask(client: &Client, run: AgentRun, requests: Vec<Asked>) -> Explanation {
+    let facts = match cluster::facts(client, &run).await {
         Ok(facts) => Facts { requests, ..facts },
         Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(unknown)),
     };

@@ -22,8 +22,6 @@ pub struct Given {
     pub namespace_labels: BTreeMap<String, String>,
     /// `RuntimeClass`es that exist.
     pub runtime_classes: Vec<String>,
-    /// Image of Cofferdam's own containers.
-    pub runner_image: Option<String>,
     /// Requests of the agent that are asked about.
     pub requests: Vec<Asked>,
 }
@@ -89,7 +87,6 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
             .cloned(),
         cluster_policies,
         runtime_classes,
-        runner_image: given.runner_image.clone(),
         reports: Reports::new(),
         requests: given.requests.clone(),
     };
@@ -106,18 +103,12 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
 /// What is taken to be so wherever the facts come from.
 pub fn of_every_run(facts: &Facts) -> Vec<String> {
     let mut assumed = Vec::new();
-    if facts.runner_image.is_none() {
-        assumed.push(
-            "the policies allow the image of Cofferdam's own containers (--runner-image has it judged)"
-                .to_owned(),
-        );
-    }
     if facts.asks_of_nodes() {
         assumed.push("every node advertises user namespaces for the handler of the RuntimeClass".to_owned());
     }
     if facts.asks_of_scanners() {
         assumed.push(
-            "a scanner has reported on the images that are named by digest, and found nothing in them"
+            "a scanner has reported on the image if it is named by its digest, and found nothing in them"
                 .to_owned(),
         );
     }

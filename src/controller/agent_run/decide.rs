@@ -30,9 +30,7 @@ pub struct Facts {
     pub cluster_policies: Result<Vec<ClusterSandboxPolicy>, String>,
     /// `RuntimeClass`es that exist.
     pub runtime_classes: Vec<RuntimeClassFact>,
-    /// Image of Cofferdam's own containers in the pod.
-    pub runner_image: String,
-    /// What scanners found in the images of the pod; `None`: it is not known yet.
+    /// What scanners found in the agent's image; `None`: it is not known yet.
     pub reports: Option<Reports>,
     /// The gateway's data port, or why it is not known.
     pub gateway: Result<SocketAddr, Gap>,
@@ -105,7 +103,6 @@ fn admit(run: &AgentRun, facts: &Facts, reports: &Reports) -> Result<Admitted, V
         policy: facts.policy.as_ref(),
         cluster_policies,
         runtime_classes: &facts.runtime_classes,
-        runner_image: &facts.runner_image,
         reports,
     };
     decide_cached(&request, &facts.readings)

@@ -231,12 +231,9 @@ fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
     let stores = &context.stores;
     let policy = stores.policy(&namespace, policy_name(run));
     let cluster_policies = stores.cluster_policies();
-    let runner_image = &context.installation.sandbox.runner_image;
     let reports =
         if vulnerabilities::is_asked(policy.as_ref(), cluster_policies.as_deref().unwrap_or_default()) {
-            stores
-                .scanner
-                .on(&[run.spec.agent.image.as_str(), runner_image.as_str()])
+            stores.scanner.on(&[run.spec.agent.image.as_str()])
         } else {
             Some(Reports::new())
         };
@@ -245,7 +242,6 @@ fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
         policy,
         cluster_policies,
         runtime_classes: stores.runtime_classes(),
-        runner_image: runner_image.clone(),
         reports,
         gateway: stores.gateway().ok_or_else(|| no_gateway(&context.installation)),
         guard_gap: context.guard.gap(),

@@ -10,10 +10,8 @@ use crate::conditions::{self, Desired};
 use crate::fence;
 use cofferdam_api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
-use cofferdam_policy::dimension::images::{self, Container};
-use cofferdam_policy::dimension::resources;
 use cofferdam_policy::dimension::runtime::{self, RuntimeClassFact};
-use cofferdam_policy::dimension::vulnerabilities::{self, NONE};
+use cofferdam_policy::dimension::{images, resources};
 use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::layer::cache::PolicyCache;
 use cofferdam_policy::layer::layers::{Layers, Required};
@@ -39,8 +37,6 @@ pub struct Facts {
     pub widening: Option<String>,
     /// Name of a Service of the namespace that selects its sandboxes.
     pub selecting: Option<String>,
-    /// Image of Cofferdam's own containers, which policy must allow too.
-    pub runner_image: String,
     /// What was read of these policies before.
     pub readings: Arc<PolicyCache>,
 }
@@ -73,7 +69,7 @@ pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPo
     let (hash, runtime, ready) = match read(policy, facts) {
         Ok(layers) => {
             let runtime = runtime_available(&layers, &facts.runtime_classes);
-            let ready = ready(policy, &layers, facts, &fence, &runtime);
+            let ready = ready(policy, &layers, &fence, &runtime);
             (Some(hash(&layers)), runtime, ready)
         }
         Err(message) => {
@@ -178,14 +174,8 @@ fn runtime_available(layers: &Layers, existing: &[RuntimeClassFact]) -> Finding 
 }
 
 /// Everything that is wrong, the worst first: its reason, and all messages one after the other.
-fn ready(
-    policy: &SandboxPolicy,
-    layers: &Layers,
-    facts: &Facts,
-    fence: &Finding,
-    runtime: &Finding,
-) -> Finding {
-    let impossible = impossible(policy, layers, facts);
+fn ready(policy: &SandboxPolicy, layers: &Layers, fence: &Finding, runtime: &Finding) -> Finding {
+    let impossible = impossible(policy, layers);
     let dead: Vec<String> = layers.mistakes.iter().map(Refusal::message).collect();
     let objections: Vec<(&'static str, &str)> = impossible
         .iter()
@@ -207,22 +197,24 @@ fn ready(
 }
 
 /// Why no run at all can start, whatever it asks. What concerns the runtime stands in a condition of its own.
-fn impossible(policy: &SandboxPolicy, layers: &Layers, facts: &Facts) -> Vec<String> {
-    let sets_images = !layers.unset().contains(&Required::Images);
-    let runner = runner(&facts.runner_image, &layers.policies).err();
+fn impossible(policy: &SandboxPolicy, layers: &Layers) -> Vec<String> {
     let resources = resources::decide(None, policy, &layers.policies).err();
-    let refused = runner.filter(|_| sets_images).into_iter().chain(resources);
-    refused.map(|refusal: Refusal| refusal.message()).collect()
+    let refused = resources.map(|refusal: Refusal| refusal.message());
+    no_image(&layers.policies).into_iter().chain(refused).collect()
 }
 
-/// Whether policy takes Cofferdam's own image. What scanners find changes without policies: only that reports are asked for
-/// and can never be found counts.
-fn runner(image: &str, layers: &[Arc<ParsedPolicy>]) -> Result<(), Refusal> {
-    let image = images::decide(Container::Runner, image, layers)?.value;
-    if image.digest().is_none() {
-        vulnerabilities::decide(Container::Runner, &image, &NONE, layers)?;
-    }
-    Ok(())
+/// The policies that allow no image at all.
+fn no_image(layers: &[Arc<ParsedPolicy>]) -> Option<String> {
+    let names: Vec<String> = images::none_allowed(layers)
+        .into_iter()
+        .map(ToString::to_string)
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "No image is allowed by {} (limits.images): add images to limits.images.allowed, with mode AllowList.",
+            names.join(" and ")
+        )
+    })
 }
 
 /// Dimensions that no policy in force sets. Nothing is allowed there, which may be just what is meant.

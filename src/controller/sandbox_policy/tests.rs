@@ -31,7 +31,6 @@ fn facts() -> Facts {
         }],
         widening: None,
         selecting: None,
-        runner_image: "images.example/runner:v2".to_owned(),
         readings: Arc::default(),
     }
 }
@@ -167,9 +166,7 @@ const ONLY_KATA: &str = r#"{"runtime": {"runtimeClassNames": ["kata"]}}"#;
 #[case::user_namespaces(
     json!({"runtime": {"userNamespaces": "Required"}}),
     r#"{"runtime": {"runtimeClassNames": ["gvisor"], "userNamespaces": "Disabled"}}"#, "False/PolicyDenied", "False/PolicyDenied")]
-#[case::runner_refused(json!({}), r#"{"images": {"mode": "AllowList", "allowed": ["images.example/agent"]}}"#, "False/NoRunCanStart", "True/Available")]
 #[case::no_image_at_all(json!({}), r#"{"images": {"mode": "DenyAll"}}"#, "False/NoRunCanStart", "True/Available")]
-#[case::runner_without_digest(json!({}), r#"{"images": {"mode": "AllowList", "allowed": ["images.example/**"], "digest": "Required"}}"#, "False/NoRunCanStart", "True/Available")]
 #[case::nothing_of_the_runtime(json!({"runtime": null}), "{}", "True/Ready", "Unknown/NotGranted")]
 fn contradictions(#[case] own: Value, #[case] above: &str, #[case] ready: &str, #[case] runtime: &str) {
     let facts = under(&serde_json::from_str(above).unwrap());
@@ -225,35 +222,8 @@ fn dead_image_patterns_are_named() {
     let (word, message) = said(&judge(&policy(&own), &under(&above), at(0)), READY);
     assert_eq!(word, "False/RuleMatchesNothing");
     insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `ghcr.io/a, ghcr.io/b:1` is refused by ClusterSandboxPolicy/base (limits.images.allowed): nothing is allowed by both, so it can match nothing; help: take it out of SandboxPolicy/house-rules, or ask whoever owns ClusterSandboxPolicy/base to allow it");
-    let by_digest = format!("images.example/runner@sha256:{}", "0".repeat(64));
-    let facts = Facts {
-        runner_image: by_digest,
-        ..facts()
-    };
     let own = json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["images.example/**", "images.example/agent:v1"]}});
-    let (word, message) = said(&judge(&policy(&own), &facts, at(0)), READY);
+    let (word, message) = said(&judge(&policy(&own), &facts(), at(0)), READY);
     assert_eq!(word, "False/RuleMatchesNothing");
     insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `images.example/agent:v1` is refused by SandboxPolicy/house-rules (limits.images.digest): images must be named by digest, and these name tags, so they can match nothing; help: leave the tag out in SandboxPolicy/house-rules, or name a digest");
-}
-
-#[test]
-fn a_gate_that_cofferdams_own_image_can_never_pass_is_named() {
-    let gate = |missing: &str| {
-        under(
-            &json!({"images": {"mode": "AllowList", "allowed": ["images.example/**"],
-            "vulnerabilities": {"maxSeverity": "High", "onMissingReport": missing}}}),
-        )
-    };
-    let own = json!({"images": {"mode": "AllowList", "allowed": ["images.example/**"]}});
-    let (word, message) = said(&judge(&policy(&own), &gate("Deny"), at(0)), READY);
-    assert_eq!(word, "False/NoRunCanStart");
-    insta::assert_snapshot!(message);
-    let by_digest = Facts {
-        runner_image: format!("images.example/runner@sha256:{}", "0".repeat(64)),
-        ..gate("Deny")
-    };
-    // A report may come.
-    for facts in [gate("Allow"), by_digest] {
-        assert_eq!(said(&judge(&policy(&own), &facts, at(0)), READY).0, "True/Ready");
-    }
 }

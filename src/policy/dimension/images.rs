@@ -1,4 +1,4 @@
-//! Which images the containers of a run's pod may have, and how they are pulled.
+//! Which image the agent may have, and how images are pulled. Cofferdam's own image is the installation's to choose.
 
 use std::sync::Arc;
 
@@ -11,38 +11,18 @@ use cofferdam_api::{DigestMode, PullPolicy, Reason};
 
 const RULE: &str = "limits.images";
 
-/// Whose image is judged: refusals name the place where it can be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Container {
-    /// The agent's.
-    Agent,
-    /// Cofferdam's own, `prepare` and `sidecar`.
-    Runner,
-}
+/// Where a run names the image.
+pub const FIELD: &str = "spec.agent.image";
 
-impl Container {
-    /// Where the image is named.
-    pub const fn field(self) -> &'static str {
-        match self {
-            Self::Agent => "spec.agent.image",
-            Self::Runner => "runner image (value `runner.image` of the chart)",
-        }
-    }
-}
-
-/// Decides about the image of one container.
+/// Decides about the agent's image.
 ///
 /// # Errors
 /// `ImageDenied`.
-pub fn decide(
-    container: Container,
-    offered: &str,
-    layers: &[Arc<ParsedPolicy>],
-) -> Result<Sourced<ImageReference>, Refusal> {
+pub fn decide(offered: &str, layers: &[Arc<ParsedPolicy>]) -> Result<Sourced<ImageReference>, Refusal> {
     let refusal = |layer: Option<&Layer>, part: &str, allowed, why: String, help: String| Refusal {
         reason: Reason::ImageDenied,
         layer: layer.cloned(),
-        field: container.field().to_owned(),
+        field: FIELD.to_owned(),
         rule: layer.map(|_| format!("{RULE}.{part}")),
         offered: offered.to_owned(),
         allowed,
@@ -70,7 +50,7 @@ pub fn decide(
     });
     let granting = met.map_err(|denial| match denial {
         Unmet::Refused(refusal) => refusal,
-        Unmet::NoOpinion => silence(Reason::ImageDenied, container.field(), RULE, offered),
+        Unmet::NoOpinion => silence(Reason::ImageDenied, FIELD, RULE, offered),
     })?;
     let digest = digest_mode(layers);
     if digest.value == DigestMode::Required
@@ -91,6 +71,19 @@ pub fn decide(
         || Sourced::built_in(image.clone()),
         |layer| Sourced::by(image.clone(), &layer, "limits.images.allowed"),
     ))
+}
+
+/// The layers that allow no image at all, so that no run can start under them.
+pub fn none_allowed(layers: &[Arc<ParsedPolicy>]) -> Vec<&Layer> {
+    let allows_none = |layer: &&Arc<ParsedPolicy>| {
+        let images = layer.images.as_ref();
+        images.is_some_and(|images| images.allowed.is_empty())
+    };
+    layers
+        .iter()
+        .filter(allows_none)
+        .map(|layer| &layer.layer)
+        .collect()
 }
 
 /// Whether images must be named by digest.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::dimension::images::Container;
+use crate::dimension::images::FIELD;
 use crate::layer::parsed::{ParsedPolicy, strictest};
 use crate::pattern::image::ImageReference;
 use crate::refusal::{Layer, Refusal};
@@ -86,12 +86,11 @@ pub fn is_asked(policy: Option<&SandboxPolicy>, cluster_policies: &[ClusterSandb
     })
 }
 
-/// Decides about one image of the pod; gives the ceiling that it was held to.
+/// Decides about the agent's image; gives the ceiling that it was held to.
 ///
 /// # Errors
 /// `ImageDenied`.
 pub fn decide(
-    container: Container,
     image: &ImageReference,
     reports: &Reports,
     layers: &[Arc<ParsedPolicy>],
@@ -111,7 +110,7 @@ pub fn decide(
             Sourced {
                 value: OnMissingReport::Deny,
                 source: Source::Layer { layer, rule },
-            } => Err(unreported(container, image, &layer, &rule)),
+            } => Err(unreported(image, &layer, &rule)),
             _ => Ok(ceiling),
         };
     };
@@ -122,7 +121,7 @@ pub fn decide(
     Err(Refusal {
         reason: Reason::ImageDenied,
         layer: Some(layer.clone()),
-        field: container.field().to_owned(),
+        field: FIELD.to_owned(),
         rule: Some(rule.clone()),
         offered: image.to_string(),
         allowed: Vec::new(),
@@ -147,7 +146,7 @@ fn on_missing(layers: &[Arc<ParsedPolicy>]) -> Sourced<OnMissingReport> {
     )
 }
 
-fn unreported(container: Container, image: &ImageReference, layer: &Layer, rule: &str) -> Refusal {
+fn unreported(image: &ImageReference, layer: &Layer, rule: &str) -> Refusal {
     let (why, help) = match image.digest() {
         Some(digest) => (
             format!("no VulnerabilityReport in the cluster is on digest {digest}"),
@@ -161,7 +160,7 @@ fn unreported(container: Container, image: &ImageReference, layer: &Layer, rule:
     Refusal {
         reason: Reason::ImageDenied,
         layer: Some(layer.clone()),
-        field: container.field().to_owned(),
+        field: FIELD.to_owned(),
         rule: Some(rule.to_owned()),
         offered: image.to_string(),
         allowed: Vec::new(),
@@ -217,7 +216,7 @@ mod tests {
             .into_iter()
             .collect();
         let image = ImageReference::parse(image).unwrap();
-        decide(Container::Agent, &image, &reports, &layers(gates)).map(|met| met.value)
+        decide(&image, &reports, &layers(gates)).map(|met| met.value)
     }
 
     fn pinned() -> String {

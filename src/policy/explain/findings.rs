@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use crate::decide::Evaluation;
-use crate::dimension::images::Container;
+use crate::dimension::images;
 use crate::dimension::repositories::Submodules;
 use crate::dimension::resources;
 use crate::dimension::runtime::Runtime;
@@ -98,7 +98,6 @@ impl Evaluation {
             requester,
             runtime,
             agent_image,
-            runner_image,
             vulnerabilities,
             pull_policy,
             repositories,
@@ -122,15 +121,8 @@ impl Evaluation {
             Ok(runtime) => findings.extend(of_runtime(runtime)),
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
-        findings.push(Finding::of(Container::Agent.field(), agent_image));
-        findings.extend(
-            runner_image
-                .iter()
-                .map(|image| Finding::of(Container::Runner.field(), image)),
-        );
-        for (container, found) in vulnerabilities {
-            findings.extend(of_vulnerabilities(*container, found));
-        }
+        findings.push(Finding::of(images::FIELD, agent_image));
+        findings.extend(vulnerabilities.as_ref().and_then(of_vulnerabilities));
         findings.push(match pull_policy.value {
             Some(policy) => Finding::allowed("imagePullPolicy", format!("{policy:?}"), &pull_policy.source),
             None => Finding::allowed(
@@ -214,10 +206,10 @@ fn of_runtime(runtime: &Runtime) -> Vec<Finding> {
 }
 
 /// Nothing where no policy looks at reports.
-fn of_vulnerabilities(container: Container, found: &Result<Ceiling, Refusal>) -> Option<Finding> {
+fn of_vulnerabilities(found: &Result<Ceiling, Refusal>) -> Option<Finding> {
     match found {
         Ok(met) => met.value.map(|severity| {
-            let field = format!("vulnerabilities of {}", container.field());
+            let field = format!("vulnerabilities of {}", images::FIELD);
             Finding::allowed(field, format!("{severity:?} at most"), &met.source)
         }),
         Err(refusal) => Some(Finding::refused(refusal)),

@@ -14,7 +14,7 @@ pub fn limits() -> Value {
     let more = json!({
         "images": {"allowed": [
             "cofferdam.test/team/*", "cofferdam.test/busybox:dev", format!("cofferdam.test/pinned@{DIGEST}"),
-            "docker.io/library/python", "ghcr.io/team/*", "cofferdam.test/cofferdam-runner"]},
+            "docker.io/library/python", "ghcr.io/team/*"]},
         "requester": "Optional",
     });
     merge(&mut limits, &more);

@@ -57,7 +57,7 @@ impl World {
         merge(&mut limits, &spec::team());
         let more = json!({
             "runtime": {"runtimeClassNames": [class]},
-            "images": {"allowed": ["cofferdam.test/team/*", "ghcr.io/team/*", "cofferdam.test/cofferdam-runner"]},
+            "images": {"allowed": ["cofferdam.test/team/*", "ghcr.io/team/*"]},
         });
         merge(&mut limits, &more);
         let nowhere = json!([{"name": "default", "nodeSelector": {"cofferdam.test/nowhere": "true"}}]);

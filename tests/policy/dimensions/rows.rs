@@ -180,7 +180,7 @@ fn of_images() -> Vec<Dimension> {
         object: "images",
         field: "",
         loose: allow(&["ghcr.io/team-a/*"]),
-        strict: allow(&["ghcr.io/team-a/another", "ghcr.io/team-a/runner"]),
+        strict: allow(&["ghcr.io/team-a/another"]),
         outcomes: ["ImageDenied", "admitted", "ImageDenied"],
         probe: is_admitted,
     }]
