@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["text", "api"],
     &["policy", "wire"],
     &["identity", "service"],
-    &["controller", "gateway", "archive", "runner", "cli"],
+    &["controller", "gateway", "archive", "keys", "runner", "cli"],
     &["cofferdam"],
     &["tests"],
 ];

@@ -30,10 +30,10 @@ helm upgrade --install cofferdam charts/cofferdam --namespace cofferdam-system -
 built=$(sha256sum target/images/cofferdam.tar target/images/cofferdam-runner.tar | sha256sum | cut -c1-16)
 running=$(kubectl -n cofferdam-system get deploy cofferdam-gateway -o jsonpath='{.metadata.annotations.test-images}')
 if [ -n "$running" ] && [ "$running" != "$built" ]; then
-  kubectl -n cofferdam-system rollout restart deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive
+  kubectl -n cofferdam-system rollout restart deploy/cofferdam-keys deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive
 fi
 kubectl -n cofferdam-system annotate deploy cofferdam-gateway "test-images=$built" --overwrite >/dev/null
-for role in deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive; do
+for role in deploy/cofferdam-keys deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive; do
   kubectl -n cofferdam-system rollout status "$role" --timeout=3m
 done
 # The ceiling that comes with the chart: every end-to-end run is under it too. It names the classes of the cluster, here

@@ -58,6 +58,13 @@ pub const ARCHIVE_SERVICE: &str = "cofferdam-archive";
 /// Port of the archive.
 pub const ARCHIVE_PORT: u16 = 8080;
 
+/// Secret with the key by which the controller signs statements; the role `keys` fills it.
+pub const SIGNING_SECRET: &str = "cofferdam-signing";
+/// `ConfigMap` with the public half of every such key.
+pub const PUBLIC_KEYS: &str = "cofferdam-evidence-keys";
+/// Secret with the gateway's certification authorities; the role `keys` fills it.
+pub const INSPECTION_SECRET: &str = "cofferdam-inspection-ca";
+
 /// Containers of a run's pod.
 pub const CONTAINER_PREPARE: &str = "prepare";
 /// The native sidecar: forwarder, clock, collector.

@@ -21,6 +21,8 @@ enum Role {
     Gateway(Box<cofferdam_gateway::Args>),
     /// Keeps outputs and records.
     Archive(Box<cofferdam_archive::Args>),
+    /// Makes the installation's keys and certificates, and rotates them.
+    Keys(Box<cofferdam_keys::Args>),
     /// The containers beside the agent.
     Runner(cofferdam_runner::Args),
 }
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             Role::Controller(args) => code(Box::pin(cofferdam_controller::run(*args)).await),
             Role::Gateway(args) => code(Box::pin(cofferdam_gateway::run(*args)).await),
             Role::Archive(args) => code(Box::pin(cofferdam_archive::run(*args)).await),
+            Role::Keys(args) => code(Box::pin(cofferdam_keys::run(*args)).await),
             Role::Runner(args) => code(Box::pin(cofferdam_runner::run(args)).await),
         }
     })

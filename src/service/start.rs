@@ -20,6 +20,8 @@ pub enum Role {
     Archive,
     /// Hands it to users.
     Output,
+    /// Makes keys and certificates.
+    Keys,
 }
 
 impl Role {
@@ -30,6 +32,7 @@ impl Role {
             Self::Gateway => concat!("cofferdam-gateway/", env!("CARGO_PKG_VERSION")),
             Self::Archive => concat!("cofferdam-archive/", env!("CARGO_PKG_VERSION")),
             Self::Output => concat!("cofferdam-output/", env!("CARGO_PKG_VERSION")),
+            Self::Keys => concat!("cofferdam-keys/", env!("CARGO_PKG_VERSION")),
         }
     }
 }

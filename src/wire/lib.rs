@@ -5,6 +5,7 @@ pub mod chain;
 pub mod control;
 pub mod denial;
 pub mod extensible;
+pub mod keys;
 pub mod output;
 pub mod output_api;
 pub mod pod;

@@ -14,7 +14,7 @@ use crate::guard::{Call, Case, Meets, Who, check};
 use crate::harness::{OPERATOR_NAMESPACE, client};
 
 /// The roles that have an account.
-const ACCOUNTS: [&str; 3] = ["controller", "gateway", "archive"];
+const ACCOUNTS: [&str; 4] = ["controller", "gateway", "archive", "keys"];
 /// A namespace of nobody's: what is given there is given everywhere.
 const ANYWHERE: &str = "e2e-nowhere";
 
@@ -45,7 +45,7 @@ const CONTROLLER: Given = &[
 ];
 
 /// Guards that the controller reads, each with its binding.
-const GUARDS: [&str; 16] = [
+const GUARDS: [&str; 17] = [
     "adoption",
     "connect",
     "controller",
@@ -53,6 +53,7 @@ const GUARDS: [&str; 16] = [
     "deletions",
     "endpoints",
     "jobs",
+    "keys",
     "networkpolicies",
     "pods",
     "policies",
@@ -79,6 +80,13 @@ const GATEWAY: Given = &[
 ];
 
 const GATEWAY_AT_HOME: Given = &[("core configmaps", "get"), ("core services", "list")];
+/// What it fills, by name, and nothing of its kind besides.
+const KEYS_AT_HOME: Given = &[
+    ("core secrets cofferdam-signing", "get update"),
+    ("core secrets cofferdam-inspection-ca", "get update"),
+    // That everybody may read it is no right of its own.
+    ("core configmaps cofferdam-evidence-keys", "update"),
+];
 const GATEWAY_IN_DEFAULT: Given = &[("discovery.k8s.io endpointslices kubernetes", "get")];
 
 /// What `account` is given in `namespace`, one right a line.
@@ -89,6 +97,7 @@ fn given(account: &str, namespace: &str) -> BTreeSet<String> {
         ("gateway", OPERATOR_NAMESPACE) => &[GATEWAY, GATEWAY_AT_HOME],
         ("gateway", "default") => &[GATEWAY, GATEWAY_IN_DEFAULT],
         ("gateway", _) => &[GATEWAY],
+        ("keys", OPERATOR_NAMESPACE) => &[KEYS_AT_HOME],
         _ => &[],
     };
     let mut rights: BTreeSet<String> = here
@@ -324,6 +333,7 @@ async fn what_the_api_server_says_of_them_is_what_it_does() {
         (Who::Ours("controller"), true, true, false),
         (Who::Ours("gateway"), true, false, false),
         (Who::Ours("archive"), false, false, false),
+        (Who::Ours("keys"), false, false, false),
         (Who::Sandbox(ANYWHERE), false, false, false),
         (Who::Admin, true, true, true),
     ] {

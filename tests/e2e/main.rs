@@ -28,6 +28,7 @@ mod governance;
 mod guard;
 mod harness;
 mod hostile;
+mod keys;
 mod layers;
 mod manifests;
 mod placement;

@@ -121,6 +121,15 @@ impl Call {
         }
     }
 
+    /// PUT, dry.
+    pub fn put(path: &str, body: Value) -> Self {
+        Self {
+            method: Method::PUT,
+            path: format!("{path}?dryRun=All"),
+            body,
+        }
+    }
+
     /// PATCH, dry: by merge, or by the operations of a list.
     pub fn patch(path: &str, body: Value) -> Self {
         Self {
