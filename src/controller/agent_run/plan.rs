@@ -1,5 +1,8 @@
 //! What a run came to when its Job was built. It travels on the Job, so that a controller that starts anew, or a
 //! policy that changes meanwhile, changes nothing for a run that is under way.
+//!
+//! A controller of another release finds the plans of the one before it, and reads them: an upgrade ends no run. So a
+//! change of [`Plan`] makes a new version, and the reader of the version before it stays for one release.
 
 use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
@@ -10,6 +13,14 @@ use cofferdam_policy::decide::Admitted;
 
 /// Version of [`Plan`].
 const VERSION: u32 = 2;
+/// Version of [`Before`].
+const VERSION_BEFORE: u32 = 1;
+
+/// The one field that every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
 
 /// Everything that the rest of a run's life needs to know of its admission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +49,51 @@ pub struct Plan {
     pub attempt: i32,
 }
 
-/// The annotation is missing or is not what this version writes.
+/// A plan of the version before: runs were not tried again then.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Before {
+    #[serde(rename = "version")]
+    _version: u32,
+    image: String,
+    runtime_class_name: String,
+    policies: Vec<ResolvedPolicy>,
+    policy_hash: String,
+    pod_digest: String,
+    gateway: String,
+    start_timeout_seconds: i32,
+    node_reachability: NodeReachability,
+}
+
+/// What [`NodeAccess`] was called then.
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum NodeReachability {
+    Denied,
+    Tolerated,
+}
+
+impl From<Before> for Plan {
+    fn from(before: Before) -> Self {
+        Self {
+            version: VERSION,
+            image: before.image,
+            runtime_class_name: before.runtime_class_name,
+            policies: before.policies,
+            policy_hash: before.policy_hash,
+            pod_digest: before.pod_digest,
+            gateway: before.gateway,
+            start_deadline_seconds: before.start_timeout_seconds,
+            node_access: match before.node_reachability {
+                NodeReachability::Denied => NodeAccess::Deny,
+                NodeReachability::Tolerated => NodeAccess::Allow,
+            },
+            retry: Retry::Never,
+            attempt: 1,
+        }
+    }
+}
+
+/// The annotation is missing or is of no version that is read.
 #[derive(Debug, thiserror::Error)]
 #[error("the Job's annotation {ANNOTATION_PLAN} cannot be read: {0}")]
 pub struct PlanError(String);
@@ -64,7 +119,7 @@ impl Plan {
     /// Reads the plan back from a Job.
     ///
     /// # Errors
-    /// The annotation is missing, malformed or of another version.
+    /// The annotation is missing, malformed, or neither of this version nor of the one before.
     pub fn of(job: &Job) -> Result<Self, PlanError> {
         let text = job
             .metadata
@@ -72,11 +127,19 @@ impl Plan {
             .as_ref()
             .and_then(|annotations| annotations.get(ANNOTATION_PLAN))
             .ok_or_else(|| PlanError("it is missing".to_owned()))?;
-        let plan: Self = serde_json::from_str(text).map_err(|error| PlanError(error.to_string()))?;
-        if plan.version == VERSION {
-            Ok(plan)
-        } else {
-            Err(PlanError(format!("version {} is not {VERSION}", plan.version)))
+        Self::parse(text)
+    }
+
+    fn parse(text: &str) -> Result<Self, PlanError> {
+        let odd = |error: serde_json::Error| PlanError(error.to_string());
+        // The version first: the fields of a newer one must not hide that it is newer.
+        let Version { version } = serde_json::from_str(text).map_err(odd)?;
+        match version {
+            VERSION => serde_json::from_str(text).map_err(odd),
+            VERSION_BEFORE => serde_json::from_str::<Before>(text).map(Self::from).map_err(odd),
+            other => Err(PlanError(format!(
+                "it has version {other}, and this controller reads {VERSION_BEFORE} and {VERSION}"
+            ))),
         }
     }
 
@@ -98,6 +161,53 @@ impl Plan {
             repositories: Vec::new(),
             policies: self.policies.clone(),
             policy_hash: self.policy_hash.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a controller of version 1 wrote it.
+    const ONE: &str = r#"{"version":1,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startTimeoutSeconds":300,"nodeReachability":"Tolerated"}"#;
+    /// As one of version 2 writes it.
+    const TWO: &str = r#"{"version":2,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startDeadlineSeconds":300,"nodeAccess":"Allow","retry":"Never","attempt":1}"#;
+
+    #[test]
+    fn plans_of_this_version_and_of_the_one_before_are_read() {
+        let two = Plan::parse(TWO).unwrap();
+        assert_eq!(
+            two.to_json().unwrap(),
+            TWO,
+            "a document that is written otherwise is of another version"
+        );
+        assert_eq!(Plan::parse(ONE).unwrap(), two);
+        let denied = ONE.replace("Tolerated", "Denied");
+        assert_eq!(Plan::parse(&denied).unwrap().node_access, NodeAccess::Deny);
+    }
+
+    #[test]
+    fn other_documents_are_none() {
+        for (text, words) in [
+            (
+                TWO.replace(r#""version":2"#, r#""version":3,"more":1"#),
+                "it has version 3",
+            ),
+            (
+                ONE.replace(r#""version":1"#, r#""version":0"#),
+                "it has version 0",
+            ),
+            (TWO.replace(r#""version":2"#, r#""version":1"#), "unknown field"),
+            (ONE.replace(r#""version":1"#, r#""version":2"#), "unknown field"),
+            (TWO.replace(r#""version":2,"#, ""), "missing field"),
+            (
+                TWO.replace(r#""attempt":1"#, r#""attempt":1,"more":1"#),
+                "unknown field",
+            ),
+        ] {
+            let error = Plan::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
         }
     }
 }
