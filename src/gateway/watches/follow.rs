@@ -274,4 +274,51 @@ mod tests {
         assert!(matches!(kept, Err(FollowError::TimedOut)), "not even one object");
         assert_eq!(log, ["4 from 0", "2 from 0", "1 from 0"]);
     }
+
+    /// Says whether the watch is open.
+    #[derive(Default)]
+    struct Opened(Mutex<Vec<bool>>);
+
+    impl Follower<Namespace> for Opened {
+        type Kept = ();
+
+        fn keep(&self, _object: Namespace) -> Option<()> {
+            None
+        }
+
+        fn replace(&self, _all: Vec<()>) {}
+
+        fn put(&self, _object: Namespace) {}
+
+        fn remove(&self, _object: Namespace) {}
+
+        fn open(&self, open: bool) {
+            self.0.lock().push(open);
+        }
+    }
+
+    /// A watch that hangs without closing is not believed for ever, whatever lists say meanwhile: at least a bookmark is due.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_says_nothing_any_more_is_given_up() {
+        use futures::{StreamExt, stream};
+        use http_body_util::StreamBody;
+        use hyper::body::Frame;
+        let bookmark = json!({"type": "BOOKMARK", "object": {"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"resourceVersion": "7", "creationTimestamp": null}}});
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            let line = bytes::Bytes::from(format!("{bookmark}\n"));
+            async move {
+                let said = stream::iter([Ok::<_, std::io::Error>(Frame::data(line))]);
+                Ok::<_, std::convert::Infallible>(http::Response::new(StreamBody::new(
+                    said.chain(stream::pending()),
+                )))
+            }
+        });
+        let api: Api<Namespace> = Api::all(kube::Client::new(service, "unused"));
+        let (opened, begun) = (Opened::default(), tokio::time::Instant::now());
+        let error = watch_from(&api, Selection::default(), "1".to_owned(), &opened).await;
+        assert!(matches!(error, FollowError::TimedOut), "{error}");
+        assert_eq!(begun.elapsed(), SILENCE_LIMIT);
+        assert_eq!(*opened.0.lock(), [true]);
+    }
 }
