@@ -162,6 +162,11 @@ impl Amount {
         Quantity(self.text.clone())
     }
 
+    /// Whole units, such as bytes, of which a part counts as one.
+    pub const fn units(&self) -> u128 {
+        self.nanos.div_ceil(NANOS)
+    }
+
     /// The spelling that it was read in.
     pub fn as_str(&self) -> &str {
         &self.text

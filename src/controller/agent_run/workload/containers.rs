@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
 use super::agent_env::{self, literal};
+use super::storage::Storage;
 use super::{BuildError, Identity, Input, pulling, resources, specs, volumes};
 use cofferdam_api::confinement::container_security_context;
 use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR, PROBE_PORT};
@@ -27,7 +28,7 @@ pub fn prepare(input: &Input<'_>, identity: &Identity) -> Result<Container, Buil
             literal(PREPARE_ENV, document(&specs::prepare(input, identity))?),
             node_address(),
         ]),
-        resources: Some(resources::prepare()),
+        resources: Some(resources::prepare(Storage::of(input))),
         volume_mounts: Some(volumes::prepare_mounts(input)),
         ..ours(CONTAINER_PREPARE, input)
     })
@@ -42,7 +43,7 @@ pub fn sidecar(input: &Input<'_>, identity: &Identity) -> Result<Container, Buil
             literal(SIDECAR_ENV, document(&specs::sidecar(input, identity))?),
             node_address(),
         ]),
-        resources: Some(resources::sidecar()),
+        resources: Some(resources::sidecar(Storage::of(input))),
         volume_mounts: Some(volumes::sidecar_mounts(input)),
         lifecycle: Some(Lifecycle {
             post_start: Some(LifecycleHandler {

@@ -10,6 +10,7 @@ mod pulling;
 mod resources;
 mod scheduling;
 mod specs;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod volumes;

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::storage::Storage;
 use cofferdam_api::Resources;
 
 /// `prepare`: git unpacks whole histories, on disk and in memory.
-pub fn prepare() -> ResourceRequirements {
-    requirements(["50m", "128Mi", "64Mi"], ["1", "1Gi", "8Gi"])
+pub fn prepare(storage: Storage) -> ResourceRequirements {
+    requirements(["50m", "128Mi", "64Mi"], ["1", "1Gi", &storage.ours().0])
 }
 
 /// `sidecar`: idle but for forwarding, until it hashes the work tree.
-pub fn sidecar() -> ResourceRequirements {
-    requirements(["20m", "64Mi", "64Mi"], ["1", "512Mi", "8Gi"])
+pub fn sidecar(storage: Storage) -> ResourceRequirements {
+    requirements(["20m", "64Mi", "64Mi"], ["1", "512Mi", &storage.ours().0])
 }
 
 /// `agent`: what policy made of the run's asks.

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::Input;
+use super::storage::Storage;
 use cofferdam_api::names::{AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE};
 use cofferdam_api::{Access, PromptSource};
 
@@ -22,8 +23,6 @@ const TOKENS: &str = "/var/run/cofferdam";
 const FILE_MODE: i32 = 0o644;
 /// Lifetime of a token in seconds, the shortest that Kubernetes gives; the kubelet renews it.
 const TOKEN_SECONDS: i64 = 600;
-/// A backstop for each writable volume; what a run may really use is its ephemeral-storage limit.
-const WRITABLE_LIMIT: &str = "16Gi";
 /// Bound of volumes that hold a few small files.
 const SMALL_LIMIT: &str = "16Mi";
 
@@ -34,16 +33,18 @@ pub fn work_tree(directory: &str) -> String {
 
 /// All volumes.
 pub fn all(input: &Input<'_>) -> Vec<Volume> {
+    let storage = Storage::of(input);
+    let small = || Quantity(SMALL_LIMIT.to_owned());
     let fixed = [
-        ("git", WRITABLE_LIMIT),
-        ("contract", SMALL_LIMIT),
-        ("ca", SMALL_LIMIT),
-        ("home", WRITABLE_LIMIT),
-        ("tmp", WRITABLE_LIMIT),
-        ("scratch", WRITABLE_LIMIT),
+        ("git", storage.pristine()),
+        ("contract", small()),
+        ("ca", small()),
+        ("home", storage.of_the_agent()),
+        ("tmp", storage.of_the_agent()),
+        ("scratch", Storage::scratch()),
     ];
     let mut volumes: Vec<Volume> = work_trees(input)
-        .map(|tree| empty_dir(&tree.volume, WRITABLE_LIMIT))
+        .map(|tree| empty_dir(&tree.volume, storage.work_tree()))
         .chain(fixed.map(|(name, limit)| empty_dir(name, limit)))
         .collect();
     volumes.extend([
@@ -130,12 +131,12 @@ fn work_trees<'a>(input: &Input<'a>) -> impl Iterator<Item = WorkTree> + use<'a>
         .chain(empty)
 }
 
-fn empty_dir(name: &str, limit: &str) -> Volume {
+fn empty_dir(name: &str, limit: Quantity) -> Volume {
     Volume {
         name: name.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource {
             medium: None,
-            size_limit: Some(Quantity(limit.to_owned())),
+            size_limit: Some(limit),
             ..EmptyDirVolumeSource::default()
         }),
         ..Volume::default()
