@@ -1,7 +1,9 @@
 //! A pod, read as a run's pod.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodCondition, PodStatus,
+};
 
 use crate::conditions::bounded;
 use cofferdam_api::ResolvedImage;
@@ -182,6 +184,26 @@ impl<'a> PodView<'a> {
     /// What `prepare` reported.
     pub fn prepare_report(&self) -> Option<PrepareReport> {
         report(self.prepare_ended()?)
+    }
+
+    /// Why the node has not started `sidecar`, in the kubelet's words.
+    pub fn sidecar_unstarted(&self) -> Option<&'a ContainerStateWaiting> {
+        let waiting = self
+            .container(CONTAINER_SIDECAR)?
+            .state
+            .as_ref()?
+            .waiting
+            .as_ref()?;
+        let failed = [
+            "CreateContainerError",
+            "CreateContainerConfigError",
+            "RunContainerError",
+        ];
+        waiting
+            .reason
+            .as_deref()
+            .is_some_and(|reason| failed.contains(&reason))
+            .then_some(waiting)
     }
 
     /// What `sidecar` reported.

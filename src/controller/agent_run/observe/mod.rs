@@ -1,6 +1,6 @@
 //! What the cluster shows of a run → where the run stands. Pure: `now` and everything asked for are parameters.
 
-mod causes;
+pub mod causes;
 mod ended;
 mod starting;
 #[cfg(test)]

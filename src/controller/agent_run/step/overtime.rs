@@ -8,11 +8,12 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::agent_run::observe::Progress;
+use crate::agent_run::observe::{Progress, causes};
 use crate::agent_run::seen::Seen;
 use crate::api_server::has_controller;
 use crate::pod_view::{PodView, is_over};
 use crate::verdict::Verdict;
+use cofferdam_api::names::CONTAINER_SIDECAR;
 use cofferdam_api::{AgentRun, Cancel, Reason};
 use cofferdam_wire::output::{COLLECT_BUDGET, UPLOAD_BUDGET};
 use cofferdam_wire::runner::active_deadline;
@@ -113,6 +114,19 @@ fn hand_over(pod: &Pod) -> Option<Limit> {
         return None;
     }
     let ended = view.agent_ended()?.finished_at.as_ref()?.0;
+    if let Some(waiting) = view.sidecar_unstarted() {
+        // The kubelet starts the next container all the same.
+        let why = waiting.message.as_deref().unwrap_or_default();
+        let verdict = causes::not_started(CONTAINER_SIDECAR, why);
+        let message = format!(
+            "{} The agent was started beside it, had no way out and has ended; it starts once only.",
+            verdict.message
+        );
+        return Some(Limit {
+            at: after(ended, ABANDONED)?,
+            verdict: Verdict::new(verdict.reason, message),
+        });
+    }
     let message = format!(
         "The agent ended, and its work was not handed over in {} s. Look at the log of container sidecar and at the \
          gateway.",

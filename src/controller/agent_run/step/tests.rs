@@ -679,6 +679,27 @@ fn agent_that_lost_its_sidecar_is_killed() {
 }
 
 #[test]
+fn sidecar_that_the_node_cannot_start_is_the_reason() {
+    let mut status = collecting();
+    let sidecar = json!({"name": "sidecar", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "CreateContainerError", "message": "no space left on device"}}});
+    let containers = status["containerStatuses"].as_array_mut().unwrap();
+    containers.retain(|container| container["name"] != "sidecar");
+    containers.push(sidecar);
+    let mut world = World::of(with_status(running_status()), present()).with_pod(status);
+    // `collecting` has the agent's end at second 20.
+    world.now = 29;
+    assert!(killed(&world).is_err());
+    world.now = 30;
+    let (reason, message) = killed(&world).unwrap();
+    assert_eq!(reason, Reason::RuntimeUnavailable);
+    assert!(
+        message.contains("no space left on device") && message.contains("starts once only"),
+        "{message}"
+    );
+}
+
+#[test]
 fn clock_of_a_node_that_is_behind_does_not_end_a_run_early() {
     let mut world = World::of(with_status(running_status()), present()).with_pod(containers(
         "Running",
