@@ -76,7 +76,7 @@ reasons! {
     StartTimeout => Some(FailureClass::Infrastructure),
     /// An image cannot be pulled.
     ImagePullFailed => Some(FailureClass::Infrastructure),
-    /// The sandbox could reach what the fence forbids.
+    /// The sandbox could reach what the fence forbids, or used up what the fence is probed with.
     EgressNotEnforced => Some(FailureClass::Infrastructure),
     /// Another NetworkPolicy widens the fence.
     ForeignNetworkPolicy => Some(FailureClass::Policy),

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -35,6 +37,12 @@ const DNS_QUERIES: &[&[u8]] = &[
     b"\xcd\x0f\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09cofferdam\x07invalid\x00\x00\x01\x00\x01",
     b"\xcd\x10\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07version\x04bind\x00\x00\x10\x00\x03",
 ];
+
+/// An echo request of ICMP: kind, code, checksum, identifier, number, data. The kernel puts in its own identifier, and
+/// the checksum.
+const ECHO_REQUEST: &[u8] = b"\x08\0\0\0\0\0\0\x01cofferdam";
+/// The same of `ICMPv6`.
+const ECHO_REQUEST_V6: &[u8] = b"\x80\0\0\0\0\0\0\x01cofferdam";
 
 /// Why probes cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +93,16 @@ pub enum NotProven {
         list(.0)
     )]
     Open(Vec<Open>),
+    /// The pod's own node alone could be reached.
+    #[error(
+        "the sandbox can reach its own node: {}. Many networks cannot close that way, and every other one was seen closed: \
+         where this is so here, a policy may allow it (limits.runtime.nodeAccess: Allow)",
+        list(.0)
+    )]
+    Node(Vec<Open>),
+    /// Probes could not be made.
+    #[error("not every probe of the fence could be made, so that nothing is proven: {0}")]
+    Unmade(String),
     /// The gateway could not be reached next to the probes.
     #[error("the gateway could not be reached next to the probes, so that nothing is proven: {0}")]
     Gateway(String),
@@ -143,53 +161,131 @@ fn patience(slowest: Duration) -> Duration {
         .clamp(SHORTEST_WAIT, LONGEST_WAIT)
 }
 
-/// Tries all targets at once and waits for each at most `wait`; returns those that got out, in the targets' order.
-pub async fn round(targets: &[Target], wait: Duration) -> Vec<Open> {
-    join_all(targets.iter().map(|target| attempt(target, wait)))
-        .await
-        .into_iter()
-        .flatten()
-        .collect()
+/// What came of a round of probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Those that got out, in the targets' order.
+    pub open: Vec<Open>,
+    /// Why probes could not be made: they are no proof of anything.
+    pub unmade: Vec<String>,
 }
 
-async fn attempt(target: &Target, wait: Duration) -> Option<Open> {
+/// Tries all targets at once and waits for each at most `wait`.
+pub async fn round(targets: &[Target], wait: Duration) -> Round {
+    let mut round = Round::default();
+    for seen in join_all(targets.iter().map(|target| attempt(target, wait))).await {
+        match seen {
+            Seen::Open(open) => round.open.push(open),
+            Seen::Unmade(why) => round.unmade.push(why),
+            Seen::Closed => {}
+        }
+    }
+    round
+}
+
+/// Whether a new connection to `address` can be opened; nothing that is kept open stands for it.
+///
+/// # Errors
+/// Why not.
+pub async fn opens(address: SocketAddr) -> Result<(), Unopened> {
+    match timeout(LONGEST_WAIT, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if is_local(&error, address) => Err(Unopened::Here(error.to_string())),
+        _ => Err(Unopened::There),
+    }
+}
+
+/// Why a connection did not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// The sandbox has nothing left to open it with.
+    Here(String),
+    /// Whoever was called, or the network between, did not answer.
+    There,
+}
+
+/// What came of a probe.
+enum Seen {
+    Open(Open),
+    Closed,
+    Unmade(String),
+}
+
+async fn attempt(target: &Target, wait: Duration) -> Seen {
     let address = target.address;
-    let (reached, what) = match target.protocol {
+    let (exchange, what) = match target.protocol {
         ProbeProtocol::Tcp => {
             let opened = timeout(wait, TcpStream::connect(address)).await;
-            (matches!(opened, Ok(Ok(_))), "a TCP connection opened to")
+            (
+                opened.map(|opened| opened.map(drop)),
+                "a TCP connection opened to",
+            )
         }
         ProbeProtocol::Udp => (
-            answers(address, &[b"cofferdam\n"], wait).await,
+            timeout(wait, answered(address, &[b"cofferdam\n"])).await,
             "a datagram was answered by",
         ),
         ProbeProtocol::DnsUdp => (
-            answers(address, DNS_QUERIES, wait).await,
+            timeout(wait, answered(address, DNS_QUERIES)).await,
             "a DNS query was answered by",
         ),
+        ProbeProtocol::Echo => (
+            timeout(wait, echoed(address.ip())).await,
+            "an ICMP echo request was answered by",
+        ),
     };
-    reached.then(|| Open {
-        name: target.name.clone(),
-        detail: format!("{what} {address} ({})", target.name),
-        node: target.node,
-    })
+    match exchange {
+        Ok(Ok(())) => Seen::Open(Open {
+            name: target.name.clone(),
+            detail: format!("{what} {address} ({})", target.name),
+            node: target.node,
+        }),
+        Ok(Err(error)) if is_local(&error, address) => Seen::Unmade(format!("{} ({})", error, target.name)),
+        _ => Seen::Closed,
+    }
 }
 
-/// Whether anything comes back for one of `datagrams`. That nothing can be sent is a closed way, too.
-async fn answers(address: SocketAddr, datagrams: &[&[u8]], wait: Duration) -> bool {
+/// Whether an error says that the sandbox has nothing left to send with. An agent that uses up its ports or descriptors
+/// would otherwise make every way look closed. Without an IPv6 address of its own no way of IPv6 is open.
+fn is_local(error: &std::io::Error, address: SocketAddr) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN | Errno::ADDRINUSE,
+        ) => true,
+        Some(Errno::ADDRNOTAVAIL) => address.is_ipv4(),
+        _ => false,
+    }
+}
+
+/// Waits until anything comes back for one of `datagrams`. That nothing can be sent is a closed way, too.
+async fn answered(address: SocketAddr, datagrams: &[&[u8]]) -> std::io::Result<()> {
     let local: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let exchange = async {
-        let socket = UdpSocket::bind((local, 0)).await?;
-        socket.connect(address).await?;
-        for datagram in datagrams {
-            socket.send(datagram).await?;
-        }
-        socket.recv(&mut [0; 512]).await
+    let socket = UdpSocket::bind((local, 0)).await?;
+    exchange(&socket, address, datagrams).await
+}
+
+/// Waits until `address` answers an echo request. Many kernels let nobody send one without a right that no sandbox has.
+async fn echoed(address: IpAddr) -> std::io::Result<()> {
+    let (family, protocol, request) = match address {
+        IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, ECHO_REQUEST),
+        IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, ECHO_REQUEST_V6),
     };
-    matches!(timeout(wait, exchange).await, Ok(Ok(_)))
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::DGRAM, flags, Some(protocol))?;
+    let socket = UdpSocket::from_std(std::net::UdpSocket::from(socket))?;
+    exchange(&socket, SocketAddr::new(address, 0), &[request]).await
+}
+
+async fn exchange(socket: &UdpSocket, address: SocketAddr, datagrams: &[&[u8]]) -> std::io::Result<()> {
+    socket.connect(address).await?;
+    for datagram in datagrams {
+        socket.send(datagram).await?;
+    }
+    socket.recv(&mut [0; 512]).await.map(drop)
 }
 
 /// Probes until the fence is seen closed [`ROUNDS`] times in a row, each time with `positive` before and after.
@@ -216,14 +312,16 @@ pub async fn prove(
     loop {
         let begun = Instant::now();
         let (before, wait) = call_gateway().await;
-        let (fatal, tolerated): (Vec<Open>, Vec<Open>) = round(targets, wait)
-            .await
-            .into_iter()
-            .partition(|open| !(open.node && node_tolerated));
+        let Round { open, unmade } = round(targets, wait).await;
+        let (fatal, tolerated): (Vec<Open>, Vec<Open>) =
+            open.into_iter().partition(|open| !(open.node && node_tolerated));
         let (after, _) = call_gateway().await;
         probes_made = probes_made.saturating_add(made);
         let failed = if fatal.is_empty() {
-            before.and(after).err().map(NotProven::Gateway)
+            let unmade = (!unmade.is_empty()).then(|| NotProven::Unmade(unmade.join("; ")));
+            unmade.or_else(|| before.and(after).err().map(NotProven::Gateway))
+        } else if fatal.iter().all(|open| open.node) {
+            Some(NotProven::Node(fatal))
         } else {
             Some(NotProven::Open(fatal))
         };

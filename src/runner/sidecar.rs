@@ -48,6 +48,8 @@ pub async fn run(
     report: impl FnOnce(&SidecarReport),
 ) -> Result<(), ProbeError> {
     let targets = probe::targets(&spec.probes, node)?;
+    let gateway = spec.gateway.parse();
+    let gateway = gateway.map_err(|_| ProbeError::Address("gateway".to_owned()))?;
     let control = Control::new(&spec.gateway, paths.token("collect"));
     let health = Health::default();
     let stop = CancellationToken::new();
@@ -61,6 +63,7 @@ pub async fn run(
     tokio::spawn(watcher::follow(control.clone(), states, stop.clone()));
     tokio::spawn(watcher::probe(
         control.clone(),
+        gateway,
         probe::forbidden(&targets, spec.node_access_allowed),
         hole.clone(),
         stop.clone(),

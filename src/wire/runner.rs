@@ -191,6 +191,8 @@ pub enum ProbeProtocol {
     Udp,
     /// An answer to a DNS query over UDP is a hole.
     DnsUdp,
+    /// An answer to an ICMP echo request is a hole, where the sandbox can send one; the port is nothing.
+    Echo,
 }
 
 /// What `prepare` reports.

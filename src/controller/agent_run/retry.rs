@@ -129,7 +129,7 @@ pub fn next(between: &Between, remains: &Remains<'_>) -> Next {
             if let Some(seen) = &record.isolation_lost {
                 return Next::End(Verdict::new(
                     Reason::EgressNotEnforced,
-                    format!("The sandbox could reach what the fence forbids: {seen}"),
+                    format!("The sandbox's fence was not proven any more: {seen}"),
                 ));
             }
             if record.receipt.is_some() {

@@ -50,12 +50,62 @@ async fn each_protocol_sees_a_hole_and_sees_none_where_there_is_none() {
         None,
     )
     .unwrap();
-    let names: Vec<String> = round(&targets, LONGEST_WAIT)
-        .await
-        .into_iter()
-        .map(|open| open.name)
-        .collect();
+    let Round { open, unmade } = round(&targets, LONGEST_WAIT).await;
+    let names: Vec<String> = open.into_iter().map(|open| open.name).collect();
     assert_eq!(names, ["tcp-open", "udp-open", "dns-open"]);
+    assert_eq!(unmade, Vec::<String>::new());
+}
+
+/// Whether the kernel lets this process send echo requests at all decides what is seen of an address that answers them.
+#[tokio::test]
+async fn an_echo_is_seen_where_one_can_be_sent() {
+    let may = std::fs::read_to_string("/proc/sys/net/ipv4/ping_group_range").unwrap_or_default();
+    let range: Vec<u32> = may
+        .split_ascii_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .collect();
+    let group = rustix::process::getegid().as_raw();
+    let may = matches!(range.as_slice(), [first, last] if (*first..=*last).contains(&group));
+    let probes = [probe("loopback", "127.0.0.1:0", ProbeProtocol::Echo)];
+    let Round { open, unmade } = round(&targets(&probes, None).unwrap(), LONGEST_WAIT).await;
+    let details: Vec<String> = open.into_iter().map(|open| open.detail).collect();
+    let seen: &[&str] = if may {
+        &["an ICMP echo request was answered by 127.0.0.1:0 (loopback)"]
+    } else {
+        &[]
+    };
+    assert_eq!(
+        (details, unmade),
+        (seen.iter().map(ToString::to_string).collect(), Vec::new())
+    );
+}
+
+/// What the sandbox itself lacks is no closed way.
+#[test]
+fn errors_of_the_sandbox_prove_nothing() {
+    let (four, six) = (
+        "203.0.113.1:443".parse().unwrap(),
+        "[2001:db8::1]:443".parse().unwrap(),
+    );
+    for (errno, local) in [
+        (Errno::ADDRNOTAVAIL, [true, false]),
+        (Errno::MFILE, [true, true]),
+        (Errno::AGAIN, [true, true]),
+        (Errno::NOBUFS, [true, true]),
+        (Errno::CONNREFUSED, [false, false]),
+        (Errno::NETUNREACH, [false, false]),
+        (Errno::HOSTUNREACH, [false, false]),
+        (Errno::PERM, [false, false]),
+        (Errno::ACCESS, [false, false]),
+        (Errno::TIMEDOUT, [false, false]),
+    ] {
+        let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+        assert_eq!(
+            [four, six].map(|address| is_local(&error, address)),
+            local,
+            "{errno:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -182,7 +232,11 @@ async fn the_node_is_a_fact_of_its_own() {
     assert_eq!(forbidden(&targets, false).len(), 2);
     let tolerated = prove(&targets, true, BUDGET, async || Ok(())).await.unwrap();
     assert!(tolerated.node_open);
-    assert!(prove(&targets, false, SHORT, async || Ok(())).await.is_err());
+    let error = prove(&targets, false, SHORT, async || Ok(())).await.unwrap_err();
+    assert!(
+        error.to_string().contains("limits.runtime.nodeAccess: Allow"),
+        "{error}"
+    );
 }
 
 #[test]

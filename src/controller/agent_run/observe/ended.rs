@@ -130,7 +130,7 @@ fn lost_fence(record: Option<&RunRecord>) -> Option<Verdict> {
     let seen = record?.isolation_lost.as_deref()?;
     Some(Verdict::new(
         Reason::EgressNotEnforced,
-        format!("While the agent ran, the sandbox could reach what the fence forbids: {seen}"),
+        format!("While the agent ran, its fence was not proven any more: {seen}"),
     ))
 }
 
@@ -144,7 +144,7 @@ fn stopped(view: &PodView<'_>, manifest: Option<&OutputManifest>) -> Option<Verd
         }
         Reason::Cancelled => "The run was cancelled; the patch is what the agent had done by then.",
         Reason::EgressNotEnforced => {
-            "While the agent ran, the sandbox could reach what the fence forbids; it was stopped."
+            "While the agent ran, its fence was not proven any more; it was stopped."
         }
         Reason::ForeignNetworkPolicy => {
             "Another NetworkPolicy of the namespace widened the fence; the agent was stopped."

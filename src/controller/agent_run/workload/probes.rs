@@ -20,6 +20,7 @@ pub fn all(input: &Input<'_>) -> Vec<Probe> {
         probe("gateway-canary-udp", canary, ProbeProtocol::Udp),
         probe("api-server", input.config.api_server.clone(), ProbeProtocol::Tcp),
         probe("kubelet", format!("{NODE}:{KUBELET_PORT}"), ProbeProtocol::Tcp),
+        probe("node-echo", format!("{NODE}:0"), ProbeProtocol::Echo),
         probe("metadata", METADATA.to_owned(), ProbeProtocol::Tcp),
     ];
     for (index, address) in input.config.cluster_dns.iter().enumerate() {
@@ -28,11 +29,10 @@ pub fn all(input: &Input<'_>) -> Vec<Probe> {
         probes.push(probe(&udp, address.to_string(), ProbeProtocol::DnsUdp));
     }
     for (index, address) in input.config.public_probes.iter().enumerate() {
-        probes.push(probe(
-            &format!("public-{index}"),
-            address.to_string(),
-            ProbeProtocol::Tcp,
-        ));
+        let (tcp, echo) = (format!("public-{index}"), format!("public-{index}-echo"));
+        probes.push(probe(&tcp, address.to_string(), ProbeProtocol::Tcp));
+        let host = SocketAddr::new(address.ip(), 0);
+        probes.push(probe(&echo, host.to_string(), ProbeProtocol::Echo));
     }
     probes
 }
