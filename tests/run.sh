@@ -75,6 +75,7 @@ installed_stages() {
 # These take something from the whole cluster, which is why each runs alone; they wait for most of their time.
 taking_stages() {
   stage e2e-unguarded e2e --ignored unguarded
+  stage e2e-flooded e2e --ignored flooded
   stage roles tests/roles.sh
   stage e2e-withdrawn e2e --ignored withdrawn
   stage unenforced-up target/cluster up --no-network-policy && stage e2e-unenforced e2e --ignored unenforced
