@@ -296,7 +296,6 @@ pub struct EnvVar {
 
 /// A repository that is cloned for the agent.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[x_kube(validation = rules::sparse_is_read_only())]
 pub struct Repository {
     /// Name within the run, a DNS label.
     #[schemars(length(min = 1, max = 40))]

@@ -19,7 +19,7 @@ pub struct CloneOptions {
     #[serde(default)]
     pub branches: CloneBranches,
     /// Directories whose files are in the work tree, with the files of the directories above them; the others are in the
-    /// repository only. For `access: ReadOnly` alone, because a patch is made of whole work trees. Absent: all files.
+    /// repository only, and unchanged in a patch unless the agent puts them there. Absent: all files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::sparse_directories())]
@@ -28,6 +28,10 @@ pub struct CloneOptions {
     /// Each must be granted by `limits.repositories.clone` as a repository is.
     #[serde(default)]
     pub submodules: CloneSubmodules,
+    /// `Pointers`: files of Git LFS are their pointers. `Files`: they are their contents, fetched from the server beside the
+    /// repository. Each host that it names must be one of `limits.repositories.clone`.
+    #[serde(default)]
+    pub lfs: CloneLfs,
 }
 
 fn default_depth() -> i32 {
@@ -41,6 +45,7 @@ impl Default for CloneOptions {
             branches: CloneBranches::default(),
             sparse: Vec::new(),
             submodules: CloneSubmodules::default(),
+            lfs: CloneLfs::default(),
         }
     }
 }
@@ -65,4 +70,14 @@ pub enum CloneSubmodules {
     Direct,
     /// Those of the repository, theirs, and so on.
     Recursive,
+}
+
+/// What stands for files of Git LFS.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloneLfs {
+    /// Their pointers.
+    #[default]
+    Pointers,
+    /// Their contents.
+    Files,
 }

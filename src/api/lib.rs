@@ -26,7 +26,7 @@ pub use agent_run::{
     Access, Agent, AgentRun, AgentRunSpec, Cancel, ConfigMapKeyRef, EgressAsk, EgressAskRule, EnvVar,
     PolicyRef, PromptSource, Repository, Requester, Resources, Task,
 };
-pub use clone::{CloneBranches, CloneOptions, CloneSubmodules};
+pub use clone::{CloneBranches, CloneLfs, CloneOptions, CloneSubmodules};
 pub use exclude::{Exclude, ExcludeMode};
 pub use limits::{
     DigestMode, EgressLimits, EgressRule, ImageLimits, KernelCheck, Mode, NodeAccess, OnMissingReport,

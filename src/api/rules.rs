@@ -243,14 +243,6 @@ pub(super) fn git_reference_not_sha256() -> Rule {
     )
 }
 
-/// A patch is made of whole work trees.
-pub(super) fn sparse_is_read_only() -> Rule {
-    rule(
-        "!has(self.clone) || !has(self.clone.sparse) || size(self.clone.sparse) == 0 || self.access == 'ReadOnly'",
-        "clone.sparse is for repositories with access: ReadOnly, because a patch is made of whole work trees: leave it out",
-    )
-}
-
 /// Directories of a sparse work tree.
 pub(super) fn sparse_directories() -> Rule {
     rule(

@@ -198,9 +198,9 @@ pub struct DeniedRequest {
 /// What a run left behind in the archive.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outputs {
-    /// One patch for each `ReadWrite` repository.
+    /// One patch for each `ReadWrite` repository, and then those of submodules in which something changed, the first ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Atomic)]
     pub patches: Vec<PatchOutput>,
 }
@@ -211,6 +211,10 @@ pub struct Outputs {
 pub struct PatchOutput {
     /// Name of the repository within the run.
     pub repository: String,
+    /// Path of the submodule whose patch this is: it applies to the commit that the repository names there. Absent: the
+    /// patch is of the repository itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submodule: Option<String>,
     /// `sha256:…` of the patch at receipt.
     pub digest: String,
     /// Size of the patch in bytes.

@@ -315,7 +315,7 @@ impl Store {
             .join(patch_file(repository)?);
         let received = self.receipt(run_uid)?.is_some_and(|receipt| {
             let mut patches = receipt.manifest.patches.iter();
-            patches.any(|patch| patch.repository == repository)
+            patches.any(|patch| patch.name() == repository)
         });
         Ok(received.then_some(path))
     }

@@ -18,7 +18,7 @@ use cofferdam_wire::output::{MANIFEST_LIMIT, OutputManifest, PatchManifest, Rece
 
 /// Longest silence within an upload.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
-/// Patches of one upload; a run has at most 8 repositories.
+/// Patches of one upload; a run has at most 8 repositories, and 24 patches of submodules.
 const PATCHES_LIMIT: usize = 64;
 
 /// Why an upload was not received.
@@ -152,8 +152,9 @@ where
     }
     let mut names = HashSet::new();
     for patch in &manifest.patches {
-        patch_file(&patch.repository)?;
-        if !names.insert(&patch.repository) {
+        let name = patch.name();
+        patch_file(&name)?;
+        if !names.insert(name) {
             return Err(UploadError::Mismatch("two patches have one name".to_owned()));
         }
     }
@@ -176,7 +177,7 @@ async fn store_patch<S>(
 where
     S: Stream<Item = Result<Bytes, String>> + Unpin,
 {
-    let mut file = fs::File::create(directory.join(patch_file(&patch.repository)?)).await?;
+    let mut file = fs::File::create(directory.join(patch_file(&patch.name())?)).await?;
     let mut hash = Sha256::new();
     let mut missing = patch.bytes;
     while missing > 0 {
@@ -194,7 +195,7 @@ where
     if digest == patch.digest {
         Ok(())
     } else {
-        let name = &patch.repository;
+        let name = patch.name();
         Err(UploadError::Mismatch(format!(
             "the patch of {name} has digest {digest}"
         )))

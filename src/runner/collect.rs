@@ -15,15 +15,19 @@ mod line_endings;
 mod links;
 mod newest;
 mod objects;
+mod pack;
 mod patch;
 pub mod refusal;
 mod rule_file;
 mod spelling;
 pub mod stat;
+pub mod submodules;
 mod tracked;
 mod untracked;
 mod worktree;
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -64,6 +68,28 @@ pub struct Collection {
     pub live: bool,
     /// What is ignored beside the repository's own rules.
     pub exclude: Exclude,
+    /// Whether only some directories of the commit were checked out.
+    pub sparse: bool,
+    /// Where in the work tree the files of this repository stand; empty, or the path of a submodule.
+    pub within: Vec<u8>,
+    /// Paths of submodules, as the repository has them, that are collected for themselves.
+    pub apart: BTreeSet<Vec<u8>>,
+}
+
+impl Collection {
+    /// The whole work tree of a repository, once its agent has ended.
+    pub fn new(pristine: PathBuf, tree: PathBuf, scratch: PathBuf) -> Self {
+        Self {
+            pristine,
+            tree,
+            scratch,
+            live: false,
+            exclude: Exclude::default(),
+            sparse: false,
+            within: Vec::new(),
+            apart: BTreeSet::new(),
+        }
+    }
 }
 
 /// A patch that was made.
@@ -83,30 +109,60 @@ pub struct Patch {
     pub lfs_files: u64,
 }
 
-/// Collects one work tree.
+impl Patch {
+    /// Whether anything changed, or may have.
+    pub const fn says_something(&self) -> bool {
+        self.facts.bytes > 0 || self.left_out.count > 0 || !self.complete
+    }
+}
+
+/// Collects one work tree; nothing where none of it is there any more, which is a change of the repository that it is a
+/// submodule of.
 ///
 /// # Errors
 /// A file of the base commit cannot be collected, a name passes for `.git`, or the patch cannot be written; the refusal
 /// says what and where.
-pub fn collect(collection: &Collection, limits: &Limits, deadline: &Deadline) -> Result<Patch, Refusal> {
+pub fn collect(
+    collection: &Collection,
+    limits: &Limits,
+    deadline: &Deadline,
+) -> Result<Option<Patch>, Refusal> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = open(&collection.tree, flags, Permissions::empty())
+        .map_err(|error| Refusal::unreadable(b"", error))?;
+    let mut directories = Directories::new(root.as_fd());
+    let Some(root) = directories.enter(&collection.within)? else {
+        return Ok(None);
+    };
+    collect_below(root, collection, limits, deadline).map(Some)
+}
+
+fn collect_below(
+    root: BorrowedFd<'_>,
+    collection: &Collection,
+    limits: &Limits,
+    deadline: &Deadline,
+) -> Result<Patch, Refusal> {
     let scratch = &collection.scratch;
     renew(scratch).map_err(Refusal::Storage)?;
     let base = Base::read(&collection.pristine, limits, deadline)?;
     let known = Known::read(&collection.pristine, &base);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = open(&collection.tree, flags, Permissions::empty())
-        .map_err(|error| Refusal::unreadable(b"", error))?;
+    if collection.sparse && !known.is_of_this_commit() {
+        // What was never checked out would pass for deleted.
+        let lost = "the record of what was checked out is missing";
+        return Err(Refusal::Storage(std::io::Error::other(lost)));
+    }
     // What is left of the time is for the patch.
     let reading = deadline.first_three_quarters();
     let directory = scratch.join("attributes");
     fs::create_dir(&directory).map_err(Refusal::Storage)?;
-    let attributes = Attributes::start(&collection.pristine, root.as_fd(), directory, &reading)?;
+    let attributes = Attributes::start(&collection.pristine, root, directory, &reading)?;
     let mut work = Work {
         collection,
         limits,
         reading: &reading,
         base: &base,
-        root: root.as_fd(),
+        root,
         reader: Reader::new(
             limits,
             &collection.pristine,
@@ -117,11 +173,17 @@ pub fn collect(collection: &Collection, limits: &Limits, deadline: &Deadline) ->
         left_out: LeftOut::default(),
         complete: true,
     };
-    let Tracked { changes, complete } =
-        tracked::walk(work.root, &base, &known, &mut work.reader, work.reading)?;
+    let Tracked {
+        mut changes,
+        complete,
+    } = tracked::walk(work.root, &base, &known, &mut work.reader, work.reading)?;
     work.complete &= complete;
     let new = work.new_files()?;
     let new = work.without_links_out(&changes, new)?;
+    if collection.sparse {
+        changes.extend(given_way(&base, &known, &new));
+    }
+    work.reader.finish().map_err(Refusal::Storage)?;
     let file = scratch.join("patch");
     // Reading may have ended because nothing went on.
     deadline.progress();
@@ -160,6 +222,8 @@ impl Work<'_> {
             tree,
             scratch,
             exclude,
+            within,
+            apart,
             ..
         } = self.collection;
         let rules = scratch.join("rules");
@@ -171,7 +235,7 @@ impl Work<'_> {
             }
             started => started?,
         };
-        let worktrees = tree.join(".git/worktrees");
+        let worktrees = tree.join(OsStr::from_bytes(within)).join(".git/worktrees");
         let search = Search {
             base: self.base,
             ignores,
@@ -179,6 +243,7 @@ impl Work<'_> {
             deadline: self.reading,
             left_out: &mut self.left_out,
             worktrees: worktrees.as_os_str().as_bytes(),
+            apart,
             newest: Newest::new(self.limits),
             seen: 0,
         };
@@ -283,6 +348,17 @@ fn too_many(new: &mut Vec<New>, mut room: u64) -> Vec<New> {
     });
     *new = kept;
     gone
+}
+
+/// Files that were never checked out, and whose directory is a new file now.
+fn given_way<'a>(
+    base: &'a Base,
+    known: &'a Known,
+    new: &'a [New],
+) -> impl Iterator<Item = tracked::Change> + 'a {
+    let below = new.iter().flat_map(|new| base.below(&new.path));
+    let absent = below.filter(|at| known.was_absent(*at));
+    absent.map(|at| tracked::Change { at, to: None })
 }
 
 /// A new file; nothing if it is gone.

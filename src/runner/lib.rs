@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod forward;
 pub mod git;
 pub mod kernel;
+pub mod lfs;
 pub mod paths;
 pub mod prepare;
 pub mod probe;

@@ -1,5 +1,6 @@
 //! The init container `prepare`: looks at the kernel where policy says so, proves the fence, writes the agent's files, clones its repositories.
 
+mod large_files;
 mod submodules;
 
 use std::collections::BTreeSet;
@@ -334,15 +335,26 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
         message: error.to_string(),
         passes: true,
     })?;
-    if repository.access == Access::ReadWrite
+    large_files::in_work_tree(options, &pristine, &tree, url, shared).map_err(|error| Failed {
+        message: format!("{url}: {error}"),
+        passes: error.passes(),
+    })?;
+    let collected = (repository.access == Access::ReadWrite).then(|| tree.clone());
+    if collected.is_some()
         && let Err(error) = stat::record(&pristine, &tree, &shared.deadline)
     {
+        if !options.sparse.is_empty() {
+            return Err(Failed {
+                message: format!("which files were checked out cannot be recorded: {error}"),
+                passes: true,
+            });
+        }
         // Collecting reads every file then.
         tracing::warn!(name, %error, "what the file system says of the files could not be recorded");
     }
     let mut tolerated: BTreeSet<String> = cloned.tolerated.into_iter().collect();
     if options.submodules != CloneSubmodules::None {
-        let mut submodules = Submodules::new(shared, options, paths.submodules(name));
+        let mut submodules = Submodules::new(shared, options, paths.submodules(name), collected);
         let parent = Parent {
             pristine: &pristine,
             tree: &tree,

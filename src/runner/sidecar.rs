@@ -1,6 +1,7 @@
 //! The sidecar: the agent's proxy, the run's clock, the fence's watch, and the collector at the end.
 
 pub mod clock;
+mod collecting;
 pub mod health;
 mod output;
 pub mod sockets;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use cofferdam_api::{Completeness, Reason, Snapshot};
 
@@ -12,8 +13,12 @@ pub const VERSION: u32 = 1;
 pub const UPLOAD_LIMIT: u64 = 64 * 1024 * 1024;
 /// Upper bound of the manifest's line in bytes.
 pub const MANIFEST_LIMIT: usize = 64 * 1024;
-/// Paths of one work tree that are listed as left out.
+/// Paths of one repository, with its submodules, that are listed as left out.
 pub const LEFT_OUT_PATHS: usize = 10;
+/// Patches of submodules in one upload.
+pub const SUBMODULE_PATCHES: usize = 24;
+/// Refused work trees of one upload.
+pub const REFUSALS: usize = 16;
 /// How long a sidecar may take to collect all work trees together.
 pub const COLLECT_BUDGET: Duration = Duration::from_mins(1);
 /// How long it may take to hand them over, all tries together.
@@ -39,6 +44,9 @@ pub struct OutputManifest {
 pub struct PatchManifest {
     /// Name of the repository within the run.
     pub repository: String,
+    /// Path within it of the submodule whose patch this is; absent: the patch is of the repository itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submodule: Option<String>,
     /// Commit that the patch applies to.
     pub base_commit: String,
     /// Size in bytes.
@@ -62,6 +70,24 @@ pub struct PatchManifest {
     /// What of the work tree is not in the patch; absent: nothing is known of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
+}
+
+impl PatchManifest {
+    /// Its name among the patches of a run: the repository's, and behind it twelve digits of the digest of the submodule's
+    /// path. A repository's name has no dot.
+    pub fn name(&self) -> String {
+        use std::fmt::Write as _;
+        let Some(path) = &self.submodule else {
+            return self.repository.clone();
+        };
+        let digest = Sha256::digest(path);
+        let mut name = format!("{}.", self.repository);
+        for byte in digest.iter().take(6) {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "{byte:02x}");
+        }
+        name
+    }
 }
 
 /// What of a work tree is not in its patch.

@@ -338,11 +338,6 @@ fn refused_runs() -> Vec<(&'static str, Value, &'static str)> {
             "every item of patterns must be a pattern",
         ),
         (
-            "/spec/repositories/0/clone",
-            json!({"sparse": ["src"]}),
-            "clone.sparse is for repositories with access: ReadOnly",
-        ),
-        (
             "/spec/repositories/1/clone",
             json!({"sparse": ["/src"]}),
             "every item of sparse must be a directory",

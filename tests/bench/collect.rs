@@ -16,7 +16,6 @@ use cofferdam_runner::collect::limits::Limits;
 use cofferdam_runner::collect::{Collection, Patch, collect, stat};
 use cofferdam_runner::deadline::Deadline;
 use cofferdam_runner::work_tree;
-use cofferdam_wire::runner::Exclude;
 
 /// What the sidecar gives all work trees together, and how long nothing may go on.
 const BUDGET: Duration = Duration::from_mins(1);
@@ -128,24 +127,20 @@ impl Tree {
     }
 
     fn measure(&self, name: &str) {
-        let collection = Collection {
-            pristine: self.pristine(),
-            tree: self.tree(),
-            scratch: self.directory.path().join("scratch"),
-            live: false,
-            exclude: Exclude::default(),
-        };
+        let scratch = self.directory.path().join("scratch");
+        let collection = Collection::new(self.pristine(), self.tree(), scratch);
         let started = Instant::now();
         let deadline = Deadline::after(BUDGET).with_patience(PATIENCE);
         let (patch, memory) = watched(|| collect(&collection, &Limits::default(), &deadline));
         let seconds = started.elapsed().as_secs_f64();
         match patch {
-            Ok(Patch {
+            Ok(None) => println!("| {name} | | | no work tree | | |"),
+            Ok(Some(Patch {
                 facts,
                 left_out,
                 complete,
                 ..
-            }) => println!(
+            })) => println!(
                 "| {name} | {seconds:.1} | {memory} | {} | {} | {} |",
                 facts.files,
                 left_out.count,

@@ -21,7 +21,13 @@ cd /workspace/outer
 test -f lib/fruit.txt && test -f deep/README.md && test -f deep/second/README.md
 test -f .git/packed-refs -o -f .git/refs/remotes/origin/other
 test -f src/app/a && test -f src/other/b
-echo changed >README.md
+echo changed >README.md; echo changed >lib/fruit.txt; echo changed >deep/second/README.md
+";
+
+const SPARSE: &str = "set -e
+cd /workspace/outer
+test -f src/app/a && test ! -e src/other
+echo changed >src/app/a
 ";
 
 const DIRECT: &str = "set -e
@@ -37,23 +43,47 @@ test ! -e .git/refs/remotes/origin/other
 ";
 
 #[rstest]
-#[case::whole("whole", json!({"depth": 0, "branches": "All", "submodules": "Recursive"}), WHOLE)]
-#[case::direct("direct", json!({"submodules": "Direct"}), DIRECT)]
-#[case::by_itself("itself", json!({}), NOTHING)]
+#[case::whole(
+    "whole",
+    json!({"depth": 0, "branches": "All", "submodules": "Recursive"}),
+    WHOLE,
+    &["outer 1", "deep/second 1", "lib 1"]
+)]
+#[case::direct("direct", json!({"submodules": "Direct"}), DIRECT, &["outer 0"])]
+#[case::sparse("sparse", json!({"sparse": ["src/app"]}), SPARSE, &["outer 1"])]
+#[case::by_itself("itself", json!({}), NOTHING, &["outer 0"])]
 #[tokio::test]
-async fn what_is_asked_for_is_there(#[case] name: &str, #[case] clone: Value, #[case] script: &str) {
+async fn what_is_asked_for_is_there_and_what_is_changed_arrives(
+    #[case] name: &str,
+    #[case] clone: Value,
+    #[case] script: &str,
+    #[case] patches: &[&str],
+) {
     let space = Space::open(&format!("clone-{name}")).await;
     let run = space.script(name, BUSYBOX, "sh", script, outer(&clone)).await;
-    let patches = run
-        .ends(Reason::Completed)
-        .await
-        .status
-        .unwrap()
-        .outputs
-        .unwrap()
-        .patches;
-    let files = i32::from(script.contains("changed"));
-    assert_eq!(patches[0].files, files, "{patches:?}");
+    let outputs = run.ends(Reason::Completed).await.status.unwrap().outputs;
+    let made = outputs.unwrap().patches;
+    let shown: Vec<String> = made
+        .iter()
+        .map(|patch| {
+            format!(
+                "{} {}",
+                patch.submodule.as_ref().unwrap_or(&patch.repository),
+                patch.files
+            )
+        })
+        .collect();
+    assert_eq!(shown, patches);
+    // Each in the log, by the repository's and the submodule's name.
+    let log = run.patch().await;
+    for submodule in made.iter().filter_map(|patch| patch.submodule.as_ref()) {
+        assert!(
+            log.contains(&format!(
+                "patch of repository outer, submodule {submodule} for commit "
+            )),
+            "{log}"
+        );
+    }
     space.close().await;
 }
 

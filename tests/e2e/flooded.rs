@@ -1,4 +1,4 @@
-//! A tenant cannot fill the operator's memory: with the largest NetworkPolicies that the API server takes, in a namespace
+//! A tenant cannot fill the operator's memory: with the largest `NetworkPolicies` that the API server takes, in a namespace
 //! that never opted in, and very many runs as large as they may be, the roles live within their limits, start anew, and
 //! serve others. Ignored by default, for it is the whole cluster's; `make e2e` runs it alone, by name.
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::harness::{BUSYBOX, OPERATOR_NAMESPACE, Space, client, restricted, until};
 use crate::starving::restarts;
 
-/// NetworkPolicies, and the peers of each: 1 MB of JSON.
+/// `NetworkPolicies`, and the peers of each: 1 MB of JSON.
 const POLICIES: u32 = 60;
 const PEERS: u32 = 28_000;
 /// Runs, and the bytes of the annotation of each: all that the guard lets them have.

@@ -96,14 +96,9 @@ fn here(kind: &str) -> String {
         .env("MARKER", marker())
         .status();
     assert!(made.unwrap().success(), "{kind}");
-    let collection = Collection {
-        pristine,
-        tree,
-        scratch: directory.path().join("scratch"),
-        live: false,
-        exclude: cofferdam_wire::runner::Exclude::default(),
-    };
+    let collection = Collection::new(pristine, tree, directory.path().join("scratch"));
     collect(&collection, &Limits::default(), &deadline)
+        .unwrap()
         .unwrap()
         .facts
         .digest

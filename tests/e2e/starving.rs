@@ -72,12 +72,12 @@ async fn an_agent_that_hoards_tunnels_starves_nobody_else() {
     let beside = answered(&steady(&honest, "beside").await).await;
     println!("alone: {alone}; beside {TUNNELS} slow readers: {beside}");
     assert_eq!(restarts("gateway").await, before);
-    let hoarded = hoarder.log(names::CONTAINER_AGENT).await;
-    let most = hoarded
+    let printed = hoarder.log(names::CONTAINER_AGENT).await;
+    let most = printed
         .lines()
         .filter_map(|line| line.split(' ').nth(1)?.parse::<u32>().ok())
         .max();
-    assert!(most.is_some_and(|most| most > TUNNELS / 2), "{hoarded}");
+    assert!(most.is_some_and(|most| most > TUNNELS / 2), "{printed}");
     hoarder
         .change(json!({"cancel": "DiscardWork"}))
         .await

@@ -8,5 +8,6 @@
 
 mod bounds;
 mod hostile;
+mod kinds;
 mod trees;
 mod world;

@@ -7,15 +7,38 @@ use rstest::rstest;
 use crate::world::{World, named};
 
 /// A base commit, what becomes of its tree, and what is right.
-struct Tree {
-    base: &'static str,
-    script: &'static str,
+pub struct Tree {
+    pub base: &'static str,
+    pub script: &'static str,
     /// Status and path, in git's order.
-    patch: &'static [&'static str],
+    pub patch: &'static [&'static str],
     /// Reason and path.
-    left_out: &'static [(&'static str, &'static str)],
+    pub left_out: &'static [(&'static str, &'static str)],
     /// Paths that rules ignore, as the manifest counts them.
-    ignored: u64,
+    pub ignored: u64,
+}
+
+impl Tree {
+    /// Makes it, collects it, and compares.
+    pub fn check(&self) {
+        let world = World::with_base(self.base);
+        world.run(self.script);
+        let patch = world.collect().unwrap();
+        assert!(patch.complete);
+        assert_eq!(world.touched(&patch), self.patch);
+        let left_out: Vec<(&str, String)> = named(&patch)
+            .into_iter()
+            .map(|(path, reason)| (reason, path))
+            .collect();
+        let right: Vec<(&str, String)> = self
+            .left_out
+            .iter()
+            .map(|(reason, path)| (*reason, (*path).to_owned()))
+            .collect();
+        assert_eq!(left_out, right);
+        assert_eq!(patch.left_out.count, right.len() as u64);
+        assert_eq!(patch.left_out.ignored, self.ignored);
+    }
 }
 
 const ORDINARY: Tree = Tree {
@@ -301,23 +324,7 @@ const RULES: Tree = Tree {
 #[case::litter(&LITTER)]
 #[case::line_endings(&LINE_ENDINGS)]
 fn the_patch_is_what_the_team_expects(#[case] expected: &Tree) {
-    let world = World::with_base(expected.base);
-    world.run(expected.script);
-    let patch = world.collect().unwrap();
-    assert!(patch.complete);
-    assert_eq!(world.touched(&patch), expected.patch);
-    let left_out: Vec<(&str, String)> = named(&patch)
-        .into_iter()
-        .map(|(path, reason)| (reason, path))
-        .collect();
-    let right: Vec<(&str, String)> = expected
-        .left_out
-        .iter()
-        .map(|(reason, path)| (*reason, (*path).to_owned()))
-        .collect();
-    assert_eq!(left_out, right);
-    assert_eq!(patch.left_out.count, right.len() as u64);
-    assert_eq!(patch.left_out.ignored, expected.ignored);
+    expected.check();
 }
 
 /// What is new in the patch is what `git status` in the agent's own tree calls new.

@@ -31,6 +31,8 @@ pub struct World {
     directory: tempfile::TempDir,
     /// What is not collected beside what rules ignore.
     pub exclude: Exclude,
+    /// How it was cloned.
+    pub options: CloneOptions,
 }
 
 impl World {
@@ -41,12 +43,18 @@ impl World {
 
     /// With the base commit that `script` makes.
     pub fn with_base(script: &str) -> Self {
+        Self::cloned(script, CloneOptions::default())
+    }
+
+    /// With the base commit that `script` makes, cloned so.
+    pub fn cloned(script: &str, options: CloneOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         sh(root, &format!("git init -q -b main remote; cd remote; {script}"));
         let world = Self {
             directory,
             exclude: Exclude::default(),
+            options,
         };
         fs::create_dir(world.tree()).unwrap();
         let transport = Transport {
@@ -59,7 +67,7 @@ impl World {
         let cloned = clone(
             &url,
             None,
-            &CloneOptions::default(),
+            &world.options,
             &world.pristine(),
             &transport,
             &deadline,
@@ -72,7 +80,7 @@ impl World {
                 url: "https://git.test/app",
             },
             &cloned,
-            &CloneOptions::default(),
+            &world.options,
             &Bytes::new(u64::MAX),
             &deadline,
         )
@@ -110,13 +118,13 @@ impl World {
     pub fn collect_with(&self, limits: &Limits, live: bool) -> Result<Patch, Refusal> {
         let started = Instant::now();
         let collection = Collection {
-            pristine: self.pristine(),
-            tree: self.tree(),
-            scratch: self.root().join("scratch"),
             live,
             exclude: self.exclude.clone(),
+            sparse: !self.options.sparse.is_empty(),
+            ..Collection::new(self.pristine(), self.tree(), self.root().join("scratch"))
         };
         let patch = collect(&collection, limits, &Deadline::after(BOUND));
+        let patch = patch.map(|patch| patch.unwrap());
         assert!(started.elapsed() < BOUND, "{:?}", started.elapsed());
         assert!(!self.marker().exists(), "a command of the tree was executed");
         patch

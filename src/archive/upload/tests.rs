@@ -7,6 +7,7 @@ const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 fn manifest(patches: &[(&str, &[u8])]) -> OutputManifest {
     let patches = patches.iter().map(|(repository, bytes)| PatchManifest {
         repository: (*repository).to_owned(),
+        submodule: None,
         base_commit: "c".repeat(40),
         bytes: bytes.len() as u64,
         digest: digest(bytes),

@@ -83,9 +83,16 @@ pub fn end(reason: Reason, spec: &AgentRunSpec, status: &AgentRunStatus) -> Noti
         );
     }
     for patch in status.outputs.iter().flat_map(|outputs| &outputs.patches) {
+        let submodule = patch.submodule.as_ref();
+        let submodule = submodule.map(|place| format!(", submodule {}", named_path(place)));
         note = format!(
-            "{note} Patch of {}: {} file(s), +{} -{}, {}.",
-            patch.repository, patch.files, patch.insertions, patch.deletions, patch.digest
+            "{note} Patch of {}{}: {} file(s), +{} -{}, {}.",
+            patch.repository,
+            submodule.unwrap_or_default(),
+            patch.files,
+            patch.insertions,
+            patch.deletions,
+            patch.digest
         );
         if patch.completeness == Completeness::Partial {
             note.push_str(" It is partial.");
@@ -179,6 +186,7 @@ mod tests {
                 outputs: Some(cofferdam_api::Outputs {
                     patches: vec![cofferdam_api::PatchOutput {
                         repository: "app".to_owned(),
+                        submodule: None,
                         digest: "sha256:1".to_owned(),
                         bytes: 1,
                         files: 1,

@@ -14,7 +14,8 @@ use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use crate::source::Source;
 use cofferdam_api::{
-    Access, CloneOptions, CloneSubmodules, Exclude, ExcludeMode, Reason, Repository, SandboxPolicyDefaults,
+    Access, CloneLfs, CloneOptions, CloneSubmodules, Exclude, ExcludeMode, Reason, Repository,
+    SandboxPolicyDefaults,
 };
 
 /// A repository that may be cloned.
@@ -120,18 +121,6 @@ pub fn decide(
     }
     let clone = repository.clone_options();
     let default = defaults.and_then(|defaults| defaults.exclude.as_ref());
-    if repository.access == Access::ReadWrite && !clone.sparse.is_empty() {
-        return Err(Refusal {
-            field: format!("spec.repositories[{}].clone.sparse", repository.name),
-            offered: clone.sparse.join(", "),
-            ..refusal(
-                None,
-                Vec::new(),
-                "a patch is made of whole work trees".to_owned(),
-                "leave sparse out, or set access to ReadOnly".to_owned(),
-            )
-        });
-    }
     let met = meet(layers, |layer| {
         let rules = layer.repositories.as_ref()?;
         let mut matching = rules.iter().filter(|rule| rule.url.matches(&url)).peekable();
@@ -175,9 +164,12 @@ pub fn decide(
     })
 }
 
-/// From where the submodules may come, if any repository asks for its own.
+/// From where submodules and files of Git LFS may come, if any repository asks for its own.
 pub fn submodules(repositories: &[Repository], layers: &[Arc<ParsedPolicy>]) -> Option<Submodules> {
-    let wanted = |repository: &Repository| repository.clone_options().submodules != CloneSubmodules::None;
+    let wanted = |repository: &Repository| {
+        let CloneOptions { submodules, lfs, .. } = repository.clone_options();
+        submodules != CloneSubmodules::None || lfs != CloneLfs::Pointers
+    };
     if !repositories.iter().any(wanted) {
         return None;
     }

@@ -227,12 +227,14 @@ fn of_clone(name: &str, clone: &CloneOptions) -> Option<Finding> {
         branches,
         sparse,
         submodules,
+        lfs,
     } = clone;
     let files = match sparse.as_slice() {
         [] => "all files".to_owned(),
         some => format!("files of {}", some.join(", ")),
     };
-    let value = format!("depth {depth}, branches {branches:?}, submodules {submodules:?}, {files}");
+    let value =
+        format!("depth {depth}, branches {branches:?}, submodules {submodules:?}, Git LFS {lfs:?}, {files}");
     Some(Finding::allowed(
         format!("spec.repositories[{name}].clone"),
         value,

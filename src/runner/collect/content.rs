@@ -8,16 +8,18 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 use super::attributes::Attributes;
 use super::base::{BaseEntry, Mode, Oid, read_blob};
 use super::limits::Limits;
 use super::line_endings::{Text, has_crlf, normalised};
-use super::objects::{BlobError, Objects, name};
+use super::objects::{BlobError, Objects, copy, name};
 use super::refusal::Refusal;
 use super::spelling;
 use crate::deadline::Deadline;
 use crate::git::{Git, GitError};
+use crate::lfs::{LONGEST_POINTER, Pointer, hexadecimal};
 
 /// Longest text whose line endings are looked at; git takes larger files for binary ones here.
 const TEXT_LIMIT: u64 = 16 * 1024 * 1024;
@@ -98,6 +100,11 @@ impl<'a> Reader<'a> {
         self.bytes
     }
 
+    /// Puts what was read where git finds it.
+    pub fn finish(&mut self) -> std::io::Result<()> {
+        self.objects.finish()
+    }
+
     /// A file's mode and object; nothing if it is gone.
     pub fn file(
         &mut self,
@@ -155,6 +162,9 @@ impl<'a> Reader<'a> {
             file.seek(SeekFrom::Start(0))
                 .map_err(|error| Refusal::unreadable(path, error))?;
         }
+        if self.is_what_its_pointer_says(file, path, size, base)? {
+            return Ok(base.map(|base| base.oid).unwrap_or_default());
+        }
         self.fits(path, size)?;
         let said = self.attributes.of(path)?;
         let oid = if size <= TEXT_LIMIT && (said.lfs || said.text != Text::No) {
@@ -176,6 +186,39 @@ impl<'a> Reader<'a> {
         };
         self.bytes += size;
         Ok(oid)
+    }
+
+    /// Whether a file that Git LFS keeps has the content that the base commit's pointer names: `prepare` may have put it there.
+    fn is_what_its_pointer_says(
+        &mut self,
+        mut file: &File,
+        path: &[u8],
+        size: u64,
+        base: Option<BaseEntry>,
+    ) -> Result<bool, Refusal> {
+        let pointer = |base: &BaseEntry| {
+            matches!(base.mode, Mode::File | Mode::Executable)
+                && base.size.is_some_and(|size| size <= LONGEST_POINTER)
+        };
+        let Some(base) = base.filter(pointer) else {
+            return Ok(false);
+        };
+        if !self.attributes.of(path)?.lfs {
+            return Ok(false);
+        }
+        let blob = read_blob(&self.git, &base.oid, LONGEST_POINTER, self.deadline)?;
+        let Some(pointer) = Pointer::parse(&blob).filter(|pointer| pointer.size == size) else {
+            return Ok(false);
+        };
+        let mut hash = Sha256::new();
+        let copied = copy(&mut file, size, |bytes| {
+            hash.update(bytes);
+            Ok(())
+        });
+        copied.map_err(|error| blob_refusal(path, error))?;
+        file.seek(SeekFrom::Start(0))
+            .map_err(|error| Refusal::unreadable(path, error))?;
+        Ok(hexadecimal(&hash.finalize()) == pointer.oid)
     }
 
     /// A text with the line endings that the project keeps. Where the base commit's own file has carriage returns, lines keep
@@ -266,8 +309,9 @@ fn links(stat: &Stat) -> Option<Links> {
     })
 }
 
+/// Whether Git LFS would keep the content in the repository as it is. It keeps no empty file.
 fn is_pointer(content: &[u8]) -> bool {
-    content.len() < POINTER_LIMIT && content.starts_with(POINTER)
+    content.is_empty() || content.len() < POINTER_LIMIT && content.starts_with(POINTER)
 }
 
 fn size(stat: &Stat) -> u64 {

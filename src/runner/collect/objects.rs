@@ -1,15 +1,13 @@
 //! Names blobs and writes them into the pristine repository, without git: thousands of files would be thousands
 //! of processes, and nothing here looks at names, attributes or filters.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use sha1_checked::{Digest, Sha1};
 
-use super::base::{Oid, hex};
+use super::base::Oid;
+use super::pack::Pack;
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 64 * 1024;
@@ -34,6 +32,7 @@ pub enum BlobError {
 /// The name of the blob of exactly `size` bytes of `content`.
 pub fn name(content: &mut impl Read, size: u64) -> Result<Oid, BlobError> {
     let mut hasher = Sha1::new();
+    hasher.update(format!("blob {size}\0"));
     copy(content, size, |bytes| {
         hasher.update(bytes);
         Ok(())
@@ -45,50 +44,43 @@ pub fn name(content: &mut impl Read, size: u64) -> Result<Oid, BlobError> {
 #[derive(Debug)]
 pub struct Objects {
     directory: PathBuf,
+    pack: Option<Pack>,
 }
 
 impl Objects {
     /// Those below `directory` (`objects` of a repository).
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub const fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            pack: None,
+        }
     }
 
-    /// Writes the blob of exactly `size` bytes of `content` as a loose object; returns its name.
-    pub fn write(&self, content: &mut impl Read, size: u64) -> Result<Oid, BlobError> {
-        let temporary = self.directory.join("tmp_obj_collect");
-        let file = File::create(&temporary).map_err(BlobError::Write)?;
-        let written = encode(file, content, size);
-        let oid = written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-        let text = hex(&oid);
-        let (fan_out, rest) = text.split_at(2);
-        let directory = self.directory.join(fan_out);
-        fs::create_dir_all(&directory).map_err(BlobError::Write)?;
-        fs::rename(&temporary, directory.join(rest)).map_err(BlobError::Write)?;
-        Ok(oid)
+    /// Writes the blob of exactly `size` bytes of `content`; returns its name. Git can read it after
+    /// [`Objects::finish`].
+    pub fn write(&mut self, content: &mut impl Read, size: u64) -> Result<Oid, BlobError> {
+        let pack = match &mut self.pack {
+            Some(pack) => pack,
+            none => {
+                let pack = Pack::create(&self.directory.join("pack")).map_err(BlobError::Write)?;
+                none.insert(pack)
+            }
+        };
+        pack.add(content, size)
+    }
+
+    /// Puts what was written where git finds it.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.pack.take().map_or(Ok(()), Pack::finish)
     }
 }
 
-fn encode(file: File, content: &mut impl Read, size: u64) -> Result<Oid, BlobError> {
-    let mut hasher = Sha1::new();
-    let mut encoder = ZlibEncoder::new(BufWriter::new(file), Compression::fast());
-    copy(content, size, |bytes| {
-        hasher.update(bytes);
-        encoder.write_all(bytes)
-    })?;
-    encoder
-        .finish()
-        .and_then(|mut file| file.flush())
-        .map_err(BlobError::Write)?;
-    finish(hasher)
-}
-
-/// Hands the blob's header and `size` bytes of `content` to `to`.
-fn copy(
+/// Hands `size` bytes of `content` to `to`.
+pub fn copy(
     content: &mut impl Read,
     size: u64,
     mut to: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), BlobError> {
-    to(format!("blob {size}\0").as_bytes()).map_err(BlobError::Write)?;
     let mut content = content.take(size);
     let mut buffer = vec![0; BUFFER];
     let mut copied: u64 = 0;
@@ -109,7 +101,8 @@ fn copy(
     }
 }
 
-fn finish(hasher: Sha1) -> Result<Oid, BlobError> {
+/// The name that was computed, unless the content was made to have that of another.
+pub fn finish(hasher: Sha1) -> Result<Oid, BlobError> {
     let result = hasher.try_finalize();
     if result.has_collision() {
         return Err(BlobError::Collision);
@@ -120,6 +113,7 @@ fn finish(hasher: Sha1) -> Result<Oid, BlobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::base::hex;
     use crate::deadline::Deadline;
     use crate::git::Git;
     use std::time::Duration;
@@ -132,15 +126,27 @@ mod tests {
         let deadline = Deadline::after(Duration::from_secs(20));
         git.run(&["init", "-q", "--bare", "--template="], b"", 1000, &deadline)
             .unwrap();
-        let objects = Objects::new(path.join("objects"));
-        for content in [b"".to_vec(), b"hello\n".to_vec(), vec![7; 300_000]] {
+        let mut objects = Objects::new(path.join("objects"));
+        let noise: Vec<u8> = (0..75_000u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes())
+            .collect();
+        let contents = [b"".to_vec(), b"hello\n".to_vec(), vec![7; 300_000], noise];
+        for content in &contents {
             let size = content.len() as u64;
-            let oid = objects.write(&mut content.as_slice(), size).unwrap();
-            assert_eq!(name(&mut content.as_slice(), size).unwrap(), oid);
+            objects.write(&mut content.as_slice(), size).unwrap();
+            // What breaks off, and what is there already, leaves nothing.
+            let broken = objects.write(&mut content.as_slice(), size + 1);
+            assert!(matches!(broken, Err(BlobError::Short)));
+            objects.write(&mut content.as_slice(), size).unwrap();
+        }
+        objects.finish().unwrap();
+        for content in &contents {
+            let size = content.len() as u64;
+            let oid = name(&mut content.as_slice(), size).unwrap();
             let by_git = git
                 .run(
                     &["hash-object", "--no-filters", "--stdin"],
-                    &content,
+                    content,
                     1000,
                     &deadline,
                 )
@@ -149,8 +155,19 @@ mod tests {
             let read = git
                 .run(&["cat-file", "blob", &hex(&oid)], b"", 1 << 20, &deadline)
                 .unwrap();
-            assert_eq!(read, content);
+            assert_eq!(&read, content);
         }
+        git.run(&["fsck", "--strict"], b"", 10_000, &deadline).unwrap();
+        let counted = git.run(&["count-objects", "-v"], b"", 10_000, &deadline).unwrap();
+        let counted = String::from_utf8(counted).unwrap();
+        assert!(
+            counted.contains("count: 0\n") && counted.contains("in-pack: 4\n"),
+            "{counted}"
+        );
+        // A second pack beside it; without anything to write there is none.
+        objects.finish().unwrap();
+        objects.write(&mut b"more".as_slice(), 4).unwrap();
+        objects.finish().unwrap();
         git.run(&["fsck", "--strict"], b"", 10_000, &deadline).unwrap();
     }
 

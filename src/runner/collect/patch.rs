@@ -273,9 +273,9 @@ mod tests {
         );
         let git = Git::new(&path).variable("GIT_INDEX_FILE", directory.path().join("index"));
         let deadline = Deadline::after(Duration::from_secs(30));
-        let oid = Objects::new(path.join("objects"))
-            .write(&mut b"x".as_slice(), 1)
-            .unwrap();
+        let mut objects = Objects::new(path.join("objects"));
+        let oid = objects.write(&mut b"x".as_slice(), 1).unwrap();
+        objects.finish().unwrap();
         let base = Base::read(&path, &Limits::default(), &deadline).unwrap();
         let refused = |paths: &[&str]| {
             let new: Vec<New> = paths

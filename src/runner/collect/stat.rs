@@ -123,6 +123,7 @@ pub fn record(pristine: &Path, tree: &Path, deadline: &Deadline) -> Result<(), R
 /// What was recorded.
 #[derive(Debug, Default)]
 pub struct Known {
+    of_this_commit: bool,
     entries: Vec<u8>,
     recorded: Facts,
     inodes: bool,
@@ -148,11 +149,23 @@ impl Known {
         let entries = bytes.split_off(tree.end + 2 * ENTRY);
         let now = reference(pristine).ok()?;
         (entries.len() == base.len() * ENTRY).then_some(Self {
+            of_this_commit: true,
             entries,
             recorded,
             inodes: now.inode == then.inode,
             changes: now.changed == then.changed,
         })
+    }
+
+    /// Whether anything is known.
+    pub const fn is_of_this_commit(&self) -> bool {
+        self.of_this_commit
+    }
+
+    /// Whether the file of the entry `at` was not there when the work tree was made, as those outside of a sparse one.
+    pub fn was_absent(&self, at: usize) -> bool {
+        let known = self.entries.get(at * ENTRY..).and_then(Facts::read);
+        known.is_some_and(|known| known == Facts::default())
     }
 
     /// Whether the entry `at` of the base commit still has the content that was checked out.

@@ -60,6 +60,9 @@ pub fn walk(
             }
         };
         deadline.progress();
+        if to.is_none() && known.was_absent(at) {
+            continue;
+        }
         if to.is_none_or(|found| (found.mode, found.oid) != (entry.mode, entry.oid)) {
             tracked.changes.push(Change { at, to });
         }

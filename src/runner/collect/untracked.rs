@@ -3,6 +3,7 @@
 //!
 //! Names that differ only in case are kept: the system of the sandbox tells them apart.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -38,6 +39,8 @@ pub struct Search<'a> {
     pub left_out: &'a mut LeftOut,
     /// Where linked work trees of the repository say that they belong.
     pub worktrees: &'a [u8],
+    /// Submodules that are collected for themselves.
+    pub apart: &'a BTreeSet<Vec<u8>>,
     /// What was found.
     pub newest: Newest,
     /// Directory entries that were looked at.
@@ -241,6 +244,9 @@ impl Search<'_> {
 
     /// What stands in a submodule is not of this repository.
     fn submodule(&mut self, parent: BorrowedFd<'_>, listed: &Listed) {
+        if self.apart.contains(&listed.path) {
+            return;
+        }
         let Some(directory) = self.open(parent, &listed.name, &listed.path) else {
             return;
         };

@@ -9,10 +9,11 @@ use cofferdam_api::{CloneOptions, CloneSubmodules};
 use cofferdam_policy::pattern::repository::{RepositoryPattern, RepositoryUrl};
 use cofferdam_wire::runner::CloneGrant;
 
-use super::Failed;
+use super::{Failed, large_files};
 use crate::clone::bytes::Bytes;
 use crate::clone::submodules::{self, Declared};
 use crate::clone::{BASE, Transport, clone};
+use crate::collect::{stat, submodules as collected};
 use crate::deadline::Deadline;
 use crate::git::{Git, GitError};
 use crate::text::escape;
@@ -64,6 +65,16 @@ pub fn refusing<'a>(grants: &'a [Grant], url: &RepositoryUrl) -> Option<&'a str>
     grants.iter().find(refuses).map(|grant| grant.layer.as_str())
 }
 
+/// The first layer that lets nothing of a host be fetched. Files of Git LFS have addresses of no repository, and the gateway
+/// sees hosts alone.
+pub fn refusing_host<'a>(grants: &'a [Grant], host: &str, port: u16) -> Option<&'a str> {
+    let refuses = |grant: &&Grant| {
+        let mut urls = grant.urls.iter();
+        !urls.any(|pattern| pattern.host().as_str() == host && pattern.port() == port)
+    };
+    grants.iter().find(refuses).map(|grant| grant.layer.as_str())
+}
+
 /// A repository whose submodules are cloned.
 pub struct Parent<'a> {
     /// Its pristine repository.
@@ -82,18 +93,26 @@ pub struct Submodules<'a> {
     options: &'a CloneOptions,
     /// Where their pristine repositories go.
     directory: PathBuf,
+    /// The work tree of the repository of the run, where its changes are collected.
+    collected: Option<PathBuf>,
     cloned: usize,
     /// Checks that their history fails and that were let pass.
     pub tolerated: Vec<String>,
 }
 
 impl<'a> Submodules<'a> {
-    /// Their pristine repositories go below `directory`.
-    pub fn new(shared: &'a Shared, options: &'a CloneOptions, directory: PathBuf) -> Self {
+    /// Their pristine repositories go below `directory`; what is changed in the work tree `collected` is collected.
+    pub fn new(
+        shared: &'a Shared,
+        options: &'a CloneOptions,
+        directory: PathBuf,
+        collected: Option<PathBuf>,
+    ) -> Self {
         Self {
             shared,
             options,
             directory,
+            collected,
             cloned: 0,
             tolerated: Vec::new(),
         }
@@ -175,7 +194,15 @@ impl<'a> Submodules<'a> {
             &self.shared.deadline,
         )
         .map_err(|error| passing(shown, &error))?;
+        large_files::in_work_tree(&options, &pristine, &tree, address.as_str(), self.shared).map_err(
+            |error| Failed {
+                message: format!("{shown}: {address}: {error}"),
+                passes: error.passes(),
+            },
+        )?;
         register(parent.tree, declared, address).map_err(|error| passing(shown, &error))?;
+        self.note(&pristine, &tree)
+            .map_err(|error| passing(shown, &error))?;
         self.tolerated.extend(cloned.tolerated);
         if self.options.submodules == CloneSubmodules::Recursive {
             let next = Parent {
@@ -187,6 +214,23 @@ impl<'a> Submodules<'a> {
             self.of(&next, depth + 1)?;
         }
         Ok(())
+    }
+
+    /// Notes what its work is to be compared with.
+    fn note(&self, pristine: &Path, tree: &Path) -> std::io::Result<()> {
+        let Some(path) = self
+            .collected
+            .as_ref()
+            .and_then(|root| tree.strip_prefix(root).ok())
+        else {
+            return Ok(());
+        };
+        if let Err(error) = stat::record(pristine, tree, &self.shared.deadline) {
+            // Collecting reads every file then.
+            let path = path.display();
+            tracing::warn!(%path, %error, "what the file system says of the files could not be recorded");
+        }
+        collected::note(pristine, path)
     }
 
     /// What the commit's `.gitmodules` declares.

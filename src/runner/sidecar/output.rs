@@ -1,7 +1,6 @@
 //! The sidecar's last work: patches, one upload, and the same patches in the container's log.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,18 +11,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::collect::limits::Limits;
-use crate::collect::refusal::Refusal;
-use crate::collect::{Collection, Patch, collect};
+use super::collecting::collect_all;
 use crate::control::{Control, ControlError};
 use crate::deadline::Deadline;
 use crate::paths::Paths;
-use cofferdam_api::{Access, Completeness, Reason, Snapshot};
+use cofferdam_api::{Completeness, Reason, Snapshot};
 use cofferdam_service::client::Body;
-use cofferdam_wire::output::{
-    COLLECT_BUDGET, CollectRefusal, LeftOut, LeftOutPath, MANIFEST_LIMIT, OutputManifest, PatchManifest,
-    UPLOAD_BUDGET, UPLOAD_LIMIT, VERSION,
-};
+use cofferdam_wire::output::{COLLECT_BUDGET, LeftOut, LeftOutPath, PatchManifest, UPLOAD_BUDGET};
 use cofferdam_wire::runner::RepositorySpec;
 
 /// How long nothing may go on while work trees are read.
@@ -54,12 +48,7 @@ pub enum OutputError {
     Broken(#[from] tokio::task::JoinError),
 }
 
-/// What was collected.
-#[derive(Debug)]
-pub struct Output {
-    manifest: OutputManifest,
-    files: Vec<PathBuf>,
-}
+pub use super::collecting::Output;
 
 /// Collects all repositories that the agent may write to, in less time once `terminated`.
 ///
@@ -83,95 +72,6 @@ pub async fn snapshot(
         () = terminated.cancelled() => watched.cut_to(COLLECT_AT_THE_END),
     }
     Ok(collecting.await?)
-}
-
-fn collect_all(
-    repositories: &[RepositorySpec],
-    paths: &Paths,
-    snapshot: Snapshot,
-    stopped: Option<Reason>,
-    deadline: &Deadline,
-) -> Output {
-    let mut output = Output {
-        manifest: OutputManifest {
-            version: VERSION,
-            patches: Vec::new(),
-            stopped,
-            refused: Vec::new(),
-        },
-        files: Vec::new(),
-    };
-    let mut limits = Limits {
-        patch_bytes: UPLOAD_LIMIT - MANIFEST_LIMIT as u64,
-        ..Limits::default()
-    };
-    let collected = repositories
-        .iter()
-        .filter(|each| each.access == Access::ReadWrite);
-    let mut waiting = u32::try_from(collected.clone().count()).unwrap_or(u32::MAX);
-    for repository in collected {
-        // One large tree leaves time for the others; what a small one does not need is theirs.
-        let deadline = deadline.share_of(waiting);
-        waiting = waiting.saturating_sub(1);
-        let collection = Collection {
-            pristine: paths.pristine(&repository.name),
-            tree: paths.work_tree(&repository.directory),
-            scratch: paths.scratch().join("collect").join(&repository.name),
-            live: snapshot == Snapshot::Live,
-            exclude: repository.exclude.clone(),
-        };
-        match collect(&collection, &limits, &deadline) {
-            Ok(patch) => {
-                limits.patch_bytes = limits.patch_bytes.saturating_sub(patch.facts.bytes);
-                output
-                    .manifest
-                    .patches
-                    .push(entry(&repository.name, &patch, snapshot));
-                output.files.push(patch.file);
-            }
-            Err(refusal) => output.manifest.refused.push(refused(&repository.name, &refusal)),
-        }
-    }
-    output
-}
-
-fn entry(repository: &str, patch: &Patch, snapshot: Snapshot) -> PatchManifest {
-    PatchManifest {
-        repository: repository.to_owned(),
-        base_commit: patch.base_commit.clone(),
-        bytes: patch.facts.bytes,
-        digest: patch.facts.digest.clone(),
-        files: patch.facts.files,
-        insertions: patch.facts.insertions,
-        deletions: patch.facts.deletions,
-        snapshot,
-        completeness: if patch.complete {
-            Completeness::Complete
-        } else {
-            Completeness::Partial
-        },
-        lfs_files: patch.lfs_files,
-        left_out: (!patch.left_out.is_empty()).then(|| LeftOut {
-            count: patch.left_out.count,
-            ignored: patch.left_out.ignored,
-            paths: patch
-                .left_out
-                .listed()
-                .map(|(path, reason)| LeftOutPath {
-                    path: path.to_owned(),
-                    reason: reason.as_str().to_owned(),
-                })
-                .collect(),
-        }),
-    }
-}
-
-fn refused(repository: &str, refusal: &Refusal) -> CollectRefusal {
-    CollectRefusal {
-        repository: repository.to_owned(),
-        code: refusal.code().to_owned(),
-        message: refusal.to_string(),
-    }
 }
 
 /// Hands the output over, once; what may pass by itself is tried again. That there is an upload already is a
@@ -216,7 +116,6 @@ pub fn print(output: &Output, to: &mut impl Write) -> io::Result<()> {
     let mut left = PRINT_LIMIT;
     for (patch, file) in output.manifest.patches.iter().zip(&output.files) {
         let PatchManifest {
-            repository,
             base_commit,
             bytes,
             digest,
@@ -225,33 +124,34 @@ pub fn print(output: &Output, to: &mut impl Write) -> io::Result<()> {
             lfs_files,
             ..
         } = patch;
+        let of = shown(patch);
         if *completeness == Completeness::Partial {
             writeln!(
                 to,
-                "# cofferdam: the patch of repository {repository} is partial: the work tree was not looked at to its end"
+                "# cofferdam: the patch of {of} is partial: the work tree was not looked at to its end"
             )?;
         }
         if *lfs_files > 0 {
             writeln!(
                 to,
-                "# cofferdam: in the patch of repository {repository} {lfs_files} file(s) have the content that Git LFS is to keep"
+                "# cofferdam: in the patch of {of} {lfs_files} file(s) have the content that Git LFS is to keep"
             )?;
         }
-        print_left_out(repository, left_out.as_ref(), to)?;
+        print_left_out(&of, left_out.as_ref(), to)?;
         if *bytes > left {
             writeln!(
                 to,
-                "# cofferdam: the patch of repository {repository} is at the archive only; it has {bytes} bytes"
+                "# cofferdam: the patch of {of} is at the archive only; it has {bytes} bytes"
             )?;
             continue;
         }
         left -= bytes;
         writeln!(
             to,
-            "# cofferdam: patch of repository {repository} for commit {base_commit}: {bytes} bytes, {digest}"
+            "# cofferdam: patch of {of} for commit {base_commit}: {bytes} bytes, {digest}"
         )?;
         io::copy(&mut std::fs::File::open(file)?, to)?;
-        writeln!(to, "# cofferdam: end of the patch of repository {repository}")?;
+        writeln!(to, "# cofferdam: end of the patch of {of}")?;
     }
     for refusal in &output.manifest.refused {
         writeln!(
@@ -263,22 +163,30 @@ pub fn print(output: &Output, to: &mut impl Write) -> io::Result<()> {
     to.flush()
 }
 
+/// What a patch is of.
+fn shown(patch: &PatchManifest) -> String {
+    match &patch.submodule {
+        None => format!("repository {}", patch.repository),
+        Some(place) => format!("repository {}, submodule {place}", patch.repository),
+    }
+}
+
 /// Names what is not in a patch.
-fn print_left_out(repository: &str, left_out: Option<&LeftOut>, to: &mut impl Write) -> io::Result<()> {
+fn print_left_out(of: &str, left_out: Option<&LeftOut>, to: &mut impl Write) -> io::Result<()> {
     let Some(LeftOut { count, paths, .. }) = left_out else {
         return Ok(());
     };
     for LeftOutPath { path, reason } in paths {
         writeln!(
             to,
-            "# cofferdam: left out of the patch of repository {repository}: {path} ({reason})"
+            "# cofferdam: left out of the patch of {of}: {path} ({reason})"
         )?;
     }
     let more = count.saturating_sub(paths.len() as u64);
     if more > 0 {
         writeln!(
             to,
-            "# cofferdam: left out of the patch of repository {repository}: {more} more path(s)"
+            "# cofferdam: left out of the patch of {of}: {more} more path(s)"
         )?;
     }
     Ok(())

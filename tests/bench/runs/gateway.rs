@@ -132,6 +132,7 @@ fn manifest() -> OutputManifest {
         version: VERSION,
         patches: vec![PatchManifest {
             repository: REPOSITORY.to_owned(),
+            submodule: None,
             base_commit: "dc3a4833a60b14b0351a2b1a9fa3fb23fec06cbe".to_owned(),
             bytes: PATCH.len() as u64,
             digest: digest(PATCH.as_bytes()),

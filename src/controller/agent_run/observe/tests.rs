@@ -256,6 +256,7 @@ fn a_partial_patch_fails_the_run_and_one_that_names_what_it_lacks_does_not() {
         with_manifest(|manifest| {
             manifest.patches.push(PatchManifest {
                 repository: "code".into(),
+                submodule: None,
                 base_commit: "c0ffee".into(),
                 bytes: 0,
                 digest: "sha256:1".into(),

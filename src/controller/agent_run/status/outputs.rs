@@ -8,10 +8,12 @@ use cofferdam_wire::output::{self as wire, PatchManifest};
 use cofferdam_wire::record::{Denial, RunRecord};
 
 /// Most patches and denials that a status holds.
-const PATCHES: usize = 8;
+const PATCHES: usize = 16;
 const DENIALS: usize = 10;
 /// Bytes of a path that was left out: the runner's 120 characters, whatever they are.
 const PATH_BYTES: usize = 480;
+/// Bytes of a submodule's path.
+const SUBMODULE_BYTES: usize = 255;
 
 /// Notes counters, the last denials and the patches.
 pub fn note(status: &mut AgentRunStatus, record: &RunRecord) {
@@ -39,6 +41,10 @@ fn denied(denial: &Denial) -> Option<DeniedRequest> {
 fn patch(manifest: &PatchManifest) -> PatchOutput {
     PatchOutput {
         repository: bounded(&manifest.repository, 63),
+        submodule: manifest
+            .submodule
+            .as_ref()
+            .map(|path| bounded(path, SUBMODULE_BYTES)),
         digest: bounded(&manifest.digest, 80),
         bytes: count(manifest.bytes),
         files: lines(manifest.files),
