@@ -1,6 +1,7 @@
 //! The gateway: the only way out of a sandbox.
 //!
-//! A connection carries one request. [`listener`] reads its head and gives it to [`tunnel`], [`forward`] or [`control`].
+//! [`listener`] reads the head of a connection's request and gives it to [`tunnel`], [`forward`] or [`control`]; [`inspect`]
+//! ends the TLS of tunnels whose requests have to be read, and `forward` serves these, one after the other.
 //! [`caller`] finds out who sends it and whether that run may act now, [`egress`] whether the host may be reached and by
 //! which address; [`admission`] puts both in front of `tunnel` and `forward`. [`evidence`] brings the records of all of
 //! it to the archive. [`wiring`] hands each room what it needs.
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ipnet::IpNet;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,9 @@ use self::egress::deny_set::single;
 use self::egress::dial::SystemDialer;
 use self::egress::frozen::{ClusterPolicies, FrozenPolicies};
 use self::egress::ranges::Ranges;
+use self::egress::tls::{RootsError, UpstreamTls};
 use self::evidence::{ArchiveClient, Recorder, Spool};
+use self::inspect::Inspection;
 use self::transport::{canary, sockets};
 use self::wiring::{Parts, Rooms};
 
@@ -37,6 +41,7 @@ mod denial;
 mod egress;
 mod evidence;
 mod forward;
+mod inspect;
 mod listener;
 mod transport;
 mod tunnel;
@@ -71,6 +76,10 @@ pub struct Args {
     /// PEM file of CAs that sandboxes trust besides the public ones.
     #[arg(long)]
     trusted_ca: Option<PathBuf>,
+    /// Directory with the certificate authority by which requests inside TLS are read: `current.crt`, `current.key` and,
+    /// while it is rotated, `next.crt`, in PEM. It is looked at again and again.
+    #[arg(long)]
+    inspection_ca: PathBuf,
     /// Address for sandboxes.
     #[arg(long, default_value = "0.0.0.0:3128")]
     listen: SocketAddr,
@@ -97,6 +106,12 @@ pub enum GatewayError {
     /// The kernel gives no random number.
     #[error("no random number: {0}")]
     Random(getrandom::Error),
+    /// TLS cannot be spoken.
+    #[error("no TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The additional CAs.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
 }
 
 /// Runs the role until a signal ends it.
@@ -108,6 +123,8 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
     let client = cluster_client(Role::Gateway).await?;
     let capacity = Capacity::of(raise_descriptors(), args.memory_bytes);
     tracing::info!(?capacity, "what the gateway takes on");
+    let trusted_ca = trusted_ca(&args).await?;
+    let inspection = Arc::new(Inspection::new(trusted_ca)?);
     let Rooms {
         services,
         view,
@@ -115,7 +132,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         policies,
         limits,
         recorder,
-    } = wiring::connect(parts(&args, &client, capacity).await?);
+    } = wiring::connect(parts(&args, &client, capacity, (Arc::clone(&inspection), stop.clone())).await?);
     let listener = sockets::listen(args.listen).map_err(|source| StartError::Bind {
         address: args.listen,
         source,
@@ -132,7 +149,8 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
     tokio::select! {
         () = watches => {}
         () = listener::serve(services, listener, &stop) => {}
-        () = upkeep::readiness(&view, &ranges, &readiness) => {}
+        () = upkeep::readiness(&view, &ranges, &inspection, &readiness) => {}
+        () = inspect::files::follow(&args.inspection_ca, &inspection) => {}
         () = upkeep::forget(&view, &policies, &limits) => {}
         () = upkeep::send_records(&view, &recorder) => {}
         () = upkeep::send_left(&recorder) => {}
@@ -152,15 +170,25 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// The parts that reach out of the process: cluster, resolver, archive, files.
-async fn parts(args: &Args, client: &Client, capacity: Capacity) -> Result<Parts, GatewayError> {
-    let trust = match &args.trusted_ca {
-        Some(path) => tokio::fs::read(path).await.map_err(|source| StartError::File {
-            path: path.clone(),
-            source,
-        })?,
-        None => Vec::new(),
+async fn trusted_ca(args: &Args) -> Result<Bytes, StartError> {
+    let Some(path) = &args.trusted_ca else {
+        return Ok(Bytes::new());
     };
+    let read = tokio::fs::read(path).await;
+    read.map(Bytes::from).map_err(|source| StartError::File {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// The parts that reach out of the process: cluster, resolver, archive, files.
+async fn parts(
+    args: &Args,
+    client: &Client,
+    capacity: Capacity,
+    (inspection, ending): (Arc<Inspection>, CancellationToken),
+) -> Result<Parts, GatewayError> {
+    let tls = UpstreamTls::new(&trusted_ca(args).await?)?;
     let own = args.pod_ips.iter().copied().map(single);
     let fixed = args.cluster_cidrs.iter().copied().chain(own).collect();
     let archive = ArchiveClient::new(&args.archive.archive_url, args.archive.archive_token_file.clone());
@@ -177,7 +205,9 @@ async fn parts(args: &Args, client: &Client, capacity: Capacity) -> Result<Parts
         dialer: Box::new(SystemDialer::new().map_err(GatewayError::Resolver)?),
         recorder: Recorder::new(process, archive.clone()).spooled(spool),
         archive,
-        trust: trust.into(),
+        inspection,
+        tls,
+        ending,
         capacity,
     })
 }

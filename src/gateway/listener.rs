@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::ControlRoutes;
-use crate::forward::{self, PlainRequests};
+use crate::forward::{self, Requests};
 use crate::transport::failures::Failures;
 use crate::transport::pending::{PendingHandshake, PendingHandshakes};
 use crate::transport::{Received, answer};
@@ -26,7 +26,7 @@ pub struct Services {
     /// `CONNECT`.
     pub tunnels: Tunnels,
     /// Absolute form.
-    pub plain: PlainRequests,
+    pub requests: Arc<Requests>,
     /// Origin form.
     pub control: ControlRoutes,
     /// Bounds the connections whose callers are not known yet.
@@ -110,7 +110,7 @@ async fn dispatch(services: &Services, received: Received) {
     if received.head.method == "CONNECT" {
         services.tunnels.serve(received).await;
     } else if forward::is_absolute(target) {
-        services.plain.serve(received).await;
+        services.requests.serve_absolute(received).await;
     } else if target.starts_with('/') {
         services.control.serve(received).await;
     } else {

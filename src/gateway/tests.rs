@@ -13,6 +13,8 @@ use super::caller::view::ceilings::Labels;
 use super::egress::dial::testing::FakeNet;
 use super::egress::frozen::testing::{Fixed, map_of};
 use super::evidence::testing::Memory;
+use super::inspect::authority::Authority;
+use super::inspect::testing::{Ca, CaOptions, ca, files};
 use super::tunnel::hello::testing::{hello, names, real_hello};
 use super::*;
 use cofferdam_api::names::{
@@ -29,6 +31,7 @@ use cofferdam_wire::runner::RunIdentity;
 mod absolute;
 mod clients;
 mod denials;
+mod inspected;
 mod killed;
 mod requests;
 mod routes;
@@ -49,6 +52,9 @@ struct Fixture {
     net: FakeNet,
     records: Memory,
     policy_hash: String,
+    inspection: Ca,
+    internet: Ca,
+    ending: CancellationToken,
     _archive_data: tempfile::TempDir,
 }
 
@@ -128,6 +134,11 @@ impl Fixture {
         );
         ranges.replace_nodes([]);
         ranges.replace_services(vec!["203.0.113.200/32".parse().unwrap()]);
+        let (inspection, internet) = (ca(CaOptions::default()), ca(CaOptions::default()));
+        let ending = CancellationToken::new();
+        let signing = Inspection::new(Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n")).unwrap();
+        let authority = Authority::read(&files(&inspection, None), time::OffsetDateTime::now_utc());
+        signing.put(authority.unwrap());
         let rooms = wiring::connect(Parts {
             verifier: Verifier::new(FixedKeys::of(&issuer)),
             policies: FrozenPolicies::new(Fixed(vec![map], Arc::default())),
@@ -135,7 +146,9 @@ impl Fixture {
             dialer: Box::new(net.clone()),
             recorder: Recorder::new(ProcessId(7), records.clone()),
             archive: ArchiveClient::new(&archive_url, token_file),
-            trust: bytes::Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n"),
+            inspection: Arc::new(signing),
+            tls: UpstreamTls::new(internet.pem.as_bytes()).unwrap(),
+            ending: ending.clone(),
             capacity,
         });
         let listener = sockets::listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -149,6 +162,9 @@ impl Fixture {
             net,
             records,
             policy_hash,
+            inspection,
+            internet,
+            ending,
             _archive_data: data,
         };
         fixture.put(live_pod("pod-1", "127.0.0.1"));

@@ -9,6 +9,7 @@ use crate::egress::frozen::FrozenPolicies;
 use crate::egress::limits::RunLimits;
 use crate::egress::ranges::Ranges;
 use crate::evidence::Recorder;
+use crate::inspect::Inspection;
 use cofferdam_service::serve::Readiness;
 use cofferdam_wire::record::StreamEnd;
 
@@ -17,11 +18,13 @@ const TICK: Duration = Duration::from_secs(1);
 /// Longest time for open connections to end after the signal; the pod's grace period is 60 s.
 const DRAIN: Duration = Duration::from_secs(40);
 
-/// Keeps the readiness of the gateway: whether its view of the cluster is current and its deny set complete.
-pub async fn readiness(view: &View, ranges: &Ranges, readiness: &Readiness) {
+/// Keeps the readiness of the gateway: whether its view of the cluster is current, its deny set complete, and its
+/// certificate authority there.
+pub async fn readiness(view: &View, ranges: &Ranges, inspection: &Inspection, readiness: &Readiness) {
     loop {
         tokio::time::sleep(TICK).await;
-        readiness.set(view.is_fresh(Instant::now()) && ranges.deny_set().is_some());
+        let is_current = view.is_fresh(Instant::now()) && ranges.deny_set().is_some();
+        readiness.set(is_current && inspection.is_ready());
     }
 }
 
@@ -65,12 +68,15 @@ mod tests {
     use super::*;
     use crate::caller::view::Source;
     use crate::evidence::testing::Never;
+    use crate::inspect::authority::Authority;
+    use crate::inspect::testing::{CaOptions, ca, files};
     use cofferdam_wire::record::{ProcessId, RecordEvent};
 
     /// An archive that takes a request and never answers holds up the records, and nothing else.
     #[tokio::test(start_paused = true)]
     async fn archive_that_hangs_leaves_readiness_current() {
         let (view, ready) = (View::default(), Readiness::default());
+        let inspection = Inspection::new(bytes::Bytes::new()).unwrap();
         let ranges = Ranges::new(Vec::new(), "cofferdam-system".to_owned());
         ranges.replace_nodes([]);
         ranges.replace_services(Vec::new());
@@ -88,10 +94,14 @@ mod tests {
             }
             view.confirm(Instant::now());
             tokio::time::sleep(TICK * 3).await;
+            assert!(!ready.get(), "there is no certificate authority");
+            let files = files(&ca(CaOptions::default()), None);
+            inspection.put(Authority::read(&files, time::OffsetDateTime::now_utc()).unwrap());
+            tokio::time::sleep(TICK * 3).await;
             assert!(ready.get());
         };
         tokio::select! {
-            () = readiness(&view, &ranges, &ready) => {}
+            () = readiness(&view, &ranges, &inspection, &ready) => {}
             () = send_records(&view, &recorder) => {}
             () = watched => {}
         }

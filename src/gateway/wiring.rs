@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use cofferdam_identity::Verifier;
 
@@ -15,8 +15,10 @@ use crate::egress::dial::Dialer;
 use crate::egress::frozen::FrozenPolicies;
 use crate::egress::limits::RunLimits;
 use crate::egress::ranges::Ranges;
+use crate::egress::tls::UpstreamTls;
 use crate::evidence::{ArchiveClient, Recorder};
-use crate::forward::PlainRequests;
+use crate::forward::Requests;
+use crate::inspect::Inspection;
 use crate::listener::Services;
 use crate::transport::failures::Failures;
 use crate::transport::in_flight::InFlight;
@@ -37,8 +39,12 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Takes the runs' output.
     pub archive: ArchiveClient,
-    /// CAs that sandboxes trust besides the public ones, PEM.
-    pub trust: Bytes,
+    /// Ends the TLS of clients.
+    pub inspection: Arc<Inspection>,
+    /// Speaks TLS to hosts.
+    pub tls: UpstreamTls,
+    /// The gateway ends.
+    pub ending: CancellationToken,
     /// How much is taken on.
     pub capacity: Capacity,
 }
@@ -73,6 +79,7 @@ pub fn connect(parts: Parts) -> Rooms {
         ranges: Arc::clone(&ranges),
         policies: Arc::clone(&policies),
         dialer: parts.dialer,
+        tls: parts.tls,
     });
     let admission = Arc::new(Admission {
         admitter: Arc::clone(&admitter),
@@ -81,18 +88,25 @@ pub fn connect(parts: Parts) -> Rooms {
         in_flight: Arc::new(InFlight::new(parts.capacity.in_flight)),
         failures: Arc::clone(&failures),
     });
+    let requests = Arc::new(Requests {
+        admission: Arc::clone(&admission),
+        upstreams: Arc::clone(&upstreams),
+        ending: parts.ending,
+    });
     let services = Services {
         tunnels: Tunnels {
-            admission: Arc::clone(&admission),
-            upstreams: Arc::clone(&upstreams),
+            admission,
+            upstreams,
+            inspection: Arc::clone(&parts.inspection),
+            requests: Arc::clone(&requests),
         },
-        plain: PlainRequests { admission, upstreams },
+        requests,
         control: ControlRoutes {
             admitter,
             view: Arc::clone(&view),
             recorder: Arc::clone(&recorder),
             archive: parts.archive,
-            trust: parts.trust,
+            inspection: parts.inspection,
             failures: Arc::clone(&failures),
         },
         pending: Arc::new(PendingHandshakes::new(parts.capacity.pending)),

@@ -40,8 +40,6 @@ pub enum DenyReason {
     PortNotAllowed,
     /// A layer has rules for the host and port, but none for the request's method and path.
     RequestNotAllowed,
-    /// A layer wants requests to the host inspected, and bytes are to pass unread.
-    TlsNotInspected,
     /// The policies allow it, and `spec.egress` of the run does not name it.
     NotAskedFor,
     /// `prepare` wants to reach something else than the host of an admitted repository.
@@ -50,13 +48,12 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::NoEgressPolicy,
         Self::EgressDenied,
         Self::HostNotAllowed,
         Self::PortNotAllowed,
         Self::RequestNotAllowed,
-        Self::TlsNotInspected,
         Self::NotAskedFor,
         Self::NotARepositoryHost,
     ];
@@ -69,7 +66,6 @@ impl DenyReason {
             Self::HostNotAllowed => "HostNotAllowed",
             Self::PortNotAllowed => "PortNotAllowed",
             Self::RequestNotAllowed => "RequestNotAllowed",
-            Self::TlsNotInspected => "TlsNotInspected",
             Self::NotAskedFor => "NotAskedFor",
             Self::NotARepositoryHost => "NotARepositoryHost",
         }

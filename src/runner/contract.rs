@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::java::key_store;
 use super::paths::{Paths, agent_path};
 use cofferdam_api::names::digest;
 use cofferdam_wire::runner::{MountedPrompt, PromptSpec};
@@ -56,6 +60,13 @@ pub fn write_trust(paths: &Paths, trusted: &[u8]) -> Result<(), ContractError> {
     // Debian's and Red Hat's names: the volume is mounted over the directories of both.
     write(&paths.ca().join("ca-certificates.crt"), &bundle)?;
     write(&paths.ca().join("ca-bundle.crt"), &bundle)?;
+    let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&bundle).flatten().collect();
+    let store = key_store(certificates.iter().map(AsRef::as_ref));
+    write(&contract.join("cacerts"), &store)?;
+    // Where Debian's JVMs look: their own store is a link to this file, which the volume would hide.
+    let java = paths.ca().join("java");
+    std::fs::create_dir_all(&java).map_err(|error| at(&java, error))?;
+    write(&java.join("cacerts"), &store)?;
     let ca = agent_path("ca.pem");
     let ca = ca.display();
     write(
@@ -172,6 +183,18 @@ mod tests {
         }
         let wgetrc = std::fs::read_to_string(paths.contract().join("wgetrc")).unwrap();
         assert_eq!(wgetrc, "ca_certificate = /cofferdam/ca.pem\n");
+    }
+
+    #[test]
+    fn jvms_get_every_certificate_of_the_bundle() {
+        let (_directory, paths) = paths();
+        let certificate = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+        std::fs::write(paths.system_roots(), format!("# a root\n{certificate}")).unwrap();
+        write_trust(&paths, certificate.as_bytes()).unwrap();
+        let expected = key_store([&[1, 2, 3][..], &[1, 2, 3]].into_iter());
+        for file in [paths.contract().join("cacerts"), paths.ca().join("java/cacerts")] {
+            assert_eq!(std::fs::read(file).unwrap(), expected);
+        }
     }
 
     /// Git of before 2.32 reads nothing of ours but HOME; git's own tests have it take every owner for another.

@@ -8,6 +8,8 @@ mod conversation;
 pub mod deadline;
 pub mod forward;
 pub mod git;
+mod kernel;
+pub mod java;
 pub mod kernel;
 pub mod lfs;
 pub mod paths;

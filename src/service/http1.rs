@@ -115,7 +115,7 @@ fn values<'a>(headers: &'a [HeaderLine], name: &'a str) -> impl Iterator<Item = 
 pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Head, HeadError> {
     let mut received = Vec::with_capacity(1024);
     loop {
-        if let Some(end) = end_of_head(&received) {
+        if let Some(end) = end_of_head(&received, 0) {
             return parse(received, end);
         }
         if received.len() >= HEAD_LIMIT {
@@ -133,14 +133,21 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Head, HeadErr
     }
 }
 
-fn end_of_head(received: &[u8]) -> Option<usize> {
-    received
+/// Where the head ends that `received` begins with; `None`: it is not whole. Up to `searched` there is no end.
+pub fn end_of_head(received: &[u8], searched: usize) -> Option<usize> {
+    let from = searched.saturating_sub(3);
+    let end = received
+        .get(from..)?
         .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|position| position + 4)
+        .position(|window| window == b"\r\n\r\n");
+    end.map(|position| from + position + 4)
 }
 
-fn parse(received: Vec<u8>, end: usize) -> Result<Head, HeadError> {
+/// Reads the head that ends at `end` of what was received.
+///
+/// # Errors
+/// See [`HeadError`].
+pub fn parse(received: Vec<u8>, end: usize) -> Result<Head, HeadError> {
     let bytes = received.get(..end).unwrap_or_default();
     refuse_odd_bytes(bytes)?;
     let mut space = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
@@ -338,7 +345,7 @@ mod tests {
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = bytes;
             bytes.extend_from_slice(b"\r\n\r\n");
-            let end = end_of_head(&bytes).unwrap();
+            let end = end_of_head(&bytes, 0).unwrap();
             let _ = parse(bytes, end);
         }
     }

@@ -128,9 +128,6 @@ denial_codes! {
     RequestNotAllowed: Denied,
         "A policy layer has rules for the host and the port, but none for the request's method and path.",
         "The message names the layer and what it allows. Add the method and the path to a rule of that layer; every layer must allow them. A star never stands for an encoded `/`, `%`, `;`, `?` or `#`: a rule must have it literally.";
-    TlsNotInspected: Denied,
-        "A policy layer wants requests to the host inspected (`tls: Inspect`), the client speaks TLS, and this version of the gateway inspects plain HTTP only.",
-        "Use `http://` where the host has it. Otherwise let every rule of every layer that names the host say `tls: Tunnel`, without `methods` and `paths`.";
     NotAskedFor: Denied,
         "The policies allow the host, but `spec.egress` of the run does not name it.",
         "Add the host to `spec.egress` of the `AgentRun`, or leave `spec.egress` out to get what the policies allow.";
@@ -158,17 +155,32 @@ denial_codes! {
     UpstreamFailed: UpstreamFailed,
         "The host is allowed and was reached, but gave no HTTP answer that can be passed on.",
         "Try again; then look at the host's own log.";
+    UpstreamCertificateExpired: UpstreamFailed,
+        "The host's certificate has expired, or is not valid yet.",
+        "Whoever runs the host has to renew it. If its dates are right, the clock of the gateway's node is wrong.";
+    UpstreamCertificateUntrusted: UpstreamFailed,
+        "The host's certificate is not signed by a certificate authority that the gateway trusts.",
+        "For a host of your own, add its CA to the chart's value `trustedCA`. Otherwise somebody between the gateway and the host answers in its place.";
+    UpstreamCertificateMismatch: UpstreamFailed,
+        "The host's certificate is one for other names.",
+        "Check that the name resolves to the right server. Some servers have a name of their own for this in their certificate: use that one in the rule and in the client.";
+    UpstreamTlsFailed: UpstreamFailed,
+        "The host is allowed and was reached, but no TLS 1.2 or 1.3 came about with it.",
+        "Check that the port is one that speaks TLS, and which versions and key exchanges the server offers.";
+    UpstreamTimeout: UpstreamFailed,
+        "The host is allowed and was reached, but gave no answer within the time limit.",
+        "Try again; then look at the host's own log.";
     HostInvalid: Denied,
         "The request names its host by an IP address or by something that is not a lower-case DNS name with a port.",
         "Use a DNS name and a port from 1 to 65535. IP addresses are refused in every spelling: policies list names.";
     RequestInvalid: Denied,
-        "A plain HTTP request could be read in two ways, or has a method that the gateway does not serve.",
+        "An HTTP request could be read in two ways, names another host than its tunnel, or has a method that the gateway does not serve.",
         "Send exactly one `Host` header that repeats the host of the URL, no `Trailer`, an ordinary method in capitals, and a path without `//`, `;`, `\\`, `#`, `.` and `..` segments, encoded dots, backslashes and control characters. Nothing of that is put right on the way: what was judged is what is sent.";
     UpgradeRefused: Denied,
-        "A plain HTTP request asked to become another protocol.",
-        "Use HTTPS (`wss://`), where the client opens a tunnel, or turn WebSockets off in the client. An offer of h2c is passed over.";
+        "A request that is read on its way asked to become another protocol, such as WebSocket.",
+        "Turn WebSockets off in the client; most fall back by themselves. What has to have them needs a host whose every rule says `tls: Tunnel`. An offer of h2c is passed over.";
     ExpectRefused: ExpectationFailed,
-        "A plain HTTP request has an `Expect` header that says something else than `100-continue`.",
+        "A request has an `Expect` header that says something else than `100-continue`.",
         "Leave the header out. `100-continue` is answered by the gateway itself and goes no further.";
     HelloMissing: Denied,
         "The tunnel was opened, but no whole TLS `ClientHello` came in 10 s.",
@@ -188,8 +200,17 @@ denial_codes! {
     EchRefused: Denied,
         "The TLS `ClientHello` is, or pretends to be, encrypted (ECH), so the true server name cannot be seen.",
         "Browsers send it always, as GREASE, which nobody can tell from the real one. Chromium: the policy `EncryptedClientHelloEnabled: false` in `/etc/chromium/policies/managed/`, for Chrome in `/etc/opt/chrome/policies/managed/`. Firefox: `security.tls.ech.grease_probability` 0 and `network.dns.echconfig.enabled` false.";
+    CaNotTrusted: Denied,
+        "The client broke its TLS off because it does not trust the certificate authority by which the gateway reads requests.",
+        "Every run has that CA in `/cofferdam/ca.pem`, and the variables of most clients name the file. Point the client at it (docs/inspection.md lists how), or give the host a rule with `tls: Tunnel` if it pins certificates.";
+    ClientTlsFailed: Denied,
+        "The client's TLS with the gateway did not come about.",
+        "Clients need TLS 1.2 or 1.3 and HTTP/1.1; one that speaks HTTP/2 alone (gRPC) needs a rule with `tls: Tunnel`. Some clients that do not trust the gateway's CA close the connection without saying so.";
+    InspectionUnavailable: Unavailable,
+        "The gateway has no usable certificate authority to read requests by.",
+        "Look at the Secret of the chart's value `inspection.caSecret` and at the gateway's log. A gateway that is not ready gets no new connections.";
     LimitExceeded: Denied,
-        "The run, or all runs of its namespace together, reached a limit of connections or of the gateway's memory.",
+        "The run, or all runs of its namespace together, reached a limit of connections, of requests, of new names of hosts or of the gateway's memory.",
         "The message names the limit. Let the agent reuse connections, make fewer requests at the same time, and read the answers that it asked for.";
     EvidenceUnavailable: Denied,
         "The run's records cannot be stored, and without evidence there is no traffic.",

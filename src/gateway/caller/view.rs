@@ -5,12 +5,13 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use self::ceilings::{Guarded, Labels};
+use self::ceilings::{Ceiling, Ceilings, Guarded, Labels};
 use self::clock::Now;
 use self::destination::Destination;
 pub use self::destination::Passing;
@@ -47,6 +48,9 @@ pub struct Caller {
     /// Where the connection comes from.
     pub peer: IpAddr,
     cut: Arc<Cut>,
+    destination: Arc<Mutex<Option<Destination>>>,
+    /// The ceiling of its namespace that was met last, and the revision of the cluster policies that it is from.
+    ceiling: Mutex<Option<(u64, Arc<Ceiling>)>>,
     view: Arc<View>,
     id: u64,
 }
@@ -58,18 +62,23 @@ impl Caller {
         self.cut.cause.get().copied().unwrap_or(CutCause::RunEnded)
     }
 
-    /// Notes where the connection is to go and meets it with the cluster policies of now; from here on it is cut when
-    /// one of them comes to deny it. Gives what they allow; `None`: they take nothing away.
+    /// Notes where the connection is to go and meets it, and what was noted of it before, with the cluster policies of
+    /// now; from here on it is cut when one of them comes to deny it. Gives what they allow; `None`: they take nothing away.
     ///
     /// # Errors
     /// A cluster policy denies it since the run was admitted.
     pub fn meet_ceilings(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
-        self.take(Destination {
-            host: host.clone(),
-            port,
-            address: None,
-            passing: Passing::Nothing,
-        })
+        let noted = {
+            let mut destination = self.destination.lock();
+            let nothing = || Destination {
+                host: host.clone(),
+                port,
+                address: None,
+                passing: Passing::Nothing,
+            };
+            destination.get_or_insert_with(nothing).clone()
+        };
+        noted.judge(&*self.ceiling()?)
     }
 
     /// Notes the address that was dialled and what goes there: cluster policies may have changed meanwhile.
@@ -77,23 +86,45 @@ impl Caller {
     /// # Errors
     /// As [`Self::meet_ceilings`].
     pub fn dialled(&self, host: &Host, address: SocketAddr, passing: Passing) -> Result<(), Denial> {
-        self.take(Destination {
+        let destination = Destination {
             host: host.clone(),
             port: address.port(),
             address: Some(address.ip()),
             passing,
-        })
-        .map(drop)
+        };
+        *self.destination.lock() = Some(destination.clone());
+        destination.judge(&*self.ceiling()?).map(drop)
     }
 
-    /// Under one lock: a change that comes after it finds the destination noted and cuts it.
-    fn take(&self, destination: Destination) -> Result<Option<Route>, Denial> {
-        let mut table = self.view.table();
-        let judged = destination.judge(&self.run.namespace, &mut table.ceilings);
-        if let Some(connection) = table.connections.get_mut(&self.id) {
-            connection.destination = Some(destination);
+    /// Notes what goes through the connection next, where it goes to being noted already. It is not judged: whoever
+    /// judges it does so by the ceiling of a [`Self::ceiling_revision`] that is read after this.
+    pub fn passes(&self, passing: Passing) {
+        if let Some(destination) = self.destination.lock().as_mut() {
+            destination.passing = passing;
         }
-        judged
+    }
+
+    /// Grows whenever cluster policies, or which of them apply, may have changed.
+    pub fn ceiling_revision(&self) -> u64 {
+        self.view.revision.load(Ordering::Acquire)
+    }
+
+    /// The cluster policies over the run's namespace. The view is locked only where they may have changed.
+    ///
+    /// What is judged by them was noted before: a change that comes before the judgement is judged by, and one that comes
+    /// after it finds the destination noted and cuts it.
+    fn ceiling(&self) -> Result<Arc<Ceiling>, Denial> {
+        let mut known = self.ceiling.lock();
+        if let Some((revision, ceiling)) = &*known
+            && *revision == self.ceiling_revision()
+        {
+            return Ok(Arc::clone(ceiling));
+        }
+        let mut table = self.view.table();
+        let ceiling = table.ceilings.over(&self.run.namespace)?;
+        // Under the lock of the view it does not move.
+        *known = Some((self.ceiling_revision(), Arc::clone(&ceiling)));
+        Ok(ceiling)
     }
 }
 
@@ -105,7 +136,11 @@ impl Drop for Caller {
 
 /// The view; cheap to share.
 #[derive(Debug, Default)]
-pub struct View(Mutex<Table>);
+pub struct View {
+    table: Mutex<Table>,
+    /// Moved under the lock, before open connections are judged by what changed.
+    revision: AtomicU64,
+}
 
 impl View {
     /// Replaces all pods by a consistent list of them.
@@ -162,43 +197,40 @@ impl View {
 
     /// Replaces all cluster policies by a consistent list of them.
     pub fn replace_cluster_policies(&self, policies: Vec<Guarded>) {
-        let mut table = self.table();
-        table.ceilings.replace_policies(policies);
-        table.cut_the_denied(None);
+        self.change_ceilings(|ceilings| ceilings.replace_policies(policies))
+            .cut_the_denied(None);
     }
 
     /// A cluster policy was made or changed.
     pub fn put_cluster_policy(&self, policy: Guarded) {
-        let mut table = self.table();
-        table.ceilings.put_policy(policy);
-        table.cut_the_denied(None);
+        self.change_ceilings(|ceilings| ceilings.put_policy(policy))
+            .cut_the_denied(None);
     }
 
     /// A cluster policy is gone: nothing is denied by that.
     pub fn remove_cluster_policy(&self, name: &str) {
-        self.table().ceilings.remove_policy(name);
+        drop(self.change_ceilings(|ceilings| ceilings.remove_policy(name)));
     }
 
     /// Replaces all namespaces by a consistent list of them.
     pub fn replace_namespaces(&self, namespaces: impl IntoIterator<Item = (String, Labels)>) {
-        let mut table = self.table();
-        table.ceilings.replace_namespaces(namespaces);
-        table.cut_the_denied(None);
+        self.change_ceilings(|ceilings| ceilings.replace_namespaces(namespaces))
+            .cut_the_denied(None);
     }
 
     /// A namespace was made or changed.
     pub fn put_namespace(&self, name: &str, labels: Labels) {
-        let mut table = self.table();
-        if table.ceilings.put_namespace(name, labels) {
+        let mut changed = false;
+        let mut table = self.change_ceilings(|ceilings| changed = ceilings.put_namespace(name, labels));
+        if changed {
             table.cut_the_denied(Some(name));
         }
     }
 
     /// A namespace is gone.
     pub fn remove_namespace(&self, name: &str) {
-        let mut table = self.table();
-        table.ceilings.remove_namespace(name);
-        table.cut_the_denied(Some(name));
+        self.change_ceilings(|ceilings| ceilings.remove_namespace(name))
+            .cut_the_denied(Some(name));
     }
 
     /// Whether a watch is open.
@@ -303,12 +335,13 @@ impl View {
             table.used(&pod.uid, now);
         }
         let cut = Arc::new(Cut::default());
+        let destination: Arc<Mutex<Option<Destination>>> = Arc::default();
         table.next_id += 1;
         let id = table.next_id;
         let connection = Connection {
             pod_uid: pod.uid.clone(),
             namespace: pod.run.namespace.clone(),
-            destination: None,
+            destination: Arc::clone(&destination),
             kind,
             peer,
             cut: Arc::clone(&cut),
@@ -321,6 +354,8 @@ impl View {
             policy_hash: pod.policy_hash,
             peer,
             cut,
+            destination,
+            ceiling: Mutex::default(),
             view: Arc::clone(self),
             id,
         })
@@ -345,7 +380,15 @@ impl View {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock()
+        self.table.lock()
+    }
+
+    /// Changes the ceilings; whoever judged by the ones before is told so by the revision.
+    fn change_ceilings(&self, change: impl FnOnce(&mut Ceilings)) -> MutexGuard<'_, Table> {
+        let mut table = self.table();
+        change(&mut table.ceilings);
+        self.revision.fetch_add(1, Ordering::Release);
+        table
     }
 }
 

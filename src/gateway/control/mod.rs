@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::caller::{Admitter, Caller, View};
 use crate::denial::Denial;
 use crate::evidence::{ArchiveClient, Recorder};
+use crate::inspect::Inspection;
 use crate::transport::Received;
 use crate::transport::failures::Failures;
 use crate::transport::prefixed::Prefixed;
@@ -37,8 +37,8 @@ pub struct ControlRoutes {
     pub recorder: Arc<Recorder>,
     /// Takes the runs' output.
     pub archive: ArchiveClient,
-    /// CAs that sandboxes trust besides the public ones, PEM.
-    pub trust: Bytes,
+    /// Has the CAs that sandboxes trust besides the public ones.
+    pub inspection: Arc<Inspection>,
     /// Bounds the answers to callers who are not proven.
     pub failures: Arc<Failures>,
 }
@@ -54,7 +54,7 @@ impl ControlRoutes {
             pending,
         } = received;
         let admitted = self.admit(&head, peer).await;
-        let id = self.recorder.request_id(number);
+        let id = self.recorder.request_id(number, 1);
         // Of a caller who is refused the connection stays counted until it is closed.
         let pending = admitted.is_err().then_some(pending);
         if let Err(denial) = &admitted
@@ -92,7 +92,10 @@ impl ControlRoutes {
     ) -> Answer {
         match route {
             Route::WhoAmI => state::who_am_i(caller),
-            Route::Trust => with_type(StatusCode::OK, "application/x-pem-file", self.trust.clone()),
+            Route::Trust => match self.inspection.trust() {
+                Ok(trust) => with_type(StatusCode::OK, "application/x-pem-file", trust),
+                Err(denial) => refusal(&denial),
+            },
             Route::State { after } => state::poll(&self.view, caller, after).await,
             Route::Output if !state::agent_started(&self.view, caller).await => {
                 let message = "there is no output before the agent has started";

@@ -36,7 +36,6 @@ impl From<Denied> for Denial {
             DenyReason::HostNotAllowed => DenialCode::HostNotAllowed,
             DenyReason::PortNotAllowed => DenialCode::PortNotAllowed,
             DenyReason::RequestNotAllowed => DenialCode::RequestNotAllowed,
-            DenyReason::TlsNotInspected => DenialCode::TlsNotInspected,
             DenyReason::NotAskedFor => DenialCode::NotAskedFor,
             DenyReason::NotARepositoryHost => DenialCode::NotARepositoryHost,
         };

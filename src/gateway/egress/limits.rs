@@ -18,6 +18,17 @@ const NEW: Rate = Rate {
     burst: 200,
 };
 
+/// Requests of one run on connections that are open. A faster one is slowed.
+const REQUESTS: Rate = Rate {
+    per_second: 500,
+    burst: 1000,
+};
+/// Certificates that are minted for one run. Who needs more makes names up, under a rule with a star.
+const NAMES: Rate = Rate {
+    per_second: 1,
+    burst: 100,
+};
+
 /// Counts the connections of each run and namespace.
 ///
 /// A namespace may have as many open as the gateway has free: a single one at most half of all, and whoever comes
@@ -37,6 +48,19 @@ struct Counts {
 struct RunCount {
     open: usize,
     new: Bucket,
+    requests: Bucket,
+    names: Bucket,
+}
+
+impl RunCount {
+    fn new(now: Instant) -> Self {
+        Self {
+            open: 0,
+            new: Bucket::full(NEW, now),
+            requests: Bucket::full(REQUESTS, now),
+            names: Bucket::full(NAMES, now),
+        }
+    }
 }
 
 /// The right to one connection; dropping it gives the right back.
@@ -73,6 +97,23 @@ impl RunLimits {
         })
     }
 
+    /// Whether it is the turn of one more request of this run.
+    pub fn request(&self, run: &RunIdentity, now: Instant) -> bool {
+        self.0.lock().of(run, now).requests.take(REQUESTS, now)
+    }
+
+    /// Takes the right to one more certificate for a host that none is known for.
+    ///
+    /// # Errors
+    /// The limit that is reached, for people.
+    pub fn name(&self, run: &RunIdentity, now: Instant) -> Result<(), Cow<'static, str>> {
+        if self.0.lock().of(run, now).names.take(NAMES, now) {
+            Ok(())
+        } else {
+            Err("the run asks for more than one new name of a host a second".into())
+        }
+    }
+
     /// Whether any run has a connection open.
     pub fn any_open(&self) -> bool {
         self.0.lock().open > 0
@@ -89,11 +130,7 @@ impl RunLimits {
 
 impl Counts {
     fn enter(&mut self, run: &RunIdentity, now: Instant) -> Result<(), Cow<'static, str>> {
-        let count = self.runs.entry(run.uid.clone()).or_insert_with(|| RunCount {
-            open: 0,
-            new: Bucket::full(NEW, now),
-        });
-        if count.open >= CONNECTIONS_PER_RUN {
+        if self.of(run, now).open >= CONNECTIONS_PER_RUN {
             return Err("the run has 256 connections open".into());
         }
         let of_namespace = self.namespaces.get(&run.namespace).copied().unwrap_or(0);
@@ -106,6 +143,7 @@ impl Counts {
             );
             return Err(message.into());
         }
+        let count = self.of(run, now);
         if !count.new.take(NEW, now) {
             return Err("the run opens more than 50 connections a second".into());
         }
@@ -113,6 +151,11 @@ impl Counts {
         self.open += 1;
         *self.namespaces.entry(run.namespace.clone()).or_default() += 1;
         Ok(())
+    }
+
+    fn of(&mut self, run: &RunIdentity, now: Instant) -> &mut RunCount {
+        let count = self.runs.entry(run.uid.clone());
+        count.or_insert_with(|| RunCount::new(now))
     }
 
     fn leave(&mut self, run: &RunIdentity) {

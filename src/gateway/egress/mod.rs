@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
 use crate::caller::{Caller, Kind, Passing};
 use crate::denial::{Denial, denied_since};
 use crate::evidence::Recorder;
+use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::requests::Request;
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
@@ -21,6 +22,7 @@ use self::dial::{Dialer, dial};
 use self::frozen::FrozenPolicies;
 use self::limits::{ConnectionSlot, RunLimits};
 use self::ranges::Ranges;
+use self::tls::UpstreamTls;
 
 pub mod authority;
 pub mod deny_set;
@@ -28,6 +30,12 @@ pub mod dial;
 pub mod frozen;
 pub mod limits;
 pub mod ranges;
+pub mod tls;
+
+/// Longest time for which a request waits for its turn.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
+/// How often is looked whether it has come.
+const TURN_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open connection to the host that a request asked for.
 #[derive(Debug)]
@@ -43,7 +51,7 @@ impl Upstream {
     ///
     /// # Errors
     /// One does so now.
-    pub fn note(&self, caller: &Caller, host: &Host, passing: Passing) -> Result<(), Denial> {
+    fn note(&self, caller: &Caller, host: &Host, passing: Passing) -> Result<(), Denial> {
         match caller.kind {
             Kind::Egress => caller.dialled(host, self.address, passing),
             // Its repositories were judged when the run started.
@@ -64,6 +72,8 @@ pub struct Upstreams {
     pub policies: Arc<FrozenPolicies>,
     /// Resolves and connects.
     pub dialer: Box<dyn Dialer>,
+    /// Speaks TLS to hosts whose requests are read.
+    pub tls: UpstreamTls,
 }
 
 impl Upstreams {
@@ -81,6 +91,44 @@ impl Upstreams {
             .map_err(|limit| Denial::new(DenialCode::LimitExceeded, limit))
     }
 
+    /// Waits for the turn of one more request on a connection that is open: a run that is too fast, for itself or for the
+    /// archive, is slowed.
+    ///
+    /// # Errors
+    /// It does not come in [`TURN_LIMIT`].
+    pub async fn turn(&self, run: &RunIdentity) -> Result<(), Denial> {
+        let until = Instant::now() + TURN_LIMIT;
+        loop {
+            let now = Instant::now();
+            let (code, message) = if !self.recorder.accepts(&run.uid).await {
+                self.recorder.flush(&run.uid).await;
+                let message = "the run's records cannot be stored, and without evidence there is no traffic";
+                (DenialCode::EvidenceUnavailable, message)
+            } else if !self.limits.request(run, now) {
+                (
+                    DenialCode::LimitExceeded,
+                    "the run makes more than 500 requests a second",
+                )
+            } else {
+                return Ok(());
+            };
+            if now >= until {
+                return Err(Denial::new(code, message));
+            }
+            tokio::time::sleep(TURN_PAUSE).await;
+        }
+    }
+
+    /// Takes the right to one more certificate for a host.
+    ///
+    /// # Errors
+    /// The run has asked for too many names.
+    pub fn name(&self, run: &RunIdentity) -> Result<(), Denial> {
+        self.limits
+            .name(run, Instant::now())
+            .map_err(|limit| Denial::new(DenialCode::LimitExceeded, limit))
+    }
+
     /// Decides about `host`. Nothing is resolved or dialled.
     ///
     /// # Errors
@@ -88,22 +136,16 @@ impl Upstreams {
     pub async fn decide(&self, caller: &Caller, host: &Host, port: u16) -> Result<Decided, Denial> {
         let deciding = async {
             let policy = self.policies.get(&caller.policy_hash).await?;
-            match caller.kind {
-                Kind::Prepare => {
-                    let route = policy.prepare_route(host, port).into_result()?;
-                    Ok(Decided { route, ceiling: None })
-                }
-                Kind::Egress => {
-                    let route = policy.agent_route(host, port).into_result()?;
-                    let ceiling = caller.meet_ceilings(host, port)?;
-                    Ok(Decided { route, ceiling })
-                }
+            let frozen = match caller.kind {
+                Kind::Prepare => policy.prepare_route(host, port),
+                Kind::Egress => policy.agent_route(host, port),
                 // Its own calls are the control routes; it never goes outside.
                 Kind::Collect => {
                     let message = "this token opens no way outside";
-                    Err(Denial::new(DenialCode::AudienceRefused, message))
+                    return Err(Denial::new(DenialCode::AudienceRefused, message));
                 }
-            }
+            };
+            Decided::meet(caller, frozen.into_result()?)
         };
         unless_cut(caller, deciding).await
     }
@@ -112,19 +154,14 @@ impl Upstreams {
     ///
     /// # Errors
     /// An address or the host itself stands against it, or a cluster policy of now.
-    pub async fn reach(
-        &self,
-        caller: &Caller,
-        decided: &Decided,
-        passing: Passing,
-    ) -> Result<Upstream, Denial> {
+    pub async fn reach(&self, caller: &Caller, route: &Route, passing: Passing) -> Result<Upstream, Denial> {
         let reaching = async {
             let denied = self.ranges.deny_set().ok_or_else(|| {
                 Denial::new(DenialCode::Stale, "the cluster's own addresses are not known yet")
             })?;
-            let (stream, address) = dial(self.dialer.as_ref(), &denied, &decided.route()).await?;
+            let (stream, address) = dial(self.dialer.as_ref(), &denied, route).await?;
             let upstream = Upstream { stream, address };
-            upstream.note(caller, decided.host(), passing)?;
+            upstream.note(caller, route.host(), passing)?;
             Ok(upstream)
         };
         unless_cut(caller, reaching).await
@@ -143,36 +180,63 @@ async fn unless_cut<T>(caller: &Caller, work: impl Future<Output = Result<T, Den
 /// take away, so whatever one of them allows since the run was admitted is no use to it.
 #[derive(Debug)]
 pub struct Decided {
-    route: Route,
+    frozen: Route,
     ceiling: Option<Route>,
+    /// As both allow it.
+    route: Route,
+    /// The cluster policies that it was met with.
+    revision: u64,
 }
 
 impl Decided {
+    fn meet(caller: &Caller, frozen: Route) -> Result<Self, Denial> {
+        let revision = caller.ceiling_revision();
+        let ceiling = match caller.kind {
+            Kind::Egress => caller.meet_ceilings(frozen.host(), frozen.port())?,
+            // Its repositories were judged when the run started.
+            Kind::Prepare | Kind::Collect => None,
+        };
+        let route = match &ceiling {
+            Some(ceiling) => frozen.clone().under(ceiling.clone()),
+            None => frozen.clone(),
+        };
+        Ok(Self {
+            frozen,
+            ceiling,
+            route,
+            revision,
+        })
+    }
+
     /// The host.
     pub const fn host(&self) -> &Host {
-        self.route.host()
+        self.frozen.host()
     }
 
     /// The way, as both allow it.
-    pub fn route(&self) -> Route {
-        match &self.ceiling {
-            Some(ceiling) => self.route.clone().under(ceiling.clone()),
-            None => self.route.clone(),
-        }
+    pub const fn route(&self) -> &Route {
+        &self.route
     }
 
-    /// Decides about one request.
+    /// Notes that this request is to pass on the caller's connection, and decides about it by the policies of now.
     ///
     /// # Errors
     /// A policy denies it.
-    pub fn permit(&self, request: Request) -> Result<Permitted, Denial> {
-        if let Some(ceiling) = &self.ceiling {
-            self.route.permit(request.clone()).into_result()?;
-            ceiling
-                .permit(request.clone())
-                .into_result()
-                .map_err(denied_since)?;
+    pub fn permit(&mut self, caller: &Caller, request: Request) -> Result<Permitted, Denial> {
+        caller.passes(Passing::Request(request.clone()));
+        if self.revision != caller.ceiling_revision() {
+            *self = Self::meet(caller, self.frozen.clone())?;
         }
-        Ok(self.route().permit(request).into_result()?)
+        let denied = match self.route.permit(request.clone()).into_result() {
+            Ok(permitted) => return Ok(permitted),
+            Err(denied) => denied,
+        };
+        // Who denies it: the run's own policies, or one that came to do so.
+        self.frozen.permit(request.clone()).into_result()?;
+        let ceiling = self.ceiling.as_ref().map(|ceiling| ceiling.permit(request));
+        match ceiling.map(Decision::into_result) {
+            Some(Err(since)) => Err(denied_since(since)),
+            Some(Ok(_)) | None => Err(denied.into()),
+        }
     }
 }

@@ -73,9 +73,9 @@ impl Recorder {
         stream.is_known() && stream.accepts(Instant::now())
     }
 
-    /// The id of the one request on this process's connection of that number.
-    pub fn request_id(&self, connection: u64) -> RequestId {
-        RequestId::new(self.process, connection, 1)
+    /// The id of a request, by its number from 1 on this process's connection of that number.
+    pub fn request_id(&self, connection: u64, number: u64) -> RequestId {
+        RequestId::new(self.process, connection, number)
     }
 
     /// Takes a record; equal denials that still wait become one with a count.

@@ -21,6 +21,7 @@ pub struct RequestLog {
     recorder: Arc<Recorder>,
     run_uid: String,
     by: &'static str,
+    connection: u64,
     id: RequestId,
     host: String,
     method: String,
@@ -49,9 +50,24 @@ impl RequestLog {
             recorder: Arc::clone(recorder),
             run_uid: caller.run.uid.clone(),
             by: caller.kind.as_str(),
-            id: recorder.request_id(connection),
+            connection,
+            id: recorder.request_id(connection, 1),
             host: printable(authority),
             method: printable(method),
+            path: None,
+        }
+    }
+
+    /// For the request of this number, from 1, on the same connection to the same host.
+    pub fn of_request(&self, number: u64) -> Self {
+        Self {
+            recorder: Arc::clone(&self.recorder),
+            run_uid: self.run_uid.clone(),
+            by: self.by,
+            connection: self.connection,
+            id: self.recorder.request_id(self.connection, number),
+            host: self.host.clone(),
+            method: self.method.clone(),
             path: None,
         }
     }

@@ -1,142 +1,144 @@
-//! One request to the upstream server and its answer back, both bodies streamed and counted.
+//! One request to the server and its answer back, both bodies streamed and counted.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::{BoxFuture, Fuse};
 use http::{Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame, Incoming};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::ext::ReasonPhrase;
 
 use super::headers::end_to_end;
-use super::stage::Recorded;
-use crate::transport::paced::Paced;
-use crate::transport::sockets::CHUNK;
-use cofferdam_wire::denial::DenialCode;
+use super::line::Activity;
+use super::link::{Body, Sender};
+use crate::evidence::RequestLog;
 
 /// Longest time until the answer's head.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
 
-type BoxBody = UnsyncBoxBody<Bytes, hyper::Error>;
-type Driver = Fuse<BoxFuture<'static, ()>>;
-
-/// Bytes of both bodies.
-#[derive(Default)]
-pub struct Counters {
+/// A request that was let through, until its answer has ended: then there is a record of it.
+pub struct Exchange {
+    log: RequestLog,
+    activity: Arc<Activity>,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
-impl Counters {
-    /// Bytes from the sandbox.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The server says nothing.
+    #[error("no answer in 300 s")]
+    Timeout,
+    /// The server says something else.
+    #[error("the server changed the protocol unasked")]
+    Switched,
+    /// The connection.
+    #[error("{0}")]
+    Connection(#[from] hyper::Error),
+}
+
+impl Exchange {
+    /// Of a request of which `log` says that it goes out.
+    pub fn new(log: RequestLog, activity: Arc<Activity>) -> Arc<Self> {
+        Arc::new(Self {
+            log,
+            activity,
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+        })
     }
 
-    /// Bytes to the sandbox.
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+    fn count(&self, counter: &AtomicU64, bytes: u64) {
+        counter.fetch_add(bytes, Ordering::Relaxed);
+        self.activity.moved();
+    }
+
+    /// The body that goes out, counted.
+    pub fn sending(self: &Arc<Self>, body: Incoming) -> Body {
+        let this = Arc::clone(self);
+        without_trailers(body, move |bytes| this.count(&this.sent, bytes))
+    }
+
+    /// Sends the request and gives back the answer; the sender has the next request when the answer has been read.
+    pub async fn run(
+        self: &Arc<Self>,
+        sender: &mut Sender,
+        outgoing: Request<Body>,
+    ) -> Result<Response<Body>, ExchangeError> {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.requests.send_request(outgoing))
+            .await
+            .map_err(|_| ExchangeError::Timeout)??;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(ExchangeError::Switched);
+        }
+        let (mut parts, body) = answer.into_parts();
+        let this = Arc::clone(self);
+        let body = without_trailers(body, move |bytes| this.count(&this.received, bytes));
+        let mut answer = Response::new(body);
+        *answer.status_mut() = parts.status;
+        *answer.headers_mut() = end_to_end(parts.headers);
+        if let Some(reason) = parts.extensions.remove::<ReasonPhrase>() {
+            answer.extensions_mut().insert(reason);
+        }
+        Ok(answer)
     }
 }
 
-/// Sends the request to the server behind `stream` and gives back the answer.
-pub async fn exchange(
-    stream: Paced<TcpStream>,
-    recorded: Recorded,
-    request: Request<Incoming>,
-    counters: Arc<Counters>,
-) -> Result<Response<BoxBody>, String> {
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(CHUNK)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let (parts, body) = request.into_parts();
-    let sending_counters = Arc::clone(&counters);
-    let body = metered(body, move |length| {
-        sending_counters.sent.fetch_add(length, Ordering::Relaxed);
-    });
-    let outgoing = recorded.outgoing(parts.headers, body);
-    // Its error reaches the request or the body that is under way.
-    let mut connection: Driver = async move { drop(connection.await) }.boxed().fuse();
-    let answer = async {
-        let sending = sender.send_request(outgoing);
-        tokio::pin!(sending);
-        tokio::select! {
-            answer = &mut sending => answer,
-            () = &mut connection => sending.await,
-        }
-    };
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer)
-        .await
-        .map_err(|_| "no answer in 300 s".to_owned())?
-        .map_err(|error| error.to_string())?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("the server changed the protocol unasked".to_owned());
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (sent, received) = (
+            self.sent.load(Ordering::Relaxed),
+            self.received.load(Ordering::Relaxed),
+        );
+        self.log.closed(sent, received, self.activity.cause());
     }
-    let (parts, body) = answer.into_parts();
-    let body = metered(body, move |length| {
-        counters.received.fetch_add(length, Ordering::Relaxed);
-    });
-    let mut answer = Response::new(Driven { body, connection }.boxed_unsync());
-    *answer.status_mut() = parts.status;
-    *answer.headers_mut() = end_to_end(parts.headers);
-    Ok(answer)
 }
 
 /// The body without trailers, its bytes counted.
-fn metered(body: Incoming, count: impl Fn(u64) + Send + 'static) -> UnsyncBoxBody<Bytes, hyper::Error> {
-    body.map_frame(move |frame| match frame.into_data() {
-        Ok(data) => {
-            count(data.len() as u64);
-            Frame::data(data)
-        }
-        Err(_) => Frame::data(Bytes::new()),
-    })
-    .boxed_unsync()
+fn without_trailers(body: Incoming, count: impl Fn(u64) + Send + 'static) -> Body {
+    Counted { body, count }.boxed_unsync()
 }
 
-/// A body that drives the connection that it comes from, so that both end together and no task is left behind.
-struct Driven {
-    body: BoxBody,
-    connection: Driver,
+struct Counted<C> {
+    body: Incoming,
+    count: C,
 }
 
-impl Body for Driven {
+// The counter is called by reference, and the body is one that may be moved.
+impl<C> Unpin for Counted<C> {}
+
+impl<C: Fn(u64)> hyper::body::Body for Counted<C> {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if !self.body.is_end_stream() {
-            let _ = self.connection.poll_unpin(context);
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        loop {
+            let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    (self.count)(data.len() as u64);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Ok(Err(_trailers))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
         }
-        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
 
-    fn size_hint(&self) -> hyper::body::SizeHint {
+    fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// The answer where the server gave none.
-pub fn bad_gateway(error: &str) -> Response<BoxBody> {
-    let code = DenialCode::UpstreamFailed;
-    let body = Full::new(Bytes::from(format!("cofferdam: {code}: {error}\n")));
-    let mut answer = Response::new(body.map_err(|never| match never {}).boxed_unsync());
-    *answer.status_mut() = code.class().proxy_status();
-    answer
 }

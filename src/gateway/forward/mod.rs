@@ -1,173 +1,158 @@
-//! Plain HTTP to hosts whose rules list the port: requests in absolute form, and requests inside a tunnel.
+//! Requests that are read on their way: in absolute form, in clear text inside a tunnel, and inside TLS that ends here.
+//! All go one way: [`line::Line`].
 
 use std::sync::Arc;
 
+use rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+
 use crate::admission::{Admission, Admitted, within_share};
-use crate::caller::{Caller, Passing};
 use crate::denial::Denial;
 use crate::egress::{Decided, Upstream, Upstreams, authority};
+use crate::inspect;
 use crate::transport;
 use crate::transport::paced::Paced;
 use crate::transport::prefixed::Prefixed;
-use crate::transport::serve_one::serve_one;
-use cofferdam_policy::pattern::host::Host;
 use cofferdam_service::http1::Head;
-use cofferdam_wire::denial::DenialCode;
-use cofferdam_wire::record::CloseCause;
 
-use self::exchange::{Counters, bad_gateway, exchange};
-use self::stage::{Permitted, Received};
+use self::heads::Heads;
+use self::line::Line;
+use self::stage::{Form, Received, Scheme, Server, authority_and_path};
+
+pub use self::stage::is_absolute;
 
 mod exchange;
 mod headers;
+mod heads;
+mod line;
+mod link;
+mod refusal;
 mod stage;
 
-/// Whether `target` is in absolute form with the one scheme that is served.
-pub fn is_absolute(target: &str) -> bool {
-    target
-        .get(..7)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
-}
-
-/// Serves absolute-form requests.
-pub struct PlainRequests {
-    /// Admits the requests.
+/// Serves requests that are read.
+pub struct Requests {
+    /// Admits those in absolute form.
     pub admission: Arc<Admission>,
     /// Opens the connections to their hosts.
     pub upstreams: Arc<Upstreams>,
+    /// The gateway ends: connections serve the request that is under way and no other.
+    pub ending: CancellationToken,
 }
 
-impl PlainRequests {
-    /// Serves one request.
-    pub async fn serve(&self, received: transport::Received) {
+impl Requests {
+    /// Serves one request in absolute form: the next one on its connection might be for another host.
+    pub async fn serve_absolute(&self, received: transport::Received) {
         let Some(mut admitted) = self.admission.admit(received, authority_of).await else {
             return;
         };
-        let opened = match asked(&admitted.head) {
-            Ok(asked) => {
-                admitted.log.set_request(asked.received.request());
-                let opening = self.open(&admitted.caller, asked);
-                admitted.within_share(opening).await
+        match self.decide(&mut admitted).await {
+            Ok(decided) => {
+                let Admitted {
+                    stream,
+                    head,
+                    caller,
+                    log,
+                    slot,
+                    flow,
+                    unread,
+                } = admitted;
+                drop(unread);
+                let server = absolute(&head);
+                let upstreams = Arc::clone(&self.upstreams);
+                let line = Line::new(caller, log, upstreams, server, decided, (&flow, None)).await;
+                let heads = Heads::once(head, Paced::new(stream, &flow));
+                line.serve(heads, slot, &self.ending).await;
             }
-            Err(denial) => Err(denial),
-        };
-        match opened {
-            Ok((permitted, upstream)) => pass(admitted, permitted, upstream).await,
             Err(denial) => admitted.refuse(&denial).await,
         }
     }
 
-    async fn open(&self, caller: &Caller, asked: Asked) -> Result<(Permitted, Upstream), Denial> {
-        let decided = self.upstreams.decide(caller, &asked.host, asked.port).await?;
-        let permitted = asked.received.permit(&decided)?;
-        let passing = Passing::Request(permitted.request().clone());
-        let upstream = self.upstreams.reach(caller, &decided, passing).await?;
-        Ok((permitted, upstream))
+    async fn decide(&self, admitted: &mut Admitted) -> Result<Decided, Denial> {
+        let server = absolute(&admitted.head);
+        let (host, port) = authority::parse(&server.authority, Some(80))?;
+        let received = Received::read(&admitted.head, &server)?;
+        admitted.log.set_request(received.request());
+        let deciding = self.upstreams.decide(&admitted.caller, &host, port);
+        admitted.within_share(deciding).await
+    }
+
+    /// Serves the requests that a client sends in clear text through the tunnel that it had opened: Node's `fetch` and
+    /// others ask so for `http://` URLs. `received` is what came of them already; `upstream` is the connection to the host,
+    /// where the tunnel has one.
+    pub async fn serve_clear(
+        &self,
+        admitted: Admitted,
+        received: Vec<u8>,
+        decided: Decided,
+        upstream: Option<Upstream>,
+    ) {
+        let Admitted {
+            stream,
+            head,
+            caller,
+            log,
+            slot,
+            flow,
+            unread,
+        } = admitted;
+        drop(unread);
+        let server = Server {
+            authority: head.target,
+            scheme: Scheme::Http,
+            form: Form::Origin,
+        };
+        let upstreams = Arc::clone(&self.upstreams);
+        let line = Line::new(caller, log, upstreams, server, decided, (&flow, upstream)).await;
+        let heads = Heads::new(received, Paced::new(stream, &flow));
+        line.serve(heads, slot, &self.ending).await;
+    }
+
+    /// Serves the requests inside the TLS of a tunnel, of which `hello` has come already.
+    pub async fn serve_tls(
+        &self,
+        admitted: Admitted,
+        (config, hello): (Arc<ServerConfig>, Vec<u8>),
+        decided: Decided,
+    ) {
+        let Admitted {
+            stream,
+            head,
+            caller,
+            log,
+            slot,
+            flow,
+            unread,
+        } = admitted;
+        let client = Prefixed::new(hello, Paced::new(stream, &flow));
+        let accepted = tokio::select! {
+            accepted = within_share(&unread, inspect::accept(config, client)) => accepted,
+            cause = caller.cut() => Err(cause.denial()),
+        };
+        drop(unread);
+        let client = match accepted {
+            Ok(client) => client,
+            Err(denial) => return log.denied(&denial),
+        };
+        let server = Server {
+            authority: head.target,
+            scheme: Scheme::Https,
+            form: Form::Origin,
+        };
+        let upstreams = Arc::clone(&self.upstreams);
+        let line = Line::new(caller, log, upstreams, server, decided, (&flow, None)).await;
+        line.serve(Heads::new(Vec::new(), client), slot, &self.ending)
+            .await;
     }
 }
 
-/// What a request in absolute form asks for.
-struct Asked {
-    host: Host,
-    port: u16,
-    received: Received,
-}
-
-fn asked(head: &Head) -> Result<Asked, Denial> {
-    let authority = authority_of(&head.target);
-    let (host, port) = authority::parse(authority, Some(80))?;
-    let path = head.target.get(7 + authority.len()..).unwrap_or_default();
-    // A URL may leave the root's slash out (RFC 9112, section 3.2.1).
-    let path = match path {
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path => path.to_owned(),
-    };
-    let received = Received::read(head, authority, &path)?;
-    Ok(Asked { host, port, received })
-}
-
-/// Serves the plain request that a client sent through the tunnel that it had opened to `authority`: Node's `fetch` and
-/// others ask so for `http://` URLs. `admitted` holds its head; `reached` is the connection to the host, where the tunnel
-/// has one already.
-pub async fn serve_inside(
-    mut admitted: Admitted,
-    authority: &str,
-    upstreams: &Upstreams,
-    decided: &Decided,
-    reached: Option<Upstream>,
-) {
-    let opening = async {
-        let target = &admitted.head.target;
-        if !target.starts_with('/') {
-            let message = "a request inside a tunnel names its path only";
-            return Err(Denial::new(DenialCode::RequestInvalid, message));
-        }
-        let received = Received::read(&admitted.head, authority, target)?;
-        admitted.log.set_request(received.request());
-        let permitted = received.permit(decided)?;
-        let passing = Passing::Request(permitted.request().clone());
-        let upstream = match reached {
-            Some(upstream) => {
-                upstream.note(&admitted.caller, decided.host(), passing)?;
-                upstream
-            }
-            None => upstreams.reach(&admitted.caller, decided, passing).await?,
-        };
-        Ok((permitted, upstream))
-    };
-    match within_share(&admitted.unread, opening).await {
-        Ok((permitted, upstream)) => pass(admitted, permitted, upstream).await,
-        Err(denial) => admitted.refuse(&denial).await,
+fn absolute(head: &Head) -> Server {
+    Server {
+        authority: authority_of(&head.target).to_owned(),
+        scheme: Scheme::Http,
+        form: Form::Absolute,
     }
 }
 
 fn authority_of(target: &str) -> &str {
-    let rest = target.get(7..).unwrap_or_default();
-    rest.split(['/', '?', '#', '\\']).next().unwrap_or_default()
-}
-
-async fn pass(admitted: Admitted, permitted: Permitted, upstream: Upstream) {
-    let Admitted {
-        stream: client,
-        head,
-        caller,
-        log,
-        slot,
-        flow,
-        unread,
-    } = admitted;
-    let Upstream { stream, address } = upstream;
-    let recorded = permitted.record(&log, address);
-    let client = Prefixed::new(head.received, Paced::new(client, &flow));
-    let stream = Paced::new(stream, &flow);
-    let counters = Arc::new(Counters::default());
-    let answering = Arc::clone(&counters);
-    let served = serve_one(client, |request| async move {
-        let answer = exchange(stream, recorded, request, answering).await;
-        answer.unwrap_or_else(|error| bad_gateway(&error))
-    });
-    let cause = tokio::select! {
-        () = served => flow.ended().unwrap_or(CloseCause::Ended),
-        cause = caller.cut() => cause.into(),
-        // Held to the end: what a client sends after its request is not read.
-        () = unread.evicted() => CloseCause::LimitExceeded,
-    };
-    flow.closed();
-    drop(slot);
-    log.closed(counters.sent(), counters.received(), cause);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets() {
-        assert!(is_absolute("http://a.test/") && is_absolute("HTTP://a.test"));
-        assert!(!is_absolute("https://a.test/") && !is_absolute("/x") && !is_absolute("http:/a"));
-        assert_eq!(authority_of("http://a.test:80/x?y"), "a.test:80");
-        assert_eq!(authority_of("http://a.test?x=/"), "a.test");
-        assert_eq!(authority_of("http://a.test\\@evil.test/"), "a.test");
-    }
+    authority_and_path(target).0
 }

@@ -1,14 +1,16 @@
-//! One plain request on its way: received, permitted, recorded; then it can be sent.
+//! One request on its way: received, permitted, recorded; then it can be sent.
 //!
 //! Each stage is made from the one before it, and only the last one can be sent. So a request that was not judged, or of
 //! which there is no record, cannot be sent: it does not type-check.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::headers::{end_to_end, without_credentials};
+use crate::caller::Caller;
 use crate::denial::Denial;
 use crate::egress::Decided;
 use crate::evidence::RequestLog;
@@ -16,8 +18,55 @@ use cofferdam_api::TlsMode;
 use cofferdam_policy::dimension::requests::Request;
 use cofferdam_policy::pattern::{method, path};
 use cofferdam_policy::route::permit;
-use cofferdam_service::http1::Head;
+use cofferdam_service::http1::{Framing, Head};
 use cofferdam_wire::denial::DenialCode;
+
+/// How a host is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear text.
+    Http,
+    /// Over TLS, which the gateway ends and begins anew.
+    Https,
+}
+
+impl Scheme {
+    /// The port that is meant where none is named.
+    const fn port(self) -> &'static str {
+        match self {
+            Self::Http => ":80",
+            Self::Https => ":443",
+        }
+    }
+
+    /// The one spelling of an authority: in small letters, without the port that is meant anyway.
+    fn bare(self, authority: &str) -> String {
+        authority
+            .strip_suffix(self.port())
+            .unwrap_or(authority)
+            .to_ascii_lowercase()
+    }
+}
+
+/// The server that the requests of a connection go to.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `host:port` or `host`, as the client named it.
+    pub authority: String,
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// How requests name what they want of it.
+    pub form: Form,
+}
+
+/// The form of a request's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A URL.
+    Absolute,
+    /// A path, of the server that the tunnel leads to.
+    Origin,
+}
 
 /// A request with one meaning that nobody has judged yet.
 #[derive(Debug)]
@@ -48,19 +97,20 @@ struct Wire {
 }
 
 impl Received {
-    /// Reads the request of `head` for `path` of the server at `authority`.
+    /// Reads the request of `head` to `server`.
     ///
     /// # Errors
     /// It could be read in two ways, or is of a kind that is not served.
-    pub fn read(head: &Head, authority: &str, path: &str) -> Result<Self, Denial> {
-        refuse_other_meanings(head, authority)?;
+    pub fn read(head: &Head, server: &Server) -> Result<Self, Denial> {
+        let path = server.path_of(&head.target)?;
+        server.refuse_other_meanings(head)?;
         let method = method::Method::parse(&head.method).map_err(invalid)?;
-        let target = path::Target::parse(path).map_err(invalid)?;
+        let target = path::Target::parse(&path).map_err(invalid)?;
         let none = |what: &'static str| Denial::new(DenialCode::RequestInvalid, what);
         let wire = Wire {
             method: method.as_str().parse().map_err(|_| none("the method is none"))?,
             uri: target.as_str().parse().map_err(|_| none("the path is none"))?,
-            host: HeaderValue::from_str(&bare(authority))
+            host: HeaderValue::from_str(&server.bare())
                 .map_err(|_| Denial::new(DenialCode::HostInvalid, "the host is not a header's value"))?,
         };
         Ok(Self {
@@ -74,13 +124,13 @@ impl Received {
         &self.request
     }
 
-    /// Has the policies judge the request.
+    /// Has the policies of now judge the request.
     ///
     /// # Errors
     /// One of them denies it.
-    pub fn permit(self, decided: &Decided) -> Result<Permitted, Denial> {
+    pub fn permit(self, caller: &Caller, decided: &mut Decided) -> Result<Permitted, Denial> {
         Ok(Permitted {
-            decision: decided.permit(self.request)?,
+            decision: decided.permit(caller, self.request)?,
             wire: self.wire,
             inspected: match decided.route().tls() {
                 TlsMode::Inspect => true,
@@ -104,20 +154,26 @@ impl Permitted {
 }
 
 impl Recorded {
-    /// The request as it is sent: the method, the path and the host that were judged, the headers that are for the server,
-    /// and `body`.
-    pub fn outgoing<B>(self, headers: HeaderMap, body: B) -> http::Request<B> {
+    /// The request as it is sent: the method, the path and the host that were judged, the headers of `head` that are for
+    /// the server, and `body`, framed as it was.
+    pub fn outgoing<B>(self, head: &Head, body: B) -> http::Request<B> {
         let Permitted {
             decision: _,
             wire,
             inspected,
         } = self.0;
-        let headers = end_to_end(headers);
+        let headers = end_to_end(header_map(head));
         let mut headers = if inspected {
             without_credentials(headers)
         } else {
             headers
         };
+        headers.remove(CONTENT_LENGTH);
+        if let Framing::Bytes(length) = head.framing
+            && head.values("content-length").next().is_some()
+        {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         headers.insert(HOST, wire.host);
         let mut outgoing = http::Request::new(body);
         *outgoing.method_mut() = wire.method;
@@ -127,47 +183,145 @@ impl Recorded {
     }
 }
 
+/// The header lines. The parser of the head has taken none that is no header; one that this map does not know is left out.
+fn header_map(head: &Head) -> HeaderMap {
+    let lines = head.headers.iter().filter_map(|line| {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(&line.value).ok()?))
+    });
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for (name, value) in lines {
+        headers.append(name, value);
+    }
+    headers
+}
+
+/// Whether `target` is in absolute form with the one scheme that is served.
+pub fn is_absolute(target: &str) -> bool {
+    target
+        .get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+}
+
+/// The two parts of a target in absolute form.
+pub fn authority_and_path(target: &str) -> (&str, &str) {
+    let rest = target.get(7..).unwrap_or_default();
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    rest.split_at(end)
+}
+
 fn invalid(error: impl std::fmt::Display) -> Denial {
     Denial::new(DenialCode::RequestInvalid, error.to_string())
 }
 
-/// The one spelling of an authority of `http`: in small letters, without the port that is meant anyway.
-fn bare(authority: &str) -> String {
-    authority
-        .strip_suffix(":80")
-        .unwrap_or(authority)
-        .to_ascii_lowercase()
+impl Server {
+    fn bare(&self) -> String {
+        self.scheme.bare(&self.authority)
+    }
+
+    /// The path that a target names on this server.
+    fn path_of<'a>(&self, target: &'a str) -> Result<Cow<'a, str>, Denial> {
+        let path = match self.form {
+            Form::Origin => Some(target)
+                .filter(|target| target.starts_with('/'))
+                .map(Cow::Borrowed),
+            Form::Absolute => match authority_and_path(target) {
+                (named, _) if !is_absolute(target) || named != self.authority => None,
+                // A URL may leave the root's slash out (RFC 9112, section 3.2.1).
+                (_, "") => Some("/".into()),
+                (_, query) if query.starts_with('?') => Some(format!("/{query}").into()),
+                (_, path) => Some(path.into()),
+            },
+        };
+        path.ok_or_else(|| {
+            let message = "a request inside a tunnel names its path only";
+            Denial::new(DenialCode::RequestInvalid, message)
+        })
+    }
+
+    /// One meaning only: the `Host` header repeats the authority, nothing is upgraded, and nothing is promised for later.
+    fn refuse_other_meanings(&self, head: &Head) -> Result<(), Denial> {
+        let denied = |code: DenialCode, message: &'static str| Err(Denial::new(code, message));
+        let same_host = |value: &str| self.scheme.bare(value.trim()) == self.bare();
+        // Clients of HTTP/1.0 need not send one.
+        let is_absent = head.minor_version == 0 && head.values("host").next().is_none();
+        if !is_absent && !head.single("host").is_some_and(same_host) {
+            let message = "exactly one Host header must repeat the host of the request's URL or tunnel";
+            return denied(DenialCode::RequestInvalid, message);
+        }
+        if head.asks_for_upgrade() {
+            return denied(
+                DenialCode::UpgradeRefused,
+                "a request cannot become another protocol on its way",
+            );
+        }
+        // The gateway answers 100 itself once the request is permitted, and the server never sees the header.
+        let is_met = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        if !head.values("expect").all(is_met) {
+            return denied(
+                DenialCode::ExpectRefused,
+                "the request expects something else than 100-continue",
+            );
+        }
+        if head.values("trailer").next().is_some() {
+            return denied(
+                DenialCode::RequestInvalid,
+                "headers behind the body (Trailer) are not served",
+            );
+        }
+        Ok(())
+    }
 }
 
-/// One meaning only: the `Host` header repeats the authority, nothing is upgraded, and nothing is promised for later.
-fn refuse_other_meanings(head: &Head, authority: &str) -> Result<(), Denial> {
-    let denied = |code: DenialCode, message: &'static str| Err(Denial::new(code, message));
-    let same_host = |value: &str| bare(value.trim()) == bare(authority);
-    // Clients of HTTP/1.0 need not send one.
-    let is_absent = head.minor_version == 0 && head.values("host").next().is_none();
-    if !is_absent && !head.single("host").is_some_and(same_host) {
-        let message = "exactly one Host header must repeat the host of the request's URL";
-        return denied(DenialCode::RequestInvalid, message);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        assert!(is_absolute("http://a.test/") && is_absolute("HTTP://a.test"));
+        assert!(!is_absolute("https://a.test/") && !is_absolute("/x") && !is_absolute("http:/a"));
+        for (target, parts) in [
+            ("http://a.test:80/x?y", ("a.test:80", "/x?y")),
+            ("http://a.test?x=/", ("a.test", "?x=/")),
+            ("http://a.test\\@evil.test/", ("a.test", "\\@evil.test/")),
+        ] {
+            assert_eq!(authority_and_path(target), parts);
+        }
     }
-    if head.asks_for_upgrade() {
-        return denied(
-            DenialCode::UpgradeRefused,
-            "a plain request cannot become another protocol",
-        );
+
+    #[test]
+    fn a_target_names_a_path_of_its_own_server_only() {
+        let path_of = |form, target| {
+            let server = Server {
+                authority: "a.test".to_owned(),
+                scheme: Scheme::Http,
+                form,
+            };
+            server.path_of(target).ok().map(Cow::into_owned)
+        };
+        assert_eq!(path_of(Form::Origin, "/a?b").as_deref(), Some("/a?b"));
+        for target in ["http://a.test/c", "a.test:443", "*", ""] {
+            assert_eq!(path_of(Form::Origin, target), None, "{target}");
+        }
+        for (target, path) in [
+            ("/a?b", None),
+            ("http://a.test", Some("/")),
+            ("http://a.test?b", Some("/?b")),
+            ("http://a.test/c", Some("/c")),
+            ("http://b.test/c", None),
+            ("https://a.test/c", None),
+            ("a.test:443", None),
+            ("*", None),
+        ] {
+            assert_eq!(path_of(Form::Absolute, target).as_deref(), path, "{target}");
+        }
     }
-    // The gateway answers 100 itself once the request is permitted, and the server never sees the header.
-    let is_met = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
-    if !head.values("expect").all(is_met) {
-        return denied(
-            DenialCode::ExpectRefused,
-            "the request expects something else than 100-continue",
-        );
+
+    #[test]
+    fn an_authority_has_one_spelling() {
+        assert_eq!(Scheme::Http.bare("A.test:80"), "a.test");
+        assert_eq!(Scheme::Https.bare("A.test:443"), "a.test");
+        assert_eq!(Scheme::Https.bare("A.test:80"), "a.test:80");
     }
-    if head.values("trailer").next().is_some() {
-        return denied(
-            DenialCode::RequestInvalid,
-            "headers behind the body (Trailer) are not served",
-        );
-    }
-    Ok(())
 }

@@ -50,7 +50,7 @@ fn absolute(fixture: &Fixture, host: &str, request: &str, headers: &str) -> Vec<
 /// The same request through a tunnel.
 async fn inside(fixture: &Fixture, host: &str, request: &str) -> String {
     let mut stream = fixture.tunnel(&format!("{host}:80")).await;
-    let bytes = format!("{request} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let bytes = format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -124,32 +124,6 @@ async fn a_request_is_judged_by_its_method_and_path(
             "{recorded}"
         );
     }
-}
-
-#[tokio::test]
-async fn tls_to_an_inspected_host_is_refused_and_says_what_to_do() {
-    let fixture = fixture().await;
-    let mut stream = fixture.tunnel(&format!("{READ}:443")).await;
-    stream.write_all(&real_hello(READ, true)).await.unwrap();
-    let mut alert = Vec::new();
-    let _ = stream.read_to_end(&mut alert).await;
-    assert_eq!(alert, [21, 3, 3, 0, 2, 2, 49]);
-    assert!(fixture.net.dialled.lock().is_empty());
-    let events = fixture.events().await;
-    let [
-        RecordEvent::Denied {
-            code, layer, message, ..
-        },
-    ] = events.as_slice()
-    else {
-        panic!("{events:?}");
-    };
-    assert_eq!(code.to_string(), "TlsNotInspected");
-    assert_eq!(layer.as_deref(), Some("SandboxPolicy/default"));
-    assert!(
-        message.contains("use http://") && message.contains("tls: Tunnel"),
-        "{message}"
-    );
 }
 
 /// On an inspected host an account of the agent's own is no way out; where nobody looks it passes.

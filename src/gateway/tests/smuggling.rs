@@ -1,47 +1,79 @@
-//! A corpus of requests that two servers read differently. Whatever comes, the host gets one request, the one that was
-//! judged, or none; and no byte behind it that could be read as a second one.
+//! A corpus of requests that two servers read differently. Whatever comes, the host gets the requests that were judged, or
+//! none; and no byte behind them that could be read as another one.
 
+use super::inspected::certificate;
 use super::*;
-use cofferdam_service::http1::{self, Framing};
+use crate::transport::prefixed::Prefixed;
+use cofferdam_service::http1::{self, Framing, HeadError};
 use parking_lot::Mutex;
 use rstest::rstest;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-/// What a connection to the host brought.
+/// A request that the host saw, or a connection without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
-    /// Method and path of the one request; empty: its head was not whole.
+    /// Method and path; empty: no head was whole.
     request: String,
     /// Its body; `None`: it was broken off.
     body: Option<String>,
-    /// What came behind it.
+    /// What came instead of another request behind it.
     rest: String,
 }
 
+/// How the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Through {
+    /// Absolute form: one request a connection.
+    Proxy,
+    /// In clear text inside a tunnel.
+    Tunnel,
+    /// Inside TLS that ends at the gateway.
+    Tls,
+}
+use Through::{Proxy, Tls, Tunnel};
+
 /// Reads with the strict parser, which refuses every head that could be read in two ways.
-async fn observe(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) {
-    let mut this = Seen::default();
-    if let Ok(head) = http1::read(&mut stream).await {
+async fn observe(mut stream: impl AsyncRead + AsyncWrite + Unpin, seen: Arc<Mutex<Vec<Seen>>>) {
+    let mut early = Vec::new();
+    let mut any = false;
+    loop {
+        let mut this = Seen::default();
+        let read = http1::read(&mut Prefixed::new(std::mem::take(&mut early), &mut stream)).await;
+        let Ok(head) = read else {
+            // What is no request was not judged either.
+            let bytes = matches!(read, Err(error) if error != HeadError::Ended);
+            this.rest = if bytes { format!("{read:?}") } else { String::new() };
+            if !any || bytes {
+                seen.lock().push(this);
+            }
+            return;
+        };
+        any = true;
         this.request = format!("{} {}", head.method, head.target);
-        assert_eq!(head.single("host"), Some(ALLOWED));
-        let mut early = head.early_body().to_vec();
+        assert!(matches!(head.single("host"), Some(ALLOWED | READ)));
+        early = head.early_body().to_vec();
         this.body = match head.framing {
             Framing::Bytes(length) => {
                 counted(&mut stream, &mut early, usize::try_from(length).unwrap()).await
             }
             Framing::Chunked => chunked(&mut stream, &mut early).await,
         };
-        if this.body.is_some() {
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                .await;
-            let _ = stream.read_to_end(&mut early).await;
+        let is_whole = this.body.is_some();
+        seen.lock().push(this);
+        if !is_whole {
+            return;
         }
-        this.rest = String::from_utf8_lossy(&early).into_owned();
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
     }
-    seen.lock().push(this);
 }
 
-async fn counted(stream: &mut TcpStream, early: &mut Vec<u8>, length: usize) -> Option<String> {
+async fn counted(
+    stream: &mut (impl AsyncRead + Unpin),
+    early: &mut Vec<u8>,
+    length: usize,
+) -> Option<String> {
     while early.len() < length {
         if stream.read_buf(early).await.unwrap_or(0) == 0 {
             return None;
@@ -52,7 +84,7 @@ async fn counted(stream: &mut TcpStream, early: &mut Vec<u8>, length: usize) -> 
 }
 
 /// Chunks without extensions and trailers: anything else breaks the body off.
-async fn chunked(stream: &mut TcpStream, early: &mut Vec<u8>) -> Option<String> {
+async fn chunked(stream: &mut (impl AsyncRead + Unpin), early: &mut Vec<u8>) -> Option<String> {
     let mut body = String::new();
     loop {
         let mut line = String::new();
@@ -75,12 +107,32 @@ enum Gets {
     Nothing,
     /// One request with this body.
     One(&'static str),
+    /// The same, and where requests follow each other the one behind it, judged as well.
+    Two(&'static str),
     /// One request that ends before its body does.
     Broken,
 }
-use Gets::{Broken, Nothing, One};
+use Gets::{Broken, Nothing, One, Two};
 
-const SECOND: &str = "GET /second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n";
+const SECOND: &str = "GET /repos/org/second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n";
+
+/// A fixture with two hosts that observe, one in clear text and one inside TLS.
+async fn fixture() -> (Fixture, Arc<Mutex<Vec<Seen>>>) {
+    let fixture = Fixture::start().await;
+    fixture.net.name(ALLOWED, &["203.0.113.30"]);
+    fixture.net.name(READ, &["203.0.113.40"]);
+    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+    let seeing = Arc::clone(&seen);
+    fixture.server("203.0.113.30:80", move |stream| {
+        observe(stream, Arc::clone(&seeing))
+    });
+    let seeing = Arc::clone(&seen);
+    let config = certificate(&fixture.internet, READ, (-1, 1));
+    fixture.tls_server("203.0.113.40:443", config, move |stream| {
+        observe(stream, Arc::clone(&seeing))
+    });
+    (fixture, seen)
+}
 
 #[rstest]
 // Two lengths.
@@ -151,15 +203,15 @@ const SECOND: &str = "GET /second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\
 #[case::override_method("X-HTTP-Method-Override: DELETE\r\n", "", One(""))]
 #[case::original_url("X-Original-URL: /admin\r\n", "", One(""))]
 // Bodies.
-#[case::body_without_length("", SECOND, One(""))]
+#[case::body_without_length("", SECOND, Two(""))]
 #[case::body_behind_its_length(
     "Content-Length: 1\r\n",
-    "aGET /second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n",
-    One("a")
+    "aGET /repos/org/second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n",
+    Two("a")
 )]
 #[case::behind_the_last_chunk(
     "Transfer-Encoding: chunked\r\n",
-    "0\r\n\r\nGET /second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n",
+    "0\r\n\r\nGET /repos/org/second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n",
     One("")
 )]
 #[case::unannounced_trailer("Transfer-Encoding: chunked\r\n", "1\r\na\r\n0\r\nHost: x\r\n\r\n", One("a"))]
@@ -184,48 +236,74 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
     #[case] headers: &str,
     #[case] body: &str,
     #[case] gets: Gets,
-    #[values(false, true)] through_a_tunnel: bool,
+    #[values(Proxy, Tunnel, Tls)] through: Through,
 ) {
-    let fixture = Fixture::start().await;
-    fixture.net.name(ALLOWED, &["203.0.113.30"]);
-    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-    let seeing = Arc::clone(&seen);
-    fixture.server("203.0.113.30:80", move |stream| {
-        observe(stream, Arc::clone(&seeing))
-    });
-
-    let (mut stream, target, proof) = if through_a_tunnel {
-        let stream = fixture.tunnel(&format!("{ALLOWED}:80")).await;
-        (stream, "/judged".to_owned(), String::new())
-    } else {
-        let token = fixture.token(AUDIENCE_EGRESS);
-        let proof = format!("Proxy-Authorization: Bearer {token}\r\n");
-        (fixture.open().await, format!("http://{ALLOWED}/judged"), proof)
-    };
-    // The header lines of the case come first: one that begins with a space folds the line before it.
-    let bytes = format!("POST {target} HTTP/1.1\r\nHost: {ALLOWED}\r\n{headers}{proof}\r\n{body}");
-    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let (fixture, seen) = fixture().await;
+    let host = if through == Tls { READ } else { ALLOWED };
+    let body = body.replace(ALLOWED, host);
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
+    match through {
+        Proxy => {
+            let proof = format!(
+                "Proxy-Authorization: Bearer {}\r\n",
+                fixture.token(AUDIENCE_EGRESS)
+            );
+            // The header lines of the case come first: one that begins with a space folds the line before it.
+            let head = format!(
+                "POST http://{host}/repos/org/judged HTTP/1.1\r\nHost: {host}\r\n{headers}{proof}\r\n"
+            );
+            let mut stream = fixture.open().await;
+            stream
+                .write_all(format!("{head}{body}").as_bytes())
+                .await
+                .unwrap();
+            let _ = stream.read_to_end(&mut answer).await;
+        }
+        Tunnel | Tls => {
+            let first = format!("POST /repos/org/judged HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n{body}");
+            // Ends the connection where the case has not done so.
+            let last = format!("POST /repos/org/last HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let bytes = format!("{first}{last}");
+            if through == Tunnel {
+                let mut stream = fixture.tunnel(&format!("{host}:80")).await;
+                stream.write_all(bytes.as_bytes()).await.unwrap();
+                let _ = stream.read_to_end(&mut answer).await;
+            } else {
+                let mut stream = fixture.inside_tls(host, host, &[]).await.unwrap();
+                stream.write_all(bytes.as_bytes()).await.unwrap();
+                let _ = stream.read_to_end(&mut answer).await;
+            }
+        }
+    }
     let answer = String::from_utf8_lossy(&answer).into_owned();
-
     let status = answer.split(' ').nth(1).unwrap_or_default();
     match gets {
-        Nothing => assert!(matches!(status, "400" | "403" | "417"), "{answer}"),
-        One(_) => assert_eq!(status, "200", "{answer}"),
+        Nothing => assert!(matches!(status, "400" | "403" | "417" | "426"), "{answer}"),
+        One(_) | Two(_) => assert_eq!(status, "200", "{answer}"),
         Broken => assert_ne!(status, "200", "{answer}"),
     }
-    // A tunnel has its connection before the request comes, and sends nothing through it.
-    let expected: Vec<Seen> = match gets {
-        Nothing if through_a_tunnel => vec![Seen::default()],
+    let one = |path: &str, body: &str| Seen {
+        request: format!(
+            "{} /repos/org/{path}",
+            if path == "second" { "GET" } else { "POST" }
+        ),
+        body: Some(body.to_owned()),
+        rest: String::new(),
+    };
+    // A chunked request is the last one on its connection, and so is one that the gateway cannot read to its end.
+    let goes_on = through != Proxy && !headers.to_ascii_lowercase().contains("transfer-encoding:");
+    let mut expected = match gets {
+        // A tunnel has its connection before the request comes, and sends nothing through it.
+        Nothing if through == Tunnel => vec![Seen::default()],
         Nothing => Vec::new(),
-        One(body) => vec![Seen {
-            request: "POST /judged".to_owned(),
-            body: Some(body.to_owned()),
-            rest: String::new(),
-        }],
+        One(body) => vec![one("judged", body)],
+        Two(body) if goes_on => vec![one("judged", body), one("second", "")],
+        Two(body) => vec![one("judged", body)],
         Broken => vec![Seen::default()],
     };
+    if matches!(gets, One(_) | Two(_)) && goes_on {
+        expected.push(one("last", ""));
+    }
     let ended = async {
         while seen.lock().len() < expected.len() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -237,9 +315,17 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
     let mut seen = seen.lock().clone();
     if let (Broken, Some(one)) = (gets, seen.first_mut()) {
         // How much of it arrives is left open, from nothing to all before the break; its body never ends.
-        assert!(one.request.is_empty() || one.request == "POST /judged", "{one:?}");
+        assert!(
+            one.request.is_empty() || one.request == "POST /repos/org/judged",
+            "{one:?}"
+        );
         assert_eq!(one.body, None);
         *one = Seen::default();
+    }
+    if matches!(gets, Nothing) {
+        // A refused request whose end is certain leaves the connection for the next one.
+        seen.retain(|seen| *seen != one("last", "") && *seen != Seen::default());
+        expected.clear();
     }
     assert_eq!(seen, expected);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::denial::Denial;
@@ -50,7 +50,7 @@ async fn write(mut stream: TcpStream, status: StatusCode, code: DenialCode, extr
 }
 
 /// Closes our side and reads on for a moment: a reset for bytes that were not read would destroy the answer.
-pub async fn close(mut stream: TcpStream) {
+pub async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_err() {
         return;
     }

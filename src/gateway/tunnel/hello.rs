@@ -53,12 +53,21 @@ impl HelloError {
     }
 }
 
+/// What an encrypted hello within the hello means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// The true name may be another one, and nobody here could see it.
+    Refused,
+    /// The TLS ends here, so that there is no other.
+    Harmless,
+}
+
 /// Judges the bytes that came so far: `Ok(true)` once they hold a whole hello for `host` (lower case),
 /// `Ok(false)` while more must come.
 ///
 /// # Errors
 /// As soon as it is certain that the tunnel must not open.
-pub fn judge(received: &[u8], host: &str) -> Result<bool, HelloError> {
+pub fn judge(received: &[u8], host: &str, hidden: Hidden) -> Result<bool, HelloError> {
     let Some(message) = reassemble(received)? else {
         return Ok(false);
     };
@@ -69,7 +78,7 @@ pub fn judge(received: &[u8], host: &str) -> Result<bool, HelloError> {
     if !rest.is_empty() {
         return Err(HelloError::Malformed);
     }
-    judge_extensions(hello.ext.unwrap_or_default(), host).map(|()| true)
+    judge_extensions(hello.ext.unwrap_or_default(), host, hidden).map(|()| true)
 }
 
 /// The one handshake message, put together from its records; `None` while it is not complete.
@@ -138,7 +147,7 @@ fn whole_message(message: &[u8]) -> Result<Option<usize>, HelloError> {
     Ok((message.len() >= whole).then_some(whole))
 }
 
-fn judge_extensions(bytes: &[u8], host: &str) -> Result<(), HelloError> {
+fn judge_extensions(bytes: &[u8], host: &str, hidden: Hidden) -> Result<(), HelloError> {
     let mut seen = HashSet::new();
     let mut named = false;
     let mut rest = bytes;
@@ -153,7 +162,7 @@ fn judge_extensions(bytes: &[u8], host: &str) -> Result<(), HelloError> {
         if !seen.insert(kind) || body.len() < length {
             return Err(HelloError::Malformed);
         }
-        if HIDING_EXTENSIONS.contains(&kind) {
+        if hidden == Hidden::Refused && HIDING_EXTENSIONS.contains(&kind) {
             return Err(HelloError::EchRefused);
         }
         let (extension, after) = rest.split_at(4 + length);
@@ -270,6 +279,10 @@ mod tests {
 
     const HOST: &str = "allowed.internet.test";
 
+    fn judged(received: &[u8], host: &str) -> Result<bool, HelloError> {
+        judge(received, host, Hidden::Refused)
+    }
+
     fn sni(name: &str) -> (u16, Vec<u8>) {
         (0, names(&[(0, name)]))
     }
@@ -277,9 +290,9 @@ mod tests {
     #[test]
     fn a_real_clients_hello_opens_the_tunnel_whole_and_never_in_part() {
         let bytes = real_hello(HOST, true);
-        assert_eq!(judge(&bytes, HOST), Ok(true));
+        assert_eq!(judged(&bytes, HOST), Ok(true));
         for cut in 0..bytes.len() {
-            assert_eq!(judge(&bytes[..cut], HOST), Ok(false), "{cut}");
+            assert_eq!(judged(&bytes[..cut], HOST), Ok(false), "{cut}");
         }
     }
 
@@ -288,9 +301,9 @@ mod tests {
         let whole = real_hello(HOST, true);
         for size in [1, 2, 3, 5, 64] {
             let bytes = records(&whole[RECORD_HEADER..], size);
-            assert_eq!(judge(&bytes, HOST), Ok(true), "{size}");
+            assert_eq!(judged(&bytes, HOST), Ok(true), "{size}");
             let other = records(&real_hello("denied.internet.test", true)[RECORD_HEADER..], size);
-            assert_eq!(judge(&other, HOST), Err(HelloError::SniMismatch), "{size}");
+            assert_eq!(judged(&other, HOST), Err(HelloError::SniMismatch), "{size}");
         }
     }
 
@@ -298,12 +311,12 @@ mod tests {
     fn what_follows_the_hello_in_records_of_its_own_is_early_data() {
         let mut bytes = real_hello(HOST, true);
         bytes.extend_from_slice(&[23, 3, 3, 0, 1, 9]);
-        assert_eq!(judge(&bytes, HOST), Ok(true));
+        assert_eq!(judged(&bytes, HOST), Ok(true));
     }
 
     #[test]
     fn names_must_be_one_and_the_right_one() {
-        assert_eq!(judge(&hello(&[sni("ALLOWED.internet.TEST")]), HOST), Ok(true));
+        assert_eq!(judged(&hello(&[sni("ALLOWED.internet.TEST")]), HOST), Ok(true));
         let long = "a".repeat(300);
         let cases = [
             (real_hello(HOST, false), HelloError::SniMissing),
@@ -326,7 +339,7 @@ mod tests {
             (hello(&[sni(HOST), sni(HOST)]), HelloError::Malformed),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(judge(&bytes, HOST), Err(expected), "{bytes:02x?}");
+            assert_eq!(judged(&bytes, HOST), Err(expected), "{bytes:02x?}");
         }
     }
 
@@ -334,7 +347,7 @@ mod tests {
     fn bytes_behind_the_list_of_names_are_refused() {
         let mut data = names(&[(0, HOST)]);
         data.extend_from_slice(&names(&[(0, "evil.test")]));
-        assert!(judge(&hello(&[(0, data)]), HOST).is_err());
+        assert!(judged(&hello(&[(0, data)]), HOST).is_err());
     }
 
     #[test]
@@ -342,16 +355,21 @@ mod tests {
         for kind in HIDING_EXTENSIONS {
             let grease = (kind, vec![0, 0, 1, 0, 1, 42, 0, 0, 0, 0]);
             assert_eq!(
-                judge(&hello(&[sni(HOST), grease.clone()]), HOST),
+                judged(&hello(&[sni(HOST), grease.clone()]), HOST),
                 Err(HelloError::EchRefused)
             );
             assert_eq!(
-                judge(&hello(&[grease, sni(HOST)]), HOST),
+                judged(&hello(&[grease.clone(), sni(HOST)]), HOST),
                 Err(HelloError::EchRefused)
             );
+            // Where the TLS ends here nothing is hidden behind it.
+            let harmless = |bytes: &[u8]| judge(bytes, HOST, Hidden::Harmless);
+            assert_eq!(harmless(&hello(&[sni(HOST), grease.clone()])), Ok(true));
+            let other = hello(&[grease, sni("other.test")]);
+            assert_eq!(harmless(&other), Err(HelloError::SniMismatch));
         }
         // The control: an ordinary unknown extension passes.
-        assert_eq!(judge(&hello(&[sni(HOST), (0x0a0a, vec![])]), HOST), Ok(true));
+        assert_eq!(judged(&hello(&[sni(HOST), (0x0a0a, vec![])]), HOST), Ok(true));
     }
 
     #[test]
@@ -366,35 +384,35 @@ mod tests {
             b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
         ];
         for bytes in hellos {
-            assert_eq!(judge(bytes, HOST), Err(HelloError::NotTls), "{bytes:02x?}");
+            assert_eq!(judged(bytes, HOST), Err(HelloError::NotTls), "{bytes:02x?}");
         }
     }
 
     #[test]
     fn hellos_end_somewhere() {
         let empty_record = [22, 3, 1, 0, 0];
-        assert_eq!(judge(&empty_record, HOST), Err(HelloError::Malformed));
+        assert_eq!(judged(&empty_record, HOST), Err(HelloError::Malformed));
         assert_eq!(
-            judge(&[22, 3, 1, 0, 4, 1, 0xff, 0, 0], HOST),
+            judged(&[22, 3, 1, 0, 4, 1, 0xff, 0, 0], HOST),
             Err(HelloError::Malformed)
         );
         let mut two = hello(&[sni(HOST)]);
         let message = two.split_off(RECORD_HEADER);
         let doubled = [message.clone(), message.clone()].concat();
         assert_eq!(
-            judge(&records(&doubled, doubled.len()), HOST),
+            judged(&records(&doubled, doubled.len()), HOST),
             Err(HelloError::Malformed)
         );
         // The second message starts in the record in which the first one ends.
         assert_eq!(
-            judge(&records(&doubled, message.len() + 1), HOST),
+            judged(&records(&doubled, message.len() + 1), HOST),
             Err(HelloError::Malformed)
         );
         // Three more bytes of overhead each: a hello in records of one byte passes the limit before its end.
         let padded = hello(&[sni(HOST), (21, vec![0; 12_000])]);
-        assert_eq!(judge(&padded, HOST), Ok(true));
+        assert_eq!(judged(&padded, HOST), Ok(true));
         let thin = records(&padded[RECORD_HEADER..], 1);
-        assert_eq!(judge(&thin[..HELLO_LIMIT], HOST), Err(HelloError::Malformed));
+        assert_eq!(judged(&thin[..HELLO_LIMIT], HOST), Err(HelloError::Malformed));
     }
 
     proptest! {
@@ -403,7 +421,7 @@ mod tests {
             if tls {
                 bytes.splice(0..0, [22, 3, 1]);
             }
-            prop_assert_ne!(judge(&bytes, HOST), Ok(true));
+            prop_assert_ne!(judged(&bytes, HOST), Ok(true));
         }
 
         #[test]
@@ -411,13 +429,13 @@ mod tests {
             let mut bytes = real_hello(HOST, true);
             let position = position % bytes.len();
             bytes[position] = value;
-            prop_assert_ne!(judge(&bytes, "denied.internet.test"), Ok(true));
+            prop_assert_ne!(judged(&bytes, "denied.internet.test"), Ok(true));
         }
 
         #[test]
         fn cutting_into_records_changes_nothing(size in 1usize..600) {
             let message = real_hello(HOST, true).split_off(RECORD_HEADER);
-            prop_assert_eq!(judge(&records(&message, size), HOST), Ok(true));
+            prop_assert_eq!(judged(&records(&message, size), HOST), Ok(true));
         }
     }
 }

@@ -1,5 +1,6 @@
-//! `CONNECT`: a tunnel that opens once its first bytes are a TLS hello for the very host that was asked for. A client
-//! that sends a plain request instead is served as if it had asked in absolute form.
+//! `CONNECT`: a tunnel that opens once its first bytes are a TLS hello for the very host that was asked for. Where policy
+//! wants requests read, the client's TLS ends here; a client that sends requests in clear text is served like that
+//! everywhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +12,15 @@ use crate::admission::{Admission, Admitted, within_share};
 use crate::caller::{Caller, Passing};
 use crate::denial::Denial;
 use crate::egress::{Decided, Upstream, Upstreams, authority};
-use crate::forward;
+use crate::forward::Requests;
+use crate::inspect::Inspection;
 use crate::transport::Received;
 use crate::transport::answer::{self, ESTABLISHED};
-use crate::transport::prefixed::Prefixed;
-use cofferdam_policy::decision::{Decision, Denied};
-use cofferdam_service::http1::{self, Head, HeadError};
+use cofferdam_api::TlsMode;
+use cofferdam_service::http1::Head;
 use cofferdam_wire::denial::DenialCode;
 
-use self::hello::{HELLO_LIMIT, HelloError};
+use self::hello::{HELLO_LIMIT, HelloError, Hidden};
 use self::relay::relay;
 
 pub mod hello;
@@ -34,6 +35,10 @@ pub struct Tunnels {
     pub admission: Arc<Admission>,
     /// Opens the connections to their hosts.
     pub upstreams: Arc<Upstreams>,
+    /// Ends the TLS of clients.
+    pub inspection: Arc<Inspection>,
+    /// Serves what is read.
+    pub requests: Arc<Requests>,
 }
 
 impl Tunnels {
@@ -52,24 +57,27 @@ impl Tunnels {
     async fn open(&self, caller: &Caller, head: &Head) -> Result<Way, Denial> {
         let (host, port) = authority::parse(&head.target, None)?;
         let decided = self.upstreams.decide(caller, &host, port).await?;
-        match decided.route().pass_unread() {
-            Decision::Allow(()) => {
-                let upstream = self.upstreams.reach(caller, &decided, Passing::Unread).await?;
+        match decided.route().tls() {
+            TlsMode::Tunnel => {
+                let route = decided.route();
+                let upstream = self.upstreams.reach(caller, route, Passing::Unread).await?;
                 Ok(Way::Unread(decided, upstream))
             }
-            Decision::Deny(denied) => Ok(Way::Read(decided, denied)),
+            TlsMode::Inspect => Ok(Way::Read(decided)),
         }
     }
 
     async fn tunnel(&self, mut admitted: Admitted, mut way: Way) {
-        let authority = admitted.head.target.clone();
         let early = admitted.head.early_body().to_vec();
         let opening = async {
             let client = &mut admitted.stream;
             client.write_all(ESTABLISHED).await.map_err(|_| client_gone())?;
-            let first = receive_first(client, early, way.decided().host().as_str()).await?;
-            if let First::Hello(hello) = &first {
-                way.pass_on(hello).await?;
+            let first = receive_first(client, early, &way).await?;
+            if let (First::Hello(hello), Way::Unread(decided, upstream)) = (&first, &mut way) {
+                upstream.stream.write_all(hello).await.map_err(|error| {
+                    let message = format!("{} closed the connection: {error}", decided.host());
+                    Denial::new(DenialCode::DialFailed, message)
+                })?;
             }
             Ok(first)
         };
@@ -81,14 +89,21 @@ impl Tunnels {
             (Ok(First::Hello(hello)), Way::Unread(decided, upstream)) => {
                 relay_unread(admitted, &decided, upstream, hello.len() as u64).await;
             }
-            (Ok(First::Request(head)), way) => {
-                admitted.log.set_method(&head.method);
-                admitted.head = head;
-                let (decided, reached) = way.into_parts();
-                forward::serve_inside(admitted, &authority, &self.upstreams, &decided, reached).await;
+            (Ok(First::Hello(hello)), Way::Read(decided)) => {
+                let mint = || self.upstreams.name(&admitted.caller.run);
+                match self.inspection.config(decided.host(), mint) {
+                    Ok(config) => self.requests.serve_tls(admitted, (config, hello), decided).await,
+                    Err(denial) => refuse_first(admitted, &denial).await,
+                }
             }
-            // `pass_on` has denied it.
-            (Ok(First::Hello(_)), Way::Read(_, denied)) => refuse_first(admitted, &denied.into()).await,
+            (Ok(First::Clear(received)), Way::Unread(decided, upstream)) => {
+                self.requests
+                    .serve_clear(admitted, received, decided, Some(upstream))
+                    .await;
+            }
+            (Ok(First::Clear(received)), Way::Read(decided)) => {
+                self.requests.serve_clear(admitted, received, decided, None).await;
+            }
             (Err(denial), _) => refuse_first(admitted, &denial).await,
         }
     }
@@ -98,34 +113,8 @@ impl Tunnels {
 enum Way {
     /// Bytes pass unread, through this connection.
     Unread(Decided, Upstream),
-    /// Requests are judged, and each that is permitted opens a connection; bytes that nobody can read are denied.
-    Read(Decided, Denied),
-}
-
-impl Way {
-    const fn decided(&self) -> &Decided {
-        match self {
-            Self::Unread(decided, _) | Self::Read(decided, _) => decided,
-        }
-    }
-
-    /// Passes a hello on, which may be done only where bytes pass unread.
-    async fn pass_on(&mut self, hello: &[u8]) -> Result<(), Denial> {
-        match self {
-            Self::Unread(decided, upstream) => upstream.stream.write_all(hello).await.map_err(|error| {
-                let message = format!("{} closed the connection: {error}", decided.host());
-                Denial::new(DenialCode::DialFailed, message)
-            }),
-            Self::Read(_, denied) => Err(denied.clone().into()),
-        }
-    }
-
-    fn into_parts(self) -> (Decided, Option<Upstream>) {
-        match self {
-            Self::Unread(decided, upstream) => (decided, Some(upstream)),
-            Self::Read(decided, _) => (decided, None),
-        }
-    }
+    /// Requests are judged, and what is permitted opens a connection.
+    Read(Decided),
 }
 
 /// Relays bytes that nobody reads.
@@ -163,24 +152,23 @@ fn client_gone() -> Denial {
 enum First {
     /// A whole TLS hello, and whatever came after it.
     Hello(Vec<u8>),
-    /// The head of a plain request.
-    Request(Head),
+    /// The beginning of a request in clear text.
+    Clear(Vec<u8>),
 }
 
-/// Reads until the hello, or the head of a plain request, is whole.
-async fn receive_first(client: &mut TcpStream, early: Vec<u8>, host: &str) -> Result<First, Denial> {
+/// Reads until the hello is whole, or a request in clear text begins.
+async fn receive_first(client: &mut TcpStream, early: Vec<u8>, way: &Way) -> Result<First, Denial> {
+    let (host, hidden) = match way {
+        Way::Unread(decided, _) => (decided.host(), Hidden::Refused),
+        // Who ends the TLS sees what is hidden from others.
+        Way::Read(decided) => (decided.host(), Hidden::Harmless),
+    };
     let reading = async {
         let mut received = early;
         loop {
             match begins_like_a_request(&received) {
-                Some(true) => {
-                    let head = http1::read(&mut Prefixed::new(received, client)).await;
-                    return head.map(First::Request).map_err(|error| match error {
-                        HeadError::Ended => client_gone(),
-                        other => Denial::new(DenialCode::BadRequest, other.to_string()),
-                    });
-                }
-                Some(false) => match hello::judge(&received, host) {
+                Some(true) => return Ok(First::Clear(received)),
+                Some(false) => match hello::judge(&received, host.as_str(), hidden) {
                     Ok(true) => return Ok(First::Hello(received)),
                     Ok(false) => {}
                     Err(error) => return Err(refused(error)),
@@ -226,14 +214,15 @@ fn refused(error: HelloError) -> Denial {
 async fn refuse_first(admitted: Admitted, denial: &Denial) {
     const ACCESS_DENIED: u8 = 49;
     const DECODE_ERROR: u8 = 50;
+    const INTERNAL_ERROR: u8 = 80;
     const UNRECOGNIZED_NAME: u8 = 112;
     admitted.log.denied(denial);
     let mut client = admitted.stream;
     let description = match denial.code {
         DenialCode::SniMismatch | DenialCode::SniMissing => UNRECOGNIZED_NAME,
         DenialCode::HelloMalformed => DECODE_ERROR,
-        DenialCode::EchRefused | DenialCode::DialFailed | DenialCode::TlsNotInspected => ACCESS_DENIED,
-        DenialCode::BadRequest => return answer::refuse(client, denial).await,
+        DenialCode::EchRefused | DenialCode::DialFailed | DenialCode::LimitExceeded => ACCESS_DENIED,
+        DenialCode::InspectionUnavailable => INTERNAL_ERROR,
         _ => return answer::close(client).await,
     };
     if client.write_all(&[21, 3, 3, 0, 2, 2, description]).await.is_ok() {

@@ -14,6 +14,7 @@ use crate::pattern::method::{Method, MethodError};
 use crate::pattern::path::{Target, TargetError};
 use crate::pattern::read_port;
 use crate::route::route;
+use cofferdam_api::TlsMode;
 
 /// A request that is asked about, such as `POST https://api.example.com/v1/messages`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,21 +72,17 @@ impl Asked {
             Decision::Allow(way) => way,
             Decision::Deny(denied) => return Decision::Deny(denied),
         };
-        let unread = way.pass_unread();
-        if let (Scheme::Https, true) = (self.scheme, unread.is_allowed()) {
-            return Decision::Allow(Let {
+        match (self.scheme, way.tls()) {
+            (Scheme::Https, TlsMode::Tunnel) => Decision::Allow(Let {
                 inspected: false,
                 rules: way.rules(),
-            });
-        }
-        match (way.permit(self.request.clone()), self.scheme, unread) {
-            (Decision::Deny(denied), _, _) | (Decision::Allow(_), Scheme::Https, Decision::Deny(denied)) => {
-                Decision::Deny(denied)
-            }
-            (Decision::Allow(permitted), _, _) => Decision::Allow(Let {
-                inspected: true,
-                rules: permitted.rules().to_vec(),
             }),
+            (Scheme::Http, TlsMode::Tunnel) | (_, TlsMode::Inspect) => {
+                way.permit(self.request.clone()).map(|permitted| Let {
+                    inspected: true,
+                    rules: permitted.rules().to_vec(),
+                })
+            }
         }
     }
 }
@@ -218,7 +215,10 @@ mod tests {
     #[case("GET http://api.example.org/user", "RequestNotAllowed")]
     #[case("GET http://api.example.org", "RequestNotAllowed")]
     #[case("GET https://api.example.org/user", "RequestNotAllowed")]
-    #[case("GET https://api.example.org/repos/a", "TlsNotInspected")]
+    #[case(
+        "GET https://api.example.org/repos/a",
+        "inspected, by SandboxPolicy/default/api"
+    )]
     #[case("GET https://model.example.org:8443/", "PortNotAllowed")]
     #[case("GET https://other.example.org/", "HostNotAllowed")]
     fn a_request_is_judged_as_at_the_gateway(#[case] request: &str, #[case] expected: &str) {

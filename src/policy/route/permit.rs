@@ -7,7 +7,6 @@ use crate::pattern::host::Host;
 use crate::pattern::method::Method;
 use crate::refusal::{listed, shown};
 use crate::route::{LayerGrant, Route};
-use cofferdam_api::TlsMode;
 
 /// A request that every layer allows, and to whom it goes.
 ///
@@ -43,36 +42,6 @@ impl Permitted {
 }
 
 impl Route {
-    /// Decides whether bytes to the host may pass unread: only where every matching rule of every layer says so.
-    pub fn pass_unread(&self) -> Decision<()> {
-        match self.tls() {
-            TlsMode::Tunnel => Decision::Allow(()),
-            TlsMode::Inspect => Decision::Deny(self.has_to_be_read()),
-        }
-    }
-
-    #[cold]
-    fn has_to_be_read(&self) -> Denied {
-        let strict = self
-            .grant
-            .layers
-            .iter()
-            .find(|layer| layer.mode == TlsMode::Inspect);
-        let layer = strict.and_then(|layer| layer.layer.clone());
-        let by = layer
-            .as_ref()
-            .map_or_else(|| "policy".to_owned(), ToString::to_string);
-        Denied {
-            reason: DenyReason::TlsNotInspected,
-            layer,
-            message: format!(
-                "TLS to {}:{} is denied: {by} wants its requests inspected, and only plain HTTP can be: use http:// where the \
-                 host has it, or have every rule for the host say tls: Tunnel, without methods and paths",
-                self.host, self.port
-            ),
-        }
-    }
-
     /// Decides about one request to the host: each layer must have a rule that allows it.
     pub fn permit(&self, request: Request) -> Decision<Permitted> {
         let granted = meet(&self.grant.layers, |layer| {

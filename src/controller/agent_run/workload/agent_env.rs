@@ -47,6 +47,13 @@ const FIXED: [(&str, &str); 10] = [
     ("COFFERDAM_PROMPT_FILE", "/cofferdam/prompt"),
 ];
 
+/// For JVMs, which read none of the above. Not reserved: whoever sets it says all of it.
+const JVM: (&str, &str) = (
+    "JAVA_TOOL_OPTIONS",
+    "-Djavax.net.ssl.trustStore=/cofferdam/cacerts -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=3128 \
+     -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=3128",
+);
+
 /// All variables. A user's variable of a reserved name is left out: admission refuses it, and where two of a name
 /// stand in a list, clients disagree about which one counts.
 pub fn variables(user: &[cofferdam_api::EnvVar]) -> Vec<EnvVar> {
@@ -57,6 +64,7 @@ pub fn variables(user: &[cofferdam_api::EnvVar]) -> Vec<EnvVar> {
         .chain(CA.iter().map(|name| (*name, CA_FILE)))
         .chain(FIXED)
         .collect();
+    let jvm = Some(JVM).filter(|(name, _)| user.iter().all(|variable| variable.name != *name));
     let reserved = |name: &str| contract.iter().any(|(reserved, _)| *reserved == name);
     user.iter()
         .filter(|variable| !reserved(&variable.name))
@@ -64,6 +72,7 @@ pub fn variables(user: &[cofferdam_api::EnvVar]) -> Vec<EnvVar> {
         .chain(
             contract
                 .iter()
+                .chain(&jvm)
                 .map(|(name, value)| literal(name, (*value).to_owned())),
         )
         .collect()
@@ -102,5 +111,26 @@ mod tests {
         assert_eq!(values("MODEL"), [Some("m1")]);
         assert_eq!(values("EMPTY"), [None]);
         assert_eq!(values("HOME"), [Some("/home/agent")]);
+        let jvm = values("JAVA_TOOL_OPTIONS");
+        let (options, port) = (jvm[0].unwrap(), FORWARDER_PORT.to_string());
+        assert!(jvm.len() == 1 && options.matches(&port).count() == 2, "{options}");
+    }
+
+    #[test]
+    fn options_of_the_users_own_for_jvms_stay() {
+        let own = cofferdam_api::EnvVar {
+            name: "JAVA_TOOL_OPTIONS".to_owned(),
+            value: "-Xmx1g".to_owned(),
+        };
+        let variables = variables(&[own]);
+        let named = variables
+            .iter()
+            .filter(|variable| variable.name == "JAVA_TOOL_OPTIONS");
+        assert_eq!(
+            named
+                .map(|variable| variable.value.as_deref())
+                .collect::<Vec<_>>(),
+            [Some("-Xmx1g")]
+        );
     }
 }

@@ -35,7 +35,7 @@ pub struct Ceilings {
 
 /// What the cluster policies over one namespace come to.
 #[derive(Debug)]
-enum Ceiling {
+pub enum Ceiling {
     /// These layers, which speak of egress; with none of them the frozen policy alone decides.
     Layers(Vec<EgressLayer>),
     /// One of them cannot be read.
@@ -84,16 +84,11 @@ impl Ceilings {
         self.known.remove(name);
     }
 
-    /// What the cluster policies over `namespace` allow for `host` and `port` now; `None`: none of them sets
-    /// `limits.egress`, so they take nothing away.
+    /// What the cluster policies over `namespace` come to now.
     ///
     /// # Errors
-    /// One of them denies it or cannot be read, or the namespace is not known.
-    pub fn judge(&mut self, namespace: &str, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
-        self.over(namespace)?.judge(host, port)
-    }
-
-    fn over(&mut self, namespace: &str) -> Result<Arc<Ceiling>, Denial> {
+    /// The namespace is not known.
+    pub fn over(&mut self, namespace: &str) -> Result<Arc<Ceiling>, Denial> {
         if let Some(known) = self.known.get(namespace) {
             return Ok(Arc::clone(known));
         }
@@ -118,7 +113,11 @@ impl Ceiling {
         }
     }
 
-    fn judge(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
+    /// What they allow for `host` and `port`; `None`: none of them sets `limits.egress`, so they take nothing away.
+    ///
+    /// # Errors
+    /// One of them denies it or cannot be read.
+    pub fn judge(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
         match self {
             Self::Layers(layers) if layers.is_empty() => Ok(None),
             Self::Layers(layers) => match route(layers, None, host, port) {
@@ -201,7 +200,8 @@ mod tests {
     }
 
     fn code(ceilings: &mut Ceilings, namespace: &str, host: &str) -> &'static str {
-        let judged = ceilings.judge(namespace, &Host::parse(host).unwrap(), 443);
+        let host = Host::parse(host).unwrap();
+        let judged = ceilings.over(namespace).and_then(|over| over.judge(&host, 443));
         judged.map_or_else(|denial| denial.code.as_str(), |_| "")
     }
 
@@ -260,7 +260,8 @@ mod tests {
         let base = cluster_policy("base", &json!({}), &allow(&["one.example"]));
         let mut ceilings = ceilings(vec![base]);
         let denial = ceilings
-            .judge("tenant-a", &Host::parse("two.example").unwrap(), 443)
+            .over("tenant-a")
+            .and_then(|over| over.judge(&Host::parse("two.example").unwrap(), 443))
             .unwrap_err();
         insta::assert_snapshot!(denial.message, @"two.example:443 is denied by ClusterSandboxPolicy/base: no rule names this host; allowed: one.example; the policy has changed since this run was admitted");
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::ceilings::Ceilings;
+use super::ceilings::Ceiling;
 use crate::denial::{Denial, denied_since};
 use cofferdam_api::TlsMode;
 use cofferdam_policy::dimension::requests::Request;
@@ -33,9 +33,9 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// What the cluster policies over `namespace` allow of it now; `None`: they take nothing away.
-    pub(super) fn judge(&self, namespace: &str, ceilings: &mut Ceilings) -> Result<Option<Route>, Denial> {
-        let Some(ceiling) = ceilings.judge(namespace, &self.host, self.port)? else {
+    /// What the cluster policies of `ceiling` allow of it; `None`: they take nothing away.
+    pub(super) fn judge(&self, ceiling: &Ceiling) -> Result<Option<Route>, Denial> {
+        let Some(ceiling) = ceiling.judge(&self.host, self.port)? else {
             return Ok(None);
         };
         if let Some(address) = self.address

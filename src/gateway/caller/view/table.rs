@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -103,8 +104,8 @@ pub(super) struct Connection {
     pub(super) pod_uid: String,
     pub(super) namespace: String,
     /// `None` until the agent's request was judged, and for our own containers, whose repositories were judged when
-    /// the run started.
-    pub(super) destination: Option<Destination>,
+    /// the run started. Shared with the caller, who notes each of its requests without the lock of the view.
+    pub(super) destination: Arc<Mutex<Option<Destination>>>,
     pub(super) kind: Kind,
     pub(super) peer: IpAddr,
     pub(super) cut: Arc<Cut>,
@@ -274,12 +275,15 @@ impl Table {
     /// Judges anew where the connections of `namespace`, or of all, go.
     pub(super) fn cut_the_denied(&mut self, namespace: Option<&str>) {
         for connection in self.connections.values() {
-            let concerned = namespace.is_none_or(|namespace| connection.namespace == namespace);
-            if let (true, Some(destination)) = (concerned, &connection.destination)
-                && destination
-                    .judge(&connection.namespace, &mut self.ceilings)
-                    .is_err()
-            {
+            if namespace.is_some_and(|namespace| connection.namespace != namespace) {
+                continue;
+            }
+            let destination = connection.destination.lock();
+            let Some(destination) = destination.as_ref() else {
+                continue;
+            };
+            let ceiling = self.ceilings.over(&connection.namespace);
+            if ceiling.and_then(|ceiling| destination.judge(&ceiling)).is_err() {
                 connection.cut.now(CutCause::DeniedSinceAdmission);
             }
         }

@@ -121,16 +121,6 @@ fn mode_is_inspect_if_one_rule_has_to_be_read() {
     }
 }
 
-#[test]
-fn what_has_to_be_read_does_not_pass_unread() {
-    let read = decide(&two_layers(), "api.example.com", 80).unwrap();
-    let denied = read.pass_unread().into_result().unwrap_err();
-    assert_eq!(denied.reason, DenyReason::TlsNotInspected);
-    insta::assert_snapshot!(denied, @"TLS to api.example.com:80 is denied: ClusterSandboxPolicy/base wants its requests inspected, and only plain HTTP can be: use http:// where the host has it, or have every rule for the host say tls: Tunnel, without methods and paths");
-    let tunnel = decide(&layers(), "git.example.com", 443).unwrap();
-    assert!(tunnel.pass_unread().is_allowed());
-}
-
 /// A rule that is not read allows every request, of those that another rule's inspection shows.
 #[test]
 fn a_tunnel_beside_an_inspected_rule_allows_all_requests() {
