@@ -1,5 +1,6 @@
-//! A host whose requests are inspected: an agent gets out what the policies' methods and paths allow, in absolute form and
-//! through a tunnel alike, and the host sees nothing else of it. Beside each denied request stands the allowed one.
+//! A host whose requests are inspected: an agent gets out what the policies' methods and paths allow, in absolute form,
+//! through a tunnel and inside TLS alike, and the host sees nothing else of it. Beside each denied request stands the
+//! allowed one.
 
 use cofferdam_api::Reason;
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use crate::harness::{ATTACKER, Internet, Space, forget_ceiling};
 
 const LAYER: &str = "e2e-requests";
 const HOST: &str = "http://allowed.internet.test";
+const TLS: &str = "https://allowed.internet.test";
 
 #[tokio::test]
 async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
@@ -33,7 +35,13 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
         format!("--path-as-is {HOST}/echo/../slow?{mark}"),
         format!("{HOST}/%65cho?{mark}"),
         format!("-H Host:denied.internet.test {HOST}/?{mark}"),
-        format!("-k https://allowed.internet.test/?{mark}"),
+        format!("{TLS}/?{mark}"),
+        format!("--http2 {TLS}/echo?{mark}"),
+        format!("{TLS}/slow?seconds=1&{mark}"),
+        format!("-d x {TLS}/echo?{mark}"),
+        format!("--path-as-is {TLS}/echo/../slow?{mark}"),
+        format!("-H Host:denied.internet.test {TLS}/?{mark}"),
+        format!("-H Upgrade:websocket {TLS}/?{mark}"),
     ];
     let lines: Vec<String> = tries
         .iter()
@@ -42,12 +50,13 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
             format!("curl -s -o /dev/null -m 20 -w '%{{http_code}}\\n' {one} >> result\n")
         })
         .collect();
-    // The last of them fails, and must.
-    let script = format!("{}true", lines.concat());
-    let run = space.script("asks", ATTACKER, "bash", &script, json!({})).await;
+    let run = space
+        .script("asks", ATTACKER, "bash", &lines.concat(), json!({}))
+        .await;
     let status = run.ends(Reason::Completed).await.status.unwrap();
     let expected = [
-        "200", "200", "200", "403", "403", "403", "403", "403", "403", "000",
+        "200", "200", "200", "403", "403", "403", "403", "403", "403", "200", "200", "400", "400", "400",
+        "400", "426",
     ];
     assert_eq!(run.added("result").await, expected);
 
@@ -56,7 +65,7 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
         .iter()
         .map(|denial| denial.code.as_str())
         .collect();
-    for code in ["RequestNotAllowed", "RequestInvalid", "TlsNotInspected"] {
+    for code in ["RequestNotAllowed", "RequestInvalid", "UpgradeRefused"] {
         assert!(codes.contains(&code), "{code} in {codes:?}");
     }
     let notes = run.event_notes("Denied").await;
@@ -67,7 +76,7 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
         "the layer in: {notes:?}"
     );
 
-    // The host saw the three that were allowed, as they were sent.
+    // The host saw those that were allowed, as they were sent.
     let requests = Internet::requests().into_iter();
     let mut seen: Vec<String> = requests
         .map(|seen| seen.path)
@@ -76,7 +85,13 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
     seen.sort();
     assert_eq!(
         seen,
-        [format!("/?{mark}"), format!("/?{mark}"), format!("/echo?{mark}")]
+        [
+            format!("/?{mark}"),
+            format!("/?{mark}"),
+            format!("/?{mark}"),
+            format!("/echo?{mark}"),
+            format!("/echo?{mark}"),
+        ]
     );
 
     forget_ceiling(&space.client, LAYER).await;
