@@ -211,7 +211,7 @@ impl Line {
 
     /// From a head that was read to the server's answer, stage by stage.
     async fn pass(&self, head: &Head, body: Incoming, mut log: RequestLog) -> Result<Response<Body>, Failed> {
-        let held = self.flow.hold(UNREAD_BYTES);
+        let unread = self.flow.hold(UNREAD_BYTES);
         let passing = async {
             let permitted = match self.permitted(head, &mut log).await {
                 Ok(permitted) => permitted,
@@ -229,7 +229,7 @@ impl Line {
         };
         let passed = tokio::select! {
             passed = passing => passed,
-            () = held.evicted() => {
+            () = unread.evicted() => {
                 let message = "the run's connections hold more of the gateway's memory than its share: read from those that are open";
                 return Err(Failed::Denied(Denial::new(DenialCode::LimitExceeded, message)));
             }

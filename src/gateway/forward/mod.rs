@@ -61,7 +61,7 @@ impl Requests {
                 let upstreams = Arc::clone(&self.upstreams);
                 let line = Line::new(caller, log, upstreams, server, decided, (&flow, None)).await;
                 let heads = Heads::once(head, Paced::new(stream, &flow));
-                line.serve(heads, slot, &self.ending).await;
+                Box::pin(line.serve(heads, slot, &self.ending)).await;
             }
             Err(denial) => admitted.refuse(&denial).await,
         }
@@ -104,7 +104,7 @@ impl Requests {
         let upstreams = Arc::clone(&self.upstreams);
         let line = Line::new(caller, log, upstreams, server, decided, (&flow, upstream)).await;
         let heads = Heads::new(received, Paced::new(stream, &flow));
-        line.serve(heads, slot, &self.ending).await;
+        Box::pin(line.serve(heads, slot, &self.ending)).await;
     }
 
     /// Serves the requests inside the TLS of a tunnel, of which `hello` has come already.

@@ -24,7 +24,7 @@ pub enum Shape {
     Text,
     /// Anthropic's API.
     Anthropic,
-    /// OpenAI's API, and those that speak like it.
+    /// The API of `OpenAI`, and those that speak like it.
     OpenAi,
     /// Google's API of Gemini.
     Gemini,

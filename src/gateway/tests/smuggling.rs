@@ -296,9 +296,8 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
         // A tunnel has its connection before the request comes, and sends nothing through it.
         Nothing if through == Tunnel => vec![Seen::default()],
         Nothing => Vec::new(),
-        One(body) => vec![one("judged", body)],
         Two(body) if goes_on => vec![one("judged", body), one("second", "")],
-        Two(body) => vec![one("judged", body)],
+        One(body) | Two(body) => vec![one("judged", body)],
         Broken => vec![Seen::default()],
     };
     if matches!(gets, One(_) | Two(_)) && goes_on {

@@ -92,17 +92,19 @@ impl Tunnels {
             (Ok(First::Hello(hello)), Way::Read(decided)) => {
                 let mint = || self.upstreams.name(&admitted.caller.run);
                 match self.inspection.config(decided.host(), mint) {
-                    Ok(config) => self.requests.serve_tls(admitted, (config, hello), decided).await,
+                    Ok(config) => Box::pin(self.requests.serve_tls(admitted, (config, hello), decided)).await,
                     Err(denial) => refuse_first(admitted, &denial).await,
                 }
             }
             (Ok(First::Clear(received)), Way::Unread(decided, upstream)) => {
-                self.requests
-                    .serve_clear(admitted, received, decided, Some(upstream))
-                    .await;
+                Box::pin(
+                    self.requests
+                        .serve_clear(admitted, received, decided, Some(upstream)),
+                )
+                .await;
             }
             (Ok(First::Clear(received)), Way::Read(decided)) => {
-                self.requests.serve_clear(admitted, received, decided, None).await;
+                Box::pin(self.requests.serve_clear(admitted, received, decided, None)).await;
             }
             (Err(denial), _) => refuse_first(admitted, &denial).await,
         }
