@@ -8,7 +8,6 @@ mod conversation;
 pub mod deadline;
 pub mod forward;
 pub mod git;
-mod kernel;
 pub mod java;
 pub mod kernel;
 pub mod lfs;
