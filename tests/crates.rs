@@ -15,12 +15,20 @@ const FLOORS: &[&[&str]] = &[
     &["text", "api"],
     &["policy", "wire"],
     &["identity", "service"],
-    &["controller", "gateway", "archive", "keys", "runner", "cli"],
+    &[
+        "controller",
+        "gateway",
+        "archive",
+        "keys",
+        "output",
+        "runner",
+        "cli",
+    ],
     &["cofferdam"],
     &["tests"],
 ];
-/// The gateway is tested against a real archive.
-const BESIDE_IN_TESTS: &[(&str, &str)] = &[("gateway", "archive")];
+/// Who calls the archive is tested against a real one.
+const BESIDE_IN_TESTS: &[(&str, &str)] = &[("gateway", "archive"), ("output", "archive")];
 
 struct Arrow {
     from: String,

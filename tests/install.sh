@@ -9,6 +9,23 @@ for image in busybox attacker mini-swe-agent; do images/build.sh "$image"; done
 target/cluster load target/images/*.tar
 tests/fixtures/forge.sh "$state/internet/git"
 
+# A certificate for the output API, which the API server verifies by its authority in the values below.
+tls=target/output-tls
+if [ ! -s "$tls/tls.crt" ]; then
+  mkdir -p "$tls"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=cofferdam-output-ca \
+    -keyout "$tls/ca.key" -out "$tls/ca.crt" 2>/dev/null
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=cofferdam-output -keyout "$tls/tls.key" -out "$tls/tls.csr" 2>/dev/null
+  openssl x509 -req -in "$tls/tls.csr" -CA "$tls/ca.crt" -CAkey "$tls/ca.key" -CAcreateserial -days 3650 -out "$tls/tls.crt" \
+    -extfile <(echo subjectAltName=DNS:cofferdam-output.cofferdam-system.svc; echo extendedKeyUsage=serverAuth) 2>/dev/null
+fi
+kubectl create namespace cofferdam-system --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+kubectl -n cofferdam-system create secret generic cofferdam-output-tls --dry-run=client -o yaml \
+  --from-file="$tls/tls.crt" --from-file="$tls/tls.key" |
+  kubectl label --local -f - app.kubernetes.io/managed-by=Helm -o yaml |
+  kubectl annotate --local -f - meta.helm.sh/release-name=cofferdam meta.helm.sh/release-namespace=cofferdam-system -o yaml |
+  kubectl apply --server-side --force-conflicts --field-manager=tests -f - >/dev/null
+
 cat > target/test-values.yaml <<VALUES
 log: info,cofferdam_controller=debug
 image: {repository: cofferdam.test/cofferdam, tag: dev, pullPolicy: Never}
@@ -18,6 +35,9 @@ clusterDNS: [10.96.0.10]
 publicProbes: ["203.0.113.66:443"]
 apiServer: {cidrs: [10.96.0.1/32, 10.10.0.1/32]}
 gateway: {replicas: 1}
+output:
+  caBundle: |
+$(sed 's/^/    /' "$tls/ca.crt")
 guard: {podStatusWriters: [cofferdam-test-kwok], queueControllers: ["system:serviceaccount:kueue-system:kueue-controller-manager"]}
 archive: {storage: {className: local-static, size: 1Gi}}
 trustedCA: |
@@ -30,10 +50,10 @@ helm upgrade --install cofferdam charts/cofferdam --namespace cofferdam-system -
 built=$(sha256sum target/images/cofferdam.tar target/images/cofferdam-runner.tar | sha256sum | cut -c1-16)
 running=$(kubectl -n cofferdam-system get deploy cofferdam-gateway -o jsonpath='{.metadata.annotations.test-images}')
 if [ -n "$running" ] && [ "$running" != "$built" ]; then
-  kubectl -n cofferdam-system rollout restart deploy/cofferdam-keys deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive
+  kubectl -n cofferdam-system rollout restart deploy/cofferdam-keys deploy/cofferdam-output deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive
 fi
 kubectl -n cofferdam-system annotate deploy cofferdam-gateway "test-images=$built" --overwrite >/dev/null
-for role in deploy/cofferdam-keys deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive; do
+for role in deploy/cofferdam-keys deploy/cofferdam-output deploy/cofferdam-controller deploy/cofferdam-gateway statefulset/cofferdam-archive; do
   kubectl -n cofferdam-system rollout status "$role" --timeout=3m
 done
 # The ceiling that comes with the chart: every end-to-end run is under it too. It names the classes of the cluster, here

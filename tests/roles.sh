@@ -5,7 +5,7 @@ state="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
 export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PATH"
 passed=0 failed=0
 pods=$(kubectl -n cofferdam-system get pods -o name) || exit 1
-[ "$(wc -l <<<"$pods")" -ge 4 ] || { echo "FAILED: keys, controller, gateway and archive are not all there: $pods"; exit 1; }
+[ "$(wc -l <<<"$pods")" -ge 5 ] || { echo "FAILED: keys, controller, gateway, archive and output are not all there: $pods"; exit 1; }
 for pod in $pods; do
   restarts=$(kubectl -n cofferdam-system get "$pod" -o jsonpath='{.status.containerStatuses[*].restartCount}')
   log=$(kubectl -n cofferdam-system logs "$pod")

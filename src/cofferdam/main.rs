@@ -23,6 +23,8 @@ enum Role {
     Archive(Box<cofferdam_archive::Args>),
     /// Makes the installation's keys and certificates, and rotates them.
     Keys(Box<cofferdam_keys::Args>),
+    /// Hands outputs and records to users, by the API server.
+    Output(Box<cofferdam_output::Args>),
     /// The containers beside the agent.
     Runner(cofferdam_runner::Args),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             Role::Gateway(args) => code(Box::pin(cofferdam_gateway::run(*args)).await),
             Role::Archive(args) => code(Box::pin(cofferdam_archive::run(*args)).await),
             Role::Keys(args) => code(Box::pin(cofferdam_keys::run(*args)).await),
+            Role::Output(args) => code(Box::pin(cofferdam_output::run(*args)).await),
             Role::Runner(args) => code(Box::pin(cofferdam_runner::run(args)).await),
         }
     })

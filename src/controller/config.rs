@@ -22,6 +22,9 @@ pub struct Args {
     /// Pull policy of that image.
     #[arg(long, env = "COFFERDAM_RUNNER_PULL_POLICY", value_enum, default_value_t = PullPolicy::IfNotPresent)]
     pub image_pull_policy: PullPolicy,
+    /// Whether sidecars print patches to their logs, too: who may read pods/log reads them then.
+    #[arg(long)]
+    pub print_patches: bool,
     /// Name of the gateway's Service in the operator's namespace.
     #[arg(long, default_value = cofferdam_api::names::GATEWAY_SERVICE)]
     pub gateway_service: String,
@@ -126,6 +129,8 @@ pub struct SandboxConfig {
     pub cluster_dns: Vec<SocketAddr>,
     /// Something public.
     pub public_probes: Vec<SocketAddr>,
+    /// Whether sidecars print patches.
+    pub print_patches: bool,
 }
 
 impl SandboxConfig {
@@ -142,6 +147,7 @@ impl SandboxConfig {
             api_server: format!("{host}:{}", args.api_server_port),
             cluster_dns: args.cluster_dns.0.clone(),
             public_probes: args.public_probes.0.clone(),
+            print_patches: args.print_patches,
         }
     }
 }

@@ -117,6 +117,7 @@ pub fn config() -> SandboxConfig {
         api_server: "10.96.0.1:443".to_owned(),
         cluster_dns: vec!["10.96.0.10:53".parse().unwrap()],
         public_probes: vec!["198.51.100.1:443".parse().unwrap()],
+        print_patches: false,
     }
 }
 

@@ -106,7 +106,7 @@ async fn finish(
     // Only now: an agent that is ended first might destroy its work on the way out.
     health.stop_agent();
     let handed = match collected {
-        Ok(collected) => hand_over(control, collected).await,
+        Ok(collected) => hand_over(control, collected, spec.print_patches).await,
         Err(error) => Err(error),
     };
     SidecarReport {
@@ -118,9 +118,12 @@ async fn finish(
     }
 }
 
-/// The upload counts; the log is for people, and comes second.
-async fn hand_over(control: &Control, output: Output) -> Result<(), OutputError> {
+/// The upload counts; the log, where it is wanted, is for people and comes second.
+async fn hand_over(control: &Control, output: Output, print: bool) -> Result<(), OutputError> {
     let uploaded = output::upload(control, &output).await;
+    if !print {
+        return uploaded;
+    }
     let printed = tokio::task::spawn_blocking(move || output::print(&output, &mut std::io::stdout().lock()));
     if let Ok(Err(error)) = printed.await {
         tracing::warn!(%error, "the patch could not be printed");

@@ -73,6 +73,19 @@ pub struct PatchManifest {
 }
 
 impl PatchManifest {
+    /// As people name it: the repository, and the submodule's path behind it.
+    pub fn path(&self) -> String {
+        match &self.submodule {
+            Some(path) => format!("{}/{path}", self.repository),
+            None => self.repository.clone(),
+        }
+    }
+
+    /// Whether `text` is its name or its path.
+    pub fn is_called(&self, text: &str) -> bool {
+        text == self.name() || text == self.path()
+    }
+
     /// Its name among the patches of a run: the repository's, and behind it twelve digits of the digest of the submodule's
     /// path. A repository's name has no dot.
     pub fn name(&self) -> String {

@@ -100,6 +100,9 @@ pub struct SidecarSpec {
     pub repositories: Vec<RepositorySpec>,
     /// Seconds from the agent's start to its stop.
     pub active_deadline_seconds: i32,
+    /// Whether patches are printed to the log too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub print_patches: bool,
 }
 
 /// How long the agent of a run's pod may work, as its sidecar was told; `None`: the pod has no such order.

@@ -74,7 +74,12 @@ check "and takes the rest" renders "runAsNonRoot: true" --api-versions security.
 check "unless it is told not to" renders "runAsUser: 65532" --api-versions security.openshift.io/v1 --set global.compatibility.openshift.adaptSecurityContext=disabled
 check "and where it is not seen" leaves_out "runAsUser: 65532" --set global.compatibility.openshift.adaptSecurityContext=force
 check "pods that must stay" renders "minAvailable: 2" --set gateway.podDisruptionBudget.minAvailable=2
-check "no budget" leaves_out "kind: PodDisruptionBudget" --set gateway.podDisruptionBudget.enabled=false
+check "no budget" leaves_out "kind: PodDisruptionBudget" --set gateway.podDisruptionBudget.enabled=false --set output.podDisruptionBudget.enabled=false
+check "no output API" leaves_out "cofferdam-output" --set output.enabled=false
+check "a certificate of one's own" renders "caBundle: LS0t" --set-file output.caBundle=<(printf -- '-----BEGIN CERTIFICATE-----\nbm90\n-----END CERTIFICATE-----\n')
+check "a key for a bundle" refused "/output/caBundle" --set output.caBundle=secret
+check "patches stay out of logs" leaves_out "print-patches"
+check "unless they are wanted there" renders "- --print-patches" --set runner.patchInLog=true
 check "a digest in the tag" refused "/image/tag" --set image.tag=sha256:0000000000000000000000000000000000000000000000000000000000000000
 check "a short digest" refused "/image/digest" --set image.digest=sha256:0000
 check "a name of a pull secret" refused "/imagePullSecrets/0" --set 'imagePullSecrets={pull}'

@@ -14,7 +14,7 @@ use crate::guard::{Call, Case, Meets, Who, check};
 use crate::harness::{OPERATOR_NAMESPACE, client};
 
 /// The roles that have an account.
-const ACCOUNTS: [&str; 4] = ["controller", "gateway", "archive", "keys"];
+const ACCOUNTS: [&str; 5] = ["controller", "gateway", "archive", "keys", "output"];
 /// A namespace of nobody's: what is given there is given everywhere.
 const ANYWHERE: &str = "e2e-nowhere";
 
@@ -87,6 +87,16 @@ const KEYS_AT_HOME: Given = &[
     // That everybody may read it is no right of its own.
     ("core configmaps cofferdam-evidence-keys", "update"),
 ];
+/// Which run a name means, and whether a user may read it.
+const OUTPUT: Given = &[
+    ("cofferdam.dev agentruns", "get"),
+    ("authorization.k8s.io subjectaccessreviews", "create"),
+];
+/// By Kubernetes' own role: how the API server shows that it is the API server.
+const OUTPUT_IN_KUBE_SYSTEM: Given = &[(
+    "core configmaps extension-apiserver-authentication",
+    "get list watch",
+)];
 const GATEWAY_IN_DEFAULT: Given = &[("discovery.k8s.io endpointslices kubernetes", "get")];
 
 /// What `account` is given in `namespace`, one right a line.
@@ -98,6 +108,8 @@ fn given(account: &str, namespace: &str) -> BTreeSet<String> {
         ("gateway", "default") => &[GATEWAY, GATEWAY_IN_DEFAULT],
         ("gateway", _) => &[GATEWAY],
         ("keys", OPERATOR_NAMESPACE) => &[KEYS_AT_HOME],
+        ("output", "kube-system") => &[OUTPUT, OUTPUT_IN_KUBE_SYSTEM],
+        ("output", _) => &[OUTPUT],
         _ => &[],
     };
     let mut rights: BTreeSet<String> = here
@@ -334,6 +346,7 @@ async fn what_the_api_server_says_of_them_is_what_it_does() {
         (Who::Ours("gateway"), true, false, false),
         (Who::Ours("archive"), false, false, false),
         (Who::Ours("keys"), false, false, false),
+        (Who::Ours("output"), false, false, false),
         (Who::Sandbox(ANYWHERE), false, false, false),
         (Who::Admin, true, true, true),
     ] {

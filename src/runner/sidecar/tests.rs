@@ -155,6 +155,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> SidecarSpec {
             exclude: cofferdam_wire::runner::Exclude::default(),
         }],
         active_deadline_seconds: 60,
+        print_patches: false,
     }
 }
 

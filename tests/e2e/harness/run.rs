@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::AsyncReadExt as _;
 
 use cofferdam_api::{AgentRun, Reason, names};
+use cofferdam_wire::output_api::{self, RunSummary};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -174,9 +175,30 @@ impl Run {
         }
     }
 
-    /// The patch, as its owner gets it: from the sidecar's log.
+    /// Its patches, one after the other, as its owner gets them: by the output API.
     pub async fn patch(&self) -> String {
-        self.log(names::CONTAINER_SIDECAR).await
+        let get = async |part: &str, repository: Option<&str>| {
+            let mut path = output_api::path(&self.namespace, &self.name, part);
+            path.extend(repository.into_iter().flat_map(|name| ["?repository=", name]));
+            let request = http::Request::get(path).body(Vec::new()).unwrap();
+            let stream = self.client.request_stream(request).await;
+            let mut stream = std::pin::pin!(stream.expect("the output API answers"));
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.expect("all of it comes");
+            bytes
+        };
+        let summary: RunSummary = serde_json::from_slice(&get("summary", None).await).expect("a summary");
+        let mut patches = Vec::new();
+        for patch in summary
+            .record
+            .receipt
+            .iter()
+            .flat_map(|receipt| &receipt.manifest.patches)
+        {
+            patches.extend(get("patch", Some(&patch.repository)).await);
+        }
+        // A patch carries the bytes of its files, which need not be text.
+        String::from_utf8_lossy(&patches).into_owned()
     }
 
     /// Lines that the patch adds to `file`, without their `+`.

@@ -46,6 +46,7 @@ pub fn sidecar(input: &Input<'_>, identity: &Identity) -> SidecarSpec {
         node_access_allowed: tolerated(input),
         repositories: repositories(input, |access| access == Access::ReadWrite),
         active_deadline_seconds: input.admitted.active_deadline_seconds,
+        print_patches: input.config.print_patches,
     }
 }
 

@@ -1,0 +1,8 @@
+//! A cluster in one process for this crate's tests: an authority, an API server that is a function, a real archive, and the
+//! role before them.
+
+mod authority;
+mod world;
+
+pub use authority::{Authority, Card};
+pub use world::{OTHER_UID, UID, World, patch, published, trust};
