@@ -33,12 +33,11 @@ cluster-down: $(CLUSTER) ## Stop it and leave nothing
 	@$(CLUSTER) down
 
 .PHONY: binary
-binary: packages ## Build the static release binary
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin cofferdam --target $(RELEASE_TARGET)
+binary: packages ## Build the static release binaries: the roles, and the command
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin cofferdam --bin kubectl-cofferdam --target $(RELEASE_TARGET)
 
 .PHONY: plugin
-plugin: packages ## Build `kubectl cofferdam` as a static binary, packed for krew (PLUGIN_URI=https://… of the archive: with its manifest)
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin kubectl-cofferdam --target $(RELEASE_TARGET)
+plugin: binary ## Pack `kubectl cofferdam` for krew (PLUGIN_URI=https://… of the archive: with its manifest)
 	@deploy/krew.sh target/$(RELEASE_TARGET)/release/kubectl-cofferdam target/plugin "$(PLUGIN_URI)"
 
 .PHONY: image

@@ -1,5 +1,6 @@
 //! How a command ends: its exit code, and what it says when it did not do what it was asked.
 
+use std::io;
 use std::process::ExitCode;
 
 use cofferdam_text::escape;
@@ -64,6 +65,14 @@ pub enum Failure {
     /// What came is not what was asked for, or not all of it.
     #[error("{0}")]
     Broken(String),
+    /// A file or a stream.
+    #[error("{what}: {source}")]
+    Io {
+        /// Which, and what could not be done with it.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Whoever reads standard output reads no further.
     #[error("standard output is closed")]
     Closed,
@@ -83,14 +92,23 @@ impl Failure {
         }
     }
 
+    /// A failure of a file or a stream.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
     /// Its exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Absent(_) | Self::Api { code: Some(404), .. } => Exit::NotFound,
             Self::No(_) | Self::Api { code: Some(422), .. } => Exit::No,
-            Self::Usage(_) | Self::Cluster(_) | Self::Api { .. } | Self::Broken(_) | Self::Closed => {
-                Exit::CannotTell
-            }
+            Self::Usage(_)
+            | Self::Cluster(_)
+            | Self::Api { .. }
+            | Self::Broken(_)
+            | Self::Io { .. }
+            | Self::Closed => Exit::CannotTell,
         }
     }
 

@@ -32,6 +32,7 @@ mod hostile;
 mod keys;
 mod layers;
 mod manifests;
+mod output;
 mod placement;
 mod prompt;
 mod queue;

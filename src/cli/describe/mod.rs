@@ -120,8 +120,22 @@ fn next(run: &AgentRun, paint: Paint) -> String {
         .map(Reason::advice)
         .or_else(|_| reason.parse::<LiveReason>().map(LiveReason::advice))
         .ok();
+    let has_patch = status
+        .and_then(|status| status.outputs.as_ref())
+        .is_some_and(|outputs| !outputs.patches.is_empty());
     let mut lines: Vec<String> = advice.into_iter().map(|advice| format!("  {advice}\n")).collect();
+    if has_patch {
+        lines.push(format!(
+            "  kubectl cofferdam diff {name}          what the agent changed\n"
+        ));
+        lines.push(format!(
+            "  kubectl cofferdam apply {name}         put it onto the checkout that you stand in\n"
+        ));
+    }
     if !run.is_finished() {
+        lines.push(format!(
+            "  kubectl cofferdam logs -f {name}       what the agent writes\n"
+        ));
         lines.push(format!(
             "  kubectl cofferdam cancel {name}        ends it and keeps its work\n"
         ));

@@ -198,7 +198,11 @@ pub fn outputs(run: &AgentRun, paint: Paint) -> String {
     let outputs = run.status.as_ref().and_then(|status| status.outputs.as_ref());
     let mut section = Section::new("Patches", paint);
     for patch in outputs.iter().flat_map(|outputs| &outputs.patches) {
-        section.line(&one_line(&patch.repository), &of_patch(patch));
+        let name = match &patch.submodule {
+            Some(path) => format!("{}/{path}", patch.repository),
+            None => patch.repository.clone(),
+        };
+        section.line(&one_line(&name), &of_patch(patch));
         if let Some(left) = patch.left_out.as_ref().filter(|left| left.count > 0) {
             section.painted("", &paint.odd(&format!("{} new paths are not in it", left.count)));
             for path in &left.paths {

@@ -1,5 +1,6 @@
 //! The files of a command line: one run, and the policies beside it.
 
+use std::fmt;
 use std::io::Read as _;
 
 use super::document::{Answer, Unknown};
@@ -18,6 +19,19 @@ pub enum Stop {
     Flawed(Vec<Problem>, Answer),
     /// A file cannot be read.
     Unknown(Vec<Unknown>),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = match self {
+            Self::Flawed(problems, _) => problems.iter().map(ToString::to_string).collect(),
+            Self::Unknown(unknown) => unknown
+                .iter()
+                .map(|unknown| format!("{} cannot be told: {}", unknown.what, unknown.why))
+                .collect(),
+        };
+        f.write_str(&words.join("; "))
+    }
 }
 
 /// Reads one file.
@@ -67,9 +81,7 @@ pub fn run(file: &str, text: &str) -> Result<AgentRun, Stop> {
     for manifest in manifests {
         match manifest {
             Manifest::Run(_) if run.is_some() => {
-                return Err(problem(
-                    "holds more than one AgentRun; one is explained at a time",
-                ));
+                return Err(problem("holds more than one AgentRun; give one"));
             }
             Manifest::Run(found) => run = Some(*found),
             Manifest::Policy(_) | Manifest::ClusterPolicy(_) => {

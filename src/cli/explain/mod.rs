@@ -8,7 +8,7 @@ mod cluster;
 mod cluster_tests;
 pub mod document;
 mod dry_run;
-mod files;
+pub(crate) mod files;
 pub mod judge;
 mod offline;
 mod pod;

@@ -78,8 +78,16 @@ pub fn to_terminal() -> bool {
 /// # Errors
 /// Nobody reads it.
 pub fn out(text: &str) -> Result<(), Failure> {
+    out_bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output.
+///
+/// # Errors
+/// Nobody reads it.
+pub fn out_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
+    out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|_| Failure::Closed)
 }

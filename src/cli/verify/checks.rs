@@ -1,0 +1,230 @@
+//! What is checked of a run's evidence. Pure.
+
+use serde::Serialize;
+
+use cofferdam_wire::chain::verify::{Expected, Verified, verify};
+use cofferdam_wire::output_api::RunSummary;
+use cofferdam_wire::record::{Record, RecordEvent};
+
+/// What is verified.
+pub struct Material {
+    /// What the archive said of the run.
+    pub summary: RunSummary,
+    /// The chain of records.
+    pub records: Vec<u8>,
+    /// The patches that could be read, by repository.
+    pub patches: Vec<(String, Vec<u8>)>,
+    /// The signed statement.
+    pub statement: Option<Vec<u8>>,
+}
+
+impl Material {
+    /// As people name the run.
+    pub fn describe(&self) -> String {
+        let name = &self.summary.metadata;
+        format!("{}/{} ({})", name.namespace, name.name, name.uid)
+    }
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Verdict {
+    /// It holds.
+    Holds,
+    /// It does not.
+    Fails,
+    /// What had to be looked at is not there.
+    Missing,
+    /// There is nothing of the kind, and nothing says that there has to be.
+    NotAsked,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub what: String,
+    /// How it went.
+    pub verdict: Verdict,
+    /// In words.
+    pub said: String,
+}
+
+impl Check {
+    /// A check.
+    pub fn new(what: impl Into<String>, verdict: Verdict, said: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            verdict,
+            said: said.into(),
+        }
+    }
+}
+
+/// All checks that need nothing but the material.
+pub fn all(material: &Material) -> Vec<Check> {
+    let (chain, verified) = chain(material);
+    let mut checks = vec![chain];
+    if let Some(verified) = verified {
+        checks.push(streams(&verified, &material.records));
+        checks.push(counts(material));
+    }
+    checks.extend(patches(material));
+    checks.push(signature(material));
+    checks
+}
+
+/// Whether the lines are those that the archive chained, to the end that it named.
+fn chain(material: &Material) -> (Check, Option<Verified>) {
+    let Some(state) = &material.summary.record.chain else {
+        let said = "the archive does not say where the chain ends: it is older than this command";
+        return (Check::new("chain", Verdict::Missing, said), None);
+    };
+    let Some(head) = state.head else {
+        let fault = state.fault.as_deref().unwrap_or("it does not verify");
+        return (
+            Check::new(
+                "chain",
+                Verdict::Fails,
+                format!("the archive itself found a fault: {fault}"),
+            ),
+            None,
+        );
+    };
+    match verify(
+        &material.summary.metadata.uid,
+        &material.records,
+        Expected::AtLeast(head),
+    ) {
+        Ok(verified) => {
+            let said = format!(
+                "{} records, each linked to the one before, up to {}",
+                verified.head.seq, verified.head.sha256
+            );
+            (Check::new("chain", Verdict::Holds, said), Some(verified))
+        }
+        Err(fault) => (Check::new("chain", Verdict::Fails, fault.to_string()), None),
+    }
+}
+
+/// Whether every source closed what it opened, and every number that it gave is there.
+fn streams(verified: &Verified, records: &[u8]) -> Check {
+    let missing: Vec<String> = verified
+        .sources
+        .iter()
+        .flat_map(|(source, stream)| {
+            stream
+                .missing
+                .iter()
+                .map(move |range| format!("{source} {}..={}", range.start(), range.end()))
+        })
+        .collect();
+    if !missing.is_empty() {
+        return Check::new(
+            "sources",
+            Verdict::Fails,
+            format!("records were lost: {}", missing.join(", ")),
+        );
+    }
+    let open = read(records).fold(0_i64, |open, record| match record.event {
+        RecordEvent::StreamOpened => open + 1,
+        RecordEvent::StreamClosed { .. } => open - 1,
+        _ => open,
+    });
+    if open > 0 {
+        let said = format!(
+            "{open} of {} sources have no end: the run goes on, or their end was lost",
+            verified.sources.len()
+        );
+        return Check::new("sources", Verdict::Missing, said);
+    }
+    Check::new(
+        "sources",
+        Verdict::Holds,
+        format!(
+            "{} sources, none with a record missing, all ended",
+            verified.sources.len()
+        ),
+    )
+}
+
+/// Whether the records come to what the archive counted.
+fn counts(material: &Material) -> Check {
+    let (mut allowed, mut denied) = (0_u64, 0_u64);
+    for record in read(&material.records) {
+        match record.event {
+            RecordEvent::Allowed { .. } => allowed += 1,
+            RecordEvent::Denied { count, .. } => denied = denied.saturating_add(count),
+            _ => {}
+        }
+    }
+    let counted = (
+        material.summary.record.requests,
+        material.summary.record.denied_requests,
+    );
+    let said = format!("{allowed} requests allowed, {denied} denied");
+    // Records may have come since the summary was made.
+    if allowed >= counted.0 && denied >= counted.1 {
+        Check::new("counts", Verdict::Holds, said)
+    } else {
+        let said = format!("{said}; the archive counted {} and {}", counted.0, counted.1);
+        Check::new("counts", Verdict::Fails, said)
+    }
+}
+
+/// Whether each patch is the one that was received.
+fn patches(material: &Material) -> Vec<Check> {
+    let Some(receipt) = &material.summary.record.receipt else {
+        return vec![Check::new("patches", Verdict::NotAsked, "the run left no output")];
+    };
+    if receipt.manifest.patches.is_empty() {
+        return vec![Check::new(
+            "patches",
+            Verdict::NotAsked,
+            "the run changed no repository",
+        )];
+    }
+    let check = |patch: &cofferdam_wire::output::PatchManifest| {
+        let what = format!("patch of {}", patch.path());
+        let Some((_, bytes)) = material.patches.iter().find(|(name, _)| *name == patch.name()) else {
+            return Check::new(what, Verdict::Missing, "it is not there");
+        };
+        let digest = cofferdam_api::names::digest(bytes);
+        if digest == patch.digest {
+            Check::new(
+                what,
+                Verdict::Holds,
+                format!("{} bytes, {digest}, on {}", bytes.len(), patch.base_commit),
+            )
+        } else {
+            Check::new(
+                what,
+                Verdict::Fails,
+                format!("its digest is {digest}; {} was received", patch.digest),
+            )
+        }
+    };
+    receipt.manifest.patches.iter().map(check).collect()
+}
+
+fn signature(material: &Material) -> Check {
+    match &material.statement {
+        None => Check::new(
+            "statement",
+            Verdict::NotAsked,
+            "there is no signed statement about the run",
+        ),
+        Some(_) => Check::new(
+            "statement",
+            Verdict::Missing,
+            "there is one, and this version of the command cannot check its signature",
+        ),
+    }
+}
+
+fn read(records: &[u8]) -> impl Iterator<Item = Record> {
+    records
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .filter_map(|line| serde_json::from_slice(line).ok())
+}

@@ -1,0 +1,113 @@
+//! `verify`: whether what the archive hands out is whole, on the user's own machine, also from an export and without a
+//! cluster.
+
+mod checks;
+mod place;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::failure::{Exit, Failure};
+use crate::output::Target;
+use crate::place::{Flags, Patience};
+use crate::print::paint::Paint;
+use crate::print::{self, Format};
+use checks::{Check, Verdict};
+
+/// What to verify.
+///
+/// Needs what `audit export` needs; with --export no cluster. Exit codes: 0 everything holds, 1 something does not,
+/// 2 something is missing that had to be seen.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// A directory that `audit export` wrote, instead of the cluster.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "uid"])]
+    export: Option<PathBuf>,
+    /// A checkout that has the base commits: the patches are applied to them in a scratch clone.
+    #[arg(long, value_name = "DIR")]
+    checkout: Option<PathBuf>,
+    /// json, yaml or jsonpath=TEMPLATE.
+    #[arg(short, long)]
+    output: Option<Format>,
+}
+
+/// Verifies.
+///
+/// # Errors
+/// There is nothing to verify.
+pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
+    let material = if let Some(directory) = &args.export {
+        place::from_export(directory)?
+    } else {
+        let cluster = flags.connect(Patience::Answer).await?;
+        let output = args.target.output(&cluster.client, &cluster.namespace).await?;
+        place::from_cluster(&output).await?
+    };
+    let mut checks = checks::all(&material);
+    if let Some(directory) = &args.checkout {
+        checks.extend(place::on_checkout(&material, directory)?);
+    }
+    let text = match &args.output {
+        None => text(
+            &material.describe(),
+            &checks,
+            Paint::for_output(&std::io::stdout()),
+        ),
+        Some(format) => {
+            let document = json!({
+                "apiVersion": "verify.cofferdam.dev/v1",
+                "kind": "Verification",
+                "run": material.summary.metadata,
+                "verdict": verdict(&checks),
+                "checks": checks,
+            });
+            format
+                .document(&document, print::to_terminal())?
+                .ok_or_else(|| Failure::Usage("write -o json, yaml or jsonpath=TEMPLATE".to_owned()))?
+        }
+    };
+    print::out(&text)?;
+    Ok(match verdict(&checks) {
+        Verdict::Holds | Verdict::NotAsked => Exit::Done,
+        Verdict::Fails => Exit::No,
+        Verdict::Missing => Exit::CannotTell,
+    })
+}
+
+/// The worst of all.
+fn verdict(checks: &[Check]) -> Verdict {
+    let of = |verdict| checks.iter().any(|check| check.verdict == verdict);
+    if of(Verdict::Fails) {
+        Verdict::Fails
+    } else if of(Verdict::Missing) {
+        Verdict::Missing
+    } else {
+        Verdict::Holds
+    }
+}
+
+fn text(run: &str, checks: &[Check], paint: Paint) -> String {
+    let mut text = format!(
+        "{}\n",
+        paint.bold(&cofferdam_text::escape(&format!("AgentRun {run}")))
+    );
+    for check in checks {
+        let word = match check.verdict {
+            Verdict::Holds => paint.good("holds  "),
+            Verdict::Fails => paint.bad("FAILS  "),
+            Verdict::Missing => paint.odd("missing"),
+            Verdict::NotAsked => paint.dim("none   "),
+        };
+        let said = cofferdam_text::bounded(&check.said, 600);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {word}  {}: {said}", cofferdam_text::escape(&check.what));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
