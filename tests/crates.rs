@@ -28,7 +28,11 @@ const FLOORS: &[&[&str]] = &[
     &["tests"],
 ];
 /// Who calls the archive is tested against a real one.
-const BESIDE_IN_TESTS: &[(&str, &str)] = &[("gateway", "archive"), ("output", "archive")];
+const BESIDE_IN_TESTS: &[(&str, &str)] = &[
+    ("gateway", "archive"),
+    ("controller", "archive"),
+    ("output", "archive"),
+];
 
 struct Arrow {
     from: String,

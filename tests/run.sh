@@ -69,6 +69,7 @@ installed_stages() {
   stage e2e-manifests e2e --ignored manifests
   stage bench tests/bench/runs.sh guard
   stage demo examples/demo/demo.sh
+  stage statement tests/statement/check.sh
   return 0
 }
 

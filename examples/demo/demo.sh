@@ -64,6 +64,15 @@ report_writes() {
   tests/writes.sh "$namespace" "$(field .metadata.creationTimestamp)"
 }
 
+report_evidence() {
+  heading "What proves it: the run's records, sealed and signed"
+  field '.status.conditions[] | select(.type == "Sealed") | "  Sealed \(.status) \(.reason) \(.message)"'
+  local of
+  of=$(ls -d "$state"/volumes/*/runs/"$(field .metadata.uid)")
+  kubectl -n cofferdam-system get configmap cofferdam-evidence-keys -o jsonpath='{.data.keys\.json}' > "$work/keys.json"
+  examples/verify.sh "$of/chain.jsonl" "$of/statement.json" "$work/keys.json" | sed 's/^/  /'
+}
+
 heading "kubectl cofferdam run -f examples/demo/agentrun.yaml"
 prepare_forge_and_namespace
 # Its exit code says how the run ended, and it has said why.
@@ -75,3 +84,4 @@ report_writes
 took=$(seconds_between "$(field .metadata.creationTimestamp)" "$(field .status.completionTime)")
 heading "From the start to the patch: $took s"
 [ "$took" -lt 60 ] || { echo "that is not under 60 s" >&2; exit 1; }
+report_evidence

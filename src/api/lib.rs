@@ -42,7 +42,7 @@ pub use reason::{FailureClass, LiveReason, Reason};
 pub use scheduling::{Disruption, SchedulingProfile};
 pub use stage::Stage;
 pub use status::{
-    AgentRunStatus, Completeness, DeniedRequest, Isolation, LeftOut, LeftOutPath, Outputs, PatchOutput,
-    ProvenNodeAccess, ResolvedImage, ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot, Usage,
-    WorkloadRef,
+    AgentRunStatus, Completeness, DeniedRequest, Evidence, Isolation, LeftOut, LeftOutPath, Outputs,
+    PatchOutput, ProvenNodeAccess, ResolvedImage, ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot,
+    Usage, WorkloadRef,
 };

@@ -64,6 +64,12 @@ pub const SIGNING_SECRET: &str = "cofferdam-signing";
 pub const PUBLIC_KEYS: &str = "cofferdam-evidence-keys";
 /// Secret with the gateway's certification authorities; the role `keys` fills it.
 pub const INSPECTION_SECRET: &str = "cofferdam-inspection-ca";
+/// Secret with the serving certificate of the role `output`; the role `keys` fills it.
+pub const OUTPUT_SECRET: &str = "cofferdam-output-tls";
+/// The Service of the role `output`.
+pub const OUTPUT_SERVICE: &str = "cofferdam-output";
+/// Name of the `APIService` behind which the role `output` serves.
+pub const OUTPUT_API_SERVICE: &str = "v1alpha1.output.cofferdam.dev";
 
 /// Containers of a run's pod.
 pub const CONTAINER_PREPARE: &str = "prepare";

@@ -43,7 +43,7 @@ pub struct AgentRunStatus {
     /// Exit code of the agent's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Ready, Reconciling and Stalled (only when true), Complete, Failed, Admitted, Isolated, `RequesterKnown`.
+    /// Ready, Reconciling and Stalled (only when true), Complete, Failed, Admitted, Isolated, `RequesterKnown`, Sealed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
@@ -68,6 +68,24 @@ pub struct AgentRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
     pub outputs: Option<Outputs>,
+    /// Where the chain of the run's records ends, once it is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
+    pub evidence: Option<Evidence>,
+}
+
+/// Where the chain of a run's records ends: nothing follows, and nothing before can change unseen.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// How many records the chain has.
+    #[schemars(range(min = 1))]
+    pub sequence: i64,
+    /// `sha256:…` of the chain's last line, without its line feed.
+    #[schemars(length(max = 80))]
+    pub head: String,
+    /// When the archive wrote the last record.
+    pub sealed_at: Time,
 }
 
 /// The workload that carries a run.

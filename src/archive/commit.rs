@@ -12,8 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::durable::{WriteError, write_behind};
 use super::error::StoreError;
-use super::log::{Batch, Found, Full, Log};
+use super::log::{Batch, Found, Log, NotSealed, NotTaken};
+use super::seal::SealWork;
 use super::volume::{Lost, Volume, Written};
+use cofferdam_wire::seal::Seal;
 
 /// Batches that wait for the disk, and at most as many in one sync.
 const QUEUE: usize = 1024;
@@ -29,11 +31,20 @@ pub struct Chain {
     pub found: Mutex<Option<Found>>,
 }
 
-/// A batch on its way to the disk.
+/// What is to be written to a chain.
+enum Work {
+    Batch(Batch),
+    Seal(SealWork),
+}
+
+/// What was written: the seal, where that was asked for.
+type Answer = Result<Option<Seal>, StoreError>;
+
+/// Work on its way to the disk.
 struct Request {
     chain: Arc<Chain>,
-    batch: Batch,
-    answer: oneshot::Sender<Result<(), StoreError>>,
+    work: Work,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// Takes batches and answers each when it is on the disk.
@@ -64,8 +75,21 @@ impl Committer {
     /// # Errors
     /// It is not stored, or that is not known.
     pub async fn commit(&self, chain: Arc<Chain>, batch: Batch) -> Result<(), StoreError> {
+        self.write(chain, Work::Batch(batch)).await.map(drop)
+    }
+
+    /// Seals a run whose chain was read; returns when that is on the disk.
+    ///
+    /// # Errors
+    /// It is not sealed, or that is not known.
+    pub async fn seal(&self, chain: Arc<Chain>, work: SealWork) -> Result<Seal, StoreError> {
+        let seal = self.write(chain, Work::Seal(work)).await?;
+        seal.ok_or(StoreError::Unsynced)
+    }
+
+    async fn write(&self, chain: Arc<Chain>, work: Work) -> Answer {
         let (answer, answered) = oneshot::channel();
-        let request = Request { chain, batch, answer };
+        let request = Request { chain, work, answer };
         let queue = self.queue.as_ref().ok_or(StoreError::Unsynced)?;
         queue.send(request).await.map_err(|_| StoreError::Unsynced)?;
         answered.await.unwrap_or(Err(StoreError::Unsynced))
@@ -116,7 +140,7 @@ struct Share {
 struct Pending {
     chain: Arc<Chain>,
     next: Log,
-    answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    answers: Vec<(oneshot::Sender<Answer>, Option<Seal>)>,
 }
 
 fn commit_all(volume: &Volume, requests: Vec<Request>) {
@@ -135,9 +159,9 @@ fn commit_all(volume: &Volume, requests: Vec<Request>) {
         }
         // Who is answered may count on it that the chain is in use no more.
         drop(chain);
-        for answer in answers {
+        for (answer, seal) in answers {
             // Nobody may be there to hear it.
-            drop(answer.send(synced.map_err(|Lost| StoreError::Unsynced)));
+            drop(answer.send(synced.map(|()| seal).map_err(|Lost| StoreError::Unsynced)));
         }
     }
 }
@@ -164,11 +188,11 @@ fn write(share: Share) -> Option<(Option<Written>, Pending)> {
     let Share { chain, requests } = share;
     let (before, requests) = acknowledged(&chain, requests)?;
     let (mut next, mut lines, mut answers) = (before.clone(), Vec::new(), Vec::new());
-    for Request { batch, answer, .. } in requests {
-        match next.take(&chain.run_uid, batch, &mut lines) {
-            Ok(()) => answers.push(answer),
+    for Request { work, answer, .. } in requests {
+        match take(&mut next, &chain.run_uid, work, &mut lines) {
+            Ok(seal) => answers.push((answer, seal)),
             // Nobody may be there to hear it.
-            Err(Full) => drop(answer.send(Err(StoreError::Full))),
+            Err(error) => drop(answer.send(Err(error))),
         }
     }
     let wrote = if lines.is_empty() {
@@ -180,9 +204,25 @@ fn write(share: Share) -> Option<(Option<Written>, Pending)> {
         Ok(wrote) => Some((wrote, Pending { chain, next, answers })),
         Err(error) => {
             tracing::warn!(run = chain.run_uid, %error, "records were not written");
+            let answers = answers.into_iter().map(|(answer, _)| answer);
             refuse(answers, || io::Error::new(error.kind(), error.to_string()).into());
             None
         }
+    }
+}
+
+fn take(next: &mut Log, run_uid: &str, work: Work, lines: &mut Vec<u8>) -> Answer {
+    match work {
+        Work::Batch(batch) => match next.take(run_uid, batch, lines) {
+            Ok(()) => Ok(None),
+            Err(NotTaken::Full) => Err(StoreError::Full),
+            Err(NotTaken::Sealed) => Err(StoreError::Sealed),
+        },
+        Work::Seal(work) => match next.seal(run_uid, work, lines) {
+            Ok(seal) => Ok(Some(seal)),
+            Err(NotSealed::Open(streams)) => Err(StoreError::StreamsOpen(streams.join(", "))),
+            Err(NotSealed::Full) => Err(StoreError::Full),
+        },
     }
 }
 
@@ -227,10 +267,7 @@ fn append(chain: &Chain, before: &Log, lines: &[u8]) -> io::Result<Written> {
     }
 }
 
-fn refuse(
-    answers: impl IntoIterator<Item = oneshot::Sender<Result<(), StoreError>>>,
-    error: impl Fn() -> StoreError,
-) {
+fn refuse(answers: impl IntoIterator<Item = oneshot::Sender<Answer>>, error: impl Fn() -> StoreError) {
     for answer in answers {
         // Nobody may be there to hear it.
         drop(answer.send(Err(error())));

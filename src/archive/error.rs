@@ -23,6 +23,18 @@ pub enum StoreError {
     /// The run has as many records as a run may have.
     #[error("the run's records are full: 16 MiB")]
     Full,
+    /// The run's chain is sealed.
+    #[error("the run's records are sealed")]
+    Sealed,
+    /// The run's chain is not sealed while these streams of records are open.
+    #[error("the records of {0} have not ended")]
+    StreamsOpen(String),
+    /// The run has another statement, or its chain is not sealed.
+    #[error("{0}")]
+    Statement(&'static str),
+    /// Another process writes to the run.
+    #[error("the run's output is being received")]
+    Busy,
     /// The volume.
     #[error("the volume: {0}")]
     Io(#[from] io::Error),

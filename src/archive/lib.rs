@@ -18,6 +18,7 @@ mod error;
 mod log;
 mod names;
 mod retention;
+mod seal;
 mod server;
 mod store;
 mod summary;

@@ -5,13 +5,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::seal::{self, SealWork};
 use super::summary::Summary;
-use cofferdam_wire::chain::verify::{Expected, Fault, verify};
+use cofferdam_wire::chain::verify::{self, Expected, Fault, verify};
 use cofferdam_wire::chain::{Class, Entry, Head, Stamp};
-use cofferdam_wire::record::Record;
+use cofferdam_wire::record::{Record, RecordEvent};
+use cofferdam_wire::seal::{Gap, Seal};
 
 /// Bytes of records of one run.
 pub const RECORDS_LIMIT: u64 = 16 * 1024 * 1024;
+/// Bytes beyond that for the end of a chain: what the controller says last, and the seal.
+const SEAL_RESERVE: u64 = 3 * 1024 * 1024;
 
 /// A batch of records of one source, read but not stored.
 #[derive(Debug)]
@@ -24,18 +28,62 @@ pub struct Batch {
     pub entries: Vec<(Entry, Option<Record>)>,
 }
 
-/// The run has as many records as a run may have.
+/// Why a batch is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum NotTaken {
+    /// The run has as many records as a run may have.
+    Full,
+    /// The chain is sealed, and not all of the batch is in it.
+    Sealed,
+}
+
+/// Why a chain is not sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotSealed {
+    /// These streams may still have records.
+    Open(Vec<String>),
+    /// There is no room for the last records.
+    Full,
+}
+
+/// The records of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Source {
+    /// Number of the last one.
+    last: u64,
+    /// How many numbers before it are missing.
+    missing: u64,
+    opened: bool,
+    closed: bool,
+}
+
+impl Source {
+    fn is_open(self) -> bool {
+        self.opened && !self.closed
+    }
+
+    fn note(&mut self, event: &RecordEvent) {
+        match event {
+            RecordEvent::StreamOpened => self.opened = true,
+            RecordEvent::StreamClosed { .. } => self.closed = true,
+            _ => {}
+        }
+    }
+
+    fn follow(&mut self, number: u64) {
+        self.missing += number - self.last - 1;
+        self.last = number;
+    }
+}
 
 /// A chain that verifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     head: Head,
     length: u64,
-    /// Number of the last record of each source.
-    sources: HashMap<String, u64>,
+    sources: HashMap<String, Source>,
     summary: Summary,
+    seal: Option<Box<Seal>>,
 }
 
 /// What a start found in the file of a run.
@@ -61,6 +109,7 @@ impl Log {
             length: 0,
             sources: HashMap::new(),
             summary: Summary::default(),
+            seal: None,
         }
     }
 
@@ -96,13 +145,20 @@ impl Log {
         let lines = whole.split_inclusive(|byte| *byte == b'\n');
         match verify(run_uid, whole, expected) {
             Ok(verified) => {
-                lines.for_each(|line| summary.add_line(line));
-                let sources = verified.sources.into_iter();
+                let last = lines.clone().next_back();
+                let mut sources = verified.sources.into_iter().map(source).collect();
+                lines.for_each(|line| {
+                    summary.add_line(line);
+                    note_stream(&mut sources, line);
+                });
                 Ok(Found::Whole(Self {
                     head: verified.head,
                     length: end as u64,
-                    sources: sources.map(|(source, stream)| (source, stream.last)).collect(),
+                    sources,
                     summary,
+                    seal: last
+                        .and_then(|line| seal::read(line, verified.head))
+                        .map(Box::new),
                 }))
             }
             Err(fault) => {
@@ -116,35 +172,106 @@ impl Log {
     /// Chains a batch and appends its lines to `lines`. What its source sent before is passed over.
     ///
     /// # Errors
-    /// The run has no room for the whole of it; nothing was changed.
-    pub fn take(&mut self, run_uid: &str, batch: Batch, lines: &mut Vec<u8>) -> Result<(), Full> {
+    /// The run has no room for the whole of it, or is sealed; nothing was changed.
+    pub fn take(&mut self, run_uid: &str, batch: Batch, lines: &mut Vec<u8>) -> Result<(), NotTaken> {
+        self.take_within(RECORDS_LIMIT, run_uid, batch, lines)
+    }
+
+    fn take_within(
+        &mut self,
+        limit: u64,
+        run_uid: &str,
+        batch: Batch,
+        lines: &mut Vec<u8>,
+    ) -> Result<(), NotTaken> {
         let (start, mut next) = (lines.len(), self.clone());
         let stamp = Stamp {
             run: run_uid,
             source: &batch.source,
             class: batch.class,
         };
-        let mut last = self.sources.get(&batch.source).copied().unwrap_or_default();
+        let mut source = self.sources.get(&batch.source).copied().unwrap_or_default();
         for (entry, record) in batch.entries {
-            if entry.source_seq() <= last {
+            if entry.source_seq() <= source.last {
                 continue;
             }
-            last = entry.source_seq();
+            source.follow(entry.source_seq());
+            next.summary.add_kind(&batch.source, entry.kind());
             entry.chain(&mut next.head, stamp, lines);
             if let Some(record) = record {
+                source.note(&record.event);
                 next.summary.add(record);
             }
         }
-        next.length += (lines.len() - start) as u64;
-        if next.length > RECORDS_LIMIT {
+        let added = (lines.len() - start) as u64;
+        if added == 0 {
+            return Ok(());
+        }
+        next.length += added;
+        let refusal = if self.seal.is_some() {
+            Some(NotTaken::Sealed)
+        } else {
+            (next.length > limit).then_some(NotTaken::Full)
+        };
+        if let Some(refusal) = refusal {
             lines.truncate(start);
-            return Err(Full);
+            return Err(refusal);
         }
-        if lines.len() > start {
-            next.sources.insert(batch.source, last);
-        }
+        next.sources.insert(batch.source, source);
         *self = next;
         Ok(())
+    }
+
+    /// Appends the run's last records and the seal to `lines`. A chain that is sealed stays as it is.
+    ///
+    /// # Errors
+    /// It is not to be sealed yet; nothing was changed.
+    pub fn seal(&mut self, run_uid: &str, work: SealWork, lines: &mut Vec<u8>) -> Result<Seal, NotSealed> {
+        if let Some(seal) = &self.seal {
+            return Ok(Seal::clone(seal));
+        }
+        let open: Vec<String> = self
+            .gaps()
+            .into_iter()
+            .filter_map(|gap| gap.open.then_some(gap.source))
+            .collect();
+        if !open.is_empty() && !work.incomplete {
+            return Err(NotSealed::Open(open));
+        }
+        let (start, mut next) = (lines.len(), self.clone());
+        let limit = RECORDS_LIMIT + SEAL_RESERVE;
+        let (batches, last) = work.records(next.gaps(), &next.summary);
+        for batch in batches.into_iter().chain([last.0]) {
+            if next.take_within(limit, run_uid, batch, lines).is_err() {
+                lines.truncate(start);
+                return Err(NotSealed::Full);
+            }
+        }
+        let seal = last.1(next.head);
+        next.seal = Some(Box::new(seal.clone()));
+        *self = next;
+        Ok(seal)
+    }
+
+    /// The sources whose records are not all there, in the order of their names.
+    fn gaps(&self) -> Vec<Gap> {
+        let gaps = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.missing > 0 || source.is_open())
+            .map(|(name, source)| Gap {
+                source: name.clone(),
+                missing: source.missing,
+                open: source.is_open(),
+            });
+        let mut gaps: Vec<Gap> = gaps.collect();
+        gaps.sort_by(|one, other| one.source.cmp(&other.source));
+        gaps
+    }
+
+    /// Whether the chain is at its end.
+    pub fn is_sealed(&self) -> bool {
+        self.seal.is_some()
     }
 
     /// Where the chain ends.
@@ -160,6 +287,38 @@ impl Log {
     /// What the records come to.
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+}
+
+/// What a chain that verifies tells of a source.
+fn source((name, stream): (String, verify::Stream)) -> (String, Source) {
+    let missing = stream.missing.iter().map(|range| range.end() - range.start() + 1);
+    let source = Source {
+        last: stream.last,
+        missing: missing.sum(),
+        ..Source::default()
+    };
+    (name, source)
+}
+
+/// Notes whether a line opens or closes a stream.
+fn note_stream(sources: &mut HashMap<String, Source>, line: &[u8]) {
+    #[derive(serde::Deserialize)]
+    struct Stamped {
+        source: String,
+    }
+    // Cheap to look for, and rare.
+    if !line.windows(7).any(|window| window == b"\"Stream") {
+        return;
+    }
+    let read = (
+        serde_json::from_slice::<Stamped>(line),
+        serde_json::from_slice::<Record>(line),
+    );
+    if let (Ok(Stamped { source }), Ok(record)) = read
+        && let Some(source) = sources.get_mut(&source)
+    {
+        source.note(&record.event);
     }
 }
 
@@ -248,7 +407,7 @@ mod tests {
         log.take(RUN, batch("g", 1..=1), &mut lines).unwrap();
         log.length = RECORDS_LIMIT - lines.len() as u64;
         let before = (log.clone(), lines.clone());
-        assert_eq!(log.take(RUN, batch("g", 2..=3), &mut lines), Err(Full));
+        assert_eq!(log.take(RUN, batch("g", 2..=3), &mut lines), Err(NotTaken::Full));
         assert_eq!((log.clone(), lines.clone()), before);
         log.length -= 8;
         assert_eq!(log.take(RUN, batch("g", 2..=2), &mut lines), Ok(()));

@@ -10,6 +10,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Json, Router};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, StatusCode, Uri};
@@ -31,6 +32,7 @@ use cofferdam_wire::chain::Class;
 use cofferdam_wire::control::Refusal;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{NotAStream, RunRecord, StreamId};
+use cofferdam_wire::seal::{SEAL_LIMIT, STATEMENT_LIMIT, Seal, SealRequest, Unsealed};
 
 /// Bytes of batches that are in memory at the same time; those that come then wait.
 const BATCHES_LIMIT: usize = 16 * BATCH_LIMIT;
@@ -70,6 +72,10 @@ const WRITERS: &[Caller] = &[Caller::Gateway];
 const READERS: &[Caller] = &[Caller::Controller, Caller::Output];
 /// Who may read it as it is, for users whom the API server knows.
 const HANDERS: &[Caller] = &[Caller::Output];
+/// Who may write records of a run.
+const RECORDERS: &[Caller] = &[Caller::Gateway, Caller::Controller];
+/// Who may end a run's chain.
+const SEALERS: &[Caller] = &[Caller::Controller];
 
 /// Everything that a request needs.
 pub struct Archive {
@@ -120,12 +126,18 @@ fn routes(archive: Arc<Archive>) -> Router {
         route.route_layer(from_fn_with_state((Arc::clone(&archive), callers), authorise))
     };
     Router::new()
-        .route("/v2/runs/{run}/records", only(WRITERS, post(records)))
+        .route("/v2/runs/{run}/records", only(RECORDERS, post(records)))
         .route("/v1/runs/{run}/records", only(HANDERS, get(chain)))
         .route("/v1/runs/{run}/output", only(WRITERS, put(output)))
         .route("/v1/runs/{run}", only(READERS, get(run_record)))
         .route("/v1/runs/{run}/patches/{repository}", only(HANDERS, get(patch)))
         .route("/v1/names/{namespace}/{name}", only(HANDERS, get(named)))
+        .route("/v1/runs/{run}/seal", only(SEALERS, post(seal)))
+        .route(
+            "/v1/runs/{run}/statement",
+            only(SEALERS, put(put_statement)).merge(only(READERS, get(statement))),
+        )
+        .route("/v1/unsealed", only(SEALERS, get(unsealed)))
         .fallback(async || Refused::new(StatusCode::NOT_FOUND, "NotFound", "there is no such route"))
         .method_not_allowed_fallback(async || {
             Refused::new(
@@ -339,6 +351,65 @@ async fn named(
     Ok(Json(Named { runs }))
 }
 
+async fn seal(
+    State(archive): State<Arc<Archive>>,
+    run: Result<Path<String>, PathRejection>,
+    Extension(sender): Extension<Sender>,
+    body: Body,
+) -> Result<Json<Seal>, Refused> {
+    let Path(run) = run?;
+    let invalid = |message: String| Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+    let body = whole(body, SEAL_LIMIT).await?;
+    let request: SealRequest = serde_json::from_slice(&body).map_err(|error| invalid(error.to_string()))?;
+    if request.stream.parse::<StreamId>().is_err() {
+        return Err(invalid(NotAStream.to_string()));
+    }
+    let caller = format!("{}/{}", sender.caller.account(), sender.pod_uid);
+    let (store, uid) = (Arc::clone(&archive.store), run.clone());
+    let prepared = blocking(move || store.prepare_seal(&uid, request, &caller)).await?;
+    let seal = archive.store.seal(prepared).await?;
+    tracing::info!(run, cause = ?seal.data.cause, complete = seal.data.complete, "sealed");
+    Ok(Json(seal))
+}
+
+async fn put_statement(
+    State(archive): State<Arc<Archive>>,
+    run: Result<Path<String>, PathRejection>,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let Path(run) = run?;
+    let body = whole(body, STATEMENT_LIMIT).await?;
+    let store = Arc::clone(&archive.store);
+    blocking(move || store.keep_statement(&run, &body)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn statement(
+    State(archive): State<Arc<Archive>>,
+    run: Result<Path<String>, PathRejection>,
+) -> Result<Response, Refused> {
+    let Path(run) = run?;
+    let store = Arc::clone(&archive.store);
+    let statement = blocking(move || store.statement(&run)).await?;
+    let statement = statement
+        .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "NotFound", "the run has no statement"))?;
+    Ok(([(CONTENT_TYPE, "application/json")], statement).into_response())
+}
+
+async fn unsealed(State(archive): State<Arc<Archive>>) -> Result<Json<Vec<Unsealed>>, Refused> {
+    let store = Arc::clone(&archive.store);
+    Ok(Json(blocking(move || Ok(store.unsealed()?)).await?))
+}
+
+/// The whole of a small body.
+async fn whole(body: Body, limit: usize) -> Result<Bytes, Refused> {
+    let broken = |message: String| Refused::new(StatusCode::BAD_REQUEST, "BodyBroken", message);
+    tokio::time::timeout(BATCH_TIMEOUT, to_bytes(body, limit))
+        .await
+        .map_err(|_| broken("the body did not come in 30 s".to_owned()))?
+        .map_err(|error| broken(error.to_string()))
+}
+
 async fn patch(
     State(archive): State<Arc<Archive>>,
     names: Result<Path<(String, String)>, PathRejection>,
@@ -427,7 +498,12 @@ impl From<UploadError> for Refused {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         let (status, code) = status_of(&error);
-        tracing::warn!(code, %error, "a call was refused");
+        if matches!(error, StoreError::StreamsOpen(_)) {
+            // The usual first answer: the gateways close a run's records a moment after its pod has ended.
+            tracing::debug!(code, %error, "a run is not sealed yet");
+        } else {
+            tracing::warn!(code, %error, "a call was refused");
+        }
         Self::new(status, code, error.to_string())
     }
 }
@@ -439,6 +515,10 @@ const fn status_of(error: &StoreError) -> (StatusCode, &'static str) {
         StoreError::Io(_) => (StatusCode::INSUFFICIENT_STORAGE, "VolumeFailed"),
         StoreError::Unsynced => (StatusCode::SERVICE_UNAVAILABLE, "VolumeLost"),
         StoreError::Corrupt(_) => (StatusCode::CONFLICT, "RecordsCorrupt"),
+        StoreError::Sealed => (StatusCode::CONFLICT, "RunSealed"),
+        StoreError::StreamsOpen(_) => (StatusCode::CONFLICT, "StreamsOpen"),
+        StoreError::Statement(_) => (StatusCode::CONFLICT, "StatementRefused"),
+        StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "OutputBusy"),
         StoreError::Document(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Corrupt"),
     }
 }

@@ -1,5 +1,7 @@
 //! A run's records summed up for the controller, as they come. Pure.
 
+use serde::Deserialize;
+
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Denial, Record, RecordEvent, RunRecord, VERSION};
 
@@ -14,14 +16,54 @@ pub struct Summary {
     /// The last that differ in host or code. One that others pushed out is counted from 1 when it comes again.
     last_denied: Vec<Denial>,
     isolation_lost: Option<String>,
+    admitted: u32,
 }
+
+const ADMITTED: &str = "Admitted";
+/// What the sources of the controller's records begin with.
+pub const CONTROLLER: &str = "controller/";
 
 impl Summary {
     /// Takes one line of records. What this version cannot read is passed over.
     pub fn add_line(&mut self, line: &[u8]) {
+        #[derive(Deserialize)]
+        struct Kind<'a> {
+            source: &'a str,
+            r#type: &'a str,
+        }
         if let Ok(record) = serde_json::from_slice(line) {
             self.add(record);
         }
+        // Cheap to look for, and rare.
+        if line
+            .windows(ADMITTED.len())
+            .any(|window| window == ADMITTED.as_bytes())
+            && let Ok(Kind { source, r#type }) = serde_json::from_slice(line)
+        {
+            self.add_kind(source, r#type);
+        }
+    }
+
+    /// Takes the type of a record: only the controller can say that it admitted a run.
+    pub fn add_kind(&mut self, source: &str, kind: &str) {
+        if kind == ADMITTED && source.starts_with(CONTROLLER) {
+            self.admitted = self.admitted.saturating_add(1);
+        }
+    }
+
+    /// Whether the controller told that the run was admitted.
+    pub fn is_admitted(&self) -> bool {
+        self.admitted > 0
+    }
+
+    /// Requests that were let through.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Requests that were denied.
+    pub fn denied_requests(&self) -> u64 {
+        self.denied_requests
     }
 
     /// Takes one record.
@@ -71,6 +113,7 @@ impl Summary {
             denied_requests,
             last_denied,
             isolation_lost,
+            admitted,
         } = self.clone();
         RunRecord {
             version: VERSION,
@@ -80,6 +123,7 @@ impl Summary {
             last_denied,
             isolation_lost,
             chain: None,
+            admitted,
         }
     }
 }

@@ -63,6 +63,9 @@ pub async fn receive(
     if store.receipt(run_uid)?.is_some() {
         return Err(UploadError::Second);
     }
+    if store.is_sealed(run_uid)? {
+        return Err(StoreError::Sealed.into());
+    }
     store.settled(make_directory(&directory))?;
     let staged = Staged::make(&directory).await?;
     let mut body = Body::new(chunks);

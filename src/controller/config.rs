@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::guard::Installed;
@@ -34,6 +35,20 @@ pub struct Args {
     /// Public addresses, with commas between; every run proves that it cannot reach them.
     #[arg(long, env = "COFFERDAM_PUBLIC_PROBES", default_value = "")]
     pub public_probes: Addresses<443>,
+    /// Directory with the key that signs statements, as the role `keys` made it.
+    #[arg(
+        long,
+        env = "COFFERDAM_SIGNING_KEYS",
+        default_value = "/etc/cofferdam/signing"
+    )]
+    pub signing_keys: PathBuf,
+    /// URI that names this installation in statements.
+    #[arg(
+        long,
+        env = "COFFERDAM_BUILDER_ID",
+        default_value = "https://cofferdam.dev/installation"
+    )]
+    pub builder_id: String,
     /// Users that the guard lets write the status of pods, as the chart was told.
     #[arg(long, value_delimiter = ',')]
     pub guard_pod_status_writers: Vec<String>,

@@ -8,6 +8,7 @@ mod cluster_policy;
 mod conditions;
 mod config;
 mod events;
+mod evidence;
 pub mod fence;
 mod guard;
 mod index;
@@ -44,6 +45,10 @@ use self::archive::Archive;
 pub use self::config::Args;
 use self::config::SandboxConfig;
 use self::events::Publisher;
+use self::evidence::seal::Sealer;
+use self::evidence::signer::Signer;
+use self::evidence::statement::Origin;
+use self::evidence::unsealed;
 use self::memory::Memory;
 use self::queues::{Queue, Queues};
 use self::slots::Slots;
@@ -52,6 +57,7 @@ use self::watches::Trigger;
 use crate::backoff::{Backoff, Failures};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
+use cofferdam_wire::record::ProcessId;
 
 /// Delays after failures: quick enough for a race, slow enough for an outage.
 const BACKOFF: Backoff = Backoff {
@@ -72,6 +78,9 @@ pub enum ControllerError {
     /// The watches ended before they had begun.
     #[error(transparent)]
     NotFilled(#[from] NotFilled),
+    /// The system has no random numbers.
+    #[error("the system gives no random number: {0}")]
+    Random(#[from] getrandom::Error),
 }
 
 /// Runs the controller until a signal ends it.
@@ -87,6 +96,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         stop.clone(),
     ));
     let client = cluster_client(Role::Controller).await?;
+    let process = ProcessId(getrandom::u64()?);
     let memory = Arc::new(Memory::default());
     let (stores, triggers, triggered) = watches::start(
         &client,
@@ -116,6 +126,8 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
     let slots = Arc::new(Slots::default());
     slot_upkeep::restore(&slots, &stores);
     let queues = Queues::sort(triggered, Arc::clone(&stores), Arc::clone(&slots));
+    let archive = Archive::new(&args.archive.archive_url, args.archive.archive_token_file.clone());
+    let sealer = sealer(&args, &client, &archive, process);
     let runs = Arc::new(agent_run::Context {
         effects: agent_run::Effects {
             client: client.clone(),
@@ -123,10 +135,11 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
             memory,
             slots: Arc::clone(&slots),
             triggers: triggers.clone(),
+            sealer: sealer.clone(),
         },
         stores: Arc::clone(&stores),
         guard,
-        archive: Archive::new(&args.archive.archive_url, args.archive.archive_token_file.clone()),
+        archive: archive.clone(),
         installation: Arc::new(agent_run::Installation {
             sandbox: SandboxConfig::of(&args),
             operator_namespace: args.role.namespace.clone(),
@@ -162,9 +175,24 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         sweep::run(&client, &args.role.namespace, &stores, stop.clone()),
         slot_upkeep::run(&slots, &stores, &triggers, stop.clone()),
         strays::run(&client, &stores, stop.clone()),
+        unsealed::run(&archive, &sealer, &stores, stop.clone()),
     );
     drop(health.await);
     Ok(())
+}
+
+/// Seals runs in the name of this process.
+fn sealer(args: &Args, client: &kube::Client, archive: &Archive, process: ProcessId) -> Sealer {
+    Sealer::new(
+        archive.clone(),
+        Signer::new(args.signing_keys.join("current.key")),
+        Origin {
+            builder: args.builder_id.clone(),
+            runner_image: args.runner_image.clone(),
+        },
+        kube::Api::namespaced(client.clone(), &args.role.namespace),
+        process,
+    )
 }
 
 /// What each reconciler holds; both kinds of policies share theirs.

@@ -28,6 +28,8 @@ pub struct Remembered {
     pub stopping: Option<Verdict>,
     /// The stop of the agent that this process asked for. The pod shows that it was asked for, but not when.
     pub stop_asked: Option<StopAsked>,
+    /// When this process asked for the seal of the run's records for the first time.
+    pub sealing_since: Option<Timestamp>,
 }
 
 /// That the sidecar was asked to stop the agent.
@@ -74,6 +76,13 @@ impl Memory {
                 verdict: verdict.clone(),
             });
         });
+    }
+
+    /// Notes that the seal of the run's records is asked for; gives when it was for the first time.
+    pub fn note_sealing(&self, run_uid: &str, at: Timestamp) -> Timestamp {
+        let mut since = at;
+        self.change(run_uid, |run| since = *run.sealing_since.get_or_insert(at));
+        since
     }
 
     /// Notes what a pod shows, at every change of it.

@@ -18,7 +18,11 @@ use crate::agent_run::decide::Facts;
 use crate::agent_run::plan::Plan;
 use crate::agent_run::status;
 use crate::agent_run::workload::{self, Input, Workload};
+use crate::archive::Archive;
 use crate::config::{PullPolicy, SandboxConfig};
+use crate::evidence::seal::{SealOutcome, Sealer};
+use crate::evidence::signer::Signer;
+use crate::evidence::statement::Origin;
 use crate::slots::WaitsFor;
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, Reason, SandboxPolicy, Stage};
@@ -26,6 +30,8 @@ use cofferdam_policy::decide::{self, Admitted, decide};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{NONE, Reports};
 use cofferdam_policy::source::Sourced;
+use cofferdam_wire::record::ProcessId;
+use cofferdam_wire::seal::Seal;
 
 /// Where the gateway is.
 pub const GATEWAY: &str = "10.96.7.7:3128";
@@ -211,6 +217,43 @@ pub fn client(answer: Arc<Answerer>) -> Client {
         }
     });
     Client::new(service, "unused")
+}
+
+/// A sealer whose archive is not there.
+pub fn sealer() -> Sealer {
+    let nobody = client(Arc::new(|_, _, _| failure(404, "NotFound")));
+    Sealer::new(
+        Archive::new("http://archive.invalid", "/no-such-directory/token".into()),
+        Signer::new("/no-such-directory/key".into()),
+        origin(),
+        kube::Api::namespaced(nobody, "operator-space"),
+        ProcessId(7),
+    )
+}
+
+/// A chain of 7 records that is sealed, complete and signed.
+pub fn sealed() -> SealOutcome {
+    SealOutcome::Sealed {
+        seal: Box::new(seal()),
+        unsigned: None,
+    }
+}
+
+pub fn seal() -> Seal {
+    serde_json::from_value(json!({
+        "version": 1, "head": {"seq": 7, "sha256": "5".repeat(64)}, "sealedAt": at(70).to_string(),
+        "cause": "RunEnded", "complete": true, "gaps": [], "requests": 3, "deniedRequests": 1,
+        "patches": [{"name": "code", "digest": format!("sha256:{}", "6".repeat(64)), "bytes": 9}],
+        "logs": "NotCollected", "signed": true,
+    }))
+    .unwrap()
+}
+
+pub fn origin() -> Origin {
+    Origin {
+        builder: "https://installation.example".to_owned(),
+        runner_image: config().runner_image,
+    }
 }
 
 /// What an API server says that does not do what it was asked.

@@ -152,7 +152,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         () = upkeep::readiness(&view, &ranges, &inspection, &readiness) => {}
         () = inspect::files::follow(&args.inspection_ca, &inspection) => {}
         () = upkeep::forget(&view, &policies, &limits) => {}
-        () = upkeep::send_records(&view, &recorder) => {}
+        () = upkeep::send_records(&view, &limits, &recorder) => {}
         () = upkeep::send_left(&recorder) => {}
         served = canary::serve(args.canary) => served.map_err(|source| StartError::Bind {
             address: args.canary,

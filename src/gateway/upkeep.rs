@@ -38,12 +38,13 @@ pub async fn forget(view: &View, policies: &FrozenPolicies, limits: &RunLimits) 
     }
 }
 
-/// Sends records to the archive.
-pub async fn send_records(view: &View, recorder: &Recorder) {
+/// Sends records to the archive, and closes the streams of runs that have no live pod and no open connection any more: what
+/// a connection comes to is recorded at its end.
+pub async fn send_records(view: &View, limits: &RunLimits, recorder: &Recorder) {
     loop {
         tokio::time::sleep(TICK).await;
         let (_, runs) = view.in_use();
-        let live = |run: &str| runs.contains(run);
+        let live = |run: &str| runs.contains(run) || limits.has_open(run);
         recorder.flush_all(live, StreamEnd::RunEnded).await;
     }
 }
@@ -67,10 +68,12 @@ pub async fn drain(limits: &RunLimits, stop: &CancellationToken) {
 mod tests {
     use super::*;
     use crate::caller::view::Source;
-    use crate::evidence::testing::Never;
+    use crate::evidence::testing::{Memory, Never};
     use crate::inspect::authority::Authority;
     use crate::inspect::testing::{CaOptions, ca, files};
     use cofferdam_wire::record::{ProcessId, RecordEvent};
+    use cofferdam_wire::runner::RunIdentity;
+    use std::sync::Arc;
 
     /// An archive that takes a request and never answers holds up the records, and nothing else.
     #[tokio::test(start_paused = true)]
@@ -81,6 +84,7 @@ mod tests {
         ranges.replace_nodes([]);
         ranges.replace_services(Vec::new());
         let recorder = Recorder::new(ProcessId(1), Never);
+        let limits = RunLimits::new(1);
         let event = RecordEvent::PodMutated {
             built: String::new(),
             live: String::new(),
@@ -102,7 +106,41 @@ mod tests {
         };
         tokio::select! {
             () = readiness(&view, &ranges, &inspection, &ready) => {}
-            () = send_records(&view, &recorder) => {}
+            () = send_records(&view, &limits, &recorder) => {}
+            () = watched => {}
+        }
+    }
+
+    /// What a connection comes to is recorded when it ends, and a closed stream takes no record.
+    #[tokio::test(start_paused = true)]
+    async fn stream_stays_open_as_long_as_a_connection_of_its_run() {
+        let (view, sink) = (View::default(), Memory::default());
+        let limits = Arc::new(RunLimits::new(10));
+        let recorder = Recorder::new(ProcessId(1), sink.clone());
+        let run = RunIdentity {
+            namespace: "team-a".to_owned(),
+            name: "fix".to_owned(),
+            uid: "run-1".to_owned(),
+        };
+        let slot = limits.enter(&run, Instant::now()).unwrap();
+        let event = RecordEvent::PodMutated {
+            built: String::new(),
+            live: String::new(),
+        };
+        recorder.record(&run.uid, None, event);
+        let is_closed = || {
+            let mut records = sink.all().into_iter();
+            records.any(|record| matches!(record.event, RecordEvent::StreamClosed { .. }))
+        };
+        let watched = async {
+            tokio::time::sleep(TICK * 3).await;
+            assert!(!is_closed());
+            drop(slot);
+            tokio::time::sleep(TICK * 3).await;
+            assert!(is_closed());
+        };
+        tokio::select! {
+            () = send_records(&view, &limits, &recorder) => {}
             () = watched => {}
         }
     }

@@ -4,8 +4,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, date_time_ymd,
 };
 
 use cofferdam_api::names;
@@ -47,6 +47,19 @@ fn dates(now: Timestamp, lifetime: SignedDuration) -> Result<(Date, Date, Timest
     Ok((first, last, expires.timestamp()))
 }
 
+/// Parameters of a certificate that is valid from the first of these dates to the last.
+fn valid(first: Date, last: Date) -> CertificateParams {
+    let date = |date: Date| {
+        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+        date_time_ymd(date.year().into(), month, day)
+    };
+    let mut params = CertificateParams::default();
+    params.not_before = date(first);
+    params.not_after = date(last);
+    params.distinguished_name = DistinguishedName::new();
+    params
+}
+
 /// The key is of P-256, which every client knows. The subject has the key in it: two authorities with one name are mixed
 /// up by clients that look for an issuer by name.
 ///
@@ -59,24 +72,7 @@ pub fn authority(
 ) -> Result<(Pair, Timestamp), CertificateError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let (first, last, expires) = dates(now, lifetime)?;
-    let date = |date: Date| {
-        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
-        date_time_ymd(date.year().into(), month, day)
-    };
-    let mut params = CertificateParams::default();
-    params.not_before = date(first);
-    params.not_after = date(last);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let mark: String = names::short_hash(key.public_key_raw()).chars().take(10).collect();
-    params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, "Cofferdam");
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("{name} {mark}"));
-    let certificate = params.self_signed(&key)?;
+    let certificate = authority_params(name, &key, first, last).self_signed(&key)?;
     let pair = Pair {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
@@ -84,11 +80,69 @@ pub fn authority(
     Ok((pair, expires))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
+fn authority_params(name: &str, key: &KeyPair, first: Date, last: Date) -> CertificateParams {
+    let mut params = valid(first, last);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let mark: String = names::short_hash(key.public_key_raw()).chars().take(10).collect();
+    let subject = &mut params.distinguished_name;
+    subject.push(DnType::OrganizationName, "Cofferdam");
+    subject.push(DnType::CommonName, format!("{name} {mark}"));
+    params
+}
 
-    use rcgen::{ExtendedKeyUsagePurpose, Issuer};
+/// A certificate of a server, and the authority that signed it and nothing else: its key is gone when this returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The server's.
+    pub pair: Pair,
+    /// What its clients trust, in PEM.
+    pub authority: String,
+    /// When both end.
+    pub expires: Timestamp,
+}
+
+/// A certificate for a server of these names.
+///
+/// # Errors
+/// No certificate was made.
+pub fn server(
+    name: &str,
+    hosts: &[String],
+    now: Timestamp,
+    lifetime: SignedDuration,
+) -> Result<Server, CertificateError> {
+    let (first, last, expires) = dates(now, lifetime)?;
+    let (signing, key) = (
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+    );
+    let params = authority_params(name, &signing, first, last);
+    let authority = params.self_signed(&signing)?.pem();
+    let issuer = Issuer::new(params, signing);
+    let mut params = valid(first, last);
+    for host in hosts {
+        params
+            .subject_alt_names
+            .push(SanType::DnsName(host.as_str().try_into()?));
+    }
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&key, &issuer)?;
+    Ok(Server {
+        pair: Pair {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        },
+        authority,
+        expires,
+    })
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::process::Command;
 
     use super::*;
 
@@ -110,27 +164,34 @@ for _ in range(4):
 print(ends[0].version())
 ";
 
-    fn handshake(authority: &Pair, signed_by: &Pair) -> (bool, String) {
-        let issuer =
-            Issuer::from_ca_cert_pem(&signed_by.certificate, KeyPair::from_pem(&signed_by.key).unwrap())
-                .unwrap();
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let mut params = CertificateParams::new(vec!["host.test".to_owned()]).unwrap();
-        params.use_authority_key_identifier_extension = true;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let leaf = params.signed_by(&key, &issuer).unwrap();
+    /// Whether a client that trusts these authorities takes the server's certificate for this name, and what it says.
+    pub fn handshake(trusted: &str, presented: &Pair, name: &str) -> (bool, String) {
         let directory = tempfile::tempdir().unwrap();
-        let (trusted, presented) = (directory.path().join("ca.pem"), directory.path().join("leaf.pem"));
-        std::fs::write(&trusted, &authority.certificate).unwrap();
-        std::fs::write(&presented, format!("{}{}", key.serialize_pem(), leaf.pem())).unwrap();
+        let (authorities, server) = (directory.path().join("ca.pem"), directory.path().join("leaf.pem"));
+        std::fs::write(&authorities, trusted).unwrap();
+        std::fs::write(&server, format!("{}{}", presented.key, presented.certificate)).unwrap();
         let said = Command::new("python3")
             .args(["-c", STRICT])
-            .args([&trusted, &presented])
-            .arg("host.test")
+            .args([&authorities, &server])
+            .arg(name)
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
         (said.status.success(), text)
+    }
+
+    /// A certificate for `host.test` as the gateway makes them.
+    fn leaf(signed_by: &Pair) -> Pair {
+        let key = KeyPair::from_pem(&signed_by.key).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&signed_by.certificate, key).unwrap();
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = CertificateParams::new(vec!["host.test".to_owned()]).unwrap();
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        Pair {
+            certificate: params.signed_by(&key, &issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     #[test]
@@ -138,9 +199,9 @@ print(ends[0].version())
         let now = Timestamp::now();
         let make = || authority("a test", now, SignedDuration::from_hours(1)).unwrap().0;
         let (one, other) = (make(), make());
-        let (taken, said) = handshake(&one, &one);
+        let (taken, said) = handshake(&one.certificate, &leaf(&one), "host.test");
         assert!(taken && said.contains("TLSv1.3"), "{said}");
-        let (taken, said) = handshake(&one, &other);
+        let (taken, said) = handshake(&one.certificate, &leaf(&other), "host.test");
         assert!(!taken && said.contains("CERTIFICATE_VERIFY_FAILED"), "{said}");
         assert_ne!(one, other);
     }

@@ -16,6 +16,7 @@ mod authorities;
 mod certificate;
 mod inspection;
 mod round;
+mod serving;
 mod signing;
 
 /// How often everything is looked at.
@@ -31,6 +32,9 @@ pub struct Args {
     /// Keep the certification authority of the gateway too. Without this flag the installation brings its own.
     #[arg(long)]
     inspection_ca: bool,
+    /// Keep the certificate of the role `output` too, and have the API server trust it.
+    #[arg(long)]
+    output: bool,
 }
 
 /// Runs the role until a signal ends it.
@@ -42,12 +46,12 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     let client = cluster_client(Role::Keys).await?;
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
-    let objects = round::Objects::new(&client, &args.role.namespace, args.inspection_ca);
-    tracing::info!(
-        namespace = args.role.namespace,
-        inspection_ca = args.inspection_ca,
-        "the role keys starts"
-    );
+    let wanted = round::Wanted {
+        inspection_ca: args.inspection_ca,
+        output: args.output,
+    };
+    let objects = round::Objects::new(&client, &args.role.namespace, wanted);
+    tracing::info!(namespace = args.role.namespace, ?wanted, "the role keys starts");
     tokio::select! {
         () = rounds(&objects, &readiness, &stop) => {}
         () = health(probes, readiness.clone(), CancellationToken::new()) => {}

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::PostParams;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use cofferdam_api::names;
 use cofferdam_wire::keys::PublicKeys;
 
 use crate::inspection::{self, Data, InspectionError};
+use crate::serving::{self, ServingError};
 use crate::signing::{self, SigningError};
 
 /// Why something is not as it should be.
@@ -36,25 +38,42 @@ pub enum RoundError {
     /// The gateway's authorities.
     #[error("Secret {name}: {source}", name = names::INSPECTION_SECRET, source = .0)]
     Inspection(#[from] InspectionError),
+    /// The certificate of the role `output`.
+    #[error("Secret {name}: {source}", name = names::OUTPUT_SECRET, source = .0)]
+    Serving(#[from] ServingError),
     /// The list of public keys.
     #[error("the public keys cannot be written: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// What an installation wants kept up besides the key of statements.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The gateway's authorities.
+    pub inspection_ca: bool,
+    /// The certificate of the role `output`.
+    pub output: bool,
 }
 
 /// The objects that this role keeps up.
 pub struct Objects {
     secrets: Api<Secret>,
     maps: Api<ConfigMap>,
-    inspection_ca: bool,
+    services: Api<APIService>,
+    /// Names of the role `output` as the API server calls it.
+    hosts: Vec<String>,
+    wanted: Wanted,
 }
 
 impl Objects {
     /// Those of the operator's namespace.
-    pub fn new(client: &Client, namespace: &str, inspection_ca: bool) -> Self {
+    pub fn new(client: &Client, namespace: &str, wanted: Wanted) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
             maps: Api::namespaced(client.clone(), namespace),
-            inspection_ca,
+            services: Api::all(client.clone()),
+            hosts: vec![format!("{}.{namespace}.svc", names::OUTPUT_SERVICE)],
+            wanted,
         }
     }
 
@@ -64,7 +83,7 @@ impl Objects {
     /// The first thing that went wrong.
     pub async fn look(&self, now: Timestamp) -> Result<(), RoundError> {
         let signing = self.signing(now).await;
-        let inspection = if self.inspection_ca {
+        let inspection = if self.wanted.inspection_ca {
             let kept = self
                 .secret(names::INSPECTION_SECRET, |data| {
                     Ok(inspection::kept_up(data, now)?)
@@ -74,7 +93,34 @@ impl Objects {
         } else {
             Ok(())
         };
-        signing.and(inspection)
+        let output = if self.wanted.output {
+            self.output(now).await
+        } else {
+            Ok(())
+        };
+        signing.and(inspection).and(output)
+    }
+
+    /// The certificate of the role `output`, and then what the API server trusts of it.
+    async fn output(&self, now: Timestamp) -> Result<(), RoundError> {
+        let data = self
+            .secret(names::OUTPUT_SECRET, |data| {
+                Ok(serving::kept_up(data, &self.hosts, now)?)
+            })
+            .await?;
+        let name = names::OUTPUT_API_SERVICE;
+        let service = read(&self.services, name).await?;
+        let bundle = data.get(serving::AUTHORITIES);
+        if service.spec.as_ref().and_then(|spec| spec.ca_bundle.as_ref()) == bundle {
+            return Ok(());
+        }
+        let patch = Patch::Merge(json!({"spec": {"caBundle": bundle}}));
+        self.services
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .map_err(failed::<APIService>(name, "patched"))?;
+        tracing::info!(kind = "APIService", name, "patched");
+        Ok(())
     }
 
     /// The key of statements, and then the list by which they are verified.
@@ -124,10 +170,7 @@ fn published_files(keys: &PublicKeys) -> Result<BTreeMap<String, String>, serde_
 
 async fn read<K>(api: &Api<K>, name: &'static str) -> Result<K, RoundError>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let found = api.get_opt(name).await.map_err(failed::<K>(name, "read"))?;
     found.ok_or_else(|| RoundError::Missing {
@@ -139,11 +182,7 @@ where
 /// Writes it, unless somebody changed it since it was read.
 async fn write<K>(api: &Api<K>, name: &'static str, object: &K) -> Result<(), RoundError>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Serialize,
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
 {
     api.replace(name, &PostParams::default(), object)
         .await

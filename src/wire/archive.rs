@@ -24,6 +24,19 @@ pub fn records_path(run_uid: &str) -> String {
     format!("/v2/runs/{run_uid}/records")
 }
 
+/// `POST`: seals the run's chain ([`super::seal`]).
+pub fn seal_path(run_uid: &str) -> String {
+    format!("/v1/runs/{run_uid}/seal")
+}
+
+/// `PUT`, `GET`: the run's signed statement, a DSSE envelope ([`super::statement`]).
+pub fn statement_path(run_uid: &str) -> String {
+    format!("/v1/runs/{run_uid}/statement")
+}
+
+/// `GET`: runs that have no statement yet, as a list of [`super::seal::Unsealed`].
+pub const UNSEALED_PATH: &str = "/v1/unsealed";
+
 /// `PUT`: the run's one upload ([`super::output`]).
 pub fn output_path(run_uid: &str) -> String {
     format!("/v1/runs/{run_uid}/output")

@@ -203,6 +203,14 @@ impl Entry {
         self.source_seq
     }
 
+    /// Its `type`.
+    pub fn kind(&self) -> &str {
+        self.fields
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
     /// Appends the record as the chain's next line to `lines`, line feed included, and moves `head` there.
     pub fn chain(self, head: &mut Head, stamp: Stamp<'_>, lines: &mut Vec<u8>) {
         let mut fields = self.fields;

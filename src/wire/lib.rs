@@ -10,4 +10,7 @@ pub mod output;
 pub mod output_api;
 pub mod pod;
 pub mod record;
+pub mod run_record;
 pub mod runner;
+pub mod seal;
+pub mod statement;

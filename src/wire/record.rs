@@ -255,6 +255,9 @@ pub struct RunRecord {
     /// How far its records go; absent: the archive is older than this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainState>,
+    /// How many attempts the chain tells were admitted.
+    #[serde(default)]
+    pub admitted: u32,
 }
 
 /// A denial, first per host and code.

@@ -75,7 +75,8 @@ check "unless it is told not to" renders "runAsUser: 65532" --api-versions secur
 check "and where it is not seen" leaves_out "runAsUser: 65532" --set global.compatibility.openshift.adaptSecurityContext=force
 check "pods that must stay" renders "minAvailable: 2" --set gateway.podDisruptionBudget.minAvailable=2
 check "no budget" leaves_out "kind: PodDisruptionBudget" --set gateway.podDisruptionBudget.enabled=false --set output.podDisruptionBudget.enabled=false
-check "no output API" leaves_out "cofferdam-output" --set output.enabled=false
+check "no output API" leaves_out "name: cofferdam-output" --set output.enabled=false
+check "no certificate for it" leaves_out "- --output" --set output.enabled=false
 check "a certificate of one's own" renders "caBundle: LS0t" --set-file output.caBundle=<(printf -- '-----BEGIN CERTIFICATE-----\nbm90\n-----END CERTIFICATE-----\n')
 check "a key for a bundle" refused "/output/caBundle" --set output.caBundle=secret
 check "patches stay out of logs" leaves_out "print-patches"

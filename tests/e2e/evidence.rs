@@ -1,15 +1,20 @@
 //! The chain of records that a run leaves in the archive, read from its volume.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use cofferdam_api::Reason;
+use cofferdam_api::{AgentRun, Reason, names};
+use cofferdam_wire::chain::Head;
 use cofferdam_wire::chain::verify::{Expected, verify};
 use cofferdam_wire::record::{Record, RecordEvent};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::DeleteParams;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Space, until};
+use crate::harness::{BUSYBOX, OPERATOR_NAMESPACE, Space, client, until};
 
 /// Where the archive of the embedded cluster keeps the chain of a run.
 fn chain(run_uid: &str) -> Option<PathBuf> {
@@ -29,61 +34,167 @@ fn chain(run_uid: &str) -> Option<PathBuf> {
 fn records(text: &str) -> Vec<(String, Record)> {
     let read = |line: &str| {
         let stamped: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(stamped["class"], "Observed");
+        let is_reported = stamped["type"] == "Prepared";
+        assert_eq!(
+            stamped["class"],
+            if is_reported { "Reported" } else { "Observed" }
+        );
         let source = stamped["source"].as_str().unwrap().to_owned();
         (source, serde_json::from_value(stamped).unwrap())
     };
     text.lines().map(read).collect()
 }
 
-/// Which streams were opened, and which of them were closed.
-fn streams(text: &str) -> HashMap<String, bool> {
-    let mut streams = HashMap::new();
-    for (source, record) in records(text) {
-        match record.event {
-            RecordEvent::StreamOpened => drop(streams.insert(source, false)),
-            RecordEvent::StreamClosed { count, .. } => {
-                assert_eq!(count + 1, record.source_seq);
-                streams.insert(source, true);
-            }
-            _ => {}
+/// The evidence of a run, once its statement is there.
+async fn sealed(run_uid: &str) -> (PathBuf, String) {
+    until("the run has a statement", Duration::from_mins(5), || async {
+        let chain = chain(run_uid).ok_or("the archive has no chain")?;
+        let statement = chain.with_file_name("statement.json");
+        let text = std::fs::read_to_string(chain).map_err(|_| "the chain cannot be read")?;
+        if statement.exists() {
+            Ok((statement, text))
+        } else {
+            Err("the run has no statement")
         }
-    }
-    streams
+    })
+    .await
 }
 
-/// The chain of a run, once each of its streams is closed.
-fn whole(run_uid: &str) -> Result<String, &'static str> {
-    let path = chain(run_uid).ok_or("the archive has no chain")?;
-    let text = std::fs::read_to_string(path).map_err(|_| "the chain cannot be read")?;
-    let streams = streams(&text);
-    let is_whole = !streams.is_empty() && streams.values().all(|closed| *closed);
-    is_whole.then_some(text).ok_or("a stream is open")
+/// The types of records, in their order; parts of documents count once.
+fn kinds(text: &str) -> Vec<String> {
+    let kinds = text.lines().map(|line| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let source = record["source"]
+            .as_str()
+            .unwrap()
+            .split('/')
+            .next()
+            .unwrap()
+            .to_owned();
+        format!("{source} {}", record["type"].as_str().unwrap())
+    });
+    let mut kinds: Vec<String> = kinds.collect();
+    kinds.dedup();
+    kinds
+}
+
+/// The payload of an envelope that `examples/verify.sh` verifies with the Python of the docs.
+async fn verified(run_uid: &str, statement: &Path) -> Value {
+    let maps: Api<ConfigMap> = Api::namespaced(client().await, OPERATOR_NAMESPACE);
+    let published = maps.get(names::PUBLIC_KEYS).await.unwrap().data.unwrap();
+    let keys = std::env::temp_dir().join(format!("cofferdam-e2e-{run_uid}-keys.json"));
+    std::fs::write(&keys, &published["keys.json"]).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/verify.sh");
+    let said = Command::new(script)
+        .arg(statement.with_file_name("chain.jsonl"))
+        .arg(statement)
+        .arg(&keys)
+        .output()
+        .unwrap();
+    std::fs::remove_file(keys).unwrap();
+    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    assert!(
+        said.status.success() && text.contains("records, sealed, verified"),
+        "{text}"
+    );
+    let envelope: Value = serde_json::from_slice(&std::fs::read(statement).unwrap()).unwrap();
+    let payload = envelope["payload"].as_str().unwrap();
+    let decoded = k8s_openapi::ByteString::deserialize(json!(payload)).unwrap();
+    serde_json::from_slice(&decoded.0).unwrap()
 }
 
 #[tokio::test]
-async fn a_run_leaves_a_chain_that_verifies_and_has_its_end() {
+async fn a_run_leaves_a_chain_that_is_sealed_and_signed_before_its_status() {
     let space = Space::open("chain").await;
     let run = space
         .script("leaves-a-chain", BUSYBOX, "sh", "true", json!({}))
         .await;
     let ended = run.ends(Reason::Completed).await;
-    let uid = ended.metadata.uid.unwrap();
-    let text = until("the chain has its end", Duration::from_mins(1), || async {
-        whole(&uid)
-    })
-    .await;
-    let verified = verify(&uid, text.as_bytes(), Expected::Nothing).unwrap();
-    for (source, stream) in &verified.sources {
-        assert!(source.starts_with("gateway/"), "{source}");
+    let (uid, status) = (ended.metadata.uid.unwrap(), ended.status.unwrap());
+    let evidence = status.evidence.clone().unwrap();
+    // It is there when the status says so.
+    let path = chain(&uid).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let head = Head {
+        seq: u64::try_from(evidence.sequence).unwrap(),
+        sha256: evidence.head.strip_prefix("sha256:").unwrap().parse().unwrap(),
+    };
+    let chain = verify(&uid, text.as_bytes(), Expected::Exactly(head)).unwrap();
+    for (source, stream) in &chain.sources {
         assert!(stream.missing.is_empty(), "{source}: {stream:?}");
     }
-    let usage = ended.status.unwrap().usage.unwrap();
-    let records = records(&text);
-    let is_allowed = |record: &&(String, Record)| matches!(record.1.event, RecordEvent::Allowed { .. });
-    let allowed = records.iter().filter(is_allowed).count();
+    let sealed = status.condition("Sealed").unwrap();
+    assert_eq!(
+        (sealed.status.as_str(), sealed.reason.as_str()),
+        ("True", "Sealed")
+    );
+    let kinds = kinds(&text);
+    let last: Vec<&str> = kinds.iter().rev().take(3).rev().map(String::as_str).collect();
+    assert_eq!(
+        last,
+        ["controller Prepared", "controller Ended", "archive Sealed"]
+    );
+    for told in [
+        "controller Admitted",
+        "controller Document",
+        "gateway StreamClosed",
+    ] {
+        assert!(kinds.iter().any(|kind| kind == told), "{told}: {kinds:?}");
+    }
+    let allowed = records(&text)
+        .iter()
+        .filter(|(_, record)| matches!(record.event, RecordEvent::Allowed { .. }))
+        .count();
     // At least its repository was cloned.
     assert!(allowed > 0);
-    assert_eq!(i64::try_from(allowed).unwrap(), usage.allowed_requests);
+    assert_eq!(
+        i64::try_from(allowed).unwrap(),
+        status.usage.unwrap().allowed_requests
+    );
+
+    let statement = verified(&uid, &path.with_file_name("statement.json")).await;
+    let subjects = statement["subject"].as_array().unwrap();
+    let patches = status.outputs.unwrap().patches;
+    let (left, named) = (&patches[0], &subjects[0]);
+    assert_eq!(named["name"], format!("{}.patch", left.repository));
+    let digest = named["digest"]["sha256"].as_str().unwrap();
+    assert_eq!(format!("sha256:{digest}"), left.digest);
+    space.close().await;
+}
+
+/// A run that was refused had no sandbox, and a run that was deleted has no status any more.
+#[tokio::test]
+async fn refused_and_deleted_runs_are_sealed_too() {
+    let space = Space::open("sealed").await;
+    let refused = json!({"agent": {"image": "elsewhere.test/no-such:v1"}});
+    let refused = space.script("refused", BUSYBOX, "sh", "true", refused).await;
+    let refused = refused.ends(Reason::ImageDenied).await;
+    let uid = refused.metadata.uid.unwrap();
+    assert!(refused.status.unwrap().evidence.is_some());
+    let (statement, text) = sealed(&uid).await;
+    assert_eq!(
+        kinds(&text),
+        ["controller Document", "controller Ended", "archive Sealed"]
+    );
+    verified(&uid, &statement).await;
+
+    let deleted = space
+        .script("deleted", BUSYBOX, "sh", "sleep 600", json!({}))
+        .await;
+    let uid = deleted.in_phase("Running").await.metadata.uid.unwrap();
+    let runs: Api<AgentRun> = space.api();
+    runs.delete(&deleted.name, &DeleteParams::default())
+        .await
+        .unwrap();
+    let (statement, text) = sealed(&uid).await;
+    let kinds = kinds(&text);
+    assert!(kinds.contains(&"controller Admitted".to_owned()), "{kinds:?}");
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["data"]["cause"], "RunDeleted", "{last}");
+    let statement = verified(&uid, &statement).await;
+    assert_eq!(
+        statement["predicate"]["runDetails"]["metadata"]["invocationId"],
+        uid
+    );
     space.close().await;
 }

@@ -3,7 +3,8 @@ use bytes::Bytes;
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_service::client::{Call, Client};
 use cofferdam_wire::archive::{
-    Named, chain_path, named_path, output_path, patch_path, records_path, run_path,
+    Named, UNSEALED_PATH, chain_path, named_path, output_path, patch_path, records_path, run_path, seal_path,
+    statement_path,
 };
 use cofferdam_wire::chain::verify::{Expected, verify};
 use cofferdam_wire::output::{OutputManifest, VERSION};
@@ -144,7 +145,7 @@ async fn a_patch_comes_back_as_it_went_in() {
 }
 
 #[rstest]
-#[case::reader_writes("cofferdam-archive", NAMESPACE, "controller", 403, 200)]
+#[case::reader_writes_its_own("cofferdam-archive", NAMESPACE, "controller", 204, 200)]
 #[case::writer_reads("cofferdam-archive", NAMESPACE, "gateway", 204, 403)]
 #[case::sandbox("cofferdam-archive", "team-a", "cofferdam-sandbox", 403, 403)]
 #[case::a_tenants_account_of_the_name("cofferdam-archive", "team-a", "gateway", 403, 403)]
@@ -281,4 +282,77 @@ async fn records_and_names_are_handed_to_the_output_role_alone() {
     assert_ne!(status, 200);
     let (status, _) = get(&format!("/v1/runs/{UID}/records?from=-1")).await;
     assert_eq!(status, 422);
+}
+
+fn seal_request() -> Vec<u8> {
+    let record = r#"{"sourceSeq":1,"time":"t","type":"Ended","data":{}}"#;
+    format!(
+        r#"{{"version":1,"cause":"RunEnded","incomplete":false,"stream":"a-1","records":[{{"class":"Observed","record":{record}}}]}}"#
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn a_run_is_sealed_and_takes_nothing_more() {
+    let fixture = Fixture::start().await;
+    let controller = async |method, path: &str, body| fixture.as_role("controller", method, path, body).await;
+    let (status, body) = controller(Method::POST, &seal_path(UID), seal_request()).await;
+    let seal: Seal = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, seal.head.seq, seal.signed), (200, 2, false));
+    for (path, method, body) in [
+        (records_path(UID), Method::POST, allowed()),
+        (output_path(UID), Method::PUT, empty_output()),
+    ] {
+        let (status, body) = fixture.as_role("gateway", method, &path, body).await;
+        assert_eq!(
+            (status, body.starts_with(b"{\"code\":\"RunSealed\"")),
+            (409, true)
+        );
+    }
+    let (_, open) = controller(Method::GET, UNSEALED_PATH, Vec::new()).await;
+    assert!(String::from_utf8_lossy(&open).contains(UID));
+    let path = statement_path(UID);
+    assert_eq!(controller(Method::GET, &path, Vec::new()).await.0, 404);
+    assert_eq!(controller(Method::PUT, &path, b"{}".to_vec()).await.0, 204);
+    for reader in ["controller", "output"] {
+        let read = fixture.as_role(reader, Method::GET, &path, Vec::new()).await;
+        assert_eq!(read, (200, Bytes::from("{}")), "{reader}");
+    }
+    assert_eq!(
+        controller(Method::GET, UNSEALED_PATH, Vec::new()).await.1,
+        Bytes::from("[]")
+    );
+    let (_, body) = controller(Method::POST, &seal_path(UID), seal_request()).await;
+    let again: Seal = serde_json::from_slice(&body).unwrap();
+    assert_eq!((again.head, again.signed), (seal.head, true));
+}
+
+#[rstest]
+#[case::seal(Method::POST, seal_path(UID), "output")]
+#[case::statement(Method::PUT, statement_path(UID), "output")]
+#[case::unsealed(Method::GET, UNSEALED_PATH.to_owned(), "output")]
+#[case::statement_read(Method::GET, statement_path(UID), "archive")]
+#[tokio::test]
+async fn only_the_controller_seals(#[case] method: Method, #[case] path: String, #[case] another: &str) {
+    let fixture = Fixture::start().await;
+    for account in ["gateway", "keys", another] {
+        let (status, _) = fixture
+            .as_role(account, method.clone(), &path, seal_request())
+            .await;
+        assert_eq!(status, 403, "{account}");
+    }
+}
+
+#[rstest]
+#[case::no_json(b"junk".to_vec(), 422)]
+#[case::no_stream(String::from_utf8(seal_request()).unwrap().replace("a-1", "A/1").into_bytes(), 422)]
+#[case::no_record(String::from_utf8(seal_request()).unwrap().replace("sourceSeq", "seq").into_bytes(), 422)]
+#[case::too_long(vec![b' '; SEAL_LIMIT + 1], 400)]
+#[tokio::test]
+async fn odd_seals(#[case] body: Vec<u8>, #[case] expected: u16) {
+    let fixture = Fixture::start().await;
+    let (status, _) = fixture
+        .as_role("controller", Method::POST, &seal_path(UID), body)
+        .await;
+    assert_eq!(status, expected);
 }

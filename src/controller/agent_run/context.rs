@@ -9,6 +9,7 @@ use crate::archive::Archive;
 use crate::backoff::Failures;
 use crate::config::SandboxConfig;
 use crate::events::Publisher;
+use crate::evidence::seal::Sealer;
 use crate::guard::Guard;
 use crate::memory::Memory;
 use crate::slots::{Answer, RunKey, Slot, Slots, Woken};
@@ -56,6 +57,8 @@ pub struct Effects {
     pub slots: Arc<Slots>,
     /// Has runs reconciled.
     pub triggers: Triggers,
+    /// Tells the archive of runs, and seals them.
+    pub sealer: Sealer,
 }
 
 impl Effects {

@@ -15,13 +15,15 @@ use super::context::{Context, Installation};
 use super::decide::Facts;
 use super::observe;
 use super::status;
+use super::step::INCOMPLETE_AFTER;
+use crate::evidence::seal::SealOutcome;
 use crate::fence;
 use crate::memory::Remembered;
 use crate::pod_view::is_over;
 use crate::slots::Answer;
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::names::{DEFAULT_POLICY, workload_name};
-use cofferdam_api::{AgentRun, LiveReason, Reason};
+use cofferdam_api::{AgentRun, AgentRunStatus, LiveReason, Reason};
 use cofferdam_policy::dimension::vulnerabilities::{self, Reports};
 use cofferdam_policy::layer::layers::ttl_ceiling;
 use cofferdam_policy::source::Sourced;
@@ -72,6 +74,17 @@ pub enum Question {
     Slot(Sourced<i32>),
     /// What do the API server or the archive say of the workload?
     Observed(observe::Question),
+    /// Where does the chain of a run end that ends with this status?
+    Seal(Box<AgentRunStatus>),
+}
+
+/// The answer to [`Question::Seal`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sealing {
+    /// When it was asked for the first time.
+    pub since: Timestamp,
+    /// What came of it.
+    pub outcome: SealOutcome,
 }
 
 /// The answers to the questions of one reconcile.
@@ -87,6 +100,8 @@ pub struct Answers {
     pub warnings: Option<Vec<String>>,
     /// To [`observe::Question::Record`].
     pub record: Option<Result<RunRecord, String>>,
+    /// To [`Question::Seal`].
+    pub sealing: Option<Sealing>,
 }
 
 impl Seen {
@@ -160,6 +175,16 @@ impl Seen {
             Question::Observed(observe::Question::Record) => {
                 let record = context.archive.record(&self.run_uid).await;
                 answers.record = Some(record.map_err(|error| error.to_string()));
+            }
+            Question::Seal(status) => {
+                let since = context.effects.memory.note_sealing(&self.run_uid, now);
+                let is_late = now.duration_since(since) >= INCOMPLETE_AFTER;
+                let told = answers.record.as_ref().and_then(|record| record.as_ref().ok());
+                let attempt = u32::try_from(status.attempt.unwrap_or(1)).unwrap_or(1);
+                let admitted = told.is_some_and(|record| record.admitted >= attempt);
+                let sealer = &context.effects.sealer;
+                let outcome = sealer.seal(run, &self.run_uid, &status, admitted, is_late).await;
+                answers.sealing = Some(Sealing { since, outcome });
             }
         }
         Ok(())

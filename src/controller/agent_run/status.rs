@@ -5,6 +5,7 @@
 //! byte of a status costs the API server time.
 
 mod between;
+mod evidence;
 mod live;
 mod notes;
 mod outputs;
@@ -12,6 +13,7 @@ mod outputs;
 mod tests;
 
 pub use self::between::{between, queued, reset_for_attempt, retrying};
+pub use self::evidence::sealed;
 pub use self::live::{is_news_of_start, running, starting, stopped};
 pub use self::notes::named;
 use jiff::Timestamp;

@@ -114,6 +114,11 @@ impl RunLimits {
         }
     }
 
+    /// Whether this run has a connection open.
+    pub fn has_open(&self, run_uid: &str) -> bool {
+        self.0.lock().runs.get(run_uid).is_some_and(|run| run.open > 0)
+    }
+
     /// Whether any run has a connection open.
     pub fn any_open(&self) -> bool {
         self.0.lock().open > 0

@@ -136,8 +136,9 @@ async fn relay_unread(admitted: Admitted, decided: &Decided, upstream: Upstream,
     let cut = async { caller.cut().await.into() };
     let relayed = relay(client, stream, already_sent, &flow, cut).await;
     flow.closed();
-    drop(slot);
     log.closed(relayed.sent, relayed.received, relayed.cause);
+    // The stream of the run's records stays open as long as somebody holds one.
+    drop(slot);
 }
 
 /// The target of `CONNECT` is an authority and nothing else.

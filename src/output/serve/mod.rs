@@ -104,7 +104,7 @@ impl Output {
             Part::Patch => self.patch(&found, query).await,
             Part::Records => self.records(found, query).await,
             Part::Statement => Err(Failure::not_found(format!(
-                "there is no statement about AgentRun {}/{}: this version signs none",
+                "the archive keeps the statement about AgentRun {}/{}, and this version does not hand it out",
                 found.name.namespace, found.name.name
             ))),
         }

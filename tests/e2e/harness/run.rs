@@ -69,6 +69,9 @@ impl Run {
             status.failure_class.as_deref(),
             reason.class().map(cofferdam_api::FailureClass::as_str)
         );
+        if reason == Reason::Completed {
+            assert!(is_true(&run, "Sealed"), "{status:#?}");
+        }
         // For tools that know conditions and none of our reasons: nothing but success is an end that nobody has to see.
         assert_eq!(
             is_true(&run, "Stalled"),

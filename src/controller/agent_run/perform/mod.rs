@@ -21,6 +21,7 @@ pub use self::write::Write;
 use super::call::CallError;
 use super::context::Effects;
 use super::step::{Look, Step, Then};
+use crate::evidence::records;
 use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, AgentRunStatus};
@@ -62,10 +63,13 @@ pub async fn perform(
     }
     let creates = create.is_some();
     if let Some(workload) = create {
+        let admitted = records::admitted(run, &workload);
         match create::create(&effects.client, run, *workload).await {
-            Ok(job) => effects
-                .memory
-                .note_created(&run_uid, &job.uid().unwrap_or_default()),
+            Ok(job) => {
+                let job_uid = job.uid().unwrap_or_default();
+                effects.memory.note_created(&run_uid, &job_uid);
+                effects.sealer.tell_admitted(&run_uid, &admitted);
+            }
             Err(error) => return not_created(run, &run_uid, error, effects),
         }
     }
@@ -132,7 +136,15 @@ async fn write_status(
     }
     let ends = status.is_finished() && !run.is_finished();
     let reason = status.reason.clone();
-    match write::status(&effects.client, run, status, write).await {
+    let written = write::status(&effects.client, run, &status, write).await;
+    let written = match written {
+        // What is sealed is how the run ended, whatever was changed of it meanwhile: nothing else may be decided now.
+        Err(error) if error.is_conflict() && status.evidence.is_some() => {
+            write::status(&effects.client, run, &status, Write::Always).await
+        }
+        written => written,
+    };
+    match written {
         // Someone deleted the run meanwhile: nobody is left to be told.
         Err(error) if error.is_not_found() => return Ok(()),
         written => written?,

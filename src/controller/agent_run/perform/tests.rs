@@ -67,6 +67,7 @@ fn rig(refuse: impl Fn(&str) -> Option<(u16, Value)> + Send + Sync + 'static) ->
         memory: Arc::new(Memory::default()),
         slots: Arc::new(Slots::default()),
         triggers,
+        sealer: crate::testing::sealer(),
     };
     Rig {
         log,
@@ -398,4 +399,31 @@ async fn freed_slot_wakes_the_run_that_it_can_serve() {
         "{woken:?}"
     );
     assert!(rig.triggered.next().now_or_never().is_none(), "one slot, one run");
+}
+
+/// The chain says how the run ended, so nothing else may be decided now.
+#[tokio::test]
+async fn a_sealed_end_is_written_over_whatever_was_changed_of_the_run_meanwhile() {
+    let conflict = |line: &str| {
+        line.starts_with("PUT agentruns/status")
+            .then(|| failure(409, "Conflict"))
+    };
+    let mut step = end();
+    let status = step.status.take().unwrap();
+    let sealed = status::sealed(&status, &run(), &crate::testing::sealed(), at(100));
+    step.status = Some(Box::new(sealed));
+    let rig_of_sealed = rig(conflict);
+    let outcome = rig_of_sealed.perform(step, Write::IfUnchanged).await.unwrap();
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_eq!(
+        rig_of_sealed.log(),
+        [
+            "PUT agentruns/status GatewayChanged",
+            "PATCH agentruns/status GatewayChanged",
+            "POST events GatewayChanged"
+        ]
+    );
+    // What is not sealed is decided again.
+    let outcome = rig(conflict).perform(end(), Write::IfUnchanged).await.unwrap();
+    assert_eq!(outcome, Outcome::RunChanged);
 }

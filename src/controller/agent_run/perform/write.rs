@@ -25,7 +25,7 @@ pub enum Write {
 pub async fn status(
     client: &Client,
     run: &AgentRun,
-    status: AgentRunStatus,
+    status: &AgentRunStatus,
     write: Write,
 ) -> Result<(), CallError> {
     let api: Api<AgentRun> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
@@ -33,7 +33,7 @@ pub async fn status(
     let written = match write {
         Write::IfUnchanged => {
             let mut changed = run.clone();
-            changed.status = Some(status);
+            changed.status = Some(status.clone());
             api.replace_status(&name, &post(), &changed).await
         }
         Write::Always => {

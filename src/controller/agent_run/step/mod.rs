@@ -8,6 +8,7 @@ mod following;
 mod next;
 mod overtime;
 mod retrying;
+mod sealing;
 mod starting;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod tests;
 use jiff::Timestamp;
 
 pub use self::next::{Look, Next, Step, Then};
+pub use self::sealing::INCOMPLETE_AFTER;
 use super::seen::{Seen, SeenJob};
 use super::status;
 use crate::slots::Slot;
@@ -22,6 +24,10 @@ use cofferdam_api::AgentRun;
 
 /// The next step of a run.
 pub fn step(run: &AgentRun, seen: &Seen, now: Timestamp) -> Next {
+    sealing::before_the_end(run, seen, now, decide(run, seen, now))
+}
+
+fn decide(run: &AgentRun, seen: &Seen, now: Timestamp) -> Next {
     if run.metadata.deletion_timestamp.is_some() {
         return cleaning::deleted(run, seen, now).into();
     }

@@ -13,14 +13,16 @@ use super::*;
 use crate::agent_run::context::Installation;
 use crate::agent_run::decide::Facts;
 use crate::agent_run::observe;
-use crate::agent_run::seen::{Answers, Question};
+use crate::agent_run::seen::{Answers, Question, Sealing};
 use crate::agent_run::status::Built;
+use crate::evidence::seal::SealOutcome;
 use crate::memory::{Remembered, StopAsked};
 use crate::slots::{Answer, QueueFull};
 use crate::testing::{self, GATEWAY, RUN_UID, at, job, plan, pod, run};
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRunStatus, Cancel, LiveReason, Reason, Stage};
 use cofferdam_wire::record::RunRecord;
+use cofferdam_wire::seal;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Seconds for which the agents of these runs may work.
@@ -35,6 +37,9 @@ struct World {
     slot: Answer,
     admission: Result<(), String>,
     record: Result<RunRecord, String>,
+    sealed: SealOutcome,
+    /// When the seal was asked for the first time; absent: now.
+    sealing_since: Option<i64>,
     now: i64,
 }
 
@@ -61,6 +66,8 @@ impl World {
             slot: Answer::Start,
             admission: Ok(()),
             record: Ok(RunRecord::default()),
+            sealed: testing::sealed(),
+            sealing_since: None,
             now: 100,
         }
     }
@@ -111,6 +118,14 @@ impl World {
                 Question::Observed(observe::Question::Record) => {
                     answers.record = Some(self.record.clone());
                     "record"
+                }
+                Question::Seal(status) => {
+                    assert!(status.is_finished() && status.evidence.is_none());
+                    answers.sealing = Some(Sealing {
+                        since: at(self.sealing_since.unwrap_or(self.now)),
+                        outcome: self.sealed.clone(),
+                    });
+                    "seal"
                 }
             });
             assert!(asked.len() < 6, "asked without end: {asked:?}");
@@ -754,4 +769,111 @@ fn reason_that_only_this_process_knows_ends_the_run() {
 
 fn reason_of(world: &World) -> String {
     world.step().0.status.unwrap().reason.unwrap()
+}
+
+#[test]
+fn every_end_is_sealed_but_nothing_that_is_killed_waits_for_it() {
+    let (mut sealed, mut killed) = (0, 0);
+    for (pair, world) in pairs() {
+        let (step, asked) = world.step();
+        let ends = step.status.as_ref().filter(|status| status.is_finished());
+        let Some(status) = ends.filter(|_| !world.run.is_finished()) else {
+            assert!(!asked.contains(&"seal"), "{pair}: it does not end");
+            continue;
+        };
+        if matches!(step.then, Then::Kill { .. }) {
+            killed += 1;
+            assert!(!asked.contains(&"seal"), "{pair}: it must go");
+        } else {
+            sealed += 1;
+            assert_eq!(
+                asked.iter().filter(|asked| **asked == "seal").count(),
+                1,
+                "{pair}"
+            );
+            let evidence = status.evidence.as_ref().unwrap_or_else(|| panic!("{pair}"));
+            assert_eq!((evidence.sequence, evidence.head.len()), (7, 71), "{pair}");
+        }
+    }
+    assert!(sealed > 50 && killed >= 5, "{sealed} {killed}");
+}
+
+fn incomplete() -> SealOutcome {
+    let SealOutcome::Sealed { mut seal, .. } = testing::sealed() else {
+        unreachable!()
+    };
+    let gap = |source: &str, missing, open| seal::Gap {
+        source: source.to_owned(),
+        missing,
+        open,
+    };
+    seal.data.complete = false;
+    seal.data.gaps = vec![
+        gap("gateway/pod-1/a-1", 0, true),
+        gap("gateway/pod-2/b-1", 3, false),
+        gap("gateway/pod-3/c-1", 1, true),
+        gap("gateway/pod-4/d-1", 1, true),
+    ];
+    SealOutcome::Sealed { seal, unsigned: None }
+}
+
+fn unsigned() -> SealOutcome {
+    let SealOutcome::Sealed { seal, .. } = testing::sealed() else {
+        unreachable!()
+    };
+    SealOutcome::Sealed {
+        seal,
+        unsigned: Some("no key".to_owned()),
+    }
+}
+
+/// How the status says it, `None`: it is waited for.
+#[rstest]
+#[case::sealed(testing::sealed(), 0, Some("True Sealed "))]
+#[case::incomplete(
+    incomplete(),
+    0,
+    Some(
+        "False AuditIncomplete Records are missing: gateway/pod-1/a-1 never said how many it has; gateway/pod-2/b-1 misses 3; gateway/pod-3/c-1 misses 1 and never said how many it has; 1 more."
+    )
+)]
+#[case::open(SealOutcome::Open("gateway/pod-1/a-1".to_owned()), 14, None)]
+#[case::open_for_long(SealOutcome::Open("gateway/pod-1/a-1".to_owned()), 15, Some("False EvidenceUnavailable gateway/pod-1/a-1"))]
+#[case::away(SealOutcome::Unavailable("no answer".to_owned()), 14, None)]
+#[case::away_for_long(SealOutcome::Unavailable("no answer".to_owned()), 15, Some("False EvidenceUnavailable no answer"))]
+#[case::corrupt(SealOutcome::Refused("line 3".to_owned()), 0, Some("False EvidenceRefused line 3"))]
+#[case::no_key_yet(unsigned(), 14, None)]
+#[case::no_key(unsigned(), 15, Some("False NotSigned no key"))]
+fn an_end_waits_for_its_seal_for_a_bounded_time(
+    #[case] sealed: SealOutcome,
+    #[case] waited: i64,
+    #[case] says: Option<&str>,
+) {
+    let mut world = World::of(with_status(running_status()), SeenJob::Gone);
+    world.sealed = sealed;
+    world.sealing_since = Some(world.now - waited);
+    let (step, _) = world.step();
+    let Some(says) = says else {
+        assert!(step.status.is_none() && step.events.is_empty() && !step.forget);
+        assert_eq!(step.look, Look::After(Duration::from_secs(1)));
+        assert_eq!(step.slot, Slot::Release, "nobody else waits for it");
+        return;
+    };
+    let status = step.status.unwrap();
+    let condition = status.condition("Sealed").unwrap();
+    let told = format!("{} {} {}", condition.status, condition.reason, condition.message);
+    assert_eq!(told, says);
+    let is_sealed = !says.contains("Evidence");
+    assert_eq!(status.evidence.is_some(), is_sealed);
+    assert_eq!(status.reason.as_deref(), Some("WorkloadDeleted"));
+}
+
+/// The run has waited for the archive already.
+#[test]
+fn an_archive_that_gave_no_record_is_not_waited_for_again() {
+    let mut world = World::of(with_status(running_status()), SeenJob::Gone);
+    world.record = Err("no answer".to_owned());
+    world.sealed = SealOutcome::Unavailable("no answer".to_owned());
+    let status = world.step().0.status.unwrap();
+    assert_eq!(status.condition("Sealed").unwrap().reason, "EvidenceUnavailable");
 }
