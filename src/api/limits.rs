@@ -338,9 +338,10 @@ pub struct EgressRule {
     #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::request_paths())]
     pub paths: Vec<String>,
-    /// How TLS is treated. `Tunnel`: bytes pass unread once the server name in the TLS hello equals the host. `Inspect`:
-    /// each request is judged by its method and path. Requests are seen in plain HTTP only in this version, so TLS to the
-    /// hosts of an `Inspect` rule is refused. `Inspect` of one rule of any policy overrules `Tunnel` of the others.
+    /// How TLS is treated. `Inspect`: it ends at the gateway, and each request is judged by its method and path. `Tunnel`:
+    /// bytes pass unread once the server name in the TLS hello equals the host. `Inspect` of one rule of any policy
+    /// overrules `Tunnel` of the others.
+    #[serde(default)]
     pub tls: TlsMode,
 }
 
@@ -349,9 +350,10 @@ pub(super) fn default_ports() -> Vec<i32> {
 }
 
 /// How TLS to a host is treated.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
     /// Each request is judged by its method and path.
+    #[default]
     Inspect,
     /// Bytes are passed on unread once the server name in the TLS hello equals the host.
     Tunnel,

@@ -840,6 +840,10 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
             json!("xn--bcher-kva.example"),
         ),
         ("/spec/limits/egress/rules/0/tls", json!("Inspect")),
+        (
+            "/spec/limits/egress/rules/0",
+            json!({"name": "model", "hosts": ["api.example.com"], "methods": ["GET"], "paths": ["/a"]}),
+        ),
         ("/spec/limits/egress/rules/0/methods", json!([])),
         (
             "/spec/limits/egress/rules/2/methods",

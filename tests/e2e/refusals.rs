@@ -142,7 +142,7 @@ async fn a_run_cannot_be_changed_after_it_was_made() {
 #[case::no_mode("no-mode", json!({"egress": {"rules": []}}), "mode")]
 #[case::empty_allow_list("empty-list", json!({"egress": {"mode": "AllowList"}}), "rules")]
 #[case::deny_all_with_rules("deny-with-rules", json!({"images": {"mode": "DenyAll", "allowed": ["cofferdam.test/**"]}}), "allowed")]
-#[case::no_tls("no-tls", json!({"egress": {"mode": "AllowList", "rules": [{"name": "a", "hosts": ["a.example"]}]}}), "tls")]
+#[case::unknown_tls("unknown-tls", json!({"egress": {"mode": "AllowList", "rules": [{"name": "a", "hosts": ["a.example"], "tls": "Trust"}]}}), "tls")]
 #[case::bad_port("bad-port", json!({"egress": {"mode": "AllowList", "rules": [{"name": "a", "hosts": ["a.example"], "ports": [0], "tls": "Tunnel"}]}}), "ports")]
 #[case::address_as_host("address-host", json!({"egress": {"mode": "AllowList", "rules": [{"name": "a", "hosts": ["203.0.113.1"], "tls": "Tunnel"}]}}), "hosts")]
 #[case::no_classes("no-classes", json!({"runtime": {"runtimeClassNames": []}}), "runtimeClassNames")]

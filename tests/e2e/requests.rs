@@ -6,7 +6,7 @@ use cofferdam_api::Reason;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::harness::{ATTACKER, Internet, Space, forget_ceiling};
+use crate::harness::{ATTACKER, Internet, Space, default_limits, forget_ceiling};
 
 const LAYER: &str = "e2e-requests";
 const HOST: &str = "http://allowed.internet.test";
@@ -95,6 +95,60 @@ async fn an_agent_gets_out_the_requests_that_policies_allow_and_no_others() {
     );
 
     forget_ceiling(&space.client, LAYER).await;
+    space.close().await;
+}
+
+/// What clients make of the gateway's certificates, each by the sandbox's own files and variables, and of its denials.
+const CLIENTS: &str = r#"
+strict='import ssl, urllib.request as u
+context = ssl.create_default_context()
+context.verify_flags |= ssl.VERIFY_X509_STRICT
+print(u.urlopen("https://allowed.internet.test/", context=context).status)'
+{
+  curl -s -o /dev/null -w 'curl %{http_code}\n' https://allowed.internet.test/
+  sed '/END CERTIFICATE/q' /cofferdam/ca.pem > /tmp/other.pem
+  curl -s -o /dev/null -w 'curl with another CA %{http_code}\n' --cacert /tmp/other.pem https://allowed.internet.test/
+  echo "python $(python3 -c "$strict")"
+  echo "git $(git ls-remote https://git.internet.test/two-first.git HEAD | cut -f 2)"
+  echo "git denied $(git ls-remote https://git.internet.test/two-second.git 2>&1 | grep -o 'remote: cofferdam: RequestNotAllowed')"
+  echo "curl reads $(curl -s https://allowed.internet.test/slow | head -c 29)"
+  echo "one connection $(curl -s -o /dev/null -o /dev/null -w '%{num_connects}' https://allowed.internet.test/ https://allowed.internet.test/)"
+} > result
+"#;
+
+#[tokio::test]
+async fn clients_trust_the_gateway_and_show_its_denials() {
+    let space = Space::open("inspected").await;
+    let mut limits = default_limits();
+    limits["egress"]["rules"] = json!([
+        {"name": "allowed", "hosts": ["allowed.internet.test"], "addresses": ["203.0.113.30/32"], "methods": ["GET"],
+         "paths": ["/"], "tls": "Inspect"},
+        {"name": "git", "hosts": ["git.internet.test"], "addresses": ["203.0.113.10/32"], "paths": ["/two-first.git/**"],
+         "tls": "Inspect"},
+    ]);
+    space.policy("default", limits).await;
+    let run = space
+        .script("clients", ATTACKER, "bash", CLIENTS, json!({}))
+        .await;
+    let status = run.ends(Reason::Completed).await.status.unwrap();
+    let codes: Vec<&str> = status
+        .last_denied
+        .iter()
+        .map(|denial| denial.code.as_str())
+        .collect();
+    let expected = [
+        "curl 200",
+        "curl with another CA 000",
+        "python 200",
+        "git HEAD",
+        "git denied remote: cofferdam: RequestNotAllowed",
+        "curl reads cofferdam: RequestNotAllowed:",
+        "one connection 10",
+    ];
+    assert_eq!(run.added("result").await, expected, "{codes:?}");
+    for code in ["CaNotTrusted", "RequestNotAllowed"] {
+        assert!(codes.contains(&code), "{code} in {codes:?}");
+    }
     space.close().await;
 }
 

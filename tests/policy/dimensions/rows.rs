@@ -270,7 +270,7 @@ fn of_requests() -> Vec<Dimension> {
             row: "tls",
             cells: [
                 "every layer that grants the host",
-                "every rule says it",
+                "`Inspect`",
                 "`Inspect` if one rule",
                 "–",
             ],
