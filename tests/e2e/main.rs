@@ -43,6 +43,7 @@ mod retry;
 mod runs;
 mod stalled;
 mod starving;
+mod storage;
 mod unenforced;
 mod unguarded;
 mod view;

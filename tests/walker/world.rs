@@ -33,6 +33,8 @@ pub struct World {
     pub exclude: Exclude,
     /// How it was cloned.
     pub options: CloneOptions,
+    /// Where in the work tree of another repository it stands; empty: nowhere.
+    within: &'static str,
 }
 
 impl World {
@@ -46,8 +48,33 @@ impl World {
         Self::cloned(script, CloneOptions::default())
     }
 
+    /// With the base commit that hostile trees are made of, as a submodule of another repository.
+    pub fn in_another() -> Self {
+        let script = fixture("base.sh").display().to_string();
+        Self::at(&script, CloneOptions::default(), "vendor/deep/sub")
+    }
+
+    /// With the base commit that hostile trees are made of, all of whose directories are in a sparse work tree.
+    pub fn sparse() -> Self {
+        let script = fixture("base.sh").display().to_string();
+        let options = CloneOptions {
+            sparse: ["bin", "build", "dir", "lfs", "sub"].map(str::to_owned).to_vec(),
+            ..CloneOptions::default()
+        };
+        Self::at(&script, options, "")
+    }
+
+    /// Whether it is neither a submodule nor sparse.
+    pub fn is_ordinary(&self) -> bool {
+        self.within.is_empty() && self.options.sparse.is_empty()
+    }
+
     /// With the base commit that `script` makes, cloned so.
     pub fn cloned(script: &str, options: CloneOptions) -> Self {
+        Self::at(script, options, "")
+    }
+
+    fn at(script: &str, options: CloneOptions, within: &'static str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         sh(root, &format!("git init -q -b main remote; cd remote; {script}"));
@@ -55,8 +82,9 @@ impl World {
             directory,
             exclude: Exclude::default(),
             options,
+            within,
         };
-        fs::create_dir(world.tree()).unwrap();
+        fs::create_dir_all(world.tree()).unwrap();
         let transport = Transport {
             proxy: None,
             certificates: None,
@@ -94,7 +122,9 @@ impl World {
     }
 
     pub fn tree(&self) -> PathBuf {
-        self.root().join("tree")
+        let mut tree = self.root().join("tree");
+        tree.extend(self.within.split('/').filter(|part| !part.is_empty()));
+        tree
     }
 
     pub fn pristine(&self) -> PathBuf {
@@ -121,7 +151,12 @@ impl World {
             live,
             exclude: self.exclude.clone(),
             sparse: !self.options.sparse.is_empty(),
-            ..Collection::new(self.pristine(), self.tree(), self.root().join("scratch"))
+            within: self.within.as_bytes().to_vec(),
+            ..Collection::new(
+                self.pristine(),
+                self.root().join("tree"),
+                self.root().join("scratch"),
+            )
         };
         let patch = collect(&collection, limits, &Deadline::after(BOUND));
         let patch = patch.map(|patch| patch.unwrap());

@@ -131,25 +131,34 @@ fn pointers(
     if kept.len() > MOST {
         return Err(LfsError::TooMany(MOST));
     }
+    let mut names = String::new();
+    for at in &kept {
+        names.extend(base.entry(*at).map(|entry| hex(&entry.oid) + "\n"));
+    }
+    // One process for all: a repository may have thousands.
+    let printed = git.run(&["cat-file", "--batch"], names.as_bytes(), LIST_LIMIT, deadline)?;
     let mut found: BTreeMap<Pointer, Vec<PathBuf>> = BTreeMap::new();
-    for at in kept {
-        let Some(entry) = base.entry(at) else { continue };
-        let path = PathBuf::from(OsStr::from_bytes(base.path(at)));
+    for (at, content) in kept.iter().zip(contents(&printed)) {
+        let path = PathBuf::from(OsStr::from_bytes(base.path(*at)));
         // Outside of a sparse work tree there is no file.
-        if !repository.tree.join(&path).is_file() {
-            continue;
-        }
-        let blob = git.run(
-            &["cat-file", "blob", &hex(&entry.oid)],
-            b"",
-            LONGEST_POINTER,
-            deadline,
-        )?;
-        if let Some(pointer) = Pointer::parse(&blob) {
+        if let (Some(pointer), true) = (Pointer::parse(content), repository.tree.join(&path).is_file()) {
             found.entry(pointer).or_default().push(path);
         }
     }
     Ok(found)
+}
+
+/// The contents in what `cat-file --batch` prints: for each object a line with name, kind and size, the content, a line feed.
+fn contents(printed: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = printed;
+    std::iter::from_fn(move || {
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let head = std::str::from_utf8(rest.get(..end)?).ok()?;
+        let size: usize = head.rsplit(' ').next()?.parse().ok()?;
+        let content = rest.get(end + 1..)?.get(..size)?;
+        rest = rest.get(end + 1 + size + 1..)?;
+        Some(content)
+    })
 }
 
 fn unread(refusal: Refusal) -> LfsError {

@@ -1,11 +1,12 @@
-"""An honest agent: one request after the other over new connections, each timed, until the file `stop` of its work tree
-says so or the number is reached. TARGETS comes from the test: `requests`."""
+"""An honest agent: one request after the other over new connections, each timed, and fewer a second than a run may open.
+TARGETS comes from the test: `requests`."""
 import json, socket, time
 
 TARGETS = json.loads('@@TARGETS@@')
 
 
 def one():
+    time.sleep(0.03)
     begun = time.monotonic()
     with socket.create_connection(('127.0.0.1', 3128), timeout=30) as s:
         s.settimeout(30)

@@ -230,6 +230,15 @@ async fn contents_come_to_the_places_of_their_pointers_and_are_no_change() {
 }
 
 #[test]
+fn contents_are_read_as_git_prints_them() {
+    let printed = b"aa blob 3\na\nb\nbb blob 0\n\ncc blob 2\nxy\n";
+    let read: Vec<&[u8]> = contents(printed).collect();
+    assert_eq!(read, [b"a\nb".as_slice(), b"", b"xy"]);
+    assert_eq!(contents(b"aa missing\n").count(), 0);
+    assert_eq!(contents(b"aa blob 9\nshort\n").count(), 0);
+}
+
+#[test]
 fn a_server_frames_no_request() {
     for name in [
         "Host",
