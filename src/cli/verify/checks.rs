@@ -126,11 +126,7 @@ fn streams(verified: &Verified, records: &[u8]) -> Check {
             format!("records were lost: {}", missing.join(", ")),
         );
     }
-    let open = read(records).fold(0_i64, |open, record| match record.event {
-        RecordEvent::StreamOpened => open + 1,
-        RecordEvent::StreamClosed { .. } => open - 1,
-        _ => open,
-    });
+    let open = open_sources(records);
     if open > 0 {
         let said = format!(
             "{open} of {} sources have no end: the run goes on, or their end was lost",
@@ -146,6 +142,21 @@ fn streams(verified: &Verified, records: &[u8]) -> Check {
             verified.sources.len()
         ),
     )
+}
+
+/// Sources that began and have not ended.
+fn open_sources(records: &[u8]) -> i64 {
+    read(records).fold(0, |open, record| match record.event {
+        RecordEvent::StreamOpened => open + 1,
+        RecordEvent::StreamClosed { .. } => open - 1,
+        _ => open,
+    })
+}
+
+/// Whether the last records of a run that handed its work over are still to come: gateways end them some seconds after its
+/// pod has ended.
+pub fn is_ending(material: &Material) -> bool {
+    material.summary.record.receipt.is_some() && open_sources(&material.records) > 0
 }
 
 /// Whether the records come to what the archive counted.

@@ -6,15 +6,21 @@ mod place;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::failure::{Exit, Failure};
-use crate::output::Target;
+use crate::output::{Output, Target};
 use crate::place::{Flags, Patience};
 use crate::print::paint::Paint;
 use crate::print::{self, Format};
-use checks::{Check, Verdict};
+use checks::{Check, Material, Verdict};
+
+/// Pause before it is looked again whether the records have their end.
+const WAIT: Duration = Duration::from_secs(3);
+/// How often it is looked again.
+const WAITS: u32 = 20;
 
 /// What to verify.
 ///
@@ -45,7 +51,7 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     } else {
         let cluster = flags.connect(Patience::Answer).await?;
         let output = args.target.output(&cluster.client, &cluster.namespace).await?;
-        place::from_cluster(&output).await?
+        ended(&output).await?
     };
     let mut checks = checks::all(&material);
     if let Some(directory) = &args.checkout {
@@ -76,6 +82,21 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
         Verdict::Fails => Exit::No,
         Verdict::Missing => Exit::CannotTell,
     })
+}
+
+/// What the cluster hands out, once the run's gateways have ended its records, or do not for a while.
+async fn ended(output: &Output) -> Result<Material, Failure> {
+    let mut material = place::from_cluster(output).await?;
+    let mut waits = 0;
+    while checks::is_ending(&material) && waits < WAITS {
+        if waits == 0 {
+            eprintln!("the gateways have not ended the records of the run yet: waiting for up to a minute");
+        }
+        waits += 1;
+        tokio::time::sleep(WAIT).await;
+        material = place::from_cluster(output).await?;
+    }
+    Ok(material)
 }
 
 /// The worst of all.

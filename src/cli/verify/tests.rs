@@ -3,7 +3,7 @@ use std::path::Path;
 use rstest::rstest;
 use serde_json::json;
 
-use super::checks::{Check, Material, Verdict, all};
+use super::checks::{Check, Verdict, all, is_ending};
 use super::place::{from_export, on_checkout};
 use super::*;
 use cofferdam_wire::chain::{Class, Entry, Head, Stamp};
@@ -120,6 +120,9 @@ fn records_that_are_lost_or_have_no_end_are_told() {
     .head;
     open.summary.record.chain.as_mut().unwrap().head = Some(head);
     assert_eq!(worst(&open), Verdict::Missing);
+    assert!(is_ending(&open) && !is_ending(&whole()));
+    open.summary.record.receipt = None;
+    assert!(!is_ending(&open), "it goes on");
 }
 
 fn write(material: &Material, directory: &Path) {
