@@ -114,6 +114,8 @@ impl Flags {
             config.auth_info.impersonate = Some(user.clone());
             config.auth_info.impersonate_groups = Some(self.as_group.clone());
         }
+        // Who asks is told at once what is wrong, and asks again or does not.
+        config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(match patience {
             Patience::Answer => self.request_timeout.unwrap_or(READ_TIMEOUT),

@@ -1,7 +1,7 @@
 //! Errors as the API server's clients read them: `Status` objects.
 
 use axum::body::Body;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ impl Failure {
 
     /// The answer.
     pub fn into_response(self) -> Response<Body> {
-        let mut document = json!({
+        let document = json!({
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
@@ -71,17 +71,11 @@ impl Failure {
             "reason": self.reason,
             "code": self.code.as_u16(),
         });
-        let is_temporary = self.code == StatusCode::SERVICE_UNAVAILABLE;
-        if is_temporary && let Some(fields) = document.as_object_mut() {
-            fields.insert("details".to_owned(), json!({"retryAfterSeconds": 5}));
-        }
         let mut answer = Response::new(Body::from(document.to_string()));
         *answer.status_mut() = self.code;
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if is_temporary {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
-        }
+        // No Retry-After: kubectl and client-go would ask ten times before they say what is wrong.
+        let json = HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(CONTENT_TYPE, json);
         answer
     }
 }

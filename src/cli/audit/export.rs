@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Exit, Failure};
 use crate::output::Target;
 use crate::place::{Cluster, Flags, Patience};
+use crate::verify::published;
 use cofferdam_wire::output_api::RunSummary;
 
 /// Name of the summary in an export.
@@ -14,6 +15,8 @@ pub const SUMMARY: &str = "summary.json";
 pub const RECORDS: &str = "records.jsonl";
 /// Name of the statement, where there is one.
 pub const STATEMENT: &str = "statement.dsse.json";
+/// Name of the public keys of the installation.
+pub const KEYS: &str = "keys.json";
 /// Directory of the patches.
 pub const PATCHES: &str = "patches";
 
@@ -25,6 +28,9 @@ pub struct Args {
     /// The directory, which is made. Without it: the run's name.
     #[arg(short, long, value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// The namespace of the operator, which publishes the keys of statements.
+    #[arg(long, default_value = "cofferdam-system")]
+    operator_namespace: String,
 }
 
 /// Writes it.
@@ -45,6 +51,9 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     write(&directory, RECORDS, &records.spool.read()?)?;
     if let Some(statement) = output.statement().await? {
         write(&directory, STATEMENT, &statement)?;
+    }
+    if let Some(keys) = published(&client, &args.operator_namespace).await {
+        write(&directory, KEYS, keys.as_bytes())?;
     }
     let patches = summary
         .record

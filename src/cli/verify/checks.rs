@@ -1,10 +1,14 @@
 //! What is checked of a run's evidence. Pure.
 
 use serde::Serialize;
+use serde_json::Value;
+
+use super::signature::{self, Keys};
 
 use cofferdam_wire::chain::verify::{Expected, Verified, verify};
 use cofferdam_wire::output_api::RunSummary;
 use cofferdam_wire::record::{Record, RecordEvent};
+use cofferdam_wire::seal::SEALED;
 
 /// What is verified.
 pub struct Material {
@@ -62,7 +66,7 @@ impl Check {
 }
 
 /// All checks that need nothing but the material.
-pub fn all(material: &Material) -> Vec<Check> {
+pub fn all(material: &Material, keys: Option<&Keys>) -> Vec<Check> {
     let (chain, verified) = chain(material);
     let mut checks = vec![chain];
     if let Some(verified) = verified {
@@ -70,7 +74,7 @@ pub fn all(material: &Material) -> Vec<Check> {
         checks.push(counts(material));
     }
     checks.extend(patches(material));
-    checks.push(signature(material));
+    checks.extend(signature::checks(material, keys));
     checks
 }
 
@@ -156,7 +160,18 @@ fn open_sources(records: &[u8]) -> i64 {
 /// Whether the last records of a run that handed its work over are still to come: gateways end them some seconds after its
 /// pod has ended.
 pub fn is_ending(material: &Material) -> bool {
-    material.summary.record.receipt.is_some() && open_sources(&material.records) > 0
+    material.summary.record.receipt.is_some()
+        && !is_sealed(&material.records)
+        && open_sources(&material.records) > 0
+}
+
+/// Whether the last record says that none will follow.
+fn is_sealed(records: &[u8]) -> bool {
+    let last = records
+        .split(|byte| *byte == b'\n')
+        .rfind(|line| !line.is_empty());
+    let value: Option<Value> = last.and_then(|line| serde_json::from_slice(line).ok());
+    value.is_some_and(|value| value.get("type").and_then(Value::as_str) == Some(SEALED))
 }
 
 /// Whether the records come to what the archive counted.
@@ -216,21 +231,6 @@ fn patches(material: &Material) -> Vec<Check> {
         }
     };
     receipt.manifest.patches.iter().map(check).collect()
-}
-
-fn signature(material: &Material) -> Check {
-    match &material.statement {
-        None => Check::new(
-            "statement",
-            Verdict::NotAsked,
-            "there is no signed statement about the run",
-        ),
-        Some(_) => Check::new(
-            "statement",
-            Verdict::Missing,
-            "there is one, and this version of the command cannot check its signature",
-        ),
-    }
 }
 
 fn read(records: &[u8]) -> impl Iterator<Item = Record> {

@@ -3,6 +3,7 @@
 
 mod checks;
 mod place;
+mod signature;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::place::{Flags, Patience};
 use crate::print::paint::Paint;
 use crate::print::{self, Format};
 use checks::{Check, Material, Verdict};
+pub use place::published;
 
 /// Pause before it is looked again whether the records have their end.
 const WAIT: Duration = Duration::from_secs(3);
@@ -33,6 +35,13 @@ pub struct Args {
     /// A directory that `audit export` wrote, instead of the cluster.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "uid"])]
     export: Option<PathBuf>,
+    /// The public keys of the installation (`keys.json` of ConfigMap cofferdam-evidence-keys). Without them: those of the cluster,
+    /// or those that lie in the export, which prove no more than that it is one.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// The namespace of the operator.
+    #[arg(long, default_value = "cofferdam-system")]
+    operator_namespace: String,
     /// A checkout that has the base commits: the patches are applied to them in a scratch clone.
     #[arg(long, value_name = "DIR")]
     checkout: Option<PathBuf>,
@@ -46,14 +55,16 @@ pub struct Args {
 /// # Errors
 /// There is nothing to verify.
 pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
-    let material = if let Some(directory) = &args.export {
-        place::from_export(directory)?
+    let given = args.keys.as_deref().map(place::keys_of_file).transpose()?;
+    let (material, found) = if let Some(directory) = &args.export {
+        (place::from_export(directory)?, place::keys_of_export(directory)?)
     } else {
         let cluster = flags.connect(Patience::Answer).await?;
         let output = args.target.output(&cluster.client, &cluster.namespace).await?;
-        ended(&output).await?
+        let keys = place::keys_of_cluster(&cluster.client, &args.operator_namespace).await;
+        (ended(&output).await?, keys)
     };
-    let mut checks = checks::all(&material);
+    let mut checks = checks::all(&material, given.or(found).as_ref());
     if let Some(directory) = &args.checkout {
         checks.extend(place::on_checkout(&material, directory)?);
     }

@@ -5,10 +5,16 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::checks::{Check, Material, Verdict};
-use crate::audit::export::{PATCHES, RECORDS, STATEMENT, SUMMARY, file_name};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+
+use super::signature::Keys;
+use crate::audit::export::{KEYS, PATCHES, RECORDS, STATEMENT, SUMMARY, file_name};
 use crate::failure::Failure;
 use crate::git::{Checkout, git, is_commit};
 use crate::output::Output;
+use cofferdam_api::names;
+use cofferdam_wire::keys::PublicKeys;
 use cofferdam_wire::output_api::RunSummary;
 
 /// Longest file of an export: a run's records and patches are shorter.
@@ -92,6 +98,44 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
         )));
     }
     Ok(Some(bytes))
+}
+
+/// The keys of a file that the user has from somewhere.
+///
+/// # Errors
+/// It has none.
+pub fn keys_of_file(path: &Path) -> Result<Keys, Failure> {
+    let bytes = read(path)?.ok_or_else(|| Failure::Absent(format!("there is no file {}", path.display())))?;
+    parsed(&bytes, format!("the keys in {}", path.display()))
+}
+
+/// The keys that lie in an export.
+///
+/// # Errors
+/// They cannot be read.
+pub fn keys_of_export(directory: &Path) -> Result<Option<Keys>, Failure> {
+    let bytes = read(&directory.join(KEYS))?;
+    bytes
+        .map(|bytes| parsed(&bytes, "the keys in the export itself".to_owned()))
+        .transpose()
+}
+
+fn parsed(bytes: &[u8], from: String) -> Result<Keys, Failure> {
+    let keys = PublicKeys::parse(bytes)
+        .map_err(|error| Failure::Broken(format!("{from} cannot be read: {error}")))?;
+    Ok(Keys { keys, from })
+}
+
+/// The keys that the installation publishes; none: they may not be read, or there are none.
+pub async fn keys_of_cluster(client: &Client, operator: &str) -> Option<Keys> {
+    let text = published(client, operator).await?;
+    parsed(text.as_bytes(), "the keys of the cluster".to_owned()).ok()
+}
+
+/// `keys.json` of the cluster.
+pub async fn published(client: &Client, operator: &str) -> Option<String> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), operator);
+    api.get(names::PUBLIC_KEYS).await.ok()?.data?.remove(KEYS)
 }
 
 /// Tries each patch on its base commit, in a clone that is thrown away.

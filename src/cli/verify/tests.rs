@@ -60,12 +60,12 @@ fn whole() -> Material {
 }
 
 fn worst(material: &Material) -> Verdict {
-    verdict(&all(material))
+    verdict(&all(material, None))
 }
 
 #[test]
 fn whole_evidence_holds() {
-    let checks = all(&whole());
+    let checks = all(&whole(), None);
     insta::assert_snapshot!(text(&whole().describe(), &checks, Paint::Plain));
     assert_eq!(verdict(&checks), Verdict::Holds);
 }
@@ -96,7 +96,7 @@ fn each_fault_is_found_and_named(
     assert_eq!(worst(&whole()), Verdict::Holds);
     let mut spoiled = whole();
     spoil(&mut spoiled);
-    let checks = all(&spoiled);
+    let checks = all(&spoiled, None);
     let found: Vec<&Check> = checks.iter().filter(|check| check.verdict == expected).collect();
     assert!(found.iter().any(|check| check.what == what), "{checks:?}");
     assert_eq!(verdict(&checks), expected);
@@ -188,4 +188,90 @@ fn patches_are_tried_on_their_base_and_nothing_is_changed() {
     assert_eq!(of(&material(&"1".repeat(40), &patch)), Verdict::Missing);
     assert_eq!(of(&material("main", &patch)), Verdict::Fails);
     assert_eq!(std::fs::read_to_string(root.join("file")).unwrap(), "two\n");
+}
+
+/// A statement about the material, signed by a key of its own.
+fn sign(material: &Material, change: impl Fn(&mut serde_json::Value)) -> (Vec<u8>, signature::Keys) {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use cofferdam_wire::keys::{ED25519, PublicKey, PublicKeys, key_id, spki};
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+    let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+    let public: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
+    let head = material.summary.record.chain.as_ref().unwrap().head.unwrap();
+    let patch = &material.summary.record.receipt.as_ref().unwrap().manifest.patches[0];
+    let mut statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1",
+        "subject": [{"name": "app.patch", "digest": {"sha256": patch.digest.strip_prefix("sha256:")}}],
+        "predicate": {
+            "buildDefinition": {"buildType": "b", "externalParameters": {}, "internalParameters": {}, "resolvedDependencies": []},
+            "runDetails": {"builder": {"id": "i", "version": {}}, "metadata": {"invocationId": material.summary.metadata.uid},
+                "byproducts": [{"name": "chain", "digest": {"sha256": head.sha256}, "annotations": {"seq": head.seq}}]},
+        },
+    });
+    change(&mut statement);
+    let payload = statement.to_string();
+    let kind = cofferdam_wire::statement::PAYLOAD_TYPE;
+    let signature = pair.sign(&cofferdam_wire::statement::pae(kind, payload.as_bytes()));
+    let envelope = json!({"payload": STANDARD.encode(&payload), "payloadType": kind,
+        "signatures": [{"keyid": key_id(&public), "sig": STANDARD.encode(signature)}]});
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        STANDARD.encode(spki(&public))
+    );
+    let key = PublicKey {
+        key_id: key_id(&public),
+        algorithm: ED25519.to_owned(),
+        public_key: pem,
+        created: "t".to_owned(),
+        retired: None,
+    };
+    let keys = PublicKeys {
+        version: 1,
+        current: key.key_id.clone(),
+        keys: vec![key],
+    };
+    (
+        envelope.to_string().into_bytes(),
+        signature::Keys {
+            keys,
+            from: "the test".to_owned(),
+        },
+    )
+}
+
+#[test]
+fn a_statement_is_believed_only_if_a_key_of_the_installation_signed_it_and_it_speaks_of_this() {
+    let judged = |change: fn(&mut serde_json::Value)| {
+        let mut material = whole();
+        let (statement, keys) = sign(&material, change);
+        material.statement = Some(statement);
+        verdict(&all(&material, Some(&keys)))
+    };
+    assert_eq!(judged(|_| {}), Verdict::Holds);
+    for change in [
+        (|statement| statement["predicate"]["runDetails"]["metadata"]["invocationId"] = json!("other"))
+            as fn(&mut serde_json::Value),
+        |statement| statement["predicate"]["runDetails"]["byproducts"][0]["annotations"]["seq"] = json!(3),
+        |statement| statement["predicate"]["runDetails"]["byproducts"] = json!([]),
+        |statement| statement["subject"][0]["digest"]["sha256"] = json!("00"),
+        |statement| statement["subject"] = json!([]),
+        |statement| statement["_type"] = json!("else"),
+    ] {
+        assert_eq!(judged(change), Verdict::Fails);
+    }
+    let mut material = whole();
+    let (statement, _) = sign(&material, |_| {});
+    let (_, others) = sign(&material, |_| {});
+    material.statement = Some(statement.clone());
+    assert_eq!(
+        verdict(&all(&material, Some(&others))),
+        Verdict::Fails,
+        "another installation's key"
+    );
+    assert_eq!(verdict(&all(&material, None)), Verdict::Missing, "no key");
+    material.statement = Some(b"{}".to_vec());
+    assert_eq!(verdict(&all(&material, Some(&others))), Verdict::Fails);
 }

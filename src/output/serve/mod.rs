@@ -18,7 +18,7 @@ use crate::locate::{Found, Runs};
 use crate::path::{Asked, Part, read};
 use crate::status::Failure;
 use crate::{discovery, openapi};
-use cofferdam_wire::archive::{FAULT_HEADER, HEAD_HEADER, chain_path, patch_path};
+use cofferdam_wire::archive::{FAULT_HEADER, HEAD_HEADER, chain_path, patch_path, statement_path};
 use cofferdam_wire::output::PatchManifest;
 use cofferdam_wire::output_api::{
     BASE_HEADER, COMPLETE_HEADER, DIGEST_HEADER, LENGTH_HEADER, REPOSITORY_HEADER, RunSummary, UID_HEADER,
@@ -103,10 +103,7 @@ impl Output {
             }
             Part::Patch => self.patch(&found, query).await,
             Part::Records => self.records(found, query).await,
-            Part::Statement => Err(Failure::not_found(format!(
-                "the archive keeps the statement about AgentRun {}/{}, and this version does not hand it out",
-                found.name.namespace, found.name.name
-            ))),
+            Part::Statement => self.statement(&found).await,
         }
     }
 
@@ -125,6 +122,17 @@ impl Output {
         insert(&mut answer, LENGTH_HEADER, &patch.bytes.to_string());
         insert(&mut answer, REPOSITORY_HEADER, &patch.path());
         insert(&mut answer, BASE_HEADER, &patch.base_commit);
+        Ok(answer)
+    }
+
+    async fn statement(&self, found: &Found) -> Result<Response<Body>, Failure> {
+        let bytes = self
+            .archive
+            .open(&statement_path(&found.name.uid))
+            .await?
+            .into_body();
+        let mut answer = Response::new(Body::from_stream(bytes.map_err(std::io::Error::other)));
+        insert(&mut answer, CONTENT_TYPE, "application/json");
         Ok(answer)
     }
 
