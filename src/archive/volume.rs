@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, fstatvfs, syncfs};
 use rustix::io::Errno;
@@ -17,6 +18,11 @@ const FEW_FILES: usize = 2;
 const PARALLEL_SYNCS: usize = 16;
 /// The first Linux whose `syncfs` says that bytes were lost.
 const HONEST_SYNCFS: (u32, u32) = (5, 8);
+
+/// How often a lock that another process has is asked for.
+const LOCK_TRIES: u32 = 20;
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Nothing that this process believes of the volume can be acknowledged any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +47,18 @@ pub struct Volume {
     _lock: File,
 }
 
+/// Takes the lock of the volume. Whoever held it may be ending just now: a process that it started has the lock as long as
+/// it has not become another program.
+fn take(lock: &File) -> io::Result<()> {
+    for _ in 1..LOCK_TRIES {
+        if flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    Ok(flock(lock, FlockOperation::NonBlockingLockExclusive)?)
+}
+
 impl Volume {
     /// Takes the volume that is mounted at `data`.
     ///
@@ -48,7 +66,7 @@ impl Volume {
     /// It cannot be used, or another process uses it.
     pub fn open(data: &Path) -> io::Result<Self> {
         let lock = File::create(data.join("lock"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        take(&lock)?;
         Ok(Self {
             root: File::open(data)?,
             syncs_whole: syncs_whole(data),

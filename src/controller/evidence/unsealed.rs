@@ -1,15 +1,16 @@
 //! Seals what nobody else does: chains of runs that were deleted, and of runs that ended while the archive was away.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::seal::{SealOutcome, Sealer};
 use crate::archive::Archive;
 use crate::pod_view::is_over;
 use crate::stores::Stores;
+use cofferdam_api::AgentRun;
 use cofferdam_api::names::LABEL_RUN_UID;
 use cofferdam_wire::seal::Unsealed;
 
@@ -37,7 +38,7 @@ pub async fn run(archive: &Archive, sealer: &Sealer, stores: &Stores, stop: Canc
 
 async fn seal(unsealed: &[Unsealed], sealer: &Sealer, stores: &Stores) {
     let runs = stores.runs.state();
-    let known: HashSet<String> = runs.iter().filter_map(|run| run.uid()).collect();
+    let known: HashSet<&str> = runs.iter().filter_map(|run| run.meta().uid.as_deref()).collect();
     let pods = stores.pods.state();
     let live = pods.iter().filter(|pod| !is_over(pod));
     let live: HashSet<&str> = live
@@ -47,13 +48,13 @@ async fn seal(unsealed: &[Unsealed], sealer: &Sealer, stores: &Stores) {
     for uid in due(unsealed, gone) {
         tell(uid, &sealer.seal_gone(uid).await);
     }
-    let ended = |uid: &str| {
-        let mut read = runs.iter().filter_map(|run| run.0.as_ref().ok());
-        read.any(|run| run.uid().as_deref() == Some(uid) && run.is_finished()) && !live.contains(uid)
-    };
-    for uid in due(unsealed, ended) {
-        let mut read = runs.iter().filter_map(|run| run.0.as_ref().ok());
-        let run = read.find(|run| run.uid().as_deref() == Some(uid));
+    let read = runs.iter().filter_map(|run| run.0.as_ref().ok());
+    let ended: HashMap<&str, &AgentRun> = read
+        .filter(|run| run.is_finished())
+        .filter_map(|run| Some((run.metadata.uid.as_deref()?, run)))
+        .collect();
+    for uid in due(unsealed, |uid| ended.contains_key(uid) && !live.contains(uid)) {
+        let run = ended.get(uid).copied();
         if let Some((run, status)) = run.and_then(|run| Some((run, run.status.as_ref()?))) {
             // Whether the chain tells of its admission is not known: it is told again.
             tell(uid, &sealer.seal(run, uid, status, false, true).await);
