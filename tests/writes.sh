@@ -14,7 +14,7 @@ jq -r --arg namespace "$namespace" --arg since "${since%Z}" '
   | select(.objectRef.subresource != "token" and (.objectRef.resource | endswith("reviews") | not))
   | select(.objectRef.namespace == $namespace
       or (.objectRef.namespace == "cofferdam-system" and .objectRef.resource == "configmaps"))
-  | [(.userAgent | split(" ")[0] | split("/")[0]),
+  | [((.userAgent // "unnamed") | split(" ")[0] | split("/")[0]),
      .verb, .objectRef.resource + (if .objectRef.subresource then "/" + .objectRef.subresource else "" end)]
   | join(" ")' "$state/logs/audit.jsonl" | sort | uniq -c | awk '
   { total[$2] += $1; all += $1; each[$2] = each[$2] ", " $1 " " $3 " " $4 }

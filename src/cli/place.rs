@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+/// By this name the API server's audit log tells the command's calls from others.
+const AGENT: &str = concat!("kubectl-cofferdam/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence after which an answer is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -116,6 +120,7 @@ impl Flags {
         }
         // Who asks is told at once what is wrong, and asks again or does not.
         config.default_retry = false;
+        config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(match patience {
             Patience::Answer => self.request_timeout.unwrap_or(READ_TIMEOUT),

@@ -31,7 +31,7 @@ pub struct Args {
     role: RoleArgs,
     /// Keep the certification authority of the gateway too. Without this flag the installation brings its own.
     #[arg(long)]
-    inspection_ca: bool,
+    keep_inspection_ca: bool,
     /// Keep the certificate of the role `output` too, and have the API server trust it.
     #[arg(long)]
     output: bool,
@@ -47,7 +47,7 @@ pub async fn run(args: Args) -> Result<(), StartError> {
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     let wanted = round::Wanted {
-        inspection_ca: args.inspection_ca,
+        inspection_ca: args.keep_inspection_ca,
         output: args.output,
     };
     let objects = round::Objects::new(&client, &args.role.namespace, wanted);
