@@ -1,6 +1,6 @@
 //! What of a repository is cloned, and from where its submodules may come.
 
-use cofferdam_api::Reason;
+use cofferdam_api::{Reason, names};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -74,15 +74,14 @@ async fn what_is_asked_for_is_there_and_what_is_changed_arrives(
         })
         .collect();
     assert_eq!(shown, patches);
-    // Each in the log, by the repository's and the submodule's name.
-    let log = run.patch().await;
-    for submodule in made.iter().filter_map(|patch| patch.submodule.as_ref()) {
-        assert!(
-            log.contains(&format!(
-                "patch of repository outer, submodule {submodule} for commit "
-            )),
-            "{log}"
+    for patch in &made {
+        let submodule = patch.submodule.as_ref();
+        let name = submodule.map_or_else(
+            || patch.repository.clone(),
+            |path| format!("{}/{path}", patch.repository),
         );
+        let bytes = run.patch_of(&name).await;
+        assert_eq!(names::digest(&bytes), patch.digest, "{name}");
     }
     space.close().await;
 }

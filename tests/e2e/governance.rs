@@ -143,11 +143,10 @@ async fn a_policy_says_when_a_cluster_policy_contradicts_it_and_writes_no_more_t
     let space = Space::open("contradiction").await;
     says(&space, "Ready", "True/Ready").await;
     let hash = policy_hash(&space).await;
-    let only = json!({"images": {"mode": "AllowList", "allowed": ["cofferdam.test/none-of-ours"]}});
-    let name = over(&space, "images", only).await;
+    let name = over(&space, "images", json!({"images": {"mode": "DenyAll"}})).await;
     let message = says(&space, "Ready", "False/NoRunCanStart").await;
     assert!(
-        message.contains(&name) && message.contains("runner image"),
+        message.contains(&name) && message.contains("No image is allowed"),
         "{message}"
     );
     forget_ceiling(&space.client, &name).await;

@@ -64,8 +64,13 @@ async fn an_agent_that_hoards_tunnels_starves_nobody_else() {
         "the hoarder holds as many tunnels as it asked for",
         Duration::from_mins(2),
         || async {
-            let running = hoarder.pod().await.is_some();
-            running && hoarder.log(names::CONTAINER_AGENT).await.contains(" ended ")
+            // There is no log before the agent's container has started.
+            let started = hoarder
+                .get()
+                .await
+                .status
+                .and_then(|status| status.agent_start_time);
+            started.is_some() && hoarder.log(names::CONTAINER_AGENT).await.contains(" ended ")
         },
     )
     .await;

@@ -183,6 +183,7 @@ impl Seen {
                 let attempt = u32::try_from(status.attempt.unwrap_or(1)).unwrap_or(1);
                 let admitted = told.is_some_and(|record| record.admitted >= attempt);
                 let sealer = &context.effects.sealer;
+                let status = status::ended_at(&status, since);
                 let outcome = sealer.seal(run, &self.run_uid, &status, admitted, is_late).await;
                 answers.sealing = Some(Sealing { since, outcome });
             }

@@ -180,28 +180,31 @@ impl Run {
 
     /// Its patches, one after the other, as its owner gets them: by the output API.
     pub async fn patch(&self) -> String {
-        let get = async |part: &str, repository: Option<&str>| {
-            let mut path = output_api::path(&self.namespace, &self.name, part);
-            path.extend(repository.into_iter().flat_map(|name| ["?repository=", name]));
-            let request = http::Request::get(path).body(Vec::new()).unwrap();
-            let stream = self.client.request_stream(request).await;
-            let mut stream = std::pin::pin!(stream.expect("the output API answers"));
-            let mut bytes = Vec::new();
-            stream.read_to_end(&mut bytes).await.expect("all of it comes");
-            bytes
-        };
-        let summary: RunSummary = serde_json::from_slice(&get("summary", None).await).expect("a summary");
+        let summary: RunSummary =
+            serde_json::from_slice(&self.output("summary", None).await).expect("a summary");
+        let receipt = summary.record.receipt.iter();
         let mut patches = Vec::new();
-        for patch in summary
-            .record
-            .receipt
-            .iter()
-            .flat_map(|receipt| &receipt.manifest.patches)
-        {
-            patches.extend(get("patch", Some(&patch.repository)).await);
+        for patch in receipt.flat_map(|receipt| &receipt.manifest.patches) {
+            patches.extend(self.patch_of(&patch.path()).await);
         }
         // A patch carries the bytes of its files, which need not be text.
         String::from_utf8_lossy(&patches).into_owned()
+    }
+
+    /// The patch of a repository, or of REPOSITORY/PATH for a submodule, by the output API.
+    pub async fn patch_of(&self, name: &str) -> Vec<u8> {
+        self.output("patch", Some(name)).await
+    }
+
+    async fn output(&self, part: &str, repository: Option<&str>) -> Vec<u8> {
+        let mut path = output_api::path(&self.namespace, &self.name, part);
+        path.extend(repository.into_iter().flat_map(|name| ["?repository=", name]));
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let stream = self.client.request_stream(request).await;
+        let mut stream = std::pin::pin!(stream.expect("the output API answers"));
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("all of it comes");
+        bytes
     }
 
     /// Lines that the patch adds to `file`, without their `+`.

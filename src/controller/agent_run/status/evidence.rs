@@ -37,6 +37,14 @@ pub fn sealed(
     status
 }
 
+/// The end of a run is when it was first seen to be over, however long its seal took: its slot is free from then on.
+pub fn ended_at(status: &AgentRunStatus, since: Timestamp) -> AgentRunStatus {
+    AgentRunStatus {
+        completion_time: Some(time(since)),
+        ..status.clone()
+    }
+}
+
 fn evidence(seal: &Seal) -> Option<Evidence> {
     Some(Evidence {
         sequence: i64::try_from(seal.head.seq).unwrap_or(i64::MAX),

@@ -33,7 +33,8 @@ pub fn before_the_end(run: &AgentRun, seen: &Seen, now: Timestamp, next: Next) -
             Step::look(step.slot, Look::After(SEALING_REQUEUE)).into()
         }
         Some(sealing) => {
-            let status = status::sealed(status, run, &sealing.outcome, now);
+            let status = status::ended_at(status, sealing.since);
+            let status = status::sealed(&status, run, &sealing.outcome, now);
             step.status(status).into()
         }
     }

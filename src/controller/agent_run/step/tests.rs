@@ -866,6 +866,9 @@ fn an_end_waits_for_its_seal_for_a_bounded_time(
     let is_sealed = !says.contains("Evidence");
     assert_eq!(status.evidence.is_some(), is_sealed);
     assert_eq!(status.reason.as_deref(), Some("WorkloadDeleted"));
+    // Another run may have had its slot since.
+    let ended = status.completion_time.unwrap().0;
+    assert_eq!(ended, at(world.sealing_since.unwrap()));
 }
 
 /// The run has waited for the archive already.
