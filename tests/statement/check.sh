@@ -8,7 +8,7 @@ export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PATH"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-statement=$(ls -t "$state"/volumes/*/runs/*/statement.json | head -1)
+statement=$(ls -t "$state"/volumes/*/runs/*/statement.json | sed -n 1p)
 kubectl -n cofferdam-system get configmap cofferdam-evidence-keys -o jsonpath='{.data.keys\.json}' > "$work/keys.json"
 
 requirements=tests/statement/requirements.txt
