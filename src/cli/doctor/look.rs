@@ -191,27 +191,19 @@ async fn roles(client: &Client, operator: &str, all: &ListParams) -> Looked<Vec<
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), operator);
     let sets: Api<StatefulSet> = Api::namespaced(client.clone(), operator);
     let (deployments, sets) = tokio::join!(deployments.list(all), sets.list(all));
-    let mut roles = Vec::new();
-    for found in deployments.map_err(|error| why(&error))?.items {
-        let wanted = found.spec.replicas.unwrap_or(1);
-        let ready = found
-            .status
-            .as_ref()
-            .and_then(|status| status.ready_replicas)
-            .unwrap_or_default();
-        roles.push((found.name_any(), wanted, ready));
-    }
-    for found in sets.map_err(|error| why(&error))?.items {
-        let wanted = found.spec.replicas.unwrap_or(1);
-        let ready = found
-            .status
-            .as_ref()
-            .and_then(|status| status.ready_replicas)
-            .unwrap_or_default();
-        roles.push((found.name_any(), wanted, ready));
-    }
-    Ok(roles
-        .into_iter()
+    let deployments = deployments.map_err(|error| why(&error))?.items.into_iter();
+    let deployments = deployments.map(|found| {
+        let ready = found.status.as_ref().and_then(|status| status.ready_replicas);
+        (found.name_any(), found.spec.replicas, ready)
+    });
+    let sets = sets.map_err(|error| why(&error))?.items.into_iter();
+    let sets = sets.map(|found| {
+        let ready = found.status.as_ref().and_then(|status| status.ready_replicas);
+        (found.name_any(), found.spec.replicas, ready)
+    });
+    Ok(deployments
+        .chain(sets)
         .filter(|(name, _, _)| name.starts_with("cofferdam-"))
+        .map(|(name, wanted, ready)| (name, wanted.unwrap_or(1), ready.unwrap_or_default()))
         .collect())
 }

@@ -29,6 +29,7 @@ use crate::collect::limits::Limits;
 use crate::collect::refusal::Refusal;
 use crate::deadline::Deadline;
 use crate::git::{Git, GitError};
+use crate::work_tree;
 
 /// Files of one repository.
 const MOST: usize = 20_000;
@@ -44,24 +45,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often is looked whether all clones were given up.
 const WATCH: Duration = Duration::from_millis(100);
 
-/// A repository whose files are fetched.
-#[derive(Clone, Copy, Debug)]
-pub struct Repository<'a> {
-    /// Its pristine repository.
-    pub pristine: &'a Path,
-    /// Its work tree, as it was checked out.
-    pub tree: &'a Path,
-    /// Its address.
-    pub url: &'a str,
-}
-
-/// Fetches the contents of all pointers in a work tree; `granted` says of host and port which layer does not let them be
+/// Fetches the contents of all pointers in a work tree as it was checked out; `granted` says of host and port which layer does not let them be
 /// reached. Gives how many files were written.
 ///
 /// # Errors
 /// See [`LfsError`].
 pub fn fetch(
-    repository: &Repository<'_>,
+    repository: &work_tree::Place<'_>,
     transport: &Transport,
     held: &Held,
     granted: impl Fn(&str, u16) -> Result<(), String>,
@@ -100,7 +90,7 @@ pub fn fetch(
 
 /// The pointers in a work tree, and the files of each: those for which attributes of the commit name the filter.
 fn pointers(
-    repository: &Repository<'_>,
+    repository: &work_tree::Place<'_>,
     deadline: &Deadline,
 ) -> Result<BTreeMap<Pointer, Vec<PathBuf>>, LfsError> {
     let base = Base::read(repository.pristine, &Limits::default(), deadline).map_err(unread)?;
@@ -314,7 +304,11 @@ fn place<'a>(content: &Path, tree: &Path, paths: impl Iterator<Item = &'a PathBu
 
 /// Has the agent's git take the files for what the commit has: it would call every one of them changed, for its filter is
 /// switched off. A change of theirs is found by who collects.
-fn leave_alone(repository: &Repository<'_>, paths: &[&PathBuf], deadline: &Deadline) -> Result<(), GitError> {
+fn leave_alone(
+    repository: &work_tree::Place<'_>,
+    paths: &[&PathBuf],
+    deadline: &Deadline,
+) -> Result<(), GitError> {
     let git = Git::new(&repository.tree.join(".git")).work_tree(repository.tree);
     let mut list = Vec::new();
     for path in paths {

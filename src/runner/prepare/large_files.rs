@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::submodules::{Shared, refusing_host};
 use crate::lfs::LfsError;
-use crate::lfs::files::{Repository, fetch};
+use crate::lfs::files::fetch;
+use crate::work_tree::Place;
 use cofferdam_api::{CloneLfs, CloneOptions};
 
 /// Puts the contents in the places of their pointers, in a work tree as it was checked out.
@@ -18,7 +19,7 @@ pub fn in_work_tree(
     if options.lfs == CloneLfs::Pointers {
         return Ok(());
     }
-    let repository = Repository { pristine, tree, url };
+    let repository = Place { pristine, tree, url };
     let granted = |host: &str, port: u16| match refusing_host(&shared.grants, host, port) {
         None => Ok(()),
         Some(layer) => Err(layer.to_owned()),

@@ -151,7 +151,7 @@ impl World {
                 certificates: None,
                 protocols: "http",
             };
-            let repository = Repository {
+            let repository = work_tree::Place {
                 pristine: &pristine,
                 tree: &tree,
                 url: "http://git.test/team/app",
