@@ -6,6 +6,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 
 use super::pod_view::is_over;
+use super::run_pod::RunPod;
 use cofferdam_api::AgentRun;
 use cofferdam_api::names::FIELD_MANAGER;
 
@@ -69,7 +70,7 @@ const KILL_GRACE_SECONDS: u32 = 5;
 ///
 /// # Errors
 /// The API server did not do it.
-pub async fn end_pod(client: &Client, pod: &Pod) -> kube::Result<()> {
+pub async fn end_pod(client: &Client, pod: &RunPod) -> kube::Result<()> {
     let has_left = pod.metadata.deletion_grace_period_seconds;
     if is_over(pod) || has_left.is_some_and(|seconds| seconds <= i64::from(KILL_GRACE_SECONDS)) {
         return Ok(());

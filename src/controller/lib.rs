@@ -19,6 +19,7 @@ mod policy_status;
 mod queues;
 mod reports;
 mod retired;
+mod run_pod;
 pub mod sandbox_policy;
 mod slot_upkeep;
 mod slots;

@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::pod_view::PodView;
+use super::run_pod::RunPod;
 use super::verdict::Verdict;
 use cofferdam_api::names::LABEL_RUN_UID;
 
@@ -89,7 +89,7 @@ impl Memory {
     ///
     /// A pod that is deleted can start its agent up to the last moment, and its last state is gone with it. So the watch
     /// calls this, and what the watch did not see counts as started.
-    pub fn see(&self, pod: &Pod) {
+    pub fn see(&self, pod: &RunPod) {
         let Some(run_uid) = pod.labels().get(LABEL_RUN_UID) else {
             return;
         };
@@ -140,7 +140,7 @@ mod tests {
         };
         let waits = || json!({"waiting": {"reason": "ImagePullBackOff"}});
         let mut live = pod(status("Pending", waits()));
-        live.spec.as_mut().unwrap().node_name = Some("node-a".to_owned());
+        live.spec.node = Some("node-a".to_owned());
         let going = |phase: &str, agent| {
             let mut going = live.clone();
             going.status = pod(status(phase, agent)).status;

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodCondition, PodStatus,
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, PodCondition, PodStatus,
 };
 
 use crate::conditions::bounded;
+use crate::run_pod::RunPod;
 use cofferdam_api::ResolvedImage;
 use cofferdam_api::names::{CONTAINER_AGENT, CONTAINER_PREPARE, CONTAINER_SIDECAR};
 use cofferdam_wire::runner::{PrepareReport, SidecarReport, TERMINATION_MESSAGE_LIMIT};
@@ -17,13 +18,13 @@ const IMAGE_LIMIT: usize = 600;
 /// Reads what a run's pod says.
 #[derive(Clone, Copy, Debug)]
 pub struct PodView<'a> {
-    pod: &'a Pod,
+    pod: &'a RunPod,
     status: Option<&'a PodStatus>,
 }
 
 impl<'a> PodView<'a> {
     /// Reads `pod`.
-    pub fn new(pod: &'a Pod) -> Self {
+    pub fn new(pod: &'a RunPod) -> Self {
         Self {
             pod,
             status: pod.status.as_ref(),
@@ -65,7 +66,7 @@ impl<'a> PodView<'a> {
 
     /// Whether it was built with a user namespace of its own.
     pub fn has_user_namespace(&self) -> bool {
-        self.pod.spec.as_ref().and_then(|spec| spec.host_users) == Some(false)
+        self.pod.spec.has_user_namespace
     }
 
     /// The pod's own reason and message, such as `Evicted`.
@@ -134,8 +135,7 @@ impl<'a> PodView<'a> {
     /// Only of a pod that no node ever had and none will have, or of which its kubelet said that it is over: while a pod
     /// is alive its agent may start at any moment, and where the node is lost it may have started unseen.
     pub fn agent_never_started(&self) -> bool {
-        let node = self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        if self.is_deleted() && node.unwrap_or_default().is_empty() {
+        if self.is_deleted() && self.pod.spec.node.is_none() {
             // No pod that is being deleted is bound to a node any more.
             return true;
         }
@@ -256,6 +256,6 @@ fn report<T: serde::de::DeserializeOwned>(ended: &ContainerStateTerminated) -> O
 }
 
 /// Whether no container of a pod runs or will run.
-pub fn is_over(pod: &Pod) -> bool {
+pub fn is_over(pod: &RunPod) -> bool {
     PodView::new(pod).is_over()
 }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::agent_run::run_key;
 use super::pod_view::is_over;
+use super::run_pod::RunPod;
 use super::slots::{Restored, Slots, Woken};
 use super::stores::Stores;
 use super::watches::{Trigger, Triggers};
@@ -69,7 +69,7 @@ fn live_pods(stores: &Stores) -> HashSet<(String, String)> {
         .collect()
 }
 
-fn owner(pod: &Pod) -> Option<(String, String)> {
+fn owner(pod: &RunPod) -> Option<(String, String)> {
     Some((pod.namespace()?, pod.labels().get(LABEL_RUN_UID)?.clone()))
 }
 

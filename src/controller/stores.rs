@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::ResourceExt;
@@ -19,6 +19,7 @@ use super::index::Index;
 use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
+use super::run_pod::RunPod;
 use cofferdam_api::names::{
     FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, LABEL_SANDBOX, SANDBOX_ENABLED, SANDBOX_SERVICE_ACCOUNT,
     workload_name,
@@ -34,7 +35,7 @@ pub struct Stores {
     /// Jobs of runs.
     pub jobs: Store<Job>,
     /// Pods of runs.
-    pub pods: Store<Pod>,
+    pub pods: Store<RunPod>,
     /// Policies.
     pub policies: Store<Guarded<SandboxPolicy>>,
     /// Cluster policies.
@@ -79,7 +80,7 @@ pub fn namespace_if_open(run: &Guarded<AgentRun>) -> Option<String> {
 }
 
 /// The run of a pod; its group in [`Indices::pods`].
-pub fn run_uid(pod: &Pod) -> Option<String> {
+pub fn run_uid(pod: &RunPod) -> Option<String> {
     pod.labels().get(LABEL_RUN_UID).cloned()
 }
 
@@ -136,7 +137,7 @@ impl Stores {
     }
 
     /// Pods of a run, oldest first.
-    pub fn pods_of(&self, namespace: &str, run_uid: &str) -> Vec<Arc<Pod>> {
+    pub fn pods_of(&self, namespace: &str, run_uid: &str) -> Vec<Arc<RunPod>> {
         let found = self.indices.pods.find(&self.pods, Some(run_uid));
         let mut pods = found.unwrap_or_else(|| self.pods.state());
         pods.retain(|pod| {

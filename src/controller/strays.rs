@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ObjectMeta, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::api_server::{delete, end_pod, has_controller};
 use super::pod_view::is_over;
+use super::run_pod::RunPod;
 use super::stores::Stores;
 use cofferdam_api::names::LABEL_RUN_UID;
 
@@ -64,11 +64,11 @@ fn warn(kind: &str, object: &impl ResourceExt, result: kube::Result<()>) {
 #[derive(Debug, Default)]
 struct Strays {
     jobs: Vec<Arc<Job>>,
-    pods: Vec<Arc<Pod>>,
+    pods: Vec<Arc<RunPod>>,
 }
 
 /// Jobs and pods without owner, and without a run among `runs`. Pure.
-fn strays(jobs: &[Arc<Job>], pods: &[Arc<Pod>], runs: &HashSet<String>) -> Strays {
+fn strays(jobs: &[Arc<Job>], pods: &[Arc<RunPod>], runs: &HashSet<String>) -> Strays {
     let is_stray = |metadata: &ObjectMeta| {
         let run = metadata
             .labels
@@ -108,7 +108,7 @@ mod tests {
             pod.metadata.owner_references = None;
             (job, pod)
         };
-        let found = |(job, pod): (Job, Pod), runs: &[&str]| {
+        let found = |(job, pod): (Job, RunPod), runs: &[&str]| {
             let runs = runs.iter().map(|run| (*run).to_owned()).collect();
             let strays = strays(&[Arc::new(job)], &[Arc::new(pod)], &runs);
             (strays.jobs.len(), strays.pods.len())

@@ -23,6 +23,7 @@ use crate::config::{PullPolicy, SandboxConfig};
 use crate::evidence::seal::{SealOutcome, Sealer};
 use crate::evidence::signer::Signer;
 use crate::evidence::statement::Origin;
+use crate::run_pod::RunPod;
 use crate::slots::WaitsFor;
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, Reason, SandboxPolicy, Stage};
@@ -154,8 +155,13 @@ pub fn plan() -> Plan {
     Plan::of(&job()).unwrap()
 }
 
-/// The pod of [`job`] with this status.
-pub fn pod(status: Value) -> Pod {
+/// The pod of [`job`] with this status, as it is kept.
+pub fn pod(status: Value) -> RunPod {
+    whole_pod(status).into()
+}
+
+/// The same as the API server has it.
+pub fn whole_pod(status: Value) -> Pod {
     let template = job().spec.unwrap().template;
     let mut metadata = template.metadata.unwrap();
     metadata.name = Some("agr-mend-roof-0b7c9f3e-x1x1x".to_owned());

@@ -5,7 +5,8 @@
 //! page has come the cache keeps what it held before, too: that is `kube`'s, and counts twice what is kept, not what was
 //! sent.
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, PodTemplateSpec};
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
 
@@ -25,6 +26,15 @@ pub fn run(run: &mut Guarded<AgentRun>) {
             forget_asks(&mut run.spec);
             run.status = run.status.take().map(remains);
         }
+    }
+}
+
+/// Leaves of a Job what it says of itself. Its pod's template is most of it, and nothing is decided by that: the digest
+/// stands in the plan.
+pub fn job(job: &mut Job) {
+    job.metadata.managed_fields = None;
+    if let Some(spec) = &mut job.spec {
+        spec.template = PodTemplateSpec::default();
     }
 }
 

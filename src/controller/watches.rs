@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use super::fence::services::SelectingServices;
 use super::index::GroupOf;
 use super::memory::Memory;
 use super::reports::Scanner;
+use super::run_pod::RunPod;
 use super::stores::{Indices, Stores, run_of, run_uid};
 use super::trim;
 use cofferdam_api::ClusterSandboxPolicy;
@@ -51,15 +52,15 @@ pub fn start(
     let indices = Indices::default();
     let stores = Stores {
         runs: watch.runs(&indices),
-        jobs: watch.all(of_runs(), |job| {
+        jobs: watch.run(Api::all(client.clone()), of_runs(), trim::job, |job, _| {
             run_of(job).map(Trigger::Run).into_iter().collect()
         }),
         pods: watch.indexed(
             Api::all(client.clone()),
             of_runs(),
-            |pod: &mut Pod| pod.managed_fields_mut().clear(),
+            |_| (),
             (&indices.pods, run_uid as GroupOf<_>),
-            move |pod: &Pod, change| {
+            move |pod: &RunPod, change| {
                 seen.see(pod);
                 look_at_pod(pod, change)
             },

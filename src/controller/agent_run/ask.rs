@@ -9,7 +9,9 @@ use kube::{Api, Client, ResourceExt};
 use super::call::{Call, CallError, failed, is_refusal};
 use crate::api_server::is_owned;
 use crate::conditions::bounded;
+use crate::run_pod::RunPod;
 use cofferdam_api::AgentRun;
+use cofferdam_wire::pod;
 
 /// Warnings of a pod that are looked at.
 const WARNINGS: u32 = 50;
@@ -44,8 +46,31 @@ pub async fn admission(client: &Client, run: &AgentRun, job: &Job) -> Result<Res
     }
 }
 
+/// Where a pod differs from what its Job says of it, such as `containers[agent].image`: neither cache has so much.
+pub async fn changes(
+    client: &Client,
+    run: &AgentRun,
+    job: &Job,
+    pod: &RunPod,
+) -> Result<Vec<String>, CallError> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let live = pods
+        .get_opt(&pod.name_any())
+        .await
+        .map_err(failed(Call::ReadPod))?
+        .filter(|live| live.metadata.uid == pod.metadata.uid)
+        .and_then(|live| live.spec);
+    let built = read_job(client, run, &job.name_any())
+        .await?
+        .and_then(|job| job.spec?.template.spec);
+    let places = built
+        .zip(live)
+        .and_then(|(built, live)| pod::changes(&built, &live).ok());
+    Ok(places.unwrap_or_default())
+}
+
 /// Messages of a pod's warning events, oldest first, bounded and escaped.
-pub async fn warnings(client: &Client, pod: &Pod) -> Result<Vec<String>, CallError> {
+pub async fn warnings(client: &Client, pod: &RunPod) -> Result<Vec<String>, CallError> {
     let api: Api<Event> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     let uid = pod.uid().ok_or(CallError::Incomplete("uid"))?;
     let params = ListParams::default()

@@ -9,6 +9,8 @@ pub enum Call {
     ReadRun,
     /// Reads the run's Job past the cache.
     ReadJob,
+    /// Reads the run's pod past the cache.
+    ReadPod,
     /// Creates the pod of the run's Job as a dry run.
     TryPod,
     /// Lists the warnings of the run's pod.
@@ -36,6 +38,7 @@ impl fmt::Display for Call {
         f.write_str(match self {
             Self::ReadRun => "read the run",
             Self::ReadJob => "read the Job",
+            Self::ReadPod => "read the pod",
             Self::TryPod => "try to create the pod",
             Self::ListWarnings => "list the pod's events",
             Self::ReadFrozenPolicy => "read the frozen policy",

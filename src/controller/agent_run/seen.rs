@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 
 use super::ask::{self, read_job};
@@ -20,6 +19,7 @@ use crate::evidence::seal::SealOutcome;
 use crate::fence;
 use crate::memory::Remembered;
 use crate::pod_view::is_over;
+use crate::run_pod::RunPod;
 use crate::slots::Answer;
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::names::{DEFAULT_POLICY, workload_name};
@@ -50,7 +50,7 @@ pub struct Seen {
     /// Its Job.
     pub job: SeenJob,
     /// Its pods, oldest first, those that are over too.
-    pub pods: Vec<Arc<Pod>>,
+    pub pods: Vec<Arc<RunPod>>,
     /// Where the gateway is.
     pub gateway: Option<SocketAddr>,
     /// A NetworkPolicy that widens the fence; looked for only while the Job exists.
@@ -96,6 +96,8 @@ pub struct Answers {
     pub slot: Option<Answer>,
     /// To [`observe::Question::Admission`].
     pub admission: Option<Result<(), String>>,
+    /// To [`observe::Question::Changes`].
+    pub changes: Option<Vec<String>>,
     /// To [`observe::Question::Warnings`].
     pub warnings: Option<Vec<String>>,
     /// To [`observe::Question::Record`].
@@ -165,6 +167,17 @@ impl Seen {
                     _ => Ok(()),
                 };
                 answers.admission = Some(answer);
+            }
+            Question::Observed(observe::Question::Changes) => {
+                let pod = self.pods.first();
+                let found = match (&self.job, pod) {
+                    (SeenJob::Present(job), Some(pod)) => {
+                        ask::changes(&context.effects.client, run, job, pod).await
+                    }
+                    _ => Ok(Vec::new()),
+                };
+                // The places are for people: not knowing them holds up nothing.
+                answers.changes = Some(found.unwrap_or_default());
             }
             Question::Observed(observe::Question::Warnings) => {
                 answers.warnings = Some(match self.pods.first() {

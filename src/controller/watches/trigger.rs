@@ -1,12 +1,12 @@
 //! What a change asks to be looked at.
 
 use futures::channel::mpsc::UnboundedSender;
-use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use crate::api_server::Guarded;
 use crate::pod_view::is_over;
+use crate::run_pod::RunPod;
 use crate::stores::run_of;
 use cofferdam_api::names::{LABEL_RUN, LABEL_RUN_UID};
 use cofferdam_api::{AgentRun, SandboxPolicy};
@@ -62,7 +62,7 @@ pub(super) fn look_at_run(run: &Guarded<AgentRun>, change: Change) -> Vec<Trigge
 }
 
 /// The last pod of a run that is gone gives back its slot.
-pub(super) fn look_at_pod(pod: &Pod, change: Change) -> Vec<Trigger> {
+pub(super) fn look_at_pod(pod: &RunPod, change: Change) -> Vec<Trigger> {
     let slot = || {
         let (run, uid) = (pod.labels().get(LABEL_RUN)?, pod.labels().get(LABEL_RUN_UID)?);
         Some(Trigger::Slot(pod.namespace()?, run.clone(), uid.clone()))

@@ -8,15 +8,14 @@ mod tests;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 
 use super::plan::Plan;
 use crate::conditions::seconds_since;
 use crate::pod_view::PodView;
+use crate::run_pod::RunPod;
 use crate::verdict::Verdict;
 use cofferdam_api::names::{LABEL_POLICY_HASH, LABEL_RUN_UID};
 use cofferdam_api::{ProvenNodeAccess, Reason, ResolvedImage};
-use cofferdam_wire::pod::{changes, pod_digest};
 use cofferdam_wire::record::RunRecord;
 use cofferdam_wire::runner::PrepareReport;
 
@@ -32,9 +31,11 @@ pub struct Observation<'a> {
     /// The Job.
     pub job: &'a Job,
     /// Its pod, if there is one.
-    pub pod: Option<&'a Pod>,
+    pub pod: Option<&'a RunPod>,
     /// What a dry run of the pod's creation said: `Ok` is no objection.
     pub admission: Option<&'a Result<(), String>>,
+    /// Where the pod differs from the built one; empty where that could not be found out.
+    pub changes: Option<&'a [String]>,
     /// Messages of the pod's warning events, oldest first.
     pub warnings: Option<&'a [String]>,
     /// What the archive said: the run's record, or why there is none.
@@ -48,6 +49,8 @@ pub struct Observation<'a> {
 pub enum Question {
     /// Would the API server take the pod? ([`Observation::admission`])
     Admission,
+    /// Where does the pod differ from the built one? ([`Observation::changes`])
+    Changes,
     /// What does the kubelet warn of? ([`Observation::warnings`])
     Warnings,
     /// What did the gateway see, and is there a receipt? ([`Observation::record`])
@@ -118,7 +121,11 @@ pub fn observe(seen: &Observation<'_>) -> Progress {
         return without_pod(seen);
     };
     let view = PodView::new(pod);
-    if let Some(verdict) = mutated(seen, pod) {
+    if is_mutated(seen, pod) {
+        let Some(places) = seen.changes else {
+            return Progress::Ask(Question::Changes);
+        };
+        let verdict = mutated(seen, pod, places);
         return if view.is_over() || view.is_deleted() {
             ended::by(seen, &view, &verdict)
         } else {
@@ -144,39 +151,37 @@ pub fn observe(seen: &Observation<'_>) -> Progress {
 }
 
 /// The pod must be the one that was built: same digest, same identity.
-fn mutated(seen: &Observation<'_>, pod: &Pod) -> Option<Verdict> {
-    let spec = pod.spec.as_ref()?;
-    // What cannot be digested is not what was built.
-    let live = pod_digest(spec).unwrap_or_else(|error| error.to_string());
-    if live != seen.plan.pod_digest {
-        let template = seen.job.spec.as_ref().and_then(|job| job.template.spec.as_ref());
-        let places = template
-            .and_then(|built| changes(built, spec).ok())
-            .unwrap_or_default();
-        let how = if places.is_empty() {
-            format!("digest {live}, built {}", seen.plan.pod_digest)
-        } else {
-            format!("it differs in {}", places.join(", "))
-        };
-        return Some(Verdict::new(
-            Reason::PodMutated,
-            format!(
-                "The pod that runs is not the pod that was built: {how}. Something in the cluster changes pods at admission; \
-                 exclude pods with the label cofferdam.dev/run from it."
-            ),
-        ));
-    }
+fn is_mutated(seen: &Observation<'_>, pod: &RunPod) -> bool {
+    pod.spec.digest != seen.plan.pod_digest || !is_labelled(seen, pod)
+}
+
+fn is_labelled(seen: &Observation<'_>, pod: &RunPod) -> bool {
     let labels = pod.metadata.labels.as_ref();
     let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
-    if label(LABEL_RUN_UID) != Some(seen.run_uid)
-        || label(LABEL_POLICY_HASH) != Some(seen.plan.policy_hash.as_str())
-    {
-        return Some(Verdict::new(
+    label(LABEL_RUN_UID) == Some(seen.run_uid)
+        && label(LABEL_POLICY_HASH) == Some(seen.plan.policy_hash.as_str())
+}
+
+fn mutated(seen: &Observation<'_>, pod: &RunPod, places: &[String]) -> Verdict {
+    let (live, built) = (&pod.spec.digest, &seen.plan.pod_digest);
+    if live == built {
+        return Verdict::new(
             Reason::PodMutated,
             "The pod's labels name another run or another policy than its Job's.",
-        ));
+        );
     }
-    None
+    let how = if places.is_empty() {
+        format!("digest {live}, built {built}")
+    } else {
+        format!("it differs in {}", places.join(", "))
+    };
+    Verdict::new(
+        Reason::PodMutated,
+        format!(
+            "The pod that runs is not the pod that was built: {how}. Something in the cluster changes pods at admission; \
+             exclude pods with the label cofferdam.dev/run from it."
+        ),
+    )
 }
 
 /// Seconds after which a Job without a pod is asked about.

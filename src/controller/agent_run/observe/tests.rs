@@ -4,13 +4,14 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{RUN_UID, at, job, plan, pod};
+use crate::testing::{RUN_UID, at, job, plan, pod, whole_pod};
 use cofferdam_api::{Completeness, Snapshot};
 use cofferdam_wire::output::{CollectRefusal, LeftOut, OutputManifest, PatchManifest, Receipt};
 
 struct Seen {
     job: Job,
-    pod: Option<Pod>,
+    pod: Option<RunPod>,
+    changes: Option<Vec<String>>,
     admission: Option<Result<(), String>>,
     warnings: Option<Vec<String>>,
     record: Option<Result<RunRecord, String>>,
@@ -23,6 +24,7 @@ impl Seen {
         Self {
             job: job(),
             pod: Some(pod(status)),
+            changes: None,
             admission: None,
             warnings: None,
             record: None,
@@ -52,6 +54,7 @@ impl Seen {
             job: &self.job,
             pod: self.pod.as_ref(),
             admission: self.admission.as_ref(),
+            changes: self.changes.as_deref(),
             warnings: self.warnings.as_deref(),
             record: self.record.as_ref(),
             now: at(self.now),
@@ -455,11 +458,13 @@ fn a_node_that_cannot_make_a_user_namespace_says_so() {
         !message(&seen).contains("userNamespaces"),
         "the control: it asked for none"
     );
-    let mut spec = seen.pod.take().unwrap();
-    spec.spec.as_mut().unwrap().host_users = Some(false);
-    let built = spec.spec.as_ref().map(pod_digest).unwrap().unwrap();
-    seen.digest = Some(built);
-    seen.pod = Some(spec);
+    let before = seen.pod.take().unwrap();
+    let mut built = whole_pod(json!({}));
+    built.spec.as_mut().unwrap().host_users = Some(false);
+    built.status = before.status;
+    let built = RunPod::from(built);
+    seen.digest = Some(built.spec.digest.clone());
+    seen.pod = Some(built);
     let message = message(&seen);
     assert!(
         message.contains("namespace of type user") && message.contains("limits.runtime.userNamespaces"),
@@ -539,38 +544,39 @@ fn a_command_that_does_not_exist_is_the_agents_failure() {
 
 #[test]
 fn another_pod_than_the_built_one_is_stopped_at_once() {
-    type Change = fn(&mut Pod);
     let running = json!({"running": {"startedAt": at(10).to_string()}});
     let good = status("Running", &with_message(0, &proof()), &running, &running);
     assert!(matches!(Seen::pod(good.clone()).observe(), Progress::Running(_)));
-    let changes: [(Change, &str); 4] = [
+    let place = |place: &str| vec![place.to_owned()];
+    let mut host = whole_pod(good.clone());
+    host.spec.as_mut().unwrap().host_network = Some(true);
+    let mut other = whole_pod(good.clone());
+    other.spec.as_mut().unwrap().containers.last_mut().unwrap().image = Some("other".into());
+    // It has no canonical form, and so no digest.
+    let mut endless = whole_pod(good.clone());
+    endless.spec.as_mut().unwrap().active_deadline_seconds = Some(i64::MAX);
+    let mut another = whole_pod(good);
+    let labels = another.metadata.labels.as_mut().unwrap();
+    labels.insert(LABEL_RUN_UID.into(), "another".into());
+    for (pod, changes, said) in [
+        (host.clone(), place("hostNetwork"), "it differs in hostNetwork."),
+        (host, Vec::new(), "digest sha256:"),
         (
-            |pod| pod.spec.as_mut().unwrap().host_network = Some(true),
-            "it differs in hostNetwork.",
-        ),
-        (
-            |pod| pod.spec.as_mut().unwrap().containers.last_mut().unwrap().image = Some("other".into()),
+            other,
+            place("containers[agent].image"),
             "it differs in containers[agent].image.",
         ),
-        // It has no canonical form, and so no digest.
         (
-            |pod| pod.spec.as_mut().unwrap().active_deadline_seconds = Some(i64::MAX),
+            endless,
+            place("activeDeadlineSeconds"),
             "it differs in activeDeadlineSeconds.",
         ),
-        (
-            |pod| {
-                pod.metadata
-                    .labels
-                    .as_mut()
-                    .unwrap()
-                    .insert(LABEL_RUN_UID.into(), "another".into());
-            },
-            "labels name another run",
-        ),
-    ];
-    for (change, said) in changes {
-        let mut seen = Seen::pod(good.clone());
-        change(seen.pod.as_mut().unwrap());
+        (another, Vec::new(), "labels name another run"),
+    ] {
+        let mut seen = Seen::pod(json!({}));
+        seen.pod = Some(pod.into());
+        assert_eq!(seen.observe(), Progress::Ask(Question::Changes), "{said}");
+        seen.changes = Some(changes);
         let Progress::Kill(verdict) = seen.observe() else {
             panic!("{said}")
         };
@@ -683,7 +689,7 @@ fn a_pod_that_someone_deleted_is_not_tried_again_and_one_that_was_drained_is() {
     let mut seen = Seen::pod(failed_clone(&waits)).record(RunRecord::default());
     let going = seen.job.metadata.creation_timestamp.clone();
     seen.pod.as_mut().unwrap().metadata.deletion_timestamp = going.clone();
-    seen.pod.as_mut().unwrap().spec.as_mut().unwrap().node_name = None;
+    seen.pod.as_mut().unwrap().spec.node = None;
     assert!(!unstarted(&seen));
     let mut drained = status("Failed", &ended(143), &json!({}), &waits);
     drained["conditions"] =

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 
@@ -22,6 +21,7 @@ use super::call::CallError;
 use super::context::Effects;
 use super::step::{Look, Step, Then};
 use crate::evidence::records;
+use crate::run_pod::RunPod;
 use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::{AgentRun, AgentRunStatus};
@@ -186,7 +186,7 @@ async fn change_workload(
     }
 }
 
-async fn delete_pods(client: &Client, pods: &[Arc<Pod>]) -> Result<(), CallError> {
+async fn delete_pods(client: &Client, pods: &[Arc<RunPod>]) -> Result<(), CallError> {
     for pod in pods {
         write::delete_pod(client, pod).await?;
     }

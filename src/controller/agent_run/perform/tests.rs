@@ -197,7 +197,7 @@ async fn order_is_create_status_events_workload(#[case] step: Step, #[case] orde
 
 #[tokio::test]
 async fn pod_that_is_over_or_about_to_end_is_left_alone() {
-    let with = |change: fn(&mut k8s_openapi::api::core::v1::Pod)| {
+    let with = |change: fn(&mut crate::run_pod::RunPod)| {
         let mut pod = pod(json!({"phase": "Running"}));
         change(&mut pod);
         Arc::new(pod)

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::agent_run::call::{Call, CallError, failed};
 use crate::api_server::{delete, end_pod, is_code, post};
+use crate::run_pod::RunPod;
 use cofferdam_api::names::{ANNOTATION_STOP, FIELD_MANAGER};
 use cofferdam_api::{AgentRun, AgentRunStatus, Reason};
 
@@ -56,7 +57,7 @@ pub async fn status(
 }
 
 /// Asks the sidecar to collect and stop the agent, through an annotation on the pod that the gateway tells it of.
-pub async fn ask_to_stop(client: &Client, pod: &Pod, reason: Reason) -> Result<(), CallError> {
+pub async fn ask_to_stop(client: &Client, pod: &RunPod, reason: Reason) -> Result<(), CallError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     let uid = pod.uid().ok_or(CallError::Incomplete("uid"))?;
     let patch = json!({"metadata": {"uid": uid, "annotations": {ANNOTATION_STOP: reason.as_str()}}});
@@ -77,7 +78,7 @@ pub async fn delete_job(client: &Client, job: &Job) -> Result<(), CallError> {
 }
 
 /// Has a pod end in seconds. What it could hand over, it has.
-pub async fn delete_pod(client: &Client, pod: &Pod) -> Result<(), CallError> {
+pub async fn delete_pod(client: &Client, pod: &RunPod) -> Result<(), CallError> {
     end_pod(client, pod).await.map_err(failed(Call::DeletePod))
 }
 

@@ -70,6 +70,7 @@ fn look(built: Built<'_>, seen: &Seen, now: Timestamp) -> Progress {
         // A Job with `backoffLimit: 0` makes one pod; should there be more, the oldest.
         pod: seen.pods.first().map(Arc::as_ref),
         admission: answers.admission.as_ref(),
+        changes: answers.changes.as_deref(),
         warnings: answers.warnings.as_deref(),
         record: answers.record.as_ref(),
         now,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent_run::seen::Question;
 use crate::agent_run::workload::Workload;
 use crate::events::Notice;
+use crate::run_pod::RunPod;
 use crate::slots::Slot;
 use crate::verdict::Verdict;
 use cofferdam_api::AgentRunStatus;
@@ -54,7 +54,7 @@ pub enum Then {
     /// Ask the sidecar to collect and to stop the agent, through an annotation that makes the gateway close its exit.
     StopAgent {
         /// The run's pod.
-        pod: Arc<Pod>,
+        pod: Arc<RunPod>,
         /// Why.
         verdict: Verdict,
     },
@@ -64,12 +64,12 @@ pub enum Then {
         /// The Job.
         job: Arc<Job>,
         /// Its pods.
-        pods: Vec<Arc<Pod>>,
+        pods: Vec<Arc<RunPod>>,
         /// What the run will end with.
         verdict: Verdict,
     },
     /// Have pods end in seconds that no Job has any more.
-    DeletePods(Vec<Arc<Pod>>),
+    DeletePods(Vec<Arc<RunPod>>),
     /// Delete the Job of a failed attempt, but only once the status says that another follows.
     Repeat(Arc<Job>),
     /// Delete the Job.
@@ -80,7 +80,7 @@ pub enum Then {
 
 impl Then {
     /// Has these pods end, if there are any.
-    pub fn delete_pods(pods: Vec<Arc<Pod>>) -> Self {
+    pub fn delete_pods(pods: Vec<Arc<RunPod>>) -> Self {
         if pods.is_empty() {
             Self::Nothing
         } else {

@@ -6,17 +6,16 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent_run::observe::{Progress, causes};
 use crate::agent_run::seen::Seen;
 use crate::api_server::has_controller;
 use crate::pod_view::{PodView, is_over};
+use crate::run_pod::RunPod;
 use crate::verdict::Verdict;
 use cofferdam_api::names::CONTAINER_SIDECAR;
 use cofferdam_api::{AgentRun, Cancel, Reason};
 use cofferdam_wire::output::{COLLECT_BUDGET, UPLOAD_BUDGET};
-use cofferdam_wire::runner::active_deadline;
 
 /// How long a sidecar has to collect, to have the agent ended and to hand over: its own bounds, and 5 s for the agent's end.
 pub const ALLOWANCE: SignedDuration =
@@ -49,7 +48,7 @@ pub fn limit(progress: &Progress, seen: &Seen) -> Option<Limit> {
 
 /// Pods that live on without a Job and that nothing in the cluster will end: their owner was taken from them, nobody
 /// wants their work, or their time is over.
-pub fn unattended(run: &AgentRun, seen: &Seen, now: Timestamp) -> Vec<Arc<Pod>> {
+pub fn unattended(run: &AgentRun, seen: &Seen, now: Timestamp) -> Vec<Arc<RunPod>> {
     let unwanted = run.spec.cancel == Some(Cancel::DiscardWork);
     let live = seen.pods.iter().filter(|pod| !is_over(pod));
     live.filter(|pod| {
@@ -64,10 +63,10 @@ pub fn unattended(run: &AgentRun, seen: &Seen, now: Timestamp) -> Vec<Arc<Pod>> 
 
 /// The end of the agent's time. Its start was written by its node, whose clock may be behind; it was not before the
 /// pod was made.
-fn deadline(pod: &Pod) -> Option<Limit> {
+fn deadline(pod: &RunPod) -> Option<Limit> {
     let started = PodView::new(pod).agent_started()?;
     let made = pod.metadata.creation_timestamp.as_ref()?.0;
-    let time = pod.spec.as_ref().and_then(active_deadline)?;
+    let time = pod.spec.active_deadline?;
     let time = SignedDuration::try_from(time).ok()?;
     let message = format!(
         "The agent was still there {} s after its time was over (activeDeadlineSeconds: {}), so its pod was deleted.",
@@ -95,7 +94,7 @@ fn stop(seen: &Seen) -> Option<Limit> {
 }
 
 /// The end of the time that an agent has without a sidecar. Its probe fails then, unless it answers that itself.
-fn abandoned(pod: &Pod) -> Option<Limit> {
+fn abandoned(pod: &RunPod) -> Option<Limit> {
     let ended = PodView::new(pod).sidecar_ended()?;
     let message = format!(
         "Container sidecar ended with code {} before the agent, so the pod was deleted; look at its log.",
@@ -108,7 +107,7 @@ fn abandoned(pod: &Pod) -> Option<Limit> {
 }
 
 /// The end of the time that a sidecar has once its agent has ended.
-fn hand_over(pod: &Pod) -> Option<Limit> {
+fn hand_over(pod: &RunPod) -> Option<Limit> {
     let view = PodView::new(pod);
     if view.is_deleted() || view.sidecar_ended().is_some() {
         return None;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -17,8 +16,9 @@ use crate::agent_run::seen::{Answers, Question, Sealing};
 use crate::agent_run::status::Built;
 use crate::evidence::seal::SealOutcome;
 use crate::memory::{Remembered, StopAsked};
+use crate::run_pod::RunPod;
 use crate::slots::{Answer, QueueFull};
-use crate::testing::{self, GATEWAY, RUN_UID, at, job, plan, pod, run};
+use crate::testing::{self, GATEWAY, RUN_UID, at, job, plan, pod, run, whole_pod};
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRunStatus, Cancel, LiveReason, Reason, Stage};
 use cofferdam_wire::record::RunRecord;
@@ -110,6 +110,10 @@ impl World {
                 Question::Observed(observe::Question::Admission) => {
                     answers.admission = Some(self.admission.clone());
                     "admission"
+                }
+                Question::Observed(observe::Question::Changes) => {
+                    answers.changes = Some(Vec::new());
+                    "changes"
                 }
                 Question::Observed(observe::Question::Warnings) => {
                     answers.warnings = Some(Vec::new());
@@ -213,7 +217,7 @@ fn collecting() -> Value {
     status
 }
 
-fn asked_to_stop(pod: &Pod) -> Arc<Pod> {
+fn asked_to_stop(pod: &RunPod) -> Arc<RunPod> {
     let mut asked = pod.clone();
     let annotations = asked.metadata.annotations.get_or_insert_default();
     annotations.insert(
@@ -273,9 +277,9 @@ fn states() -> Vec<(&'static str, World)> {
     let mut repeatable = World::of(run(), SeenJob::Present(Arc::new(repeatable_job())));
     repeatable.seen.pods = vec![{
         let template = repeatable_job().spec.unwrap().template;
-        let mut made = pod(pending());
+        let mut made = whole_pod(pending());
         (made.metadata.labels, made.spec) = (template.metadata.unwrap().labels, template.spec);
-        Arc::new(made)
+        Arc::new(made.into())
     }];
     vec![
         ("new", World::of(run(), SeenJob::None)),
@@ -340,7 +344,7 @@ fn ignore_the_stop(world: &mut World) {
 fn orphan(world: &mut World) {
     if world.has_live_pod() {
         world.seen.job = SeenJob::Gone;
-        let mut orphan = Pod::clone(&world.seen.pods[0]);
+        let mut orphan = RunPod::clone(&world.seen.pods[0]);
         orphan.metadata.owner_references = None;
         world.seen.pods = vec![Arc::new(orphan)];
     }
@@ -729,8 +733,8 @@ fn clock_of_a_node_that_is_behind_does_not_end_a_run_early() {
 #[test]
 fn pod_without_a_job_is_deleted_where_nothing_else_ends_it() {
     let gone = || World::of(with_status(running_status()), SeenJob::Gone).with_pod(live());
-    let change = |world: &mut World, change: fn(&mut Pod)| {
-        let mut pod = Pod::clone(&world.seen.pods[0]);
+    let change = |world: &mut World, change: fn(&mut RunPod)| {
+        let mut pod = RunPod::clone(&world.seen.pods[0]);
         change(&mut pod);
         world.seen.pods = vec![Arc::new(pod)];
     };
