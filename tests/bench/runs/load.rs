@@ -21,10 +21,12 @@ use super::gateway::{Gateway, REPOSITORY};
 use super::place::Place;
 
 /// What is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A bare Job of one container.
     Job,
+    /// A Job without a run whose pod is that of one.
+    Shaped(Arc<Value>),
     /// An `AgentRun`.
     Run,
 }
@@ -123,10 +125,14 @@ impl Load {
 
     async fn create_one(&self, index: usize, place: &Place, gateway: &Gateway) -> Result<()> {
         let name = format!("r-{index}");
-        match self.kind {
-            Kind::Job => {
+        match &self.kind {
+            Kind::Job | Kind::Shaped(_) => {
                 let jobs: Api<Job> = Api::namespaced(place.client.clone(), &self.namespace);
-                let job = serde_json::from_value(job(&name, self.runs_for))?;
+                let job = match &self.kind {
+                    Kind::Shaped(spec) => json!({"metadata": {"name": name}, "spec": **spec}),
+                    _ => job(&name, self.runs_for),
+                };
+                let job = serde_json::from_value(job)?;
                 jobs.create(&PostParams::default(), &job).await?;
                 Ok(())
             }
@@ -148,7 +154,7 @@ impl Load {
     /// Tells the name of each that ends well.
     async fn watch(self, place: Place, ended: mpsc::UnboundedSender<String>) -> Result<()> {
         match self.kind {
-            Kind::Job => {
+            Kind::Job | Kind::Shaped(_) => {
                 let api: Api<Job> = Api::namespaced(place.client, &self.namespace);
                 watch(&api, "status.successful=1", ended).await
             }
@@ -222,6 +228,15 @@ fn job(name: &str, runs_for: &str) -> Value {
             "containers": [{"name": "a", "image": "cofferdam.test/busybox:dev", "args": ["sleep", runs_for]}],
         }}},
     })
+}
+
+/// What a run's Job says of its pod, for Jobs that belong to no run: the default account is theirs.
+pub fn shape(job: &Value) -> Value {
+    let mut pod = job["spec"]["template"]["spec"].clone();
+    for field in ["serviceAccount", "serviceAccountName"] {
+        pod.as_object_mut().map(|pod| pod.remove(field));
+    }
+    json!({"backoffLimit": 0, "template": {"spec": pod}})
 }
 
 /// A run of one repository, as people write them.

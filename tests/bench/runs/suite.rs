@@ -1,11 +1,16 @@
 //! Measures runs for `make bench` in one sitting, and prints the tables.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
+use kube::api::ListParams;
 
 use super::Result;
 use super::floors;
 use super::gateway::Gateway;
-use super::load::{Kind, Load};
+use super::load::{self, Kind, Load};
 use super::machine;
 use super::place::{Place, Purpose};
 use super::report::{self, Bare, Row};
@@ -46,6 +51,7 @@ pub async fn bench(place: &Place, gateway: &Gateway, scope: Scope) -> Result<()>
                 .map(|row: &Row| row.figures.rate())
                 .fold(0.0, f64::max);
             rows.push(paced(place, gateway, fastest * 0.8).await?);
+            rows.push(shaped(place, gateway).await?);
         }
         if scope.queue {
             let load = Load {
@@ -100,6 +106,25 @@ async fn jobs(place: &Place, gateway: &Gateway, when: &str) -> Result<Row> {
     place.namespace(&load.namespace, Purpose::Jobs).await?;
     let figures = sitting::sit(place, gateway, &load).await?;
     Ok(done(format!("200 bare Jobs, {when}"), figures))
+}
+
+/// Jobs without runs whose pods are those of runs: what the sandbox's pod costs by itself.
+async fn shaped(place: &Place, gateway: &Gateway) -> Result<Row> {
+    let load = runs("bench-shape", 1, 1);
+    place
+        .namespace(&load.namespace, Purpose::Runs { max_running: 1 })
+        .await?;
+    load.run(place, gateway).await?;
+    let sandboxes: Api<Job> = Api::namespaced(place.client.clone(), &load.namespace);
+    let found = sandboxes.list(&ListParams::default()).await?.items;
+    let job = found.first().ok_or("the run has no Job any more")?;
+    let load = Load {
+        kind: Kind::Shaped(Arc::new(load::shape(&serde_json::to_value(job)?))),
+        ..runs("bench-shaped", 200, 20)
+    };
+    place.namespace(&load.namespace, Purpose::Jobs).await?;
+    let figures = sitting::sit(place, gateway, &load).await?;
+    Ok(done("200 Jobs with a run's pod".to_owned(), figures))
 }
 
 /// Runs that come at a pace which the cluster can bear.
