@@ -46,8 +46,8 @@ image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Do
 	@images/build.sh cofferdam-runner --binary $(BINARY)
 
 .PHONY: crds
-crds: ## Generate crds/, the chart's copy of it, and the reference in docs/api.md
-	cargo run --quiet --locked --bin crdgen -- crds docs/api.md
+crds: ## Generate crds/, the chart's copy of it, the reference in docs/api.md, and docs/presets.md
+	cargo run --quiet --locked --bin crdgen -- crds docs/api.md docs/presets.md
 	@mkdir -p charts/cofferdam/files/crds && cp crds/*.yaml charts/cofferdam/files/crds/
 
 .PHONY: lint

@@ -30,8 +30,8 @@ pub use clone::{CloneBranches, CloneLfs, CloneOptions, CloneSubmodules};
 pub use exclude::{Exclude, ExcludeMode};
 pub use limits::{
     DigestMode, EgressLimits, EgressRule, ImageLimits, KernelCheck, Mode, NodeAccess, OnMissingReport,
-    PolicyLimits, PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RunAsUser,
-    RuntimeLimits, Severity, TlsMode, UserNamespaces, VulnerabilityLimits,
+    PolicyLimits, Preset, PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RunAsUser,
+    RuntimeLimits, Severity, TlsMode, Tunnels, UserNamespaces, VulnerabilityLimits,
 };
 pub use policies::{
     ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,

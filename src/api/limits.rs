@@ -25,6 +25,9 @@ pub struct PolicyLimits {
     /// Hosts that the agent may reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<EgressLimits>,
+    /// Whether rules may say `tls: Tunnel`. Absent in every policy: `Deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnels: Option<Tunnels>,
     /// Ceiling of each resource of the agent's container (`cpu`, `memory`, `ephemeral-storage`). A resource that no
     /// policy names has a built-in ceiling: 16, 64Gi, 100Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +69,18 @@ pub struct PolicyLimits {
     /// Whether a run must say who asked for it. Absent: it need not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<RequesterMode>,
+}
+
+/// Whether TLS of the agent may pass the gateway unread (`tls: Tunnel` of a rule). `Deny`: it may not, and rules that say so
+/// refuse every run under them. `Allow`: it may; only a ClusterSandboxPolicy can say so, and `Deny` of any policy overrules
+/// it. Absent: `Deny`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tunnels {
+    /// Every request is read.
+    #[default]
+    Deny,
+    /// What policies let pass unread passes unread.
+    Allow,
 }
 
 /// Whether a run that failed before its agent's container started is tried again; an agent never starts twice. `Never`:
@@ -301,14 +316,22 @@ pub struct EgressLimits {
 
 /// Hosts that may be reached, and what may be asked of them.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[x_kube(validation = rules::tunnel_is_unread())]
+#[x_kube(
+    validation = rules::tunnel_is_unread(),
+    validation = rules::preset_or_hosts(),
+    validation = rules::preset_says_the_rest()
+)]
 pub struct EgressRule {
     /// Name of the rule; refusals and records refer to it.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::label("name of a rule"))]
     pub name: String,
-    /// Host names, exact or with `*` as the whole left-most label.
-    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
+    /// Hosts, methods and paths that are known by a name. Instead of `hosts`, `ports`, `methods`, `paths` and `tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// Host names, exact or with `*` as the whole left-most label. Instead of `preset`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
     #[x_kube(
         merge_strategy = kube::core::cel::ListMerge::Set,
         validation = rules::hosts(),
@@ -339,14 +362,46 @@ pub struct EgressRule {
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::request_paths())]
     pub paths: Vec<String>,
     /// How TLS is treated. `Inspect`: it ends at the gateway, and each request is judged by its method and path. `Tunnel`:
-    /// bytes pass unread once the server name in the TLS hello equals the host. `Inspect` of one rule of any policy
-    /// overrules `Tunnel` of the others.
+    /// bytes pass unread once the server name in the TLS hello equals the host; a ClusterSandboxPolicy must let it
+    /// (`limits.tunnels: Allow`). `Inspect` of one rule of any policy overrules `Tunnel` of the others.
     #[serde(default)]
     pub tls: TlsMode,
 }
 
 pub(super) fn default_ports() -> Vec<i32> {
     vec![443]
+}
+
+/// Well-known hosts, and what reads from them; publishing is closed. Of registries `crates`, `debian`, `go`, `maven`, `npm`
+/// and `pypi`; of forges `github` and `gitlab`; of model APIs `anthropic`, `gemini` and `openai`; and `git`: the repositories that
+/// this policy names in `repositories.clone`. docs/presets.md has what each lets out, and what it could leak.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Anthropic's model API.
+    Anthropic,
+    /// Packages of crates.io.
+    Crates,
+    /// Packages of Debian.
+    Debian,
+    /// Google's Gemini API.
+    Gemini,
+    /// The repositories that the same policy names.
+    Git,
+    /// What is public on github.com.
+    Github,
+    /// What is public on gitlab.com.
+    Gitlab,
+    /// Modules of Go.
+    Go,
+    /// Artefacts of Maven Central.
+    Maven,
+    /// Packages of npm.
+    Npm,
+    /// The model API of openai.com.
+    Openai,
+    /// Packages of pypi.org.
+    Pypi,
 }
 
 /// How TLS to a host is treated.

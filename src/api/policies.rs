@@ -25,6 +25,7 @@ use super::{bounds, rules};
     status = "SandboxPolicyStatus",
     derive = "PartialEq",
     validation = rules::named_by_label("runs and records refer to it: choose another name"),
+    validation = rules::tunnels_are_granted_above(),
     printcolumn(
         name = "Ready",
         type_ = "string",

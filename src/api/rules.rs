@@ -305,7 +305,7 @@ pub(super) fn request_paths() -> Rule {
     let encoded = "%[0-9A-Fa-f]{2}";
     rule(
         format!(
-            "self.all(item, item.matches('^(/({plain}|{encoded})+|/[*])*(/|/[*][*])?([?]({plain}|{encoded}|[/?])*)?$') && \
+            "self.all(item, item.matches('^(/({plain}|{encoded}|[*]%2[Ff][*]?|%2[Ff][*])+|/[*])*(/|/[*][*])?([?]({plain}|{encoded}|[/?])*)?$') && \
              item.startsWith('/') && \
              !item.matches('%([01][0-9A-Fa-f]|2[Ee]|5[Cc]|7[Ff])|^[^?]*/[.]{{1,2}}(/|[?]|$)'))"
         ),
@@ -314,11 +314,38 @@ pub(super) fn request_paths() -> Rule {
     )
 }
 
+/// A rule names its hosts in one way.
+pub(super) fn preset_or_hosts() -> Rule {
+    rule(
+        "has(self.preset) != (has(self.hosts) && size(self.hosts) > 0)",
+        "a rule has either hosts or a preset, which names hosts itself: give one of them",
+    )
+}
+
+/// What a preset says is not said again. Passes what [`preset_or_hosts`] already refuses, so that each input gets one
+/// message.
+pub(super) fn preset_says_the_rest() -> Rule {
+    rule(
+        "!has(self.preset) || (has(self.hosts) && size(self.hosts) > 0) || self.tls == 'Inspect' && self.ports == [443] && \
+         (!has(self.methods) || size(self.methods) == 0) && (!has(self.paths) || size(self.paths) == 0)",
+        "a preset has ports, methods and paths of its own and is inspected: leave ports, methods, paths and tls out, or write \
+         a rule with hosts",
+    )
+}
+
 /// What passes unread cannot be told apart by what is asked.
 pub(super) fn tunnel_is_unread() -> Rule {
     rule(
         "self.tls != 'Tunnel' || (!has(self.methods) || size(self.methods) == 0) && (!has(self.paths) || size(self.paths) == 0)",
         "tls: Tunnel passes bytes unread, so methods and paths cannot be told: leave them out, or write tls: Inspect",
+    )
+}
+
+/// A namespace's own word is no consent to bytes that nobody reads.
+pub(super) fn tunnels_are_granted_above() -> Rule {
+    rule(
+        "!has(self.spec.limits.tunnels) || self.spec.limits.tunnels != 'Allow'",
+        "limits.tunnels: Allow counts from a ClusterSandboxPolicy alone: leave it out here, or write Deny",
     )
 }
 

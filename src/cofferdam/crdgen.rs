@@ -1,15 +1,16 @@
-//! Writes what is generated from the types of the custom resources: their definitions into a directory, one file each, and
-//! the generated part of the page that documents them: `crdgen <directory> [<page>]`.
+//! Writes what is generated from the types of the custom resources: their definitions into a directory, one file each, the
+//! generated part of the page that documents them, and the page about presets: `crdgen <directory> [<page> <presets>]`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use cofferdam_api::{crds, reference};
+use cofferdam_policy::preset;
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("usage: crdgen <directory> [<page>]")]
+    #[error("usage: crdgen <directory> [<page> <presets>]")]
     Usage,
     #[error("the definitions cannot be generated: {0}")]
     Generate(#[from] crds::Error),
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Error> {
     let mut arguments = std::env::args_os().skip(1);
     let directory = arguments.next().ok_or(Error::Usage)?;
-    let page = arguments.next();
+    let pages = arguments.next().zip(arguments.next());
     if arguments.next().is_some() {
         return Err(Error::Usage);
     }
@@ -39,10 +40,11 @@ fn run() -> Result<(), Error> {
     for file in crds::files()? {
         write(&directory.join(&file.name), &file.text)?;
     }
-    if let Some(page) = page {
+    if let Some((page, presets)) = pages {
         let page = Path::new(&page);
         let text = std::fs::read_to_string(page).map_err(at(page))?;
         write(page, &reference::updated(&text)?)?;
+        write(Path::new(&presets), &preset::page::markdown())?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::policy_status::{Context, Policy, READY};
 use crate::conditions::{self, Desired};
 use cofferdam_api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
 use cofferdam_policy::layer::layers::Layers;
+use cofferdam_policy::layer::mistakes;
 
 impl Policy for ClusterSandboxPolicy {
     // Its status cannot be written either; every SandboxPolicy says so.
@@ -69,8 +70,10 @@ fn found(policy: &ClusterSandboxPolicy, namespaces: &[Arc<Namespace>]) -> (bool,
         Ok(layers) => layers,
         Err(refusal) => return (false, "PolicyUnreadable", refusal.message()),
     };
-    if let Some(mistake) = layers.mistakes.first() {
-        return (false, "RuleMatchesNothing", mistake.message());
+    // By itself: whether another policy consents to its tunnels is a matter of each namespace.
+    let own = layers.policies.first().map(mistakes::contradictions);
+    if let Some(mistake) = own.unwrap_or_default().first() {
+        return (false, mistake.kind.as_str(), mistake.refusal.message());
     }
     match selected(policy, namespaces) {
         Err(error) => (
@@ -138,6 +141,14 @@ mod tests {
     #[case::tags_where_it_wants_digests(
         json!({}), json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["ghcr.io/team/*", "ghcr.io/team/app:1"]}}),
         "False", "RuleMatchesNothing")]
+    #[case::tunnels_where_it_denies_them(
+        json!({}), json!({"tunnels": "Deny", "egress": {"mode": "AllowList", "rules": [
+            {"name": "a", "hosts": ["a.example"], "ports": [443], "tls": "Tunnel"}]}}),
+        "False", "TunnelDenied")]
+    #[case::tunnels_to_which_another_may_consent(
+        json!({}), json!({"egress": {"mode": "AllowList", "rules": [
+            {"name": "a", "hosts": ["a.example"], "ports": [443], "tls": "Tunnel"}]}}),
+        "True", "Ready")]
     #[case::no_tags_where_it_wants_digests(
         json!({}), json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["ghcr.io/team/*"]}}), "True", "Ready")]
     fn a_cluster_policy_says_whether_it_stands_over_anything(

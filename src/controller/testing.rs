@@ -73,7 +73,7 @@ pub fn policy() -> SandboxPolicy {
             "runtime": {"runtimeClassNames": ["gvisor"]},
             "images": {"mode": "AllowList", "allowed": ["images.example/**"]},
             "repositories": {"mode": "AllowList", "clone": [{"name": "forge", "url": "https://forge.example/**"}]},
-            "egress": {"mode": "AllowList", "rules": [{"name": "model", "hosts": ["model.example"], "tls": "Tunnel"}]},
+            "egress": {"mode": "AllowList", "rules": [{"name": "model", "hosts": ["model.example"]}]},
         }},
     }))
     .unwrap()

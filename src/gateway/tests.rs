@@ -20,7 +20,7 @@ use super::*;
 use cofferdam_api::names::{
     AUDIENCE_COLLECT, AUDIENCE_EGRESS, AUDIENCE_PREPARE, LABEL_POLICY_HASH, SANDBOX_SERVICE_ACCOUNT, digest,
 };
-use cofferdam_api::{Mode, TlsMode};
+use cofferdam_api::{Mode, TlsMode, Tunnels};
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_policy::dimension::egress::{EgressLayer, EgressRule};
 use cofferdam_policy::frozen::{FrozenPolicy, GitHost};
@@ -93,7 +93,7 @@ fn policy() -> FrozenPolicy {
         port: 443,
         addresses: vec!["203.0.113.0/24".parse().unwrap()],
     }];
-    FrozenPolicy::new(layers, None, git)
+    FrozenPolicy::new(layers, Tunnels::Allow, None, git)
 }
 
 /// An archive on loopback that believes `issuer`; its URL and the gateway's token for it.

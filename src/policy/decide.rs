@@ -14,18 +14,19 @@ use crate::dimension::runtime::{Runtime, RuntimeClassFact};
 use crate::dimension::times::Times;
 use crate::dimension::vulnerabilities::{Ceiling, Reports};
 use crate::dimension::{
-    egress, images, repositories, requester, resources, runtime, scheduling, times, vulnerabilities,
+    egress, images, repositories, requester, resources, runtime, scheduling, times, tunnels, vulnerabilities,
 };
 use crate::frozen::FrozenPolicy;
 use crate::layer::cache::PolicyCache;
 use crate::layer::layers::Layers;
-use crate::layer::parsed::strictest;
+use crate::layer::parsed::{ParsedPolicy, strictest};
 use crate::pattern::image::ImageReference;
+use crate::preset::Used;
 use crate::source::Sourced;
 use cofferdam_api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{
     AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, RequesterMode,
-    ResolvedPolicy, Resources, Retry, RunAsUser, SandboxPolicy, SchedulingProfile,
+    ResolvedPolicy, Resources, Retry, RunAsUser, SandboxPolicy, SchedulingProfile, Tunnels,
 };
 
 pub use crate::dimension::repositories::{AdmittedRepository, CloneGrant};
@@ -120,6 +121,10 @@ pub struct Evaluation {
     pub submodules: Option<Submodules>,
     /// What the layers say of egress.
     pub egress: Vec<Arc<EgressLayer>>,
+    /// The presets of these layers, which were expanded.
+    pub presets: Vec<Used>,
+    /// Whether anything of it may pass unread.
+    pub tunnels: Sourced<Tunnels>,
     /// What the run asks of it.
     pub ask: Result<Option<EgressAsk>, Refusal>,
     /// Its times.
@@ -181,7 +186,11 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         (repository.name.clone(), decided)
     });
     Evaluation {
-        mistakes: layers.mistakes.clone(),
+        mistakes: layers
+            .mistakes
+            .iter()
+            .map(|mistake| mistake.refusal.clone())
+            .collect(),
         requester: requester::decide(spec, policies),
         runtime: runtime::decide(policies, request.runtime_classes),
         agent_image,
@@ -190,6 +199,8 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         repositories: repositories.collect(),
         submodules: repositories::submodules(&spec.repositories, policies),
         egress: policies.iter().filter_map(|layer| layer.egress.clone()).collect(),
+        presets: presets(policies),
+        tunnels: tunnels::decide(policies),
         ask: egress::read_ask(spec),
         times: times::decide(spec, policy.spec.defaults.as_ref(), policies),
         resources: resources::decide(spec.resources.as_ref(), policy, policies),
@@ -242,6 +253,9 @@ impl Evaluation {
             repositories,
             submodules,
             egress,
+            // Expanded in the layers.
+            presets: _,
+            tunnels,
             ask,
             times,
             resources,
@@ -280,6 +294,7 @@ impl Evaluation {
         Ok(Admitted {
             frozen: FrozenPolicy::new(
                 egress,
+                tunnels.value,
                 ask,
                 repositories::git_hosts(&granted, submodules.as_ref()),
             ),
@@ -304,6 +319,18 @@ impl Evaluation {
             policies,
         })
     }
+}
+
+/// Every preset that the layers use.
+fn presets(layers: &[Arc<ParsedPolicy>]) -> Vec<Used> {
+    let uses = layers.iter().flat_map(|layer| {
+        layer.presets.iter().map(|(rule, preset)| Used {
+            layer: layer.layer.clone(),
+            rule: rule.clone(),
+            preset: *preset,
+        })
+    });
+    uses.collect()
 }
 
 /// The policy that the run names, in a namespace that has opted in.

@@ -9,17 +9,19 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Denied, DenyReason};
-use crate::dimension::egress::{EgressAsk, EgressLayer};
+use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule};
 use crate::pattern::host::Host;
 use crate::route::{Route, route};
 use cofferdam_api::names::short_hash;
-use cofferdam_api::{TlsMode, canonical};
+use cofferdam_api::{TlsMode, Tunnels, canonical};
 
 /// Version of a document whose rules are all tunnels. Any change of meaning, not only of shape, makes a new version. A
 /// document has the lowest one that can say what it says, so that gateways of the release before read what they can honour.
 const TUNNELS: u32 = 2;
 /// Version of a document in which a rule speaks of requests.
 const REQUESTS: u32 = 3;
+/// Version of a document in which a rule says `Tunnel` and policy denies tunnels.
+const NO_TUNNELS: u32 = 4;
 /// Longest document in bytes that is read: a ConfigMap holds 1 MiB.
 const DOCUMENT_LIMIT: usize = 1024 * 1024;
 
@@ -31,6 +33,9 @@ pub struct FrozenPolicy {
     schema_version: u32,
     /// Every policy that has an opinion on egress.
     layers: Vec<Arc<EgressLayer>>,
+    /// Whether rules that say `Tunnel` let anything pass unread. Absent: they do. Only said where there is such a rule.
+    #[serde(default = "allow", skip_serializing_if = "is_allow")]
+    tunnels: Tunnels,
     /// What the run itself asks to reach at most; absent: all that the layers grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ask: Option<EgressAsk>,
@@ -60,7 +65,7 @@ pub enum FrozenError {
     #[error("the frozen policy cannot be read: {0}")]
     Syntax(#[from] serde_json::Error),
     /// Written by another version.
-    #[error("the frozen policy has schema version {0}, this gateway knows {TUNNELS} and {REQUESTS}")]
+    #[error("the frozen policy has schema version {0}, this gateway knows {TUNNELS} to {NO_TUNNELS}")]
     Version(u32),
     /// A version in which its rules cannot, or need not, be said.
     #[error("the frozen policy has schema version {said}, and its rules are of version {of_rules}")]
@@ -82,13 +87,28 @@ struct Version {
     schema_version: u32,
 }
 
-/// The lowest version that can say these rules.
-fn version_of(layers: &[Arc<EgressLayer>]) -> u32 {
-    let mut rules = layers.iter().flat_map(|layer| &layer.rules);
-    if rules.all(|rule| rule.mode() == TlsMode::Tunnel) {
-        TUNNELS
-    } else {
+/// What a document says where it says nothing.
+const fn allow() -> Tunnels {
+    Tunnels::Allow
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_allow(tunnels: &Tunnels) -> bool {
+    *tunnels == Tunnels::Allow
+}
+
+fn modes(layers: &[Arc<EgressLayer>]) -> impl Iterator<Item = TlsMode> {
+    layers.iter().flat_map(|layer| &layer.rules).map(EgressRule::mode)
+}
+
+/// The lowest version that can say this.
+fn version_of(layers: &[Arc<EgressLayer>], tunnels: Tunnels) -> u32 {
+    if tunnels == Tunnels::Deny && modes(layers).any(|mode| mode == TlsMode::Tunnel) {
+        NO_TUNNELS
+    } else if modes(layers).any(|mode| mode == TlsMode::Inspect) {
         REQUESTS
+    } else {
+        TUNNELS
     }
 }
 
@@ -100,18 +120,30 @@ impl FrozenPolicy {
     }
 
     /// What `layers` come to for a run with this ask and these repositories.
-    pub fn new(layers: Vec<Arc<EgressLayer>>, ask: Option<EgressAsk>, git: Vec<GitHost>) -> Self {
+    pub fn new(
+        layers: Vec<Arc<EgressLayer>>,
+        tunnels: Tunnels,
+        ask: Option<EgressAsk>,
+        git: Vec<GitHost>,
+    ) -> Self {
+        let schema_version = version_of(&layers, tunnels);
         Self {
-            schema_version: version_of(&layers),
+            schema_version,
             layers,
+            // Where nothing wants to pass unread there is nothing to deny, and one spelling for that.
+            tunnels: if schema_version == NO_TUNNELS {
+                Tunnels::Deny
+            } else {
+                Tunnels::Allow
+            },
             ask,
             git,
         }
     }
 
     /// What layers come to for a run that asks for nothing and clones nothing.
-    pub fn of_layers(layers: Vec<Arc<EgressLayer>>) -> Self {
-        Self::new(layers, None, Vec::new())
+    pub fn of_layers(layers: Vec<Arc<EgressLayer>>, tunnels: Tunnels) -> Self {
+        Self::new(layers, tunnels, None, Vec::new())
     }
 
     /// Hosts of the admitted repositories, open to `prepare` alone.
@@ -134,11 +166,11 @@ impl FrozenPolicy {
         }
         // The version first: a newer document's new fields must not hide that it is newer.
         let Version { schema_version } = serde_json::from_str(text)?;
-        if !matches!(schema_version, TUNNELS | REQUESTS) {
+        if !matches!(schema_version, TUNNELS | REQUESTS | NO_TUNNELS) {
             return Err(FrozenError::Version(schema_version));
         }
         let policy: Self = serde_json::from_str(text)?;
-        let of_rules = version_of(&policy.layers);
+        let of_rules = version_of(&policy.layers, policy.tunnels);
         if schema_version != of_rules {
             return Err(FrozenError::NotItsVersion {
                 said: schema_version,
@@ -158,11 +190,12 @@ impl FrozenPolicy {
         let Self {
             schema_version: _,
             layers,
+            tunnels,
             ask,
             // Open to `prepare` alone.
             git: _,
         } = self;
-        route(layers, ask.as_ref(), host, port)
+        route(layers, *tunnels, ask.as_ref(), host, port)
     }
 
     /// Decides whether `prepare` may reach `host` at `port`: only hosts of admitted repositories.
@@ -236,7 +269,7 @@ mod tests {
             port: 8443,
             addresses: vec!["192.168.7.0/24".parse().unwrap()],
         }];
-        FrozenPolicy::new(layers, None, git)
+        FrozenPolicy::new(layers, Tunnels::Allow, None, git)
     }
 
     #[test]
@@ -256,7 +289,7 @@ mod tests {
             "o7uiaic5qcfsrrfjvwqltpedhnhe7intu7bfrmzrid4ls6e2vzbq"
         );
         assert_eq!(
-            FrozenPolicy::new(read.layers.clone(), None, read.git.clone()),
+            FrozenPolicy::new(read.layers.clone(), Tunnels::Allow, None, read.git.clone()),
             read
         );
         let host = Host::parse("a.example.com").unwrap();
@@ -279,6 +312,44 @@ mod tests {
             let refused = FrozenPolicy::parse(&text).unwrap_err().to_string();
             assert!(refused.contains("its rules are of version"), "{refused}");
         }
+    }
+
+    /// Documents of the versions before, byte for byte as the releases that had them wrote them.
+    const OF_VERSION_3: &str = r#"{"git":[],"layers":[{"kind":"SandboxPolicy","mode":"AllowList","name":"default","rules":[{"addresses":[],"hosts":["model.example.org"],"name":"model","ports":[443],"tls":"Tunnel"},{"addresses":[],"hosts":["api.example.com"],"methods":["GET"],"name":"reads","ports":[443],"tls":"Inspect"}]}],"schemaVersion":3}"#;
+
+    #[rstest]
+    #[case::tunnels(OF_VERSION_2, "a.example.com")]
+    #[case::requests(OF_VERSION_3, "model.example.org")]
+    fn a_document_of_a_version_before_lets_its_tunnels_pass(#[case] text: &str, #[case] host: &str) {
+        let read = FrozenPolicy::parse(text).unwrap();
+        let route = read.agent_route(&Host::parse(host).unwrap(), 443);
+        assert_eq!(route.into_result().unwrap().tls(), TlsMode::Tunnel);
+        // The same rules where tunnels are denied are a document of another version, and its tunnels are read.
+        let denied = FrozenPolicy::new(read.layers.clone(), Tunnels::Deny, None, read.git.clone());
+        assert_eq!(
+            denied.to_json(),
+            text.replace(r#""schemaVersion":2}"#, r#""schemaVersion":4,"tunnels":"Deny"}"#)
+                .replace(r#""schemaVersion":3}"#, r#""schemaVersion":4,"tunnels":"Deny"}"#)
+        );
+        assert_eq!(FrozenPolicy::parse(&denied.to_json()).unwrap(), denied);
+        let route = denied.agent_route(&Host::parse(host).unwrap(), 443);
+        assert_eq!(route.into_result().unwrap().tls(), TlsMode::Inspect);
+    }
+
+    #[test]
+    fn where_no_rule_is_a_tunnel_there_is_nothing_to_deny() {
+        let mut layers = policy().layers;
+        for rule in &mut Arc::make_mut(&mut layers[0]).rules {
+            rule.tls = TlsMode::Inspect;
+        }
+        let [denied, allowed] = [Tunnels::Deny, Tunnels::Allow]
+            .map(|tunnels| FrozenPolicy::new(layers.clone(), tunnels, None, Vec::new()));
+        assert_eq!(denied, allowed);
+        let said = allowed
+            .to_json()
+            .replace(r#""schemaVersion":3}"#, r#""schemaVersion":4,"tunnels":"Deny"}"#);
+        let refused = FrozenPolicy::parse(&said).unwrap_err().to_string();
+        assert!(refused.contains("its rules are of version 3"), "{refused}");
     }
 
     #[test]
@@ -315,7 +386,7 @@ mod tests {
     #[case::empty_list(r#""name":"model""#, r#""name":"model","paths":[]"#, "canonical")]
     #[case::missing_field(r#","schemaVersion":3"#, "", "missing field `schemaVersion`")]
     #[case::other_version(r#""schemaVersion":3"#, r#""schemaVersion":1"#, "schema version 1")]
-    #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":4,"git":"#, "duplicate field")]
+    #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":5,"git":"#, "duplicate field")]
     #[case::older(r#""schemaVersion":3"#, r#""schemaVersion":2"#, "its rules are of version 3")]
     #[case::unknown_mode("AllowList", "AllowAll", "unknown variant `AllowAll`")]
     #[case::unknown_tls("Tunnel", "Trust", "unknown variant `Trust`")]

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod frozen;
 pub mod layer;
 pub mod pattern;
+pub mod preset;
 pub mod refusal;
 pub mod route;
 pub mod source;

@@ -13,7 +13,7 @@ use crate::layer::meet::{Unmet, meet};
 use crate::pattern::address::{intersect, is_global, is_grantable};
 use crate::pattern::host::{Host, HostPattern};
 use crate::refusal::{Layer, listed};
-use cofferdam_api::{Mode, TlsMode};
+use cofferdam_api::{Mode, TlsMode, Tunnels};
 
 /// A host and port that may be reached, as every matching rule of every layer allows it.
 ///
@@ -57,15 +57,16 @@ const fn stricter(one: TlsMode, two: TlsMode) -> TlsMode {
     }
 }
 
-/// Decides about `host` at `port`: what every layer allows, less what the run does not ask for. `layers` are in the
-/// canonical order of [`crate::layer::layers::Layers`].
+/// Decides about `host` at `port`: what every layer allows, less what the run does not ask for, and whether it may pass
+/// unread. `layers` are in the canonical order of [`crate::layer::layers::Layers`].
 pub fn route<L: Borrow<EgressLayer>>(
     layers: &[L],
+    tunnels: Tunnels,
     ask: Option<&EgressAsk>,
     host: &Host,
     port: u16,
 ) -> Decision<Route> {
-    grant(layers, ask, host, port).map(|grant| Route {
+    grant(layers, tunnels, ask, host, port).map(|grant| Route {
         host: host.clone(),
         port,
         grant,
@@ -117,6 +118,13 @@ impl Route {
         is_global(address) || self.grant.permits_special(address)
     }
 
+    /// This route where tunnels are allowed, or denied: then every request is read, whatever the rules say.
+    #[must_use]
+    pub fn within(mut self, tunnels: Tunnels) -> Self {
+        self.grant = self.grant.within(tunnels);
+        self
+    }
+
     /// This route under further layers, which can only take away: `ceiling` is what they allow for the same host and
     /// port. The stricter TLS mode holds, an address needs a network of each layer of both, and a request a rule of each.
     #[must_use]
@@ -134,6 +142,19 @@ impl Grant {
         let modes = self.layers.iter().map(|layer| layer.mode);
         // Without a layer nothing may pass unread.
         modes.reduce(stricter).unwrap_or(TlsMode::Inspect)
+    }
+
+    /// As [`Route::within`].
+    fn within(mut self, tunnels: Tunnels) -> Self {
+        match tunnels {
+            Tunnels::Allow => {}
+            Tunnels::Deny => {
+                for layer in &mut self.layers {
+                    layer.mode = TlsMode::Inspect;
+                }
+            }
+        }
+        self
     }
 
     /// `Kind/name/rule` of each matching rule once, layer by layer, and of the run's ask where there is one.
@@ -184,6 +205,7 @@ struct Matching<'a> {
 /// The one fold behind [`route`] and [`crate::explain::reach::reach`].
 pub(crate) fn grant<L: Borrow<EgressLayer>>(
     layers: &[L],
+    tunnels: Tunnels,
     ask: Option<&EgressAsk>,
     target: &impl Target,
     port: u16,
@@ -205,10 +227,11 @@ pub(crate) fn grant<L: Borrow<EgressLayer>>(
             return Decision::Deny(not_asked_for(target, port));
         }
     }
-    Decision::Allow(Grant {
+    let granted = Grant {
         layers: granting,
         asked,
-    })
+    };
+    Decision::Allow(granted.within(tunnels))
 }
 
 impl Matching<'_> {

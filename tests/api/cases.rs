@@ -803,6 +803,36 @@ fn refused_requests() -> Vec<(&'static str, Value, &'static str)> {
             "'*' for one, '**' at the end only",
         ),
         (
+            "/spec/limits/egress/rules/0",
+            json!({"name": "a"}),
+            "a rule has either hosts or a preset",
+        ),
+        (
+            "/spec/limits/egress/rules/3/hosts",
+            json!(["registry.npmjs.org"]),
+            "a rule has either hosts or a preset",
+        ),
+        (
+            "/spec/limits/egress/rules/3/methods",
+            json!(["PUT"]),
+            "a preset has ports, methods and paths of its own",
+        ),
+        (
+            "/spec/limits/egress/rules/3/paths",
+            json!(["/**"]),
+            "a preset has ports, methods and paths of its own",
+        ),
+        (
+            "/spec/limits/egress/rules/3/ports",
+            json!([443, 8443]),
+            "a preset has ports, methods and paths of its own",
+        ),
+        (
+            "/spec/limits/egress/rules/3/tls",
+            json!("Tunnel"),
+            "a preset has ports, methods and paths of its own",
+        ),
+        (
             "/spec/limits/egress/rules/0/methods",
             json!(["GET"]),
             "tls: Tunnel passes bytes unread, so methods and paths cannot be told",
@@ -859,9 +889,13 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
                 "/a/*/c?x=/y&z",
                 "/a?",
                 "/~u/%C3%A4.tgz",
-                "/v1/models:list"
+                "/v1/models:list",
+                "/@scope%2F*",
+                "/*%2f*%2F*/-/*"
             ]),
         ),
+        ("/spec/limits/egress/rules/3/preset", json!("git")),
+        ("/spec/limits/egress/rules/3/ports", json!([443])),
     ]
 }
 
@@ -888,6 +922,11 @@ pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
             json!("a/b"),
             "imagePullSecrets[].name must be a DNS name",
         ),
+        (
+            "/spec/limits/tunnels",
+            json!("Allow"),
+            "limits.tunnels: Allow counts from a ClusterSandboxPolicy alone",
+        ),
     ]
 }
 
@@ -906,5 +945,6 @@ pub fn accepted_own_fields() -> Vec<(&'static str, Value)> {
             json!({"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}),
         ),
         ("/spec/imagePullSecrets", json!([])),
+        ("/spec/limits/tunnels", json!("Deny")),
     ]
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, names};
-use cofferdam_policy::decide::{Request, decide};
+use cofferdam_policy::decide::{Admitted, Refusal, Request, decide};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::NONE;
 use cofferdam_policy::pattern::host::Host;
@@ -13,10 +13,14 @@ use serde_json::Value;
 use crate::schema::problems;
 
 fn example(name: &str) -> Value {
+    serde_saphyr::from_str(&text(name)).unwrap()
+}
+
+fn text(name: &str) -> String {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .join("examples")
         .join(name);
-    serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    std::fs::read_to_string(path).unwrap()
 }
 
 fn gvisor() -> RuntimeClassFact {
@@ -54,19 +58,26 @@ fn the_long_prompt_is_the_one_that_its_run_names() {
 
 #[test]
 fn the_example_run_is_admitted_under_the_example_policies() {
-    assert_eq!(timeout_under("clustersandboxpolicy.yaml"), 1800);
+    let admitted = decide_under(example("clustersandboxpolicy.yaml")).unwrap();
+    assert_eq!(admitted.active_deadline_seconds, 1800);
 }
 
 #[test]
-fn the_example_run_is_admitted_under_the_default_ceiling() {
-    assert_eq!(timeout_under("../deploy/default-policy.yaml"), 1800);
+fn the_example_run_is_admitted_under_the_default_ceiling_once_that_consents_to_its_tunnel() {
+    let default = "../deploy/default-policy.yaml";
+    let refused = decide_under(example(default)).unwrap_err();
+    assert_eq!(refused.rule.as_deref(), Some("limits.tunnels"));
+    // As its comment says.
+    let text = text(default).replace("# tunnels: Allow", "tunnels: Allow");
+    let admitted = decide_under(serde_saphyr::from_str(&text).unwrap()).unwrap();
+    assert_eq!(admitted.active_deadline_seconds, 1800);
 }
 
-/// Seconds that the example run gets under the example policy of its namespace and this one of its cluster.
-fn timeout_under(cluster_policy: &str) -> i32 {
+/// What the example run gets under the example policy of its namespace and this one of its cluster.
+fn decide_under(cluster_policy: Value) -> Result<Admitted, Refusal> {
     let run: AgentRun = serde_json::from_value(example("agentrun.yaml")).unwrap();
     let policy: SandboxPolicy = serde_json::from_value(example("sandboxpolicy.yaml")).unwrap();
-    let cluster_policy: ClusterSandboxPolicy = serde_json::from_value(example(cluster_policy)).unwrap();
+    let cluster_policy: ClusterSandboxPolicy = serde_json::from_value(cluster_policy).unwrap();
     let namespace_labels = BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())]);
     let admitted = decide(&Request {
         namespace_labels: &namespace_labels,
@@ -75,14 +86,13 @@ fn timeout_under(cluster_policy: &str) -> i32 {
         cluster_policies: &[cluster_policy],
         runtime_classes: &[gvisor()],
         reports: &NONE,
-    })
-    .unwrap();
+    })?;
     assert_eq!(
         admitted.policies.len(),
         2,
         "the cluster policy's selector must match"
     );
-    admitted.active_deadline_seconds
+    Ok(admitted)
 }
 
 #[test]

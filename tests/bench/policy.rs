@@ -70,7 +70,7 @@ fn limits(rules: usize) -> Value {
         "repositories": {"mode": "AllowList", "clone": of(&|n| json!({
             "name": format!("team-{n}"), "url": format!("https://git.example.com/team-{n}/*")}))},
         "egress": {"mode": "AllowList", "rules": of(&|n| json!({
-            "name": format!("host-{n}"), "hosts": [format!("host-{n}.example.com")], "tls": "Tunnel"}))},
+            "name": format!("host-{n}"), "hosts": [format!("host-{n}.example.com")]}))},
         "maxResources": {"cpu": "4", "memory": "8Gi"},
         "maxActiveDeadlineSeconds": 7200,
     })
@@ -116,7 +116,7 @@ fn decide_under_read_layers(bencher: divan::Bencher<'_, '_>, layers: usize) {
 fn egress_decision(bencher: divan::Bencher<'_, '_>, rules: usize) {
     let world = world(1, rules);
     let layers = world.layers();
-    let frozen = FrozenPolicy::of_layers(layers.egress());
+    let frozen = FrozenPolicy::of_layers(layers.egress(), layers.tunnels());
     let host =
         Host::parse(&format!("host-{}.example.com", rules - 1)).unwrap_or_else(|error| panic!("{error}"));
     bencher.bench(|| black_box(frozen.agent_route(&host, 443)).is_allowed());

@@ -271,6 +271,32 @@ async fn a_later_denial_reaches_a_running_agent_within_five_seconds_and_can_be_t
 }
 
 #[tokio::test]
+async fn a_tunnel_needs_the_consent_of_cluster_policies() {
+    let space = Space::open("tunnels").await;
+    // The control: the second ceiling over every namespace consents.
+    says(&space, "Ready", "True/Ready").await;
+    let without = over(&space, "no-tunnels", json!({"tunnels": "Deny"})).await;
+    let message = says(&space, "Ready", "False/TunnelDenied").await;
+    for part in ["`allowed`", without.as_str(), "(limits.tunnels)", "leave tls out"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    let refused = space.script("unread", BUSYBOX, "sh", "true\n", json!({})).await;
+    let status = refused.ends(Reason::PolicyDenied).await.status.unwrap();
+    assert!(status.message.unwrap_or_default().contains("(limits.tunnels)"));
+    assert!(refused.jobs().await.is_empty());
+    // As the message says: without `tls` the same rule is inspected, and needs nobody's consent.
+    let mut limits = default_limits();
+    limits["egress"]["rules"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("tls");
+    space.policy("default", limits).await;
+    says(&space, "Ready", "True/Ready").await;
+    forget_ceiling(&space.client, &without).await;
+    space.close().await;
+}
+
+#[tokio::test]
 async fn a_later_grant_never_reaches_a_running_agent() {
     let space = Space::open("later-grant").await;
     let name = "later-grant";

@@ -8,7 +8,7 @@ use cofferdam_api::crds;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use self::rows::{Dimension, dimensions, told};
+use self::rows::{CLUSTER_ALONE, Dimension, dimensions, told};
 use crate::fixtures::{World, cluster_policy};
 
 /// What a layer that says nothing of the field says of the rest of its object, where a run needs a word on that.
@@ -27,17 +27,14 @@ impl Dimension {
         let rest = rest_of(self.object).filter(|_| silent && !matches!(self.field, "" | "runtimeClassNames"));
         let mut world = World::admitting();
         world.cluster = vec![cluster_policy("above", &json!({}))];
-        let of_a_rule = match self.row {
-            "addresses" => Some("Tunnel"),
-            "methods" | "paths" => Some("Inspect"),
-            _ => None,
-        };
-        if let Some(tls) = of_a_rule.filter(|_| silent) {
+        if silent && matches!(self.row, "addresses" | "methods" | "paths") {
             return world.policy(
                 "egress",
-                json!({"mode": "AllowList", "rules": [
-                {"name": "a", "hosts": ["a.example.com"], "tls": tls}]}),
+                json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": ["a.example.com"]}]}),
             );
+        }
+        if self.row == "tls" {
+            world = world.cluster("tunnels", json!("Allow"));
         }
         world
             .policy(
@@ -66,9 +63,15 @@ fn each_dimension_is_met_as_the_table_says() {
     for dimension in dimensions() {
         let (loose, strict) = (Some(&dimension.loose), Some(&dimension.strict));
         let [silence, of_loose, of_strict] = dimension.outcomes;
+        // What the namespace's policy grants by itself.
+        let of_own = if dimension.cells[0] == CLUSTER_ALONE {
+            silence
+        } else {
+            of_loose
+        };
         for (own, cluster, outcome) in [
             (None, None, silence),
-            (loose, None, of_loose),
+            (loose, None, of_own),
             (None, loose, of_loose),
             (strict, None, of_strict),
             (None, strict, of_strict),

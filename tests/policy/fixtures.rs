@@ -130,8 +130,8 @@ fn policy() -> Value {
                 "images": {"mode": "AllowList", "allowed": ["ghcr.io/team-a/*"]},
                 "repositories": {"mode": "AllowList", "clone": [{"name": "team", "url": "https://github.com/team-a/*"}]},
                 "egress": {"mode": "AllowList", "rules": [
-                    {"name": "model", "hosts": ["model.example.org"], "tls": "Tunnel"},
-                    {"name": "inside", "hosts": ["git.corp.example.com"], "addresses": ["10.1.0.0/16"], "ports": [8443], "tls": "Tunnel"},
+                    {"name": "model", "hosts": ["model.example.org"]},
+                    {"name": "inside", "hosts": ["git.corp.example.com"], "addresses": ["10.1.0.0/16"], "ports": [8443]},
                 ]},
             },
             "defaults": {},
@@ -157,6 +157,7 @@ fn cluster_limits() -> Value {
             {"name": "models", "hosts": ["model.example.org", "other.example.org"], "tls": "Tunnel"},
             {"name": "corp", "hosts": ["*.corp.example.com"], "addresses": ["10.0.0.0/8"], "ports": [443, 8443], "tls": "Tunnel"},
         ]},
+        "tunnels": "Allow",
         "maxResources": {"cpu": "4", "memory": "8Gi"},
         "maxActiveDeadlineSeconds": 7200,
     })

@@ -178,16 +178,23 @@ fn repositories() -> impl Strategy<Value = Value> {
 }
 
 fn egress() -> impl Strategy<Value = Value> {
-    let rule = (
-        wide_or_some(&HOST_PATTERNS, &HOST_PATTERNS),
-        prop_oneof![Just(PORTS.to_vec()), subsequence(&PORTS[..], 1..=3)],
-        subsequence(&NETWORKS[..], 0..=3),
-    );
-    let rule = rule.prop_map(|(hosts, ports, addresses)| json!({"hosts": hosts, "ports": ports, "addresses": addresses, "tls": "Tunnel"}));
-    listed(
-        "rules",
-        vec(rule, 1..4).prop_map(|rules| named(rules.into_iter())),
-    )
+    // A tunnel that nobody consents to is a mistake, and one rule that is none makes none of all: few layers mix them.
+    let modes = prop_oneof![
+        4 => Just(&["Inspect"][..]),
+        4 => Just(&["Tunnel"][..]),
+        1 => Just(&["Inspect", "Tunnel"][..]),
+    ];
+    let rules = modes.prop_flat_map(|modes| {
+        let rule = (
+            wide_or_some(&HOST_PATTERNS, &HOST_PATTERNS),
+            prop_oneof![Just(PORTS.to_vec()), subsequence(&PORTS[..], 1..=3)],
+            subsequence(&NETWORKS[..], 0..=3),
+            select(modes),
+        );
+        let rule = rule.prop_map(|(hosts, ports, addresses, tls)| json!({"hosts": hosts, "ports": ports, "addresses": addresses, "tls": tls}));
+        vec(rule, 1..4).prop_map(|rules| named(rules.into_iter()))
+    });
+    listed("rules", rules)
 }
 
 fn named(rules: impl Iterator<Item = Value>) -> Value {
@@ -270,17 +277,22 @@ pub fn limits() -> impl Strategy<Value = Value> {
         option::of((1..4_i64).prop_map(|bytes| json!(bytes << 30))),
         word(&["Never", "BeforeAgentStart"]),
         word(&["Optional", "Optional", "Optional", "Required"]),
+        option::weighted(
+            0.8,
+            select(&["Allow", "Allow", "Allow", "Allow", "Allow", "Deny"][..]).prop_map(|word| json!(word)),
+        ),
     );
     (granted.boxed(), others.boxed()).prop_map(
         |(
             (runtime, images, repositories, egress, resources),
-            (start, timeout, ttl, running, clone_bytes, retry, requester),
+            (start, timeout, ttl, running, clone_bytes, retry, requester, tunnels),
         )| {
             object([
                 ("runtime", runtime),
                 ("images", images),
                 ("repositories", repositories),
                 ("egress", egress),
+                ("tunnels", tunnels),
                 ("maxResources", resources),
                 ("maxStartDeadlineSeconds", start),
                 ("maxActiveDeadlineSeconds", timeout),

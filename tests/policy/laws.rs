@@ -1,10 +1,10 @@
 //! Laws that hold for any policies.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use cofferdam_api::{KernelCheck, NodeAccess, PullPolicy, Retry, RunAsUser};
+use cofferdam_api::{KernelCheck, NodeAccess, PullPolicy, Retry, RunAsUser, TlsMode};
 use cofferdam_policy::decide::Admitted;
 use cofferdam_policy::dimension::vulnerabilities::Counts;
 use cofferdam_policy::explain::findings::Verdict;
@@ -46,6 +46,20 @@ fn reach(admitted: &Admitted) -> BTreeMap<(String, u16), Vec<IpAddr>> {
     .collect()
 }
 
+/// Every host and port of which nobody reads what passes.
+fn unread(admitted: &Admitted) -> BTreeSet<(&'static str, u16)> {
+    let asks = HOSTS
+        .iter()
+        .flat_map(|host| PORTS.iter().map(move |port| (*host, *port)));
+    asks.filter(|(host, port)| {
+        let route = admitted.frozen.agent_route(&Host::parse(host).unwrap(), *port);
+        route
+            .into_result()
+            .is_ok_and(|route| route.tls() == TlsMode::Tunnel)
+    })
+    .collect()
+}
+
 fn amounts(admitted: &Admitted) -> Vec<Amount> {
     let resources = [&admitted.resources.requests, &admitted.resources.limits];
     resources
@@ -68,6 +82,7 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
             "{ask:?}: an address is new"
         );
     }
+    prop_assert!(unread(less).is_subset(&unread(more)), "a host is no longer read");
     let strictness = |admitted: &Admitted| {
         [
             admitted.run_as_user == RunAsUser::Fixed,
@@ -115,6 +130,11 @@ proptest! {
     /// A further layer only takes away. (From silence it may grant; so the namespace's policy speaks of everything.)
     #[test]
     fn adding_a_layer_never_allows_more(world in worlds(full_limits()), extra in limits()) {
+        // A namespace's policy cannot speak for tunnels, so that here silence is broken by the further layer's consent.
+        let mut extra = extra;
+        if extra["tunnels"] == "Allow" && world.cluster.iter().all(|policy| policy["spec"]["limits"]["tunnels"] != "Allow") {
+            extra["tunnels"] = json!("Deny");
+        }
         let mut narrower = world.clone();
         narrower.cluster.push(cluster_policy("extra", &extra));
         if let Ok(less) = narrower.decide() {
@@ -200,6 +220,9 @@ proptest! {
             prop_assert!(!requires("requester", "Required") || world.run["spec"].get("requestedBy").is_some());
             prop_assert!(!requires("retry", "Never") || admitted.retry == Retry::Never);
             prop_assert!(admitted.retry == Retry::Never || requires("retry", "BeforeAgentStart"));
+            let is_unread = !unread(&admitted).is_empty();
+            prop_assert!(!requires("tunnels", "Deny") || !is_unread);
+            prop_assert!(!is_unread || world.cluster.iter().any(|policy| policy["spec"]["limits"]["tunnels"] == "Allow"));
             let ceiling = |field: &str| layers.iter().filter_map(|layer| layer[field].as_i64()).min();
             prop_assert_eq!(i64::from(admitted.max_running.value), ceiling("maxRunning").unwrap_or(1000));
             prop_assert_eq!(admitted.max_clone_bytes, ceiling("maxCloneBytes").unwrap_or(17_179_869_184));
@@ -284,17 +307,21 @@ fn the_laws_are_not_about_nothing() {
         ..config()
     });
     let (admitted, reaching, layered) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let tunnelled = Cell::new(0);
     let run = runner.run(&worlds(limits()), |world| {
         if let Ok(decision) = world.decide() {
             admitted.set(admitted.get() + 1);
             reaching.set(reaching.get() + u32::from(!reach(&decision).is_empty()));
             layered.set(layered.get() + u32::from(decision.policies.len() > 1));
+            tunnelled.set(tunnelled.get() + u32::from(!unread(&decision).is_empty()));
         }
         Ok(())
     });
     run.unwrap();
     let counts = [admitted, reaching, layered].map(Cell::into_inner);
     assert!(counts.iter().all(|count| *count >= WORLDS / 20), "{counts:?}");
+    // Rarer: every rule for a host must be a tunnel, and a cluster policy consent.
+    assert!(tunnelled.get() >= WORLDS / 100, "{tunnelled:?}");
 }
 
 fn layers(world: &World) -> Vec<Value> {

@@ -20,6 +20,8 @@ mod mistakes;
 #[cfg(test)]
 mod parsers;
 #[cfg(test)]
+mod presets;
+#[cfg(test)]
 mod reach;
 #[cfg(test)]
 mod refusals;

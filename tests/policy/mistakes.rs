@@ -29,8 +29,8 @@ fn images(digest: &str, allowed: &[&str]) -> Value {
 
 fn egress(host: &str, port: u16) -> Value {
     json!({"mode": "AllowList", "rules": [
-        {"name": "model", "hosts": ["model.example.org"], "tls": "Tunnel"},
-        {"name": "added", "hosts": [host], "ports": [port], "tls": "Tunnel"},
+        {"name": "model", "hosts": ["model.example.org"]},
+        {"name": "added", "hosts": [host], "ports": [port]},
     ]})
 }
 
@@ -38,6 +38,19 @@ fn egress(host: &str, port: u16) -> Value {
 fn asks(methods: &Value, paths: &Value) -> Value {
     let rule = json!({"name": "api", "hosts": ["api.example.com"], "ports": [80], "methods": methods, "paths": paths, "tls": "Inspect"});
     json!({"mode": "AllowList", "rules": [rule]})
+}
+
+/// One tunnel.
+fn tunnel() -> Value {
+    json!({"mode": "AllowList", "rules": [{"name": "model", "hosts": ["model.example.org"], "tls": "Tunnel"}]})
+}
+
+/// A world in which the namespace's policy has a tunnel, under a policy that says nothing of hosts and `word` of tunnels.
+fn with_a_tunnel(word: Value) -> World {
+    World::admitting()
+        .policy("egress", tunnel())
+        .cluster("egress", Value::Null)
+        .cluster("tunnels", word)
 }
 
 /// Every kind of mistake, each the only one of its world.
@@ -100,6 +113,18 @@ pub fn mistaken_policies() -> Vec<(&'static str, World)> {
                 ),
         ),
         (
+            "mistake: a tunnel that a cluster policy denies",
+            with_a_tunnel(json!("Deny")),
+        ),
+        (
+            "mistake: a tunnel that its own policy denies",
+            with_a_tunnel(json!("Allow")).policy("tunnels", json!("Deny")),
+        ),
+        (
+            "mistake: a cluster policy's tunnel that it denies",
+            World::admitting().cluster("tunnels", json!("Deny")),
+        ),
+        (
             "mistake: a cluster policy's tag where it wants digests",
             pinned().cluster(
                 "images",
@@ -150,6 +175,25 @@ fn sound_policies() -> Vec<(&'static str, World)> {
                 )
                 .policy("images", images("Required", &["ghcr.io/team-a/*"])),
         ),
+        ("a tunnel with consent", with_a_tunnel(json!("Allow"))),
+        (
+            "a cluster policy's tunnels where the namespace denies them",
+            World::admitting().policy("tunnels", json!("Deny")),
+        ),
+        ("a cluster policy's tunnels where another denies them", {
+            let mut world = World::admitting();
+            world
+                .cluster
+                .push(cluster_policy("strict", &json!({"tunnels": "Deny"})));
+            world
+        }),
+        ("a cluster policy's tunnels to which another consents", {
+            let mut world = World::admitting().cluster("tunnels", Value::Null);
+            world
+                .cluster
+                .push(cluster_policy("consent", &json!({"tunnels": "Allow"})));
+            world
+        }),
         ("a mistake over another namespace", {
             let mut world = World::admitting();
             let mut elsewhere = cluster_policy(
@@ -184,7 +228,41 @@ fn a_mistake_refuses_every_run_and_what_is_near_to_one_does_not() {
     }
 }
 
+/// Nobody says no to these, and nobody says yes.
+#[test]
+fn a_tunnel_to_which_nobody_consents_refuses_every_run() {
+    let own_word = with_a_tunnel(Value::Null).policy("tunnels", json!("Allow"));
+    let of_a_cluster_policy = World::admitting().cluster("tunnels", Value::Null);
+    for (world, of) in [
+        (with_a_tunnel(Value::Null), "SandboxPolicy/default"),
+        (own_word, "SandboxPolicy/default"),
+        (of_a_cluster_policy, "ClusterSandboxPolicy/baseline"),
+    ] {
+        let refusal = world.decide().unwrap_err();
+        assert_eq!(
+            (refusal.reason, refusal.layer.as_ref()),
+            (Reason::PolicyDenied, None),
+            "{refusal}"
+        );
+        let message = refusal.message();
+        for part in [
+            of,
+            "(limits.tunnels)",
+            "leave tls out in",
+            "limits.tunnels: Allow in one of them",
+        ] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+    }
+}
+
 #[rstest]
+#[case(
+    "mistake: a tunnel that a cluster policy denies",
+    "`model`",
+    "SandboxPolicy/default",
+    "ClusterSandboxPolicy/baseline"
+)]
 #[case(
     "mistake: a host that a cluster policy does not allow",
     "`added`",

@@ -105,7 +105,7 @@ proptest! {
             .run("resources", json!({"limits": {"cpu": amount}}))
             .policy("images", json!({"mode": "AllowList", "allowed": [image]}))
             .policy("repositories", json!({"mode": "AllowList", "clone": [{"name": "a", "url": url, "addresses": [host]}]}))
-            .policy("egress", json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": [host], "ports": [port], "tls": "Tunnel"}]}))
+            .policy("egress", json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": [host], "ports": [port]}]}))
             .cluster("maxActiveDeadlineSeconds", json!(seconds));
         if let Err(refusal) = world.decide() {
             prop_assert!(refusal.message().len() <= 1000);

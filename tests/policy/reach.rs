@@ -1,6 +1,6 @@
 //! The list of what a run reaches agrees with the decision about each host.
 
-use cofferdam_api::{Mode, TlsMode};
+use cofferdam_api::{Mode, TlsMode, Tunnels};
 use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::egress::{EgressAsk, EgressAskRule, EgressLayer, EgressRule};
 use cofferdam_policy::dimension::requests::Request;
@@ -79,6 +79,10 @@ fn layers() -> impl Strategy<Value = Vec<EgressLayer>> {
     })
 }
 
+fn tunnels() -> impl Strategy<Value = Tunnels> {
+    prop_oneof![3 => Just(Tunnels::Allow), 1 => Just(Tunnels::Deny)]
+}
+
 fn ask() -> impl Strategy<Value = Option<EgressAsk>> {
     let rule = (patterns(), ports()).prop_map(|(hosts, ports)| EgressAskRule {
         name: "ask".to_owned(),
@@ -114,10 +118,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_list_agrees_with_every_decision(layers in layers(), ask in ask(), host in host(), port in select(&PORTS[..])) {
-        let reached = reach(&layers, ask.as_ref());
+    fn the_list_agrees_with_every_decision(
+        layers in layers(), tunnels in tunnels(), ask in ask(), host in host(), port in select(&PORTS[..]),
+    ) {
+        let reached = reach(&layers, tunnels, ask.as_ref());
         let entry = entry(&reached, &host, port);
-        match route(&layers, ask.as_ref(), &host, port) {
+        match route(&layers, tunnels, ask.as_ref(), &host, port) {
             Decision::Deny(denied) => prop_assert!(entry.is_none(), "{denied}, but listed: {entry:?}"),
             Decision::Allow(route) => {
                 let Some(entry) = entry else {
@@ -141,14 +147,14 @@ proptest! {
 
     /// The other way round: every entry is a host that is really reached.
     #[test]
-    fn nothing_is_listed_that_is_denied(layers in layers(), ask in ask()) {
-        for entry in reach(&layers, ask.as_ref()) {
+    fn nothing_is_listed_that_is_denied(layers in layers(), tunnels in tunnels(), ask in ask()) {
+        for entry in reach(&layers, tunnels, ask.as_ref()) {
             let host = match &entry.host {
                 HostPattern::Exact(host) => host.clone(),
                 HostPattern::Wildcard(rest) => Host::parse(&format!("not-named-anywhere.{rest}")).unwrap(),
             };
             for port in &entry.ports {
-                let decided = route(&layers, ask.as_ref(), &host, *port);
+                let decided = route(&layers, tunnels, ask.as_ref(), &host, *port);
                 prop_assert!(decided.is_allowed(), "{entry:?}: {decided:?}");
             }
         }
@@ -184,7 +190,7 @@ fn layer(name: &str, rules: &[(&str, &[&str], &[u16])]) -> EgressLayer {
 )]
 #[case::nothing_in_common(&[layer("one", &[("r", &["a.example.com"], &[443])]), layer("two", &[("r", &["a.example.com"], &[80])])], &[])]
 fn hosts_are_listed_with_their_rules(#[case] layers: &[EgressLayer], #[case] listed: &[&str]) {
-    let shown = reach(layers, None).into_iter().map(|entry| {
+    let shown = reach(layers, Tunnels::Allow, None).into_iter().map(|entry| {
         let ports: Vec<String> = entry.ports.iter().map(u16::to_string).collect();
         format!("{}:{} {}", entry.host, ports.join(","), entry.rules.join(" "))
     });

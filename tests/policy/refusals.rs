@@ -151,8 +151,7 @@ fn above_a_ceiling() -> Vec<(&'static str, World)> {
 /// A policy that only another version of its schema can have let through.
 fn unreadable_policies() -> Vec<(&'static str, World)> {
     let good = World::admitting;
-    let hosts =
-        |host: &str| json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": [host], "tls": "Tunnel"}]});
+    let hosts = |host: &str| json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": [host]}]});
     let mut odd_selector = good();
     odd_selector.cluster[0]["spec"]["namespaceSelector"] =
         json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});

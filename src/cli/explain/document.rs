@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::presets::PresetUse;
 use crate::manifest::Problem;
 use cofferdam_api::Reason;
 use cofferdam_api::queue::Place;
@@ -134,6 +135,9 @@ pub struct Egress {
     pub closed_because: Option<String>,
     /// What the agent reaches.
     pub hosts: Vec<EgressHost>,
+    /// The presets that policies use, and what each comes to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub presets: Vec<PresetUse>,
     /// From where repositories are cloned before the agent starts. The agent reaches them only if `hosts` has them.
     pub repositories: Vec<RepositoryHost>,
 }

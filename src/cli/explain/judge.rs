@@ -15,6 +15,7 @@ use cofferdam_policy::explain::reach::{Reached, reach};
 use cofferdam_policy::pattern::image::ImageReference;
 
 use super::document::{Egress, EgressHost, RepositoryHost, RequestAnswer, RequestOutcome};
+use super::presets;
 
 /// What the verdict rests on.
 #[derive(Clone, Debug)]
@@ -132,7 +133,10 @@ fn refused_whole(refusal: Refusal) -> Judgement {
 fn egress(evaluation: &Evaluation) -> Egress {
     let ask = evaluation.ask.as_ref().ok().and_then(Option::as_ref);
     let hosts: Vec<EgressHost> = if evaluation.ask.is_ok() {
-        reach(&evaluation.egress, ask).into_iter().map(host).collect()
+        reach(&evaluation.egress, evaluation.tunnels.value, ask)
+            .into_iter()
+            .map(host)
+            .collect()
     } else {
         Vec::new()
     };
@@ -152,6 +156,7 @@ fn egress(evaluation: &Evaluation) -> Egress {
         exfiltration: worst.unwrap_or(Exfiltration::Closed),
         closed_because: worst.is_none().then(|| closed_because(evaluation)),
         hosts,
+        presets: presets::of(evaluation),
         repositories,
     }
 }
@@ -174,7 +179,7 @@ fn answers(evaluation: &Evaluation, requests: &[Asked]) -> Vec<RequestAnswer> {
     };
     let answer = |asked: &Asked| RequestAnswer {
         request: asked.to_string(),
-        outcome: match asked.judge(&evaluation.egress, ask.as_ref()) {
+        outcome: match asked.judge(&evaluation.egress, evaluation.tunnels.value, ask.as_ref()) {
             Decision::Allow(let_out) => RequestOutcome::Allowed(let_out),
             Decision::Deny(denied) => RequestOutcome::Denied(denied.into()),
         },
@@ -185,7 +190,7 @@ fn answers(evaluation: &Evaluation, requests: &[Asked]) -> Vec<RequestAnswer> {
 /// Why a run reaches nothing.
 fn closed_because(evaluation: &Evaluation) -> String {
     let denies_all = |layer: &&std::sync::Arc<EgressLayer>| layer.mode == Mode::DenyAll;
-    let granted = reach(&evaluation.egress, None);
+    let granted = reach(&evaluation.egress, evaluation.tunnels.value, None);
     match (&evaluation.ask, evaluation.egress.iter().find(denies_all)) {
         (Err(_), _) => "spec.egress of the run cannot be read".to_owned(),
         _ if evaluation.egress.is_empty() => {

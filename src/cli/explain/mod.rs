@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub mod judge;
 mod offline;
 mod pod;
+mod presets;
 mod refusal;
 #[cfg(test)]
 mod tests;

@@ -112,6 +112,23 @@ fn requests_are_answered_and_a_denied_one_is_a_refusal() {
     insta::assert_json_snapshot!(explanation.requests);
 }
 
+#[test]
+fn a_preset_is_shown_with_what_it_comes_to_and_what_it_could_leak() {
+    let policies = policies(&[(
+        "hosts: [api.anthropic.com]\n          tls: Tunnel",
+        "preset: anthropic",
+    )]);
+    let explanation = judged_on_files(&run(&[]), &policies, &Given::default());
+    assert_eq!(explanation.exit_code(), 0);
+    let text = text(&explanation);
+    let section = text
+        .split("\n\n")
+        .find(|section| section.starts_with("presets\n"));
+    insta::assert_snapshot!(section.unwrap_or_default());
+    let document = serde_json::to_value(&explanation).unwrap();
+    insta::assert_json_snapshot!(document["egress"]["presets"][0]["grants"]);
+}
+
 #[rstest]
 #[case::nobody_opted_in("metadata: {name: team-a}", false)]
 #[case::opted_in("metadata: {name: team-a, labels: {cofferdam.dev/sandbox: enabled}}", true)]

@@ -3,7 +3,7 @@
 use super::document::{
     Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Queue, RequestAnswer, RequestOutcome, Unknown,
 };
-use super::refusal;
+use super::{presets, refusal};
 use crate::manifest::Problem;
 use crate::print::paint::Paint;
 use cofferdam_policy::explain::exfiltration::Exfiltration;
@@ -40,6 +40,9 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
         egress
             .as_ref()
             .map_or_else(String::new, |egress| of_egress(egress, paint)),
+        egress
+            .as_ref()
+            .map_or_else(String::new, |egress| presets::text(&egress.presets, paint)),
         requests(asked, paint),
         list("assumed", assumed, paint),
         dry_runs(tried, paint),

@@ -117,7 +117,7 @@ fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Arc<Layers>, String> {
 
 /// Name of what the gateway would enforce for a run that asks for nothing.
 fn hash(layers: &Layers) -> String {
-    FrozenPolicy::of_layers(layers.egress()).hash()
+    FrozenPolicy::of_layers(layers.egress(), layers.tunnels()).hash()
 }
 
 fn fenceable(policy: &SandboxPolicy, facts: &Facts) -> Finding {
@@ -176,15 +176,20 @@ fn runtime_available(layers: &Layers, existing: &[RuntimeClassFact]) -> Finding 
 /// Everything that is wrong, the worst first: its reason, and all messages one after the other.
 fn ready(policy: &SandboxPolicy, layers: &Layers, fence: &Finding, runtime: &Finding) -> Finding {
     let impossible = impossible(policy, layers);
-    let dead: Vec<String> = layers.mistakes.iter().map(Refusal::message).collect();
+    let mistakes: Vec<(&'static str, String)> = layers
+        .mistakes
+        .iter()
+        .map(|mistake| (mistake.kind.as_str(), mistake.refusal.message()))
+        .collect();
     let objections: Vec<(&'static str, &str)> = impossible
         .iter()
         .map(|message| ("NoRunCanStart", message.as_str()))
         .chain(runtime.objection())
         .chain(fence.objection())
         .chain(
-            dead.iter()
-                .map(|message| ("RuleMatchesNothing", message.as_str())),
+            mistakes
+                .iter()
+                .map(|(reason, message)| (*reason, message.as_str())),
         )
         .collect();
     match objections.first() {

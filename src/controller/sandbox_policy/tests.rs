@@ -105,7 +105,7 @@ fn the_same_again_is_no_change_and_no_news() {
 
 #[rstest]
 #[case::odd_pattern(json!({"images": {"mode": "AllowList", "allowed": ["ghcr.io/te*m/**"]}}), facts())]
-#[case::odd_pattern_above(json!({}), under(&json!({"egress": {"mode": "AllowList", "rules": [{"name": "x", "hosts": ["10.0.0.1"], "tls": "Tunnel"}]}})))]
+#[case::odd_pattern_above(json!({}), under(&json!({"egress": {"mode": "AllowList", "rules": [{"name": "x", "hosts": ["10.0.0.1"]}]}})))]
 #[case::not_even_a_policy(json!({}), Facts { cluster_policies: Err("ClusterSandboxPolicy/base cannot be read: x".to_owned()), ..facts() })]
 fn what_cannot_be_read_makes_it_unready(#[case] more: Value, #[case] facts: Facts) {
     let status = judge(&policy(&more), &facts, at(0));
@@ -189,7 +189,7 @@ fn what_nobody_grants_is_said_and_is_no_error() {
 }
 
 fn egress(hosts: &[&str], port: u16) -> Value {
-    json!({"egress": {"mode": "AllowList", "rules": [{"name": "above", "hosts": hosts, "ports": [port], "tls": "Tunnel"}]}})
+    json!({"egress": {"mode": "AllowList", "rules": [{"name": "above", "hosts": hosts, "ports": [port]}]}})
 }
 
 #[rstest]
@@ -213,6 +213,19 @@ fn rules_that_no_other_policy_meets_are_named(#[case] above: Value, #[case] dead
             );
         }
     }
+}
+
+#[test]
+fn a_tunnel_without_consent_makes_it_unready_and_one_with_consent_does_not() {
+    let own = json!({"egress": {"mode": "AllowList", "rules": [{"name": "model", "hosts": ["model.example"], "tls": "Tunnel"}]}});
+    let judged = |facts: &Facts| said(&judge(&policy(&own), facts, at(0)), READY);
+    let (word, message) = judged(&facts());
+    assert_eq!(word, "False/TunnelDenied");
+    insta::assert_snapshot!(message, @"limits.egress.rules of SandboxPolicy/house-rules `model` is refused (limits.tunnels): no policy in force lets bytes pass unread (tls: Tunnel), and only a ClusterSandboxPolicy can; help: leave tls out in SandboxPolicy/house-rules, so that requests are read on their way, or ask whoever owns the ClusterSandboxPolicies for limits.tunnels: Allow in one of them");
+    let (word, message) = judged(&under(&json!({"tunnels": "Deny"})));
+    assert_eq!(word, "False/TunnelDenied");
+    insta::assert_snapshot!(message, @"limits.egress.rules of SandboxPolicy/house-rules `model` is refused by ClusterSandboxPolicy/base (limits.tunnels): tls: Tunnel passes bytes unread, and it denies tunnels; help: leave tls out in SandboxPolicy/house-rules, so that requests are read on their way, or ask whoever owns ClusterSandboxPolicy/base for limits.tunnels: Allow");
+    assert_eq!(judged(&under(&json!({"tunnels": "Allow"}))).0, "True/Ready");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use self::ceilings::{Ceiling, Ceilings, Guarded, Labels};
+use self::ceilings::{Ceiling, Ceilings, Guarded, Labels, Left};
 use self::clock::Now;
 use self::destination::Destination;
 pub use self::destination::Passing;
@@ -21,7 +21,6 @@ use super::pods::{Kind, PodContext, SandboxPod, identify, permit};
 use crate::denial::Denial;
 use cofferdam_identity::Identity;
 use cofferdam_policy::pattern::host::Host;
-use cofferdam_policy::route::Route;
 use cofferdam_wire::control::RunState;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::RunIdentity;
@@ -63,11 +62,11 @@ impl Caller {
     }
 
     /// Notes where the connection is to go and meets it, and what was noted of it before, with the cluster policies of
-    /// now; from here on it is cut when one of them comes to deny it. Gives what they allow; `None`: they take nothing away.
+    /// now; from here on it is cut when one of them comes to deny it. Gives what they leave of it.
     ///
     /// # Errors
     /// A cluster policy denies it since the run was admitted.
-    pub fn meet_ceilings(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
+    pub fn meet_ceilings(&self, host: &Host, port: u16) -> Result<Left, Denial> {
         let noted = {
             let mut destination = self.destination.lock();
             let nothing = || Destination {

@@ -205,7 +205,9 @@ mod tests {
             }],
         };
         let host = Host::parse(host).unwrap();
-        route::route(&[layer], None, &host, 443).into_result().unwrap()
+        route::route(&[layer], cofferdam_api::Tunnels::Allow, None, &host, 443)
+            .into_result()
+            .unwrap()
     }
 
     fn denied() -> DenySet {

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn text() -> String {
-        FrozenPolicy::of_layers(Vec::new()).to_json()
+        FrozenPolicy::of_layers(Vec::new(), cofferdam_api::Tunnels::Deny).to_json()
     }
 
     async fn code(map: ConfigMap, hash: &str) -> Option<&'static str> {

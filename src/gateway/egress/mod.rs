@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::caller::view::ceilings::Left;
 use crate::caller::{Caller, Kind, Passing};
 use crate::denial::{Denial, denied_since};
 use crate::evidence::Recorder;
@@ -181,7 +182,8 @@ async fn unless_cut<T>(caller: &Caller, work: impl Future<Output = Result<T, Den
 #[derive(Debug)]
 pub struct Decided {
     frozen: Route,
-    ceiling: Option<Route>,
+    /// What the cluster policies leave of it; none stands over `prepare`.
+    ceiling: Option<Left>,
     /// As both allow it.
     route: Route,
     /// The cluster policies that it was met with.
@@ -192,12 +194,12 @@ impl Decided {
     fn meet(caller: &Caller, frozen: Route) -> Result<Self, Denial> {
         let revision = caller.ceiling_revision();
         let ceiling = match caller.kind {
-            Kind::Egress => caller.meet_ceilings(frozen.host(), frozen.port())?,
+            Kind::Egress => Some(caller.meet_ceilings(frozen.host(), frozen.port())?),
             // Its repositories were judged when the run started.
             Kind::Prepare | Kind::Collect => None,
         };
         let route = match &ceiling {
-            Some(ceiling) => frozen.clone().under(ceiling.clone()),
+            Some(left) => left.of(frozen.clone()),
             None => frozen.clone(),
         };
         Ok(Self {
@@ -233,7 +235,8 @@ impl Decided {
         };
         // Who denies it: the run's own policies, or one that came to do so.
         self.frozen.permit(request.clone()).into_result()?;
-        let ceiling = self.ceiling.as_ref().map(|ceiling| ceiling.permit(request));
+        let ceiling = self.ceiling.as_ref().and_then(|left| left.route.as_ref());
+        let ceiling = ceiling.map(|ceiling| ceiling.permit(request));
         match ceiling.map(Decision::into_result) {
             Some(Err(since)) => Err(denied_since(since)),
             Some(Ok(_)) | None => Err(denied.into()),

@@ -1,7 +1,7 @@
 //! TLS that ends at the gateway: what clients, hosts and records see of it.
 
 use super::*;
-use crate::caller::view::ceilings::testing::cluster_policy;
+use crate::caller::view::ceilings::testing::{cluster_policy, no_tunnels};
 use parking_lot::Mutex as Locked;
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use rstest::rstest;
@@ -471,6 +471,29 @@ async fn the_next_request_is_judged_by_the_policies_of_then() {
             "{path}: {answer}"
         );
     }
+}
+
+#[tokio::test]
+async fn where_tunnels_come_to_be_denied_the_host_of_one_is_read() {
+    let fixture = Fixture::start().await;
+    fixture.net.name(ALLOWED, &["203.0.113.30"]);
+    let config = certificate(&fixture.internet, ALLOWED, (-1, 1));
+    fixture.tls_server("203.0.113.30:443", config, mirror);
+    let by_the_gateway = async || fixture.inside_tls(ALLOWED, ALLOWED, &["http/1.1"]).await.is_ok();
+    // The control: the tunnel leads to the host itself, whose certificate is not the installation's.
+    assert!(!by_the_gateway().await);
+    fixture.rooms.view.put_cluster_policy(no_tunnels("incident"));
+    assert!(by_the_gateway().await);
+    let mut stream = fixture.inside_tls(ALLOWED, ALLOWED, &["http/1.1"]).await.unwrap();
+    let request = format!("GET /any HTTP/1.1\r\nHost: {ALLOWED}\r\nAuthorization: Bearer mine\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = answer(&mut stream).await;
+    assert!(
+        answer.contains("GET /any HTTP/1.1\r\n") && !answer.contains("mine"),
+        "{answer}"
+    );
+    fixture.rooms.view.remove_cluster_policy("incident");
+    assert!(!by_the_gateway().await);
 }
 
 #[tokio::test]

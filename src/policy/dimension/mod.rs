@@ -9,4 +9,5 @@ pub mod resources;
 pub mod runtime;
 pub mod scheduling;
 pub mod times;
+pub mod tunnels;
 pub mod vulnerabilities;

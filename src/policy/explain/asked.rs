@@ -14,7 +14,7 @@ use crate::pattern::method::{Method, MethodError};
 use crate::pattern::path::{Target, TargetError};
 use crate::pattern::read_port;
 use crate::route::route;
-use cofferdam_api::TlsMode;
+use cofferdam_api::{TlsMode, Tunnels};
 
 /// A request that is asked about, such as `POST https://api.example.com/v1/messages`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,13 @@ pub struct Let {
 
 impl Asked {
     /// What the layers, and the run's own ask, say to the request.
-    pub fn judge<L: Borrow<EgressLayer>>(&self, layers: &[L], ask: Option<&EgressAsk>) -> Decision<Let> {
-        let way = match route(layers, ask, &self.host, self.port) {
+    pub fn judge<L: Borrow<EgressLayer>>(
+        &self,
+        layers: &[L],
+        tunnels: Tunnels,
+        ask: Option<&EgressAsk>,
+    ) -> Decision<Let> {
+        let way = match route(layers, tunnels, ask, &self.host, self.port) {
             Decision::Allow(way) => way,
             Decision::Deny(denied) => return Decision::Deny(denied),
         };
@@ -222,7 +227,11 @@ mod tests {
     #[case("GET https://model.example.org:8443/", "PortNotAllowed")]
     #[case("GET https://other.example.org/", "HostNotAllowed")]
     fn a_request_is_judged_as_at_the_gateway(#[case] request: &str, #[case] expected: &str) {
-        let said = match request.parse::<Asked>().unwrap().judge(&[layer()], None) {
+        let said = match request
+            .parse::<Asked>()
+            .unwrap()
+            .judge(&[layer()], Tunnels::Allow, None)
+        {
             Decision::Allow(Let { inspected, rules }) => {
                 let not = if inspected { "" } else { "not " };
                 format!("{not}inspected, by {}", rules.join(" "))

@@ -15,7 +15,7 @@ use crate::dimension::times::Times;
 use crate::dimension::vulnerabilities::Ceiling;
 use crate::refusal::Refusal;
 use crate::source::{Source, Sourced};
-use cofferdam_api::{CloneOptions, RequesterMode};
+use cofferdam_api::{CloneOptions, RequesterMode, Tunnels};
 
 /// One governed field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +104,8 @@ impl Evaluation {
             submodules,
             // The layers are shown host by host, by `reach`; here only an ask that cannot be read.
             egress: _,
+            presets: _,
+            tunnels,
             ask,
             times,
             resources,
@@ -150,6 +152,7 @@ impl Evaluation {
         if let Err(refusal) = ask {
             findings.push(Finding::refused(refusal));
         }
+        findings.push(of_tunnels(tunnels));
         findings.extend(of_times(times));
         match resources {
             Ok(decided) => findings.extend(of_resources(decided)),
@@ -252,6 +255,14 @@ fn of_submodules(submodules: &Submodules) -> Finding {
         "each url must match limits.repositories.clone of {}; which there are is seen when the commit is cloned",
         layers.join(", ")
     ))
+}
+
+fn of_tunnels(tunnels: &Sourced<Tunnels>) -> Finding {
+    let note = match tunnels.value {
+        Tunnels::Deny => "every request of the agent is read",
+        Tunnels::Allow => "rules may say tls: Tunnel",
+    };
+    Finding::mode("limits.tunnels", tunnels).noted(note)
 }
 
 fn of_times(times: &Times) -> Vec<Finding> {

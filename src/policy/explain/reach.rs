@@ -13,7 +13,7 @@ use crate::dimension::egress::{EgressAsk, EgressLayer};
 use crate::dimension::requests::Requests;
 use crate::pattern::host::HostPattern;
 use crate::route::grant;
-use cofferdam_api::TlsMode;
+use cofferdam_api::{TlsMode, Tunnels};
 
 /// Hosts that can be reached, and why. A host that several of these match is meant by the most specific one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +48,11 @@ impl Reached {
 type Atoms = BTreeMap<u16, BTreeSet<HostPattern>>;
 
 /// Everything that [`crate::route::route`] allows. Without layers it is nothing.
-pub fn reach<L: Borrow<EgressLayer>>(layers: &[L], ask: Option<&EgressAsk>) -> Vec<Reached> {
+pub fn reach<L: Borrow<EgressLayer>>(
+    layers: &[L],
+    tunnels: Tunnels,
+    ask: Option<&EgressAsk>,
+) -> Vec<Reached> {
     let granted = layers.iter().map(|layer| {
         let rules = layer.borrow().allowed().iter();
         atoms(rules.map(|rule| (&rule.hosts[..], &rule.ports[..])))
@@ -61,9 +65,11 @@ pub fn reach<L: Borrow<EgressLayer>>(layers: &[L], ask: Option<&EgressAsk>) -> V
         return Vec::new();
     };
     let all = asked.map_or_else(|| all.clone(), |asked| meet(&all, &asked));
-    let reached = all
-        .iter()
-        .flat_map(|(port, hosts)| hosts.iter().filter_map(|host| entry(layers, ask, host, *port)));
+    let reached = all.iter().flat_map(|(port, hosts)| {
+        hosts
+            .iter()
+            .filter_map(|host| entry(layers, tunnels, ask, host, *port))
+    });
     gather(reached)
 }
 
@@ -98,11 +104,12 @@ fn named(patterns: &BTreeSet<HostPattern>, pattern: &HostPattern) -> bool {
 /// The entry of one pattern and port; `None` where it is denied, which a pattern of the meet never is.
 fn entry<L: Borrow<EgressLayer>>(
     layers: &[L],
+    tunnels: Tunnels,
     ask: Option<&EgressAsk>,
     host: &HostPattern,
     port: u16,
 ) -> Option<Reached> {
-    let grant = grant(layers, ask, host, port).into_result().ok()?;
+    let grant = grant(layers, tunnels, ask, host, port).into_result().ok()?;
     Some(Reached {
         host: host.clone(),
         ports: vec![port],

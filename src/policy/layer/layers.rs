@@ -8,10 +8,12 @@ use kube::api::ObjectMeta;
 use kube::core::{Selector, SelectorExt as _};
 
 use crate::dimension::egress::EgressLayer;
-use crate::layer::mistakes;
-use crate::layer::parsed::{ParsedPolicy, read_egress, unreadable};
+use crate::dimension::tunnels;
+use crate::layer::egress::read_egress;
+use crate::layer::mistakes::{self, Mistake};
+use crate::layer::parsed::{ParsedPolicy, unreadable};
 use crate::refusal::{Layer, LayerKind, Refusal};
-use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, ResolvedPolicy, SandboxPolicy};
+use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, ResolvedPolicy, SandboxPolicy, Tunnels};
 
 /// Every layer that applies to a run, in canonical order: cluster policies by name, then the namespace's policy.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct Layers {
     /// For the run's status.
     pub resolved: Vec<ResolvedPolicy>,
     /// What is wrong with them though they can be read; the first refuses every run.
-    pub mistakes: Vec<Refusal>,
+    pub mistakes: Vec<Mistake>,
 }
 
 impl Layers {
@@ -79,6 +81,11 @@ impl Layers {
             .collect()
     }
 
+    /// Whether anything may pass unread.
+    pub fn tunnels(&self) -> Tunnels {
+        tunnels::decide(&self.policies).value
+    }
+
     /// Dimensions that no layer sets, though nothing is allowed without.
     pub fn unset(&self) -> Vec<Required> {
         let set = |required: Required| self.policies.iter().any(|policy| policy.sets(required));
@@ -108,19 +115,38 @@ pub enum Required {
 }
 
 /// What the cluster policies over a namespace say of egress now, for runs that are under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterEgress {
+    /// Those that set `limits.egress`.
+    pub layers: Vec<EgressLayer>,
+    /// `Deny` where one of them says so. That none says `Allow` any more takes nothing from a run that was admitted.
+    pub tunnels: Tunnels,
+}
+
+/// Reads what the cluster policies over a namespace say of egress now.
 ///
 /// # Errors
 /// A refusal if any of them cannot be read: what it forbids is not known then.
 pub fn cluster_egress(
     namespace_labels: &BTreeMap<String, String>,
     cluster_policies: &[ClusterSandboxPolicy],
-) -> Result<Vec<EgressLayer>, Refusal> {
+) -> Result<ClusterEgress, Refusal> {
     let matching = matching(namespace_labels, cluster_policies)?;
+    let mut words = matching.iter().map(|policy| policy.spec.limits.tunnels);
+    let tunnels = if words.any(|word| word == Some(Tunnels::Deny)) {
+        Tunnels::Deny
+    } else {
+        Tunnels::Allow
+    };
     let opinionated = matching.into_iter().filter_map(|policy| {
         let limits = policy.spec.limits.egress.as_ref()?;
-        Some(read_egress(&cluster_layer(policy), limits))
+        let repositories = policy.spec.limits.repositories.as_ref();
+        Some(read_egress(&cluster_layer(policy), limits, repositories))
     });
-    opinionated.collect()
+    Ok(ClusterEgress {
+        layers: opinionated.collect::<Result<_, _>>()?,
+        tunnels,
+    })
 }
 
 /// The lowest `maxTTLSecondsAfterFinished` that a policy sets now, for runs that are over. A policy that cannot be read

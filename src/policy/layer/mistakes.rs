@@ -2,13 +2,14 @@
 //!
 //! A run under a policy with one is refused, as under a policy that cannot be read: whoever wrote the rule believes
 //! that it does something. Only what is certain is a mistake: a rule of the namespace's policy that shares nothing
-//! with what a cluster policy over it allows, and a pattern by tag where its policy has images named by digest. That a
-//! cluster policy allows more than the namespace's is how ceilings work.
+//! with what a cluster policy over it allows, a pattern by tag where its policy has images named by digest, and a tunnel
+//! to which nobody consents ([`tunnels`]). That a cluster policy allows more than the namespace's is how ceilings work.
 
 use std::sync::Arc;
 
 use crate::dimension::egress::EgressRule;
 use crate::dimension::images::digest_mode;
+use crate::dimension::tunnels::{self, Unread};
 use crate::layer::parsed::{ParsedPolicy, RepositoryGrant};
 use crate::pattern::image::ImagePattern;
 use crate::refusal::{Layer, LayerKind, Refusal, first_of};
@@ -18,28 +19,90 @@ use cofferdam_api::{DigestMode, Reason};
 /// Rules that a message names one by one.
 const NAMED: usize = 3;
 
+const EGRESS: &str = "limits.egress.rules";
 const IMAGES: &str = "limits.images.allowed";
 
-/// One refusal for each list with such rules and the policy that none of them meets; `layers` in canonical order.
-pub fn find(layers: &[Arc<ParsedPolicy>]) -> Vec<Refusal> {
+/// A mistake, and the refusal of every run under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Its kind.
+    pub kind: Kind,
+    /// Which rules, why, and what to do.
+    pub refusal: Refusal,
+}
+
+/// Kinds of mistakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A rule can match nothing.
+    MatchesNothing,
+    /// A rule is a tunnel and may not be one.
+    TunnelDenied,
+}
+
+impl Kind {
+    /// The reason in a policy's status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MatchesNothing => "RuleMatchesNothing",
+            Self::TunnelDenied => "TunnelDenied",
+        }
+    }
+}
+
+/// One mistake for each list with such rules and the policy that none of them meets; `layers` in canonical order.
+pub fn find(layers: &[Arc<ParsedPolicy>]) -> Vec<Mistake> {
     let Some((own, cluster)) = layers.split_last() else {
         return Vec::new();
     };
-    let mut mistakes: Vec<Refusal> = cluster.iter().filter_map(contradicts_itself).collect();
+    let mut mistakes: Vec<Mistake> = cluster.iter().flat_map(contradictions).collect();
     mistakes.extend(by_tag(own, layers));
     if own.layer.kind == LayerKind::SandboxPolicy {
         mistakes.extend(cluster.iter().flat_map(|other| meets_nothing(own, other)));
     }
+    mistakes.extend(tunnels::unread(layers).iter().map(unread));
     mistakes
 }
 
-/// A policy whose own word on digests leaves some of its own patterns without meaning.
-pub fn contradicts_itself(policy: &Arc<ParsedPolicy>) -> Option<Refusal> {
-    by_tag(policy, std::slice::from_ref(policy))
+/// What is wrong with a policy by itself: its own word on digests leaves some of its own patterns without meaning, or its
+/// own word on tunnels some of its own rules.
+pub fn contradictions(policy: &Arc<ParsedPolicy>) -> Vec<Mistake> {
+    let of_tags = by_tag(policy, std::slice::from_ref(policy));
+    let of_tunnels = tunnels::contradiction(policy).as_ref().map(unread);
+    of_tags.into_iter().chain(of_tunnels).collect()
+}
+
+/// Tunnels that may not be.
+fn unread(found: &Unread<'_>) -> Mistake {
+    let Unread { of, rules, denied_by } = found;
+    let inspected = format!("leave tls out in {of}, so that requests are read on their way");
+    let refusal = Refusal {
+        layer: denied_by.clone(),
+        rule: Some(tunnels::RULE.to_owned()),
+        why: match denied_by {
+            Some(_) => "tls: Tunnel passes bytes unread, and it denies tunnels",
+            None => {
+                "no policy in force lets bytes pass unread (tls: Tunnel), and only a ClusterSandboxPolicy can"
+            }
+        }
+        .to_owned(),
+        help: match denied_by {
+            Some(by) if by == *of => format!("{inspected}, or take tunnels: Deny out there"),
+            Some(by) => format!("{inspected}, or ask whoever owns {by} for limits.tunnels: Allow"),
+            None => format!(
+                "{inspected}, or ask whoever owns the ClusterSandboxPolicies for limits.tunnels: Allow in one of them"
+            ),
+        },
+        ..mistake(of, EGRESS, rules)
+    };
+    Mistake {
+        kind: Kind::TunnelDenied,
+        refusal,
+    }
 }
 
 /// Patterns by tag where one of `layers` has images named by digest: no reference with a digest is meant by them.
-fn by_tag(own: &ParsedPolicy, layers: &[Arc<ParsedPolicy>]) -> Option<Refusal> {
+fn by_tag(own: &ParsedPolicy, layers: &[Arc<ParsedPolicy>]) -> Option<Mistake> {
     let digest = digest_mode(layers);
     let Source::Layer { layer: by, rule } = digest.source else {
         return None;
@@ -49,19 +112,20 @@ fn by_tag(own: &ParsedPolicy, layers: &[Arc<ParsedPolicy>]) -> Option<Refusal> {
         .filter(|pattern| digest.value == DigestMode::Required && pattern.is_by_tag())
         .map(ImagePattern::to_string)
         .collect();
-    (!dead.is_empty()).then(|| Refusal {
+    let refusal = || Refusal {
         layer: Some(by),
         rule: Some(rule),
         why: "images must be named by digest, and these name tags, so they can match nothing".to_owned(),
         help: format!("leave the tag out in {}, or name a digest", own.layer),
         ..mistake(&own.layer, IMAGES, &dead)
-    })
+    };
+    (!dead.is_empty()).then(|| matches_nothing(refusal()))
 }
 
 /// Lists of `own` with rules that share nothing with what `other` allows.
-fn meets_nothing(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<Refusal> {
+fn meets_nothing(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<Mistake> {
     let lists = [
-        ("limits.egress.rules", dead_egress(own, other)),
+        (EGRESS, dead_egress(own, other)),
         (IMAGES, dead_images(own, other)),
         ("limits.repositories.clone", dead_repositories(own, other)),
     ];
@@ -78,7 +142,14 @@ fn meets_nothing(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<Refusal> {
             ),
             ..mistake(&own.layer, field, &dead)
         });
-    mistakes.collect()
+    mistakes.map(matches_nothing).collect()
+}
+
+const fn matches_nothing(refusal: Refusal) -> Mistake {
+    Mistake {
+        kind: Kind::MatchesNothing,
+        refusal,
+    }
 }
 
 /// What all mistakes have in common.
@@ -99,11 +170,14 @@ fn dead_egress(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<String> {
     let (Some(own), Some(other)) = (&own.egress, &other.egress) else {
         return Vec::new();
     };
-    own.rules
-        .iter()
-        .filter(|rule| !other.rules.iter().any(|known| rules_meet(rule, known)))
-        .map(|rule| rule.name.clone())
-        .collect()
+    let is_met = |name: &str| {
+        let mut rules = own.rules.iter().filter(|rule| rule.name == name);
+        rules.any(|rule| other.rules.iter().any(|known| rules_meet(rule, known)))
+    };
+    // A preset is several rules of one name, and one rule to whoever wrote it.
+    let mut names: Vec<&String> = own.rules.iter().map(|rule| &rule.name).collect();
+    names.dedup();
+    names.into_iter().filter(|name| !is_met(name)).cloned().collect()
 }
 
 fn rules_meet(one: &EgressRule, two: &EgressRule) -> bool {

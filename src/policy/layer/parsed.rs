@@ -7,19 +7,17 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::dimension::egress::{EgressLayer, EgressRule};
-use crate::pattern::host::HostPattern;
+use crate::dimension::egress::EgressLayer;
+use crate::layer::egress::{presets, read_egress};
 use crate::pattern::image::ImagePattern;
-use crate::pattern::method::Method;
-use crate::pattern::path::PathPattern;
 use crate::pattern::quantity::{Amount, ResourceKind};
 use crate::pattern::repository::RepositoryPattern;
-use crate::pattern::{read_port, sorted};
+use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal};
 use crate::source::Sourced;
 use cofferdam_api::{
-    DigestMode, EgressLimits, ImageLimits, Mode, PolicyLimits, PullPolicy, Reason, RepositoryLimits,
-    RequesterMode, Retry, RuntimeLimits, TlsMode, VulnerabilityLimits,
+    DigestMode, ImageLimits, Mode, PolicyLimits, Preset, PullPolicy, Reason, RepositoryLimits, RequesterMode,
+    Retry, RuntimeLimits, Tunnels, VulnerabilityLimits,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -35,6 +33,10 @@ pub struct ParsedPolicy {
     pub(crate) repositories: Option<Vec<RepositoryGrant>>,
     /// On egress. Shared with the frozen policy of every run under it.
     pub(crate) egress: Option<Arc<EgressLayer>>,
+    /// The presets that its rules for egress use.
+    pub(crate) presets: Vec<(String, Preset)>,
+    /// On what passes unread.
+    pub(crate) tunnels: Option<Tunnels>,
     /// Ceilings of resources; a resource that is missing has none here.
     pub(crate) max_resources: BTreeMap<ResourceKind, Amount>,
     /// Ceiling of `startDeadlineSeconds`.
@@ -115,7 +117,7 @@ pub(crate) fn unreadable(layer: &Layer, field: &str, offered: &str, error: &dyn 
 }
 
 /// Reads every item of a list, or says which one cannot be read.
-fn read_all<T, E: Display>(
+pub(crate) fn read_all<T, E: Display>(
     layer: &Layer,
     field: &str,
     items: &[String],
@@ -128,14 +130,14 @@ fn read_all<T, E: Display>(
 }
 
 /// The items of a list under its mode: `DenyAll` ignores the list.
-fn granted<T>(mode: Mode, list: Vec<T>) -> Vec<T> {
+pub(crate) fn granted<T>(mode: Mode, list: Vec<T>) -> Vec<T> {
     match mode {
         Mode::DenyAll => Vec::new(),
         Mode::AllowList => list,
     }
 }
 
-fn read_networks(layer: &Layer, field: &str, addresses: &[String]) -> Result<Vec<IpNet>, Refusal> {
+pub(crate) fn read_networks(layer: &Layer, field: &str, addresses: &[String]) -> Result<Vec<IpNet>, Refusal> {
     read_all(layer, field, addresses, |text| {
         text.parse::<IpNet>().map(|net| net.trunc())
     })
@@ -155,6 +157,7 @@ impl ParsedPolicy {
             images,
             repositories,
             egress,
+            tunnels,
             max_resources,
             max_start_deadline_seconds,
             max_active_deadline_seconds,
@@ -171,8 +174,10 @@ impl ParsedPolicy {
                 .transpose()?,
             egress: egress
                 .as_ref()
-                .map(|l| read_egress(&layer, l).map(Arc::new))
+                .map(|l| read_egress(&layer, l, repositories.as_ref()).map(Arc::new))
                 .transpose()?,
+            presets: presets(egress.as_ref()),
+            tunnels: *tunnels,
             max_resources: read_resources(&layer, max_resources.as_ref())?,
             runtime: runtime.clone(),
             max_start_deadline_seconds: *max_start_deadline_seconds,
@@ -202,7 +207,10 @@ fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ParsedImages, Refu
     })
 }
 
-fn read_repositories(layer: &Layer, limits: &RepositoryLimits) -> Result<Vec<RepositoryGrant>, Refusal> {
+pub(crate) fn read_repositories(
+    layer: &Layer,
+    limits: &RepositoryLimits,
+) -> Result<Vec<RepositoryGrant>, Refusal> {
     let rules = limits.clone.iter().map(|rule| {
         let field = format!("limits.repositories.clone[{}]", rule.name);
         let url = RepositoryPattern::parse(&rule.url)
@@ -217,60 +225,6 @@ fn read_repositories(layer: &Layer, limits: &RepositoryLimits) -> Result<Vec<Rep
     let mut rules = rules.collect::<Result<Vec<_>, _>>()?;
     rules.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(granted(limits.mode, rules))
-}
-
-/// Why a rule with methods or paths is no tunnel.
-const UNREAD: &str = "a tunnel passes bytes unread, so methods and paths cannot be told in it";
-
-pub(crate) fn read_egress(layer: &Layer, limits: &EgressLimits) -> Result<EgressLayer, Refusal> {
-    let rules = limits.rules.iter().map(|rule| {
-        let field = format!("limits.egress.rules[{}]", rule.name);
-        let read = EgressRule {
-            name: rule.name.clone(),
-            hosts: sorted(read_all(
-                layer,
-                &format!("{field}.hosts"),
-                &rule.hosts,
-                HostPattern::parse,
-            )?),
-            addresses: read_networks(layer, &format!("{field}.addresses"), &rule.addresses)?,
-            ports: sorted(read_ports(layer, &format!("{field}.ports"), &rule.ports)?),
-            tls: rule.tls,
-            methods: sorted(read_all(
-                layer,
-                &format!("{field}.methods"),
-                &rule.methods,
-                Method::parse,
-            )?),
-            paths: sorted(read_all(
-                layer,
-                &format!("{field}.paths"),
-                &rule.paths,
-                PathPattern::parse,
-            )?),
-        };
-        match (rule.tls, read.mode()) {
-            (TlsMode::Tunnel, TlsMode::Inspect) => {
-                Err(unreadable(layer, &format!("{field}.tls"), "Tunnel", &UNREAD))
-            }
-            (TlsMode::Tunnel, TlsMode::Tunnel) | (TlsMode::Inspect, _) => Ok(read),
-        }
-    });
-    let rules = sorted(rules.collect::<Result<Vec<_>, Refusal>>()?);
-    Ok(EgressLayer {
-        kind: layer.kind,
-        name: layer.name.clone(),
-        mode: limits.mode,
-        rules: granted(limits.mode, rules),
-    })
-}
-
-fn read_ports(layer: &Layer, field: &str, ports: &[i32]) -> Result<Vec<u16>, Refusal> {
-    let read = |port: &i32| {
-        read_port(*port)
-            .ok_or_else(|| unreadable(layer, field, &port.to_string(), &"ports go from 1 to 65535"))
-    };
-    ports.iter().map(read).collect()
 }
 
 fn read_resources(

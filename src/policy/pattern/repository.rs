@@ -251,6 +251,11 @@ impl RepositoryPattern {
         self.port
     }
 
+    /// The path.
+    pub(crate) const fn path(&self) -> &SegmentPattern {
+        &self.path
+    }
+
     /// Whether `url` is one of the repositories meant.
     pub fn matches(&self, url: &RepositoryUrl) -> bool {
         self.host == url.host && self.port == url.port && self.path.matches(&url.path)

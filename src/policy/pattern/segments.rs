@@ -7,7 +7,12 @@ use std::fmt;
 enum Segment {
     Literal(String),
     One,
+    /// Names that an encoded slash joins into one segment; a star among them is one of the names.
+    Joined(Vec<Segment>),
 }
+
+/// A slash that is part of a segment, as in the names of npm's scoped packages.
+const JOINT: &str = "%2F";
 
 /// A path with `*` for exactly one segment and `**`, at the end only, for one or more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +38,10 @@ impl SegmentPattern {
     /// # Errors
     /// [`SegmentError`].
     pub fn parse(text: &str) -> Result<Self, SegmentError> {
+        Self::read(text, segment)
+    }
+
+    fn read(text: &str, segment: fn(&str) -> Result<Segment, SegmentError>) -> Result<Self, SegmentError> {
         let mut segments: Vec<&str> = text.split('/').collect();
         let any_rest = segments.last() == Some(&"**");
         if any_rest {
@@ -43,7 +52,7 @@ impl SegmentPattern {
     }
 
     /// [`Self::parse`] for paths in which a slash at the end counts, so that `a/` is another path than `a`, and nothing at
-    /// all is the root.
+    /// all is the root; and in which an encoded slash joins names into one segment, so that `*%2F*` is two of them.
     ///
     /// # Errors
     /// [`SegmentError`].
@@ -54,7 +63,7 @@ impl SegmentPattern {
             _ => (Some(text), false),
         };
         let mut pattern = match whole {
-            Some(whole) => Self::parse(whole)?,
+            Some(whole) => Self::read(whole, joined)?,
             None => Self {
                 fixed: Vec::new(),
                 any_rest: false,
@@ -73,7 +82,7 @@ impl SegmentPattern {
     pub fn literals(&self) -> impl Iterator<Item = &str> {
         self.fixed.iter().filter_map(|segment| match segment {
             Segment::Literal(text) => Some(text.as_str()),
-            Segment::One => None,
+            Segment::One | Segment::Joined(_) => None,
         })
     }
 
@@ -92,11 +101,11 @@ impl SegmentPattern {
                 return false;
             };
             rest = match segment {
-                Segment::One => {
+                Segment::One | Segment::Joined(_) => {
                     let (one, after) = text
                         .split_once('/')
                         .map_or((text, None), |(one, after)| (one, Some(after)));
-                    if one.is_empty() || !wild(one) {
+                    if !segment.means(one, &wild) {
                         return false;
                     }
                     after
@@ -128,20 +137,14 @@ impl SegmentPattern {
         }
         let mut fixed = Vec::with_capacity(long.fixed.len());
         for (index, one) in long.fixed.iter().enumerate() {
-            let other = short.fixed.get(index);
-            let met = match (one, other) {
-                (Segment::Literal(a), Some(Segment::Literal(b))) if a != b => None,
-                (Segment::Literal(text), Some(Segment::One))
-                | (Segment::One, Some(Segment::Literal(text)))
-                    if text.is_empty() || !wild(text) =>
-                {
-                    None
-                }
-                (Segment::Literal(text), None) if !wild(text) => None,
-                (Segment::One, Some(Segment::Literal(_))) => other,
-                _ => Some(one),
+            let met = match (one, short.fixed.get(index)) {
+                (one, Some(other)) => one.meet(other, &wild),
+                // The rest of the shorter one stands for it.
+                (Segment::Literal(text), None) => wild(text).then(|| one.clone()),
+                (Segment::One, None) => Some(Segment::One),
+                (Segment::Joined(_), None) => wild(JOINT).then(|| one.clone()),
             };
-            fixed.push(met?.clone());
+            fixed.push(met?);
         }
         Some(Self {
             fixed,
@@ -152,6 +155,76 @@ impl SegmentPattern {
     /// Whether some path is meant by both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.meet_where(other, |_| true).is_some()
+    }
+}
+
+impl Segment {
+    /// Whether `text`, which has no slash, is meant.
+    fn means(&self, text: &str, wild: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Literal(literal) => literal == text,
+            Self::One => !text.is_empty() && wild(text),
+            Self::Joined(names) => {
+                let mut found = text.split(JOINT);
+                names
+                    .iter()
+                    .all(|name| found.next().is_some_and(|text| name.means(text, wild)))
+                    && found.next().is_none()
+            }
+        }
+    }
+
+    /// The segments that both mean.
+    fn meet(&self, other: &Self, wild: &impl Fn(&str) -> bool) -> Option<Self> {
+        match (self, other) {
+            (Self::One, Self::One) => Some(Self::One),
+            (Self::Literal(text), any) | (any, Self::Literal(text)) => {
+                any.means(text, wild).then(|| Self::Literal(text.clone()))
+            }
+            (joined @ Self::Joined(_), Self::One) | (Self::One, joined @ Self::Joined(_)) => {
+                wild(JOINT).then(|| joined.clone())
+            }
+            (Self::Joined(one), Self::Joined(two)) if one.len() == two.len() => {
+                let names = one.iter().zip(two).map(|(one, two)| one.meet(two, wild));
+                names.collect::<Option<Vec<_>>>().map(Self::join)
+            }
+            (Self::Joined(_), Self::Joined(_)) => None,
+        }
+    }
+
+    /// These names as one segment, in its one spelling.
+    fn join(names: Vec<Self>) -> Self {
+        let literals = names.iter().map(|name| match name {
+            Self::Literal(text) => Some(text.as_str()),
+            Self::One | Self::Joined(_) => None,
+        });
+        match literals.collect::<Option<Vec<_>>>() {
+            Some(all) => Self::Literal(all.join(JOINT)),
+            None => Self::Joined(names),
+        }
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::One => f.write_str("*"),
+            Self::Joined(names) => {
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(JOINT))
+            }
+        }
+    }
+}
+
+/// A segment, which may be names that an encoded slash joins.
+fn joined(text: &str) -> Result<Segment, SegmentError> {
+    if text.contains('*') && text.contains(JOINT) {
+        let names = text.split(JOINT).map(segment).collect::<Result<_, _>>()?;
+        Ok(Segment::Joined(names))
+    } else {
+        segment(text)
     }
 }
 
@@ -166,11 +239,8 @@ fn segment(text: &str) -> Result<Segment, SegmentError> {
 
 impl fmt::Display for SegmentPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let segments = self.fixed.iter().map(|segment| match segment {
-            Segment::Literal(text) => text.as_str(),
-            Segment::One => "*",
-        });
-        let rest = self.any_rest.then_some("**");
+        let segments = self.fixed.iter().map(ToString::to_string);
+        let rest = self.any_rest.then(|| "**".to_owned());
         f.write_str(&segments.chain(rest).collect::<Vec<_>>().join("/"))
     }
 }
@@ -222,6 +292,7 @@ mod tests {
                 let fits = |(segment, found): (&Segment, &&str)| match segment {
                     Segment::One => !found.is_empty(),
                     Segment::Literal(text) => text == found,
+                    Segment::Joined(_) => false,
                 };
                 let fixed = pattern.fixed.len();
                 let lengths = (segments.len() == fixed && !pattern.any_rest)
@@ -240,6 +311,7 @@ mod tests {
     #[case("team*", SegmentError::Star)]
     #[case("**/app", SegmentError::Star)]
     #[case("***", SegmentError::Star)]
+    #[case("*%2F*", SegmentError::Star)]
     fn other_patterns_are_refused(#[case] pattern: &str, #[case] error: SegmentError) {
         assert_eq!(SegmentPattern::parse(pattern), Err(error));
     }

@@ -56,7 +56,7 @@ fn layers() -> Vec<EgressLayer> {
 }
 
 fn decide(layers: &[EgressLayer], host: &str, port: u16) -> Result<Route, Denied> {
-    route(layers, None, &Host::parse(host).unwrap(), port).into_result()
+    route(layers, Tunnels::Allow, None, &Host::parse(host).unwrap(), port).into_result()
 }
 
 fn reason(layers: &[EgressLayer], host: &str, port: u16) -> Option<DenyReason> {
@@ -240,8 +240,8 @@ proptest! {
     /// An ask takes whole routes away and changes nothing about those that it leaves.
     #[test]
     fn ask_only_narrows(layers in any_layers(), ask in any_ask(), host in any_host(), port in any_port()) {
-        let Ok(narrowed) = route(&layers, Some(&ask), &host, port).into_result() else { return Ok(()) };
-        let whole = route(&layers, None, &host, port).into_result();
+        let Ok(narrowed) = route(&layers, Tunnels::Allow, Some(&ask), &host, port).into_result() else { return Ok(()) };
+        let whole = route(&layers, Tunnels::Allow, None, &host, port).into_result();
         prop_assert!(whole.is_ok(), "an ask granted: {whole:?}");
         let whole = whole.unwrap();
         prop_assert_eq!(permitted(&narrowed), permitted(&whole));
@@ -256,8 +256,8 @@ proptest! {
     ) {
         let mut more = layers.clone();
         more.insert(at.index(layers.len() + 1), further);
-        let Ok(less) = grant(&more, None, &host, port).into_result() else { return Ok(()) };
-        let before = grant(&layers, None, &host, port).into_result();
+        let Ok(less) = grant(&more, Tunnels::Allow, None, &host, port).into_result() else { return Ok(()) };
+        let before = grant(&layers, Tunnels::Allow, None, &host, port).into_result();
         prop_assert!(before.is_ok(), "the further layer granted: {before:?}");
         let before = before.unwrap();
         prop_assert_eq!(stricter(less.mode(), before.mode()), less.mode(), "the mode was loosened");
@@ -270,16 +270,16 @@ proptest! {
     fn under_is_the_fold_over_both(layers in any_layers(), over in any_layers(), host in any_host(), port in any_port()) {
         let all: Vec<EgressLayer> = layers.iter().chain(&over).cloned().collect();
         let (Ok(route_of), Ok(ceiling)) =
-            (route(&layers, None, &host, port).into_result(), route(&over, None, &host, port).into_result())
+            (route(&layers, Tunnels::Allow, None, &host, port).into_result(), route(&over, Tunnels::Allow, None, &host, port).into_result())
         else { return Ok(()) };
-        let together = route(&all, None, &host, port);
+        let together = route(&all, Tunnels::Allow, None, &host, port);
         prop_assert_eq!(unordered(Decision::Allow(route_of.under(ceiling))), unordered(together));
     }
 
     /// Judged here by other code: every rule that names host and port, in every layer, and nothing else.
     #[test]
     fn mode_is_the_strictest_of_all_matching_rules(layers in any_layers(), host in any_host(), port in any_port()) {
-        let Ok(grant) = grant(&layers, None, &host, port).into_result() else { return Ok(()) };
+        let Ok(grant) = grant(&layers, Tunnels::Allow, None, &host, port).into_result() else { return Ok(()) };
         let all = layers.iter().flat_map(|layer| &layer.rules);
         let matching: Vec<_> = all
             .filter(|rule| rule.ports.contains(&port) && rule.hosts.iter().any(|pattern| pattern.matches(&host)))
@@ -287,6 +287,20 @@ proptest! {
         let read = matching.iter().any(|rule| rule.name.starts_with("read"));
         prop_assert_eq!(grant.mode(), if read { TlsMode::Inspect } else { TlsMode::Tunnel });
         prop_assert_eq!(grant.rules().len(), matching.len());
+    }
+
+    /// Denied tunnels take nothing away but that: the same rules, networks and requests, and everything is read.
+    #[test]
+    fn where_tunnels_are_denied_everything_is_read_and_nothing_else_changes(
+        layers in any_layers(), ask in option::of(any_ask()), host in any_host(), port in any_port(),
+    ) {
+        let [allowed, denied] = [Tunnels::Allow, Tunnels::Deny].map(|tunnels| route(&layers, tunnels, ask.as_ref(), &host, port));
+        let (Ok(allowed), Ok(denied)) = (allowed.into_result(), denied.into_result()) else { return Ok(()) };
+        prop_assert_eq!(denied.tls(), TlsMode::Inspect);
+        prop_assert_eq!(denied.rules(), allowed.rules());
+        prop_assert_eq!(permitted(&denied), permitted(&allowed));
+        prop_assert_eq!(denied.grant.common_requests(), allowed.grant.common_requests());
+        prop_assert_eq!(denied, allowed.within(Tunnels::Deny));
     }
 
     #[test]
@@ -302,15 +316,15 @@ proptest! {
         host in any_host(),
         port in any_port(),
     ) {
-        prop_assert_eq!(unordered(route(&layers, None, &host, port)), unordered(route(&shuffled, None, &host, port)));
-        let mode = |layers: &[EgressLayer]| grant(layers, None, &host, port).into_result().ok().map(|grant| grant.mode());
+        prop_assert_eq!(unordered(route(&layers, Tunnels::Allow, None, &host, port)), unordered(route(&shuffled, Tunnels::Allow, None, &host, port)));
+        let mode = |layers: &[EgressLayer]| grant(layers, Tunnels::Allow, None, &host, port).into_result().ok().map(|grant| grant.mode());
         prop_assert_eq!(mode(&layers), mode(&shuffled));
     }
 
     /// Each name leads to a rule that names the host and port, and each layer has one.
     #[test]
     fn provenance_names_real_rules(layers in any_layers(), ask in option::of(any_ask()), host in any_host(), port in any_port()) {
-        let Ok(route) = route(&layers, ask.as_ref(), &host, port).into_result() else { return Ok(()) };
+        let Ok(route) = route(&layers, Tunnels::Allow, ask.as_ref(), &host, port).into_result() else { return Ok(()) };
         let (asked, granted): (Vec<String>, Vec<String>) =
             route.rules().into_iter().partition(|rule| rule.starts_with("AgentRun/"));
         prop_assert_eq!(asked.is_empty(), ask.is_none());
@@ -338,7 +352,7 @@ fn generated_layers_often_allow() {
             .new_tree(&mut runner)
             .unwrap()
             .current();
-        if let Ok(grant) = grant(&layers, None, &host, port).into_result() {
+        if let Ok(grant) = grant(&layers, Tunnels::Allow, None, &host, port).into_result() {
             let modes: Vec<bool> = grant.rules().iter().map(|rule| rule.contains("/read-")).collect();
             allowed[usize::from(modes.contains(&true) && modes.contains(&false))] += 1;
         }

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::scanned::of_scanners;
 use crate::fixtures::World;
 
+/// First cell of a dimension that the namespace's own policy cannot grant.
+pub const CLUSTER_ALONE: &str = "`ClusterSandboxPolicies` alone";
+
 /// What a decision shows of a dimension.
 type Probe = fn(&World) -> String;
 
@@ -38,6 +41,7 @@ pub fn dimensions() -> Vec<Dimension> {
         .chain(of_scanners());
     modes
         .chain(of_lists())
+        .chain([of_tunnels()])
         .chain(of_requests())
         .chain(of_resources())
         .chain(of_numbers())
@@ -188,7 +192,7 @@ fn of_images() -> Vec<Dimension> {
 
 fn of_lists() -> Vec<Dimension> {
     let read = |url: &str| json!({"mode": "AllowList", "clone": [{"name": "a", "url": url}]});
-    let hosts = |hosts: &[&str], addresses: &[&str]| json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": hosts, "addresses": addresses, "tls": "Tunnel"}]});
+    let hosts = |hosts: &[&str], addresses: &[&str]| json!({"mode": "AllowList", "rules": [{"name": "a", "hosts": hosts, "addresses": addresses}]});
     vec![
         Dimension {
             row: "repositories.clone",
@@ -218,7 +222,12 @@ fn of_lists() -> Vec<Dimension> {
                 "a rule of each",
                 "together",
             ],
-            fields: vec!["egress.mode", "egress.rules.hosts", "egress.rules.ports"],
+            fields: vec![
+                "egress.mode",
+                "egress.rules.preset",
+                "egress.rules.hosts",
+                "egress.rules.ports",
+            ],
             object: "egress",
             field: "",
             loose: hosts(&["a.example.com", "b.example.com"], &[]),
@@ -251,6 +260,25 @@ fn of_lists() -> Vec<Dimension> {
             },
         },
     ]
+}
+
+fn of_tunnels() -> Dimension {
+    Dimension {
+        row: "tunnels",
+        cells: [
+            CLUSTER_ALONE,
+            "`Deny`",
+            "`Allow` only if one of them says so and no policy says `Deny`",
+            "no ask",
+        ],
+        fields: vec!["tunnels"],
+        object: "tunnels",
+        field: "",
+        loose: json!("Allow"),
+        strict: json!("Deny"),
+        outcomes: ["Deny", "Allow", "Deny"],
+        probe: |world| format!("{:?}", world.evaluate().unwrap().tunnels.value),
+    }
 }
 
 /// What rules say of requests.

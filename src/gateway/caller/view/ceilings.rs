@@ -10,10 +10,8 @@ use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
 use crate::denial::{Denial, denied_since};
-use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits};
-use cofferdam_policy::decision::Decision;
-use cofferdam_policy::dimension::egress::EgressLayer;
-use cofferdam_policy::layer::layers::cluster_egress;
+use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, TlsMode, Tunnels};
+use cofferdam_policy::layer::layers::{ClusterEgress, cluster_egress};
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::{Route, route};
 use cofferdam_wire::denial::DenialCode;
@@ -36,10 +34,41 @@ pub struct Ceilings {
 /// What the cluster policies over one namespace come to.
 #[derive(Debug)]
 pub enum Ceiling {
-    /// These layers, which speak of egress; with none of them the frozen policy alone decides.
-    Layers(Vec<EgressLayer>),
+    /// What they say of egress; where they say nothing the frozen policy alone decides.
+    Read(ClusterEgress),
     /// One of them cannot be read.
     Unreadable(String),
+}
+
+/// What cluster policies leave of the way to one host and port.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// What they allow of it; `None`: none of them sets `limits.egress`, so they take no host and no request away.
+    pub route: Option<Route>,
+    /// Whether anything may pass unread.
+    tunnels: Tunnels,
+}
+
+impl Left {
+    /// What they leave of what the run was granted.
+    pub fn of(&self, granted: Route) -> Route {
+        let met = match &self.route {
+            Some(route) => granted.under(route.clone()),
+            None => granted,
+        };
+        met.within(self.tunnels)
+    }
+
+    /// Whether they want everything read that goes this way.
+    pub fn has_it_read(&self) -> bool {
+        match self.tunnels {
+            Tunnels::Deny => true,
+            Tunnels::Allow => self
+                .route
+                .as_ref()
+                .is_some_and(|route| route.tls() == TlsMode::Inspect),
+        }
+    }
 }
 
 impl Ceilings {
@@ -108,22 +137,29 @@ impl Ceiling {
         let all: Result<Vec<ClusterSandboxPolicy>, String> = policies.values().cloned().collect();
         let read = all.and_then(|all| cluster_egress(labels, &all).map_err(|refusal| refusal.message()));
         match read {
-            Ok(layers) => Self::Layers(layers),
+            Ok(egress) => Self::Read(egress),
             Err(message) => Self::Unreadable(message),
         }
     }
 
-    /// What they allow for `host` and `port`; `None`: none of them sets `limits.egress`, so they take nothing away.
+    /// What they leave of the way to `host` and `port`.
     ///
     /// # Errors
     /// One of them denies it or cannot be read.
-    pub fn judge(&self, host: &Host, port: u16) -> Result<Option<Route>, Denial> {
+    pub fn judge(&self, host: &Host, port: u16) -> Result<Left, Denial> {
         match self {
-            Self::Layers(layers) if layers.is_empty() => Ok(None),
-            Self::Layers(layers) => match route(layers, None, host, port) {
-                Decision::Allow(route) => Ok(Some(route)),
-                Decision::Deny(found) => Err(denied_since(found)),
-            },
+            Self::Read(ClusterEgress { layers, tunnels }) => {
+                let route = if layers.is_empty() {
+                    None
+                } else {
+                    let decided = route(layers, *tunnels, None, host, port);
+                    Some(decided.into_result().map_err(denied_since)?)
+                };
+                Ok(Left {
+                    route,
+                    tunnels: *tunnels,
+                })
+            }
             Self::Unreadable(message) => Err(Denial::new(
                 DenialCode::DeniedSinceAdmission,
                 format!("{host}:{port} is denied: a cluster policy cannot be read: {message}"),
@@ -149,6 +185,9 @@ fn trimmed(mut policy: ClusterSandboxPolicy) -> ClusterSandboxPolicy {
     };
     policy.spec.limits = PolicyLimits {
         egress: policy.spec.limits.egress,
+        // The preset `git` stands for these.
+        repositories: policy.spec.limits.repositories,
+        tunnels: policy.spec.limits.tunnels,
         ..PolicyLimits::default()
     };
     policy
@@ -174,6 +213,15 @@ pub(crate) mod testing {
     pub(crate) fn allow(hosts: &[&str]) -> Value {
         json!({"mode": "AllowList", "rules": [
             {"name": "only", "hosts": hosts, "addresses": ["203.0.113.0/24"], "ports": [80, 443], "tls": "Tunnel"}]})
+    }
+
+    /// No tunnels, and nothing of hosts.
+    pub(crate) fn no_tunnels(name: &str) -> Guarded {
+        let policy = json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy", "metadata": {"name": name},
+            "spec": {"namespaceSelector": {}, "limits": {"tunnels": "Deny"}},
+        });
+        serde_json::from_value(policy).unwrap()
     }
 
     /// No egress.

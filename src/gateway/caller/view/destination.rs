@@ -2,12 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::ceilings::Ceiling;
+use super::ceilings::{Ceiling, Left};
 use crate::denial::{Denial, denied_since};
-use cofferdam_api::TlsMode;
 use cofferdam_policy::dimension::requests::Request;
 use cofferdam_policy::pattern::host::Host;
-use cofferdam_policy::route::Route;
 use cofferdam_wire::denial::DenialCode;
 
 /// What goes through an agent's connection.
@@ -33,24 +31,23 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// What the cluster policies of `ceiling` allow of it; `None`: they take nothing away.
-    pub(super) fn judge(&self, ceiling: &Ceiling) -> Result<Option<Route>, Denial> {
-        let Some(ceiling) = ceiling.judge(&self.host, self.port)? else {
-            return Ok(None);
-        };
-        if let Some(address) = self.address
-            && !ceiling.permits_address(address)
+    /// What the cluster policies of `ceiling` leave of it.
+    pub(super) fn judge(&self, ceiling: &Ceiling) -> Result<Left, Denial> {
+        let left = ceiling.judge(&self.host, self.port)?;
+        if let (Some(address), Some(route)) = (self.address, &left.route)
+            && !route.permits_address(address)
         {
             return Err(address_denied(&self.host, address));
         }
-        match (&self.passing, ceiling.tls()) {
-            (Passing::Unread, TlsMode::Inspect) => Err(unread_denied(&self.host)),
-            (Passing::Request(request), _) => {
-                let permitted = ceiling.permit(request.clone()).into_result();
-                permitted.map_err(denied_since).map(|_| Some(ceiling))
+        match (&self.passing, &left.route) {
+            (Passing::Unread, _) if left.has_it_read() => return Err(unread_denied(&self.host)),
+            (Passing::Request(request), Some(route)) => {
+                let permitted = route.permit(request.clone()).into_result();
+                permitted.map_err(denied_since)?;
             }
-            (Passing::Unread, TlsMode::Tunnel) | (Passing::Nothing, _) => Ok(Some(ceiling)),
+            (Passing::Unread | Passing::Request(_) | Passing::Nothing, _) => {}
         }
+        Ok(left)
     }
 }
 

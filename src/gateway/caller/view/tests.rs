@@ -1,8 +1,10 @@
 use super::super::pods::testing::{RUN_UID, identity, live_pod, preparing};
-use super::ceilings::testing::{allow, cluster_policy, deny_all};
+use super::ceilings::testing::{allow, cluster_policy, deny_all, no_tunnels};
 use super::*;
 use cofferdam_api::Reason;
 use cofferdam_api::names::ANNOTATION_STOP;
+use cofferdam_policy::dimension::requests::Request;
+use cofferdam_policy::pattern::path::Target;
 use kube::ResourceExt;
 use proptest::prelude::*;
 use serde_json::json;
@@ -423,6 +425,32 @@ fn what_a_cluster_policy_comes_to_deny_is_cut_and_nothing_else() {
         }
         assert_eq!(on_its_way(&view, PRIVATE, now).is_err(), is_cut_now, "{name}");
     }
+}
+
+#[test]
+fn tunnels_that_come_to_be_denied_are_cut_and_what_is_read_is_not() {
+    let now = Instant::now();
+    let view = view(now);
+    let tunnel = on_its_way(&view, "203.0.113.30", now).unwrap();
+    let read = admit(&view, Kind::Egress, now).unwrap();
+    let host = Host::parse("one.example").unwrap();
+    let request = Request {
+        method: "GET".parse().unwrap(),
+        target: Target::parse("/").unwrap(),
+    };
+    assert!(!read.meet_ceilings(&host, 443).unwrap().has_it_read());
+    let address = "203.0.113.30:443".parse().unwrap();
+    read.dialled(&host, address, Passing::Request(request)).unwrap();
+    view.put_cluster_policy(no_tunnels("none"));
+    assert_eq!(is_cut(&tunnel), Some(CutCause::DeniedSinceAdmission));
+    assert_eq!(is_cut(&read), None);
+    assert!(read.meet_ceilings(&host, 443).unwrap().has_it_read());
+    // What would pass unread does not: a new connection is read from its first byte.
+    let unread = on_its_way(&view, "203.0.113.30", now);
+    assert_eq!(unread.err(), Some("DeniedSinceAdmission"));
+    view.remove_cluster_policy("none");
+    assert!(!read.meet_ceilings(&host, 443).unwrap().has_it_read());
+    assert!(on_its_way(&view, "203.0.113.30", now).is_ok());
 }
 
 #[test]

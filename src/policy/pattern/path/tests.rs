@@ -87,6 +87,16 @@ fn targets(#[case] text: &str, #[case] error: Option<TargetError>) {
 #[case("/@scope%2fname", "/@scope%2fname", true)]
 #[case("/@scope%2fname", "/@scope%2Fname", true)]
 #[case("/@scope%2fname", "/@scope/name", false)]
+#[case("/@scope%2f*", "/@scope%2Fname", true)]
+#[case("/@scope%2f*", "/@other%2fname", false)]
+#[case("/@scope%2f*", "/@scope/name", false)]
+#[case("/*%2F*", "/@scope%2fname", true)]
+#[case("/*%2F*", "/a%2fb%2fc", false)]
+#[case("/*%2F*", "/a%2fb%252fc", false)]
+#[case("/*%2F*", "/a%2f", false)]
+#[case("/*%2F*", "/a", false)]
+#[case("/*%2F*", "/a%2fb/c", false)]
+#[case("/p/*%2F*%2Fc/**", "/p/a%2fb%2fc/d", true)]
 #[case("/a?service=up", "/a?service=up", true)]
 #[case("/a?service=up", "/a", false)]
 #[case("/a?service=up", "/a?service=receive", false)]
@@ -118,6 +128,9 @@ fn patterns(#[case] pattern: &str, #[case] target: &str, #[case] matches: bool) 
 #[case("/a*", "whole segment")]
 #[case("/**/a", "whole segment")]
 #[case("/**/", "whole segment")]
+#[case("/a*%2fb", "whole segment")]
+#[case("/*%2f", "empty segment")]
+#[case("/**%2fb", "whole segment")]
 #[case("/a|b", "percent-encoded")]
 #[case("/a'b", "percent-encoded")]
 #[case("/a?b=*", "percent-encoded")]
@@ -144,6 +157,12 @@ fn other_patterns_are_refused(#[case] text: &str, #[case] error: &str) {
 #[case("/*", "/a%2fb", None)]
 #[case("/**", "/a/b%2fc", None)]
 #[case("/a%2Fb", "/a%2fb", Some("/a%2Fb"))]
+#[case("/a%2F*", "/*%2Fb", Some("/a%2Fb"))]
+#[case("/a%2F*", "/*%2F*/**", None)]
+#[case("/*%2F*", "/a%2Fb", Some("/a%2Fb"))]
+#[case("/*%2F*", "/*", None)]
+#[case("/*%2F*", "/**", None)]
+#[case("/*%2F*", "/*%2F*%2F*", None)]
 #[case("/a", "/b", None)]
 #[case("/a?x=1", "/*", Some("/a?x=1"))]
 #[case("/a?x=1", "/a?x=2", None)]
@@ -155,7 +174,7 @@ fn meets(#[case] one: &str, #[case] two: &str, #[case] met: Option<&str>) {
     assert_eq!(two.meet(&one), one.meet(&two));
 }
 
-const PARTS: [&str; 6] = ["a", "b", "*", "*", "x%2Fy", "%20"];
+const PARTS: [&str; 9] = ["a", "b", "*", "*", "x%2Fy", "%20", "*%2Fy", "x%2F*", "*%2F*"];
 
 fn any_pattern() -> impl Strategy<Value = PathPattern> {
     let end = select(&["", "/", "/**", "/**"][..]);

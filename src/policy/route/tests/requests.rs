@@ -158,7 +158,9 @@ fn permitted_by(
     to: (&Host, u16),
     request: &Request,
 ) -> Option<Permitted> {
-    let route = route(layers, ask, to.0, to.1).into_result().ok()?;
+    let route = route(layers, Tunnels::Allow, ask, to.0, to.1)
+        .into_result()
+        .ok()?;
     route.permit(request.clone()).into_result().ok()
 }
 
@@ -235,7 +237,7 @@ proptest! {
     ) {
         let all: Vec<EgressLayer> = layers.iter().chain(&over).cloned().collect();
         let (Ok(one), Ok(ceiling)) =
-            (route(&layers, None, &host, port).into_result(), route(&over, None, &host, port).into_result())
+            (route(&layers, Tunnels::Allow, None, &host, port).into_result(), route(&over, Tunnels::Allow, None, &host, port).into_result())
         else { return Ok(()) };
         let together = permitted_by(&all, None, (&host, port), &request).map(|permitted| permitted.rules().to_vec());
         let under = one.under(ceiling).permit(request).into_result().ok().map(|permitted| permitted.rules().to_vec());
@@ -249,7 +251,7 @@ proptest! {
     fn common_requests_are_the_permitted_ones(
         layers in any_layers_with_requests(), host in any_host(), port in any_port(), request in any_request(),
     ) {
-        let Ok(route) = route(&layers, None, &host, port).into_result() else { return Ok(()) };
+        let Ok(route) = route(&layers, Tunnels::Allow, None, &host, port).into_result() else { return Ok(()) };
         let common = route.grant.common_requests();
         let listed = common.iter().any(|requests: &Requests| requests.have(&request));
         prop_assert_eq!(listed, route.permit(request).is_allowed());
@@ -265,7 +267,7 @@ fn generated_requests_are_often_permitted() {
     for _ in 0..2000 {
         let generated = (any_layers_with_requests(), any_host(), any_port(), any_request());
         let (layers, host, port, request) = generated.new_tree(&mut runner).unwrap().current();
-        if route(&layers, None, &host, port).is_allowed() {
+        if route(&layers, Tunnels::Allow, None, &host, port).is_allowed() {
             outcomes[usize::from(permitted_by(&layers, None, (&host, port), &request).is_some())] += 1;
         }
     }

@@ -1,0 +1,99 @@
+//! What one policy says of egress, read with its presets expanded.
+
+use crate::dimension::egress::{EgressLayer, EgressRule};
+use crate::layer::parsed::{
+    RepositoryGrant, granted, read_all, read_networks, read_repositories, unreadable,
+};
+use crate::pattern::host::HostPattern;
+use crate::pattern::method::Method;
+use crate::pattern::path::PathPattern;
+use crate::pattern::{read_port, sorted};
+use crate::preset;
+use crate::refusal::{Layer, Refusal};
+use cofferdam_api::{EgressLimits, EgressRule as Written, Preset, RepositoryLimits, TlsMode};
+
+/// Why a rule with methods or paths is no tunnel.
+const UNREAD: &str = "a tunnel passes bytes unread, so methods and paths cannot be told in it";
+/// Why a rule has a preset and nothing else.
+const SAID: &str = "a preset has hosts, ports, methods and paths of its own, and is inspected";
+/// Why a rule without both means nothing.
+const NO_HOSTS: &str = "a rule has either hosts or a preset";
+
+/// What the policy says of egress; `repositories` is what it says of those, for which the preset `git` stands.
+///
+/// # Errors
+/// A rule that cannot be read.
+pub(crate) fn read_egress(
+    layer: &Layer,
+    limits: &EgressLimits,
+    repositories: Option<&RepositoryLimits>,
+) -> Result<EgressLayer, Refusal> {
+    let repositories = match repositories {
+        Some(repositories) => read_repositories(layer, repositories)?,
+        None => Vec::new(),
+    };
+    let rules = limits
+        .rules
+        .iter()
+        .map(|rule| read_rule(layer, rule, &repositories));
+    let rules = sorted(rules.collect::<Result<Vec<_>, Refusal>>()?.concat());
+    Ok(EgressLayer {
+        kind: layer.kind,
+        name: layer.name.clone(),
+        mode: limits.mode,
+        rules: granted(limits.mode, rules),
+    })
+}
+
+/// The presets that its rules use, by the names of those.
+pub(crate) fn presets(limits: Option<&EgressLimits>) -> Vec<(String, Preset)> {
+    let rules = limits
+        .into_iter()
+        .flat_map(|limits| granted(limits.mode, limits.rules.iter().collect()));
+    rules
+        .filter_map(|rule: &Written| Some((rule.name.clone(), rule.preset?)))
+        .collect()
+}
+
+fn read_rule(
+    layer: &Layer,
+    rule: &Written,
+    repositories: &[RepositoryGrant],
+) -> Result<Vec<EgressRule>, Refusal> {
+    let field = |name: &str| format!("limits.egress.rules[{}].{name}", rule.name);
+    let written = EgressRule {
+        name: rule.name.clone(),
+        hosts: sorted(read_all(layer, &field("hosts"), &rule.hosts, HostPattern::parse)?),
+        addresses: read_networks(layer, &field("addresses"), &rule.addresses)?,
+        ports: sorted(read_ports(layer, &field("ports"), &rule.ports)?),
+        tls: rule.tls,
+        methods: sorted(read_all(layer, &field("methods"), &rule.methods, Method::parse)?),
+        paths: sorted(read_all(layer, &field("paths"), &rule.paths, PathPattern::parse)?),
+    };
+    let Some(preset) = rule.preset else {
+        return match (rule.tls, written.mode()) {
+            _ if written.hosts.is_empty() => Err(unreadable(layer, &field("hosts"), "", &NO_HOSTS)),
+            (TlsMode::Tunnel, TlsMode::Inspect) => Err(unreadable(layer, &field("tls"), "Tunnel", &UNREAD)),
+            (TlsMode::Tunnel, TlsMode::Tunnel) | (TlsMode::Inspect, _) => Ok(vec![written]),
+        };
+    };
+    let is_alone = written.hosts.is_empty()
+        && written.methods.is_empty()
+        && written.paths.is_empty()
+        && written.ports == [443]
+        && written.tls == TlsMode::Inspect;
+    let name = preset::name(preset);
+    if !is_alone {
+        return Err(unreadable(layer, &field("preset"), &name, &SAID));
+    }
+    preset::expand(preset, &rule.name, &written.addresses, repositories)
+        .map_err(|error| unreadable(layer, &field("preset"), &name, &error))
+}
+
+fn read_ports(layer: &Layer, field: &str, ports: &[i32]) -> Result<Vec<u16>, Refusal> {
+    let read = |port: &i32| {
+        read_port(*port)
+            .ok_or_else(|| unreadable(layer, field, &port.to_string(), &"ports go from 1 to 65535"))
+    };
+    ports.iter().map(read).collect()
+}
