@@ -89,6 +89,10 @@ bench-chain: ## What it costs to link records into a chain, and to verify one
 bench-collect: ## What collecting costs: large trees, many new files (wants 5 GB below TMPDIR)
 	cargo bench --locked --bench collect
 
+.PHONY: bench-gateway
+bench-gateway: ## What the gateway costs, beside squid and mitmproxy (needs root; first time: fetches both)
+	@tests/bench/gateway.sh $(BENCH)
+
 .PHONY: bench-runs
 bench-runs: install ## What a run costs the control plane, beside bare Jobs in the same sitting (BENCH="loads" for a part)
 	@tests/bench/runs.sh $(or $(BENCH),all 20000)
@@ -100,6 +104,10 @@ e2e-cluster: $(CLUSTER) ## The cluster itself: up twice, down, crashes half-way 
 .PHONY: demo
 demo: install ## From a fresh checkout to a patch, with a report
 	@examples/demo/demo.sh
+
+.PHONY: fuzz
+fuzz: ## Fuzz what reads foreign bytes, 60 s each (needs a nightly and a C++ compiler; FUZZ="600 head" for more)
+	@fuzz/run.sh $(FUZZ)
 
 .PHONY: test
 test: ## Everything that must pass

@@ -43,6 +43,8 @@ mod evidence;
 mod forward;
 mod inspect;
 mod listener;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 mod tunnel;
 mod upkeep;

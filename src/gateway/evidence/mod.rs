@@ -13,4 +13,6 @@ pub use self::recorder::Recorder;
 #[cfg(test)]
 pub(crate) use self::recorder::testing;
 pub use self::request_log::RequestLog;
+#[cfg(feature = "testing")]
+pub use self::sink::{Sink, SinkError};
 pub use self::spool::Spool;
