@@ -3,13 +3,13 @@
 #
 #   images/build.sh NAME...|all [--binary PATH]
 #
-# cofferdam         the program alone, for the control plane                      (needs --binary)
+# cofferdam         the programs cofferdam and kubectl-cofferdam alone, for the roles and `helm test`   (needs --binary)
 # cofferdam-runner  the program and Debian's git, for the containers in a sandbox (needs --binary)
 # mini-swe-agent    a real coding agent on Debian with Python and git, for the demo
 # attacker          Debian with curl, git, Python and busybox, for the tests that try to get out
 # busybox           busybox alone
 #
-# --binary is the statically linked cofferdam. What was built is kept in ~/.cache/cofferdam by its content, with links
+# --binary is the statically linked cofferdam, with kubectl-cofferdam beside it. What was built is kept in ~/.cache/cofferdam by its content, with links
 # in target/images. The names are those that the test cluster uses, cofferdam.test/NAME:dev.
 set -euo pipefail
 
@@ -93,7 +93,9 @@ build() {
   case $1 in
     cofferdam)
       static "$binary"
-      pack cofferdam --entrypoint /cofferdam "file:$binary:/cofferdam:0755"
+      static "$(dirname "$binary")/kubectl-cofferdam"
+      pack cofferdam --entrypoint /cofferdam "file:$binary:/cofferdam:0755" \
+        "file:$(dirname "$binary")/kubectl-cofferdam:/kubectl-cofferdam:0755"
       ;;
     cofferdam-runner)
       static "$binary"

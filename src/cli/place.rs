@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 /// By this name the API server's audit log tells the command's calls from others.
@@ -46,7 +46,8 @@ pub struct Flags {
     pub request_timeout: Option<Duration>,
 }
 
-fn seconds(text: &str) -> Result<Duration, &'static str> {
+/// A span in seconds, from the command line.
+pub fn seconds(text: &str) -> Result<Duration, &'static str> {
     match text.strip_suffix('s').unwrap_or(text).parse() {
         Ok(number @ 1..=86_400) => Ok(Duration::from_secs(number)),
         _ => Err("write seconds, from 1 to 86400"),
@@ -59,6 +60,9 @@ pub enum ConnectError {
     /// The kubeconfig.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
+    /// The account of the pod in which the command runs.
+    #[error("there is no kubeconfig, and the pod's own account cannot be used: {0}")]
+    InCluster(#[from] InClusterError),
     /// The client.
     #[error(transparent)]
     Client(#[from] kube::Error),
@@ -98,7 +102,12 @@ impl Flags {
         context.is_some() || kubeconfig.is_some() || cluster.is_some() || user.is_some() || act_as.is_some()
     }
 
-    /// A client.
+    /// Whether one of the flags names an entry of a kubeconfig.
+    fn names_an_entry(&self) -> bool {
+        self.context.is_some() || self.cluster.is_some() || self.user.is_some()
+    }
+
+    /// A client. Without a kubeconfig in a pod it has the pod's own account, as kubectl's has.
     ///
     /// # Errors
     /// The kubeconfig cannot be read, or says nothing of use.
@@ -112,7 +121,10 @@ impl Flags {
         };
         let mut config = match &self.kubeconfig {
             Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-            None => Config::from_kubeconfig(&options).await?,
+            None => match Config::from_kubeconfig(&options).await {
+                Err(error) if is_in_pod(&error) && !self.names_an_entry() => Config::incluster()?,
+                config => config?,
+            },
         };
         if let Some(user) = &self.act_as {
             config.auth_info.impersonate = Some(user.clone());
@@ -135,6 +147,18 @@ impl Flags {
             namespace,
         })
     }
+}
+
+/// Whether the kubeconfig is absent, and a kubelet has told this process where its API server is.
+fn is_in_pod(error: &KubeconfigError) -> bool {
+    let is_absent = match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    };
+    is_absent
+        && std::env::var_os("KUBECONFIG").is_none()
+        && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 /// An error with its causes: a client's own message is often no more than that something went wrong.

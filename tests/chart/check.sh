@@ -80,7 +80,12 @@ check "no certificate for it" leaves_out "- --output" --set output.enabled=false
 check "a certificate of one's own" renders "caBundle: LS0t" --set-file output.caBundle=<(printf -- '-----BEGIN CERTIFICATE-----\nbm90\n-----END CERTIFICATE-----\n')
 check "a key for a bundle" refused "/output/caBundle" --set output.caBundle=secret
 check "patches stay out of logs" leaves_out "print-patches"
-check "unless they are wanted there" renders "- --print-patches" --set runner.patchInLog=true
+once() { [ "$(render "${@:2}" | grep -cF -- "$1")" -eq 1 ]; }
+check "unless they are wanted there, which is said once" once "- --print-patches" --set runner.patchInLog=true
+check "no helm test" leaves_out "cofferdam-helm-test" --set helmTest.enabled=false
+check "the test's run is the runner's image" renders "- --trial=registry.test/team/cofferdam-runner@sha256:"
+check "unless another is named, which its policy then allows" renders 'allowed: ["mirror.test/agent:1"]' --set helmTest.image=mirror.test/agent:1
+check "a test that waits for ever" refused "/helmTest/timeoutSeconds" --set helmTest.timeoutSeconds=0
 check "a digest in the tag" refused "/image/tag" --set image.tag=sha256:0000000000000000000000000000000000000000000000000000000000000000
 check "a short digest" refused "/image/digest" --set image.digest=sha256:0000
 check "a name of a pull secret" refused "/imagePullSecrets/0" --set 'imagePullSecrets={pull}'

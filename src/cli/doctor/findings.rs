@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::look::{Looked, Seen};
-use cofferdam_api::{LiveReason, names};
+use super::trial::{Ended, Tried};
+use crate::print::time::{seconds_between, span};
+use cofferdam_api::{AgentRun, LiveReason, ProvenNodeAccess, Reason, names};
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -232,4 +234,80 @@ fn waiting(waiting: &Looked<Vec<(String, String, String)>>) -> Vec<Finding> {
         })
     };
     runs.iter().filter_map(of).collect()
+}
+
+/// What a trial shows.
+pub fn of_trial(tried: &Tried) -> Vec<Finding> {
+    let what = format!("trial run {}", tried.name);
+    let mut findings = match &tried.ended {
+        Ended::Over(run) => over(&what, run),
+        Ended::Refused(why) => vec![wrong(
+            &what,
+            why.clone(),
+            "correct what this names: the policy, the right to `use` it, or the label of the namespace",
+        )],
+        Ended::Unfinished(run, limit) => {
+            let status = run.status.clone().unwrap_or_default();
+            let reason = status.reason.unwrap_or_default();
+            let said = match status.message {
+                Some(message) => format!("not over after {} s. {reason}: {message}", limit.as_secs()),
+                None => format!("not over after {} s, and nobody said why", limit.as_secs()),
+            };
+            let advice = reason.parse().map_or(
+                "see whether the controller runs, and read its log; or give more time with --trial-timeout",
+                LiveReason::advice,
+            );
+            vec![wrong(&what, said, advice)]
+        }
+        Ended::Lost(why) => vec![unknown(&what, why)],
+    };
+    if let Some(why) = &tried.left {
+        let to_do = format!("kubectl delete agentrun {}", tried.name);
+        findings.push(wrong(&what, format!("the run is still there: {why}"), to_do));
+    }
+    findings
+}
+
+fn over(what: &str, run: &AgentRun) -> Vec<Finding> {
+    let status = run.status.clone().unwrap_or_default();
+    let reason = status.reason.unwrap_or_default();
+    let proven = status.isolation.as_ref().map(|isolation| {
+        let node = match isolation.node_access {
+            ProvenNodeAccess::Denied => "its own node did not answer",
+            ProvenNodeAccess::Allowed => "its own node answered, which policy allows",
+        };
+        let said = format!("the sandbox reached nothing but the gateway; {node}");
+        [
+            well(
+                "guard",
+                "the controller proved it before it started the trial run",
+            ),
+            well("fence", said),
+        ]
+    });
+    let mut findings: Vec<_> = proven.into_iter().flatten().collect();
+    findings.push(if status.failure_class.is_some() {
+        let advice = reason
+            .parse()
+            .map_or("read docs/api.md, the reasons of runs", Reason::advice);
+        wrong(
+            what,
+            format!("{reason}: {}", status.message.unwrap_or_default()),
+            advice,
+        )
+    } else {
+        let took = match (&run.metadata.creation_timestamp, &status.completion_time) {
+            (Some(start), Some(end)) => span(seconds_between(start.0, end.0)),
+            _ => "an unknown time".to_owned(),
+        };
+        let class = status.resolved.map_or_else(String::new, |resolved| {
+            format!(" under RuntimeClass {}", resolved.runtime_class_name)
+        });
+        let sealed = status.evidence.map_or_else(
+            || "its records are not sealed".to_owned(),
+            |evidence| format!("its {} records are sealed", evidence.sequence),
+        );
+        well(what, format!("completed after {took}{class}; {sealed}"))
+    });
+    findings
 }

@@ -1,6 +1,8 @@
-use super::findings::{Health, of};
+use super::findings::{Health, of, of_trial};
 use super::look::Seen;
+use super::trial::{Ended, Tried};
 use super::*;
+use cofferdam_api::{AgentRun, ResolvedRun};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use rstest::rstest;
 
@@ -103,4 +105,44 @@ fn what_may_not_be_looked_at_is_neither_well_nor_wrong() {
         of(&queued).iter().all(|finding| finding.health == Health::Well),
         "a run that starts is no fault"
     );
+}
+
+fn tried(status: serde_json::Value) -> Box<AgentRun> {
+    let mut run = crate::testing::run("team-a", "doctor-x");
+    run["status"] = status;
+    Box::new(serde_json::from_value(run).unwrap())
+}
+
+fn completed() -> Ended {
+    Ended::Over(tried(json!({
+        "phase": "Succeeded", "reason": "Completed", "completionTime": "2026-11-26T10:00:12Z",
+        "isolation": {"runtimeClassName": "gvisor", "fence": "cofferdam-fence", "nodeAccess": "Denied",
+            "provenTime": "2026-11-26T10:00:09Z", "podSpecDigest": "sha256:0"},
+        "resolved": ResolvedRun {runtime_class_name: "gvisor".to_owned(), ..ResolvedRun::default()},
+        "evidence": {"sequence": 9, "head": "sha256:1", "sealedAt": "2026-11-26T10:00:12Z"},
+    })))
+}
+
+#[rstest]
+#[case("completed", completed(), None, &[Health::Well; 3])]
+#[case("failed", Ended::Over(tried(json!({"reason": "EgressNotEnforced", "failureClass": "Infrastructure", "message": "it reached 10.0.0.1:53"}))), None, &[Health::Wrong])]
+#[case("unfinished", Ended::Unfinished(tried(json!({"reason": "GatewayNotReady", "message": "no address"})), Duration::from_secs(240)), None, &[Health::Wrong])]
+#[case("not_begun", Ended::Unfinished(tried(json!({})), Duration::from_secs(240)), None, &[Health::Wrong])]
+#[case("refused", Ended::Refused("AgentRun team-a/doctor-x is refused: no".to_owned()), None, &[Health::Wrong])]
+#[case("lost", Ended::Lost("somebody deleted it".to_owned()), None, &[Health::Unknown])]
+#[case("left", completed(), Some("its deletion: you may not".to_owned()), &[Health::Well, Health::Well, Health::Well, Health::Wrong])]
+fn a_trial_says_what_it_showed(
+    #[case] name: &str,
+    #[case] ended: Ended,
+    #[case] left: Option<String>,
+    #[case] health: &[Health],
+) {
+    let findings = of_trial(&Tried {
+        name: "doctor-x".to_owned(),
+        ended,
+        left,
+    });
+    let found: Vec<_> = findings.iter().map(|finding| finding.health).collect();
+    assert_eq!(found, health);
+    insta::assert_snapshot!(format!("trial_{name}"), text(&findings, Paint::Plain));
 }

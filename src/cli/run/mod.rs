@@ -6,7 +6,7 @@ mod ended;
 pub mod follow;
 mod line;
 pub mod prompt;
-mod watch;
+pub mod watch;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;

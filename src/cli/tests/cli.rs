@@ -109,6 +109,30 @@ mod tests {
     }
 
     #[test]
+    fn in_a_pod_without_a_kubeconfig_the_pods_own_account_is_meant() {
+        let doctor = |variable: &[(&str, &str)]| {
+            let output = Command::new(PLUGIN)
+                .arg("doctor")
+                .env_remove("KUBECONFIG")
+                .env_remove("KUBERNETES_SERVICE_HOST")
+                .env("HOME", "/nonexistent")
+                .envs(variable.iter().copied())
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(2));
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let in_pod = ("KUBERNETES_SERVICE_HOST", "127.0.0.1");
+        let said = doctor(&[in_pod, ("KUBERNETES_SERVICE_PORT", "1")]);
+        assert!(said.contains("the pod's own account cannot be used"), "{said}");
+        // The controls: outside of a pod, and in one whose kubeconfig is named, the kubeconfig is meant.
+        for variables in [&[][..], &[in_pod, ("KUBECONFIG", "/nonexistent/config")]] {
+            let said = doctor(variables);
+            assert!(said.contains("failed to read kubeconfig"), "{said}");
+        }
+    }
+
+    #[test]
     fn a_cluster_that_does_not_answer_is_no_verdict() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
