@@ -45,6 +45,10 @@ image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Do
 	@images/build.sh cofferdam --binary $(BINARY)
 	@images/build.sh cofferdam-runner --binary $(BINARY)
 
+.PHONY: install-yaml
+install-yaml: ## Render the chart into target/install.yaml, for clusters without Helm (VALUES=file)
+	@deploy/install-yaml.sh "$(or $(VALUES),$(error name a file with the values: make install-yaml VALUES=…))" target/install.yaml
+
 .PHONY: crds
 crds: ## Generate crds/, the chart's copy of it, the reference in docs/api.md, and docs/presets.md
 	cargo run --quiet --locked --bin crdgen -- crds docs/api.md docs/presets.md
