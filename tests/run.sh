@@ -80,6 +80,7 @@ taking_stages() {
   stage e2e-unguarded e2e --ignored unguarded
   stage e2e-flooded e2e --ignored flooded
   stage roles tests/roles.sh
+  stage lifecycle tests/chart/lifecycle.sh
   stage e2e-archive-down e2e --ignored archive_that_is_down
   stage e2e-withdrawn e2e --ignored withdrawn
   stage unenforced-up target/cluster up --no-network-policy && stage e2e-unenforced e2e --ignored unenforced

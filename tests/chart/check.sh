@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The chart without a cluster: lint, what it renders against rendered.yaml, and values that must be refused.
 # `tests/chart/check.sh --update` writes rendered.yaml, src/controller/guard/guards.yaml, the chart's README.md and the
-# descriptions in its values.schema.json anew. Needs helm, which the embedded cluster builds.
+# descriptions in its values.schema.json, and docs/permissions.md anew. Needs helm, which the embedded cluster builds.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
@@ -47,7 +47,8 @@ stamped() { local times=$1; shift; [ "$(render "$@" | grep -c '^kind: MutatingAd
 aggregated() { local times=$1; shift; [ "$(render "$@" | grep -c 'aggregate-to-edit: "true"')" -eq "$times" ]; }
 
 if [ "${1:-}" = --update ]; then 
-  tests/chart/values.py --update && render --set crds.enabled=false > tests/chart/rendered.yaml && guards > src/controller/guard/guards.yaml; exit
+  tests/chart/values.py --update && render --set crds.enabled=false > tests/chart/rendered.yaml && guards > src/controller/guard/guards.yaml &&
+    tests/chart/permissions.py tests/chart/rendered.yaml --update; exit
 fi
 
 # renders WORDS FLAGS…: what is rendered has the words.
@@ -66,6 +67,7 @@ all_labelled() {
 check "lint" helm lint --strict "$chart" --values "$values"
 check "what is rendered" same
 check "README and schema say what values.yaml says" tests/chart/values.py
+check "the page of permissions says what the roles may" tests/chart/permissions.py tests/chart/rendered.yaml
 check "every object has the labels of the release" all_labelled
 check "a mirror holds all images" leaves_out "registry.test" --set global.imageRegistry=mirror.example.com/proxy
 check "a mirror is asked for them" renders "mirror.example.com/proxy/cofferdam:dev" --set global.imageRegistry=mirror.example.com/proxy
