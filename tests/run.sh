@@ -45,7 +45,7 @@ build_e2e() {
 
 go_tests() {
   local module
-  for module in tests/cluster tests/cluster/enforcer tests/cluster/image tests/cluster/internet; do
+  for module in tests/cluster tests/cluster/enforcer tests/cluster/image tests/cluster/internet tests/gitops; do
     go test -C "$module" -v ./... || return 1
   done
 }

@@ -44,6 +44,7 @@ fn kstatus(status: &AgentRunStatus) -> &'static str {
     }
 }
 
+/// tests/gitops reads the snapshot, and has kstatus itself and the Lua of Argo CD say the same of each state.
 #[test]
 fn each_state_is_what_gitops_tools_take_it_for() {
     let (job, plan) = (job(), plan());
@@ -59,21 +60,26 @@ fn each_state_is_what_gitops_tools_take_it_for() {
     let verdict = Verdict::new(Reason::AgentFailed, "3");
     let good = End::without_pod(Verdict::new(Reason::Completed, "done"), None);
     let bad = End::without_pod(verdict.clone(), None);
-    for (status, expected) in [
-        (suspended(&run(), at(1)), "InProgress"),
-        (
-            waiting(&run(), &gap(LiveReason::FenceNotReady), at(1)),
-            "InProgress",
-        ),
-        (running(&run(), built, &running_now, at(10)), "InProgress"),
-        (stopped(&run(), built, &verdict, at(10)), "InProgress"),
-        (ended(&run(), Some(built), &good, at(20)), "Current"),
-        (ended(&run(), Some(built), &bad, at(20)), "Failed"),
-        (refused(&run(), &verdict, at(1)), "Failed"),
-    ] {
+    let waits = waiting(&run(), &gap(LiveReason::FenceNotReady), at(1));
+    let (going, over) = (("InProgress", "Progressing"), ("Failed", "Degraded"));
+    let states = [
+        ("suspended", suspended(&run(), at(1)), ("InProgress", "Suspended")),
+        ("queued", in_queue(&run(), 5), going),
+        ("waiting", waits, going),
+        ("starting", starting(&run(), built, "It waits for a node.", at(5)), going),
+        ("running", running(&run(), built, &running_now, at(10)), going),
+        ("stopped", stopped(&run(), built, &verdict, at(10)), going),
+        ("retrying", retrying(&run(), built, &verdict, true, at(50)), going),
+        ("completed", ended(&run(), Some(built), &good, at(20)), ("Current", "Healthy")),
+        ("failed", ended(&run(), Some(built), &bad, at(20)), over),
+        ("refused", refused(&run(), &verdict, at(1)), over),
+    ];
+    let states = states.map(|(name, status, (expected, argo))| {
         assert_eq!(kstatus(&status), expected, "{status:#?}");
         assert_eq!(status.observed_generation, Some(1));
-    }
+        serde_json::json!({"name": name, "kstatus": expected, "argo": argo, "status": status})
+    });
+    insta::assert_snapshot!("states", serde_json::to_string_pretty(&states).unwrap());
 }
 
 #[test]
