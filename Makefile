@@ -47,7 +47,12 @@ image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Do
 
 .PHONY: install-yaml
 install-yaml: ## Render the chart into target/install.yaml, for clusters without Helm (VALUES=file)
-	@deploy/install-yaml.sh "$(or $(VALUES),$(error name a file with the values: make install-yaml VALUES=…))" target/install.yaml
+	@PATH="$(COFFERDAM_STATE)/bin:$$PATH" deploy/install-yaml.sh "$(or $(VALUES),$(error name a file with the values: make install-yaml VALUES=…))" target/install.yaml
+
+.PHONY: release
+release: plugin image ## Put everything of a release into target/release-files, with bills of materials and sums
+	@rm -rf target/release-files
+	@PATH="$(COFFERDAM_STATE)/bin:$$PATH" deploy/release.sh target/release-files
 
 .PHONY: crds
 crds: ## Generate crds/, the chart's copy of it, the reference in docs/api.md, and docs/presets.md

@@ -65,6 +65,7 @@ installed_stages() {
   stage chart tests/chart/check.sh
   stage install make --no-print-directory install || return
   stage chart-drift tests/chart/drift.sh
+  stage release tests/release/check.sh
   stage install-yaml tests/chart/install-yaml.sh
   stage helm-test tests/chart/helm-test.sh
   stage e2e e2e
