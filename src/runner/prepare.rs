@@ -43,7 +43,7 @@ const WHOAMI_LONGEST_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// The order makes no sense.
-    #[error("the order to prepare cannot be used: {0}")]
+    #[error("the controller's instructions to prepare are invalid, which is a defect of Cofferdam: {0}")]
     Order(String),
     /// The kernel is not gVisor's, and policy demands that.
     #[error(
@@ -217,9 +217,15 @@ async fn identify(spec: &PrepareSpec, control: &Control) -> Result<(), PrepareEr
         });
     }
     if known.run != spec.run {
-        return Err(PrepareError::Internal(
-            "the gateway takes this pod for another run's".to_owned(),
-        ));
+        return Err(PrepareError::Internal(format!(
+            "the gateway identified this pod as run {}/{} ({}), expected {}/{} ({})",
+            known.run.namespace,
+            known.run.name,
+            known.run.uid,
+            spec.run.namespace,
+            spec.run.name,
+            spec.run.uid
+        )));
     }
     Ok(())
 }

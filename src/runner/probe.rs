@@ -89,7 +89,7 @@ pub struct Proof {
 pub enum NotProven {
     /// Something could be reached.
     #[error(
-        "the sandbox can reach what the fence forbids: {}; does the cluster's network enforce NetworkPolicy?",
+        "NetworkPolicy is not enforced for this pod: the sandbox reached {}. Use a network plugin that enforces NetworkPolicy",
         list(.0)
     )]
     Open(Vec<Open>),

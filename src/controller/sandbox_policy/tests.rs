@@ -238,5 +238,5 @@ fn dead_image_patterns_are_named() {
     let own = json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["images.example/**", "images.example/agent:v1"]}});
     let (word, message) = said(&judge(&policy(&own), &facts(), at(0)), READY);
     assert_eq!(word, "False/RuleMatchesNothing");
-    insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `images.example/agent:v1` is refused by SandboxPolicy/house-rules (limits.images.digest): images must be named by digest, and these name tags, so they can match nothing; help: leave the tag out in SandboxPolicy/house-rules, or name a digest");
+    insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `images.example/agent:v1` is refused by SandboxPolicy/house-rules (limits.images.digest): this pattern names a tag, and images must be named by digest, so it never matches; help: leave the tag out in SandboxPolicy/house-rules, or name a digest");
 }

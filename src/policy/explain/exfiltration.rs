@@ -184,11 +184,11 @@ pub fn judge(pattern: &HostPattern) -> Judged {
         },
         (None, Some(suffix)) => Judged {
             class: Exfiltration::TenantShared,
-            why: format!("whoever asks is given a name under {suffix} (public suffix list, private section)"),
+            why: format!("anyone can register a name under {suffix} (public suffix list, private section)"),
         },
         (None, None) => Judged {
             class: Exfiltration::Unknown,
-            why: "nothing is known of this host: who runs it receives what is sent, and what it does with it is theirs".to_owned(),
+            why: "Cofferdam knows nothing about this host. Assume that its operator can read and pass on whatever the agent sends".to_owned(),
         },
     }
 }

@@ -115,7 +115,7 @@ fn by_tag(own: &ParsedPolicy, layers: &[Arc<ParsedPolicy>]) -> Option<Mistake> {
     let refusal = || Refusal {
         layer: Some(by),
         rule: Some(rule),
-        why: "images must be named by digest, and these name tags, so they can match nothing".to_owned(),
+        why: "this pattern names a tag, and images must be named by digest, so it never matches".to_owned(),
         help: format!("leave the tag out in {}, or name a digest", own.layer),
         ..mistake(&own.layer, IMAGES, &dead)
     };

@@ -46,7 +46,9 @@ pub enum ImageError {
     #[error("the repository has a segment other than a-z and 0-9 separated by '.', '_', '__' or hyphens")]
     Repository,
     /// The part after the last colon.
-    #[error("the tag is not 1 to 128 letters, digits, '_', '.' and '-', starting with none of the last two")]
+    #[error(
+        "the tag must be 1 to 128 letters, digits, '_', '.' and '-', and must start with a letter, a digit or '_'"
+    )]
     Tag,
     /// The part after `@`.
     #[error("the digest is not sha256: and 64, or sha512: and 128, lower-case hexadecimal digits")]

@@ -66,11 +66,19 @@ fn each_state_is_what_gitops_tools_take_it_for() {
         ("suspended", suspended(&run(), at(1)), ("InProgress", "Suspended")),
         ("queued", in_queue(&run(), 5), going),
         ("waiting", waits, going),
-        ("starting", starting(&run(), built, "It waits for a node.", at(5)), going),
+        (
+            "starting",
+            starting(&run(), built, "It waits for a node.", at(5)),
+            going,
+        ),
         ("running", running(&run(), built, &running_now, at(10)), going),
         ("stopped", stopped(&run(), built, &verdict, at(10)), going),
         ("retrying", retrying(&run(), built, &verdict, true, at(50)), going),
-        ("completed", ended(&run(), Some(built), &good, at(20)), ("Current", "Healthy")),
+        (
+            "completed",
+            ended(&run(), Some(built), &good, at(20)),
+            ("Current", "Healthy"),
+        ),
         ("failed", ended(&run(), Some(built), &bad, at(20)), over),
         ("refused", refused(&run(), &verdict, at(1)), over),
     ];
