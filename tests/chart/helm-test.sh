@@ -34,14 +34,14 @@ check "it may look at everything that it looks at" [ "$(grep -c unknown <<<"$log
 check "it leaves nothing" nothing_left
 check "its pod is gone too" [ -z "$(kubectl -n cofferdam-system get pods --output name | grep helm-test)" ]
 
-# A RuntimeClass that does not exist: everything is ready, and no run can start.
+# An agent that fails: everything is ready, and no run completes.
 helm upgrade cofferdam charts/cofferdam --namespace cofferdam-system --values target/test-values.yaml \
-  --set 'helmTest.runtime.runtimeClassNames={missing-runtime}' >/dev/null
+  --set 'helmTest.command={/usr/bin/cofferdam,no-such-role}' >/dev/null
 log=$(try); status=$?
 echo "$log"
-check "it fails where no run can start" [ "$status" -ne 0 ]
-check "and says why" says 'WRONG +trial run doctor-[a-z0-9]+: RuntimeUnavailable: '
-check "and what to do" says 'to do: .*RuntimeClass'
+check "it fails where no run completes" [ "$status" -ne 0 ]
+check "and says why" says 'WRONG +trial run doctor-[a-z0-9]+: AgentFailed: '
+check "and what to do" says 'to do: '
 check "and leaves nothing but its pod" nothing_left
 helm upgrade cofferdam charts/cofferdam --namespace cofferdam-system --values target/test-values.yaml --wait --timeout 3m >/dev/null
 kubectl -n cofferdam-system delete pod cofferdam-helm-test --ignore-not-found >/dev/null

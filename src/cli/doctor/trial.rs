@@ -161,8 +161,8 @@ async fn end(seen: &mut Receiver<Seen>, last: &mut AgentRun) -> Ended {
         let status = last.status.clone().unwrap_or_default();
         let [phase, reason, message] =
             [&status.phase, &status.reason, &status.message].map(|word| word.as_deref().unwrap_or_default());
-        let now = format!("  {phase} {reason} {message}");
-        if now != said && !phase.is_empty() {
+        let now = format!("  {phase}: {reason}. {message}");
+        if now != said && !reason.is_empty() {
             eprintln!("{}", bounded(&now, 400));
             said = now;
         }
