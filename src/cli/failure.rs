@@ -118,7 +118,7 @@ impl Failure {
             Self::Cluster(_) => Some("name a kubeconfig or a context that kubectl can use"),
             Self::Api { code: Some(401), .. } => Some("log in to the cluster anew"),
             Self::Api { code: Some(403), .. } => Some(
-                "ask whoever owns the namespace for the right; docs/access.md lists what each command needs",
+                "ask the owner of the namespace for the right; docs/access.md lists what each command needs",
             ),
             Self::Api { code: Some(503), .. } => Some("try again in a moment"),
             Self::Api { code: None, .. } => Some("see whether kubectl reaches the cluster"),

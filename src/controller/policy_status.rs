@@ -1,4 +1,4 @@
-//! Keeps the status of policies of both kinds: written when it changes, so that whoever owns a policy learns before any
+//! Keeps the status of policies of both kinds: written when it changes, so that the owner of a policy learns before any
 //! run does that nothing could start under it.
 
 use std::fmt::Debug;

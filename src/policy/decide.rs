@@ -352,7 +352,7 @@ fn find_policy<'a>(request: &Request<'a>) -> Result<&'a SandboxPolicy, Refusal> 
             &namespace,
             format!("the namespace does not carry the label {LABEL_SANDBOX}={SANDBOX_ENABLED}"),
             format!(
-                "ask whoever owns the cluster to label it: kubectl label namespace {namespace} {LABEL_SANDBOX}={SANDBOX_ENABLED}"
+                "ask the owner of the cluster to label it: kubectl label namespace {namespace} {LABEL_SANDBOX}={SANDBOX_ENABLED}"
             ),
         ));
     }
@@ -367,7 +367,7 @@ fn find_policy<'a>(request: &Request<'a>) -> Result<&'a SandboxPolicy, Refusal> 
             "spec.policyRef.name",
             name,
             format!("namespace {namespace} has no SandboxPolicy of this name"),
-            "name one that exists in spec.policyRef.name, or ask whoever owns the namespace's policies to create it".to_owned(),
+            "name one that exists in spec.policyRef.name, or ask the owner of the namespace's policies to create it".to_owned(),
         )
     })
 }

@@ -121,9 +121,9 @@ pub(crate) fn silence(reason: Reason, field: &str, rule: &str, offered: &str) ->
         rule: None,
         offered: offered.to_owned(),
         allowed: Vec::new(),
-        why: format!("no policy in force sets {rule}, and what no policy grants is not allowed"),
+        why: format!("no policy in force sets {rule}, and a value that no policy allows is refused"),
         help: format!(
-            "ask whoever owns the policies to set {rule} in the SandboxPolicy or in a ClusterSandboxPolicy"
+            "ask the owner of the policies to set {rule} in the SandboxPolicy or in a ClusterSandboxPolicy"
         ),
     }
 }
@@ -137,7 +137,7 @@ pub(crate) fn nothing_matches(count: usize, value: &dyn std::fmt::Display) -> St
 }
 
 pub(crate) fn ask_owner(layer: &Layer) -> String {
-    format!("use one that is allowed, or ask whoever owns {layer} to add it")
+    format!("use one that is allowed, or ask the owner of {layer} to add it")
 }
 
 /// At most [`LISTED`] values, and how many more there are.

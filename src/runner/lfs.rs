@@ -90,7 +90,7 @@ pub enum LfsError {
     },
     /// The content is somewhere that policy does not let be reached.
     #[error(
-        "its Git LFS files are at {host}, which is not granted by {layer} (limits.repositories.clone): ask whoever owns it to \
+        "its Git LFS files are at {host}, which is not granted by {layer} (limits.repositories.clone): ask the owner of it to \
          add https://{host}/**, or set clone.lfs to Pointers"
     )]
     NotGranted {

@@ -114,7 +114,7 @@ macro_rules! denial_codes {
 
 denial_codes! {
     NoEgressPolicy: Denied,
-        "No policy layer of the run says anything of egress, and silence grants nothing.",
+        "No policy of the run has `limits.egress`, so nothing can be reached.",
         "Add `limits.egress` with the host to the `SandboxPolicy` that the run uses.";
     EgressDenied: Denied,
         "A policy layer has `limits.egress.mode: DenyAll`.",
@@ -157,7 +157,7 @@ denial_codes! {
         "Try again; then look at the host's own log.";
     UpstreamCertificateExpired: UpstreamFailed,
         "The host's certificate has expired, or is not valid yet.",
-        "Whoever runs the host has to renew it. If its dates are right, the clock of the gateway's node is wrong.";
+        "The operator of the host has to renew it. If its dates are right, the clock of the gateway's node is wrong.";
     UpstreamCertificateUntrusted: UpstreamFailed,
         "The host's certificate is not signed by a certificate authority that the gateway trusts.",
         "For a host of your own, add its CA to the chart's value `trustedCA`. Otherwise somebody between the gateway and the host answers in its place.";
@@ -166,7 +166,7 @@ denial_codes! {
         "Check that the name resolves to the right server. Some servers have a name of their own for this in their certificate: use that one in the rule and in the client.";
     UpstreamTlsFailed: UpstreamFailed,
         "The host is allowed and was reached, but no TLS 1.2 or 1.3 came about with it.",
-        "Check that the port is one that speaks TLS, and which versions and key exchanges the server offers.";
+        "Check that the server uses TLS on this port, and which versions and key exchanges the server offers.";
     UpstreamTimeout: UpstreamFailed,
         "The host is allowed and was reached, but gave no answer within the time limit.",
         "Try again; then look at the host's own log.";
@@ -205,7 +205,7 @@ denial_codes! {
         "Every run has that CA in `/cofferdam/ca.pem`, and the variables of most clients name the file. Point the client at it (docs/inspection.md lists how), or give the host a rule with `tls: Tunnel` if it pins certificates.";
     ClientTlsFailed: Denied,
         "The client's TLS with the gateway did not come about.",
-        "Clients need TLS 1.2 or 1.3 and HTTP/1.1; one that speaks HTTP/2 alone (gRPC) needs a rule with `tls: Tunnel`. Some clients that do not trust the gateway's CA close the connection without saying so.";
+        "Clients need TLS 1.2 or 1.3 and HTTP/1.1; one that uses HTTP/2 alone (gRPC) needs a rule with `tls: Tunnel`. Some clients that do not trust the gateway's CA close the connection without saying so.";
     InspectionUnavailable: Unavailable,
         "The gateway has no usable certificate authority to read requests by.",
         "Look at the Secret of the chart's value `inspection.caSecret` and at the gateway's log. A gateway that is not ready gets no new connections.";

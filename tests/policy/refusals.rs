@@ -227,7 +227,7 @@ fn a_missing_policy_can_be_told_with_those_that_exist() {
         .decide()
         .unwrap_err()
         .with_allowed(vec!["strict".into(), "wide".into()]);
-    insta::assert_snapshot!(refusal.message(), @"spec.policyRef.name `default` is refused: namespace team-a has no SandboxPolicy of this name; allowed: strict, wide; help: name one that exists in spec.policyRef.name, or ask whoever owns the namespace's policies to create it");
+    insta::assert_snapshot!(refusal.message(), @"spec.policyRef.name `default` is refused: namespace team-a has no SandboxPolicy of this name; allowed: strict, wide; help: name one that exists in spec.policyRef.name, or ask the owner of the namespace's policies to create it");
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn policies(seen: &Seen) -> Vec<Finding> {
                     "{} is False ({}): {}",
                     condition.type_, condition.reason, condition.message
                 ),
-                "have whoever owns the policy see to that",
+                "have the owner of the policy see to that",
             ),
             None if conditions.is_empty() => unknown(&what, "the controller has not judged it yet"),
             None => well(

@@ -93,7 +93,7 @@ pub fn unknown(what: &str, error: &kube::Error) -> Unknown {
         kube::Error::Api(status) => {
             let help = match status.code {
                 401 => "log in to the cluster anew",
-                403 => "ask whoever owns the cluster for the right to read it, or give --policy files",
+                403 => "ask the owner of the cluster for the right to read it, or give --policy files",
                 404 => "install Cofferdam in this cluster, or give --policy files",
                 _ => "try again, or give --policy files",
             };

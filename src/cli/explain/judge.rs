@@ -194,7 +194,7 @@ fn closed_because(evaluation: &Evaluation) -> String {
     match (&evaluation.ask, evaluation.egress.iter().find(denies_all)) {
         (Err(_), _) => "spec.egress of the run cannot be read".to_owned(),
         _ if evaluation.egress.is_empty() => {
-            "no policy in force sets limits.egress, and what no policy grants is not allowed".to_owned()
+            "no policy in force sets limits.egress, and a value that no policy allows is refused".to_owned()
         }
         (_, Some(layer)) => format!("{layer} denies all egress"),
         (Ok(Some(_)), None) if !granted.is_empty() => {

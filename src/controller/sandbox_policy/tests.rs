@@ -234,7 +234,7 @@ fn dead_image_patterns_are_named() {
     let above = json!({"images": {"mode": "AllowList", "allowed": ["images.example/**"]}});
     let (word, message) = said(&judge(&policy(&own), &under(&above), at(0)), READY);
     assert_eq!(word, "False/RuleMatchesNothing");
-    insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `ghcr.io/a, ghcr.io/b:1` is refused by ClusterSandboxPolicy/base (limits.images.allowed): nothing is allowed by both, so it can match nothing; help: take it out of SandboxPolicy/house-rules, or ask whoever owns ClusterSandboxPolicy/base to allow it");
+    insta::assert_snapshot!(message, @"limits.images.allowed of SandboxPolicy/house-rules `ghcr.io/a, ghcr.io/b:1` is refused by ClusterSandboxPolicy/base (limits.images.allowed): nothing is allowed by both, so it can match nothing; help: take it out of SandboxPolicy/house-rules, or ask the owner of ClusterSandboxPolicy/base to allow it");
     let own = json!({"images": {"mode": "AllowList", "digest": "Required", "allowed": ["images.example/**", "images.example/agent:v1"]}});
     let (word, message) = said(&judge(&policy(&own), &facts(), at(0)), READY);
     assert_eq!(word, "False/RuleMatchesNothing");

@@ -131,7 +131,7 @@ pub fn decide(
         ),
         help: format!(
             "use a build of it in which they are mended (kubectl get vulnerabilityreports -A -o wide shows the report), \
-             or ask whoever owns {layer} to raise maxSeverity"
+             or ask the owner of {layer} to raise maxSeverity"
         ),
     })
 }
@@ -165,7 +165,7 @@ fn unreported(image: &ImageReference, layer: &Layer, rule: &str) -> Refusal {
         offered: image.to_string(),
         allowed: Vec::new(),
         why,
-        help: format!("{help}, or ask whoever owns {layer} to set onMissingReport: Allow"),
+        help: format!("{help}, or ask the owner of {layer} to set onMissingReport: Allow"),
     }
 }
 
@@ -294,7 +294,7 @@ mod tests {
         for part in [
             "is refused by SandboxPolicy/layer-0 (limits.images.vulnerabilities.maxSeverity)",
             "counts 2 Critical, 5 High, 3 of unknown severity vulnerabilities, and nothing worse than Medium is allowed",
-            "ask whoever owns SandboxPolicy/layer-0 to raise maxSeverity",
+            "ask the owner of SandboxPolicy/layer-0 to raise maxSeverity",
         ] {
             assert!(found.contains(part), "{found}");
         }

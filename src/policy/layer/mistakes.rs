@@ -137,7 +137,7 @@ fn meets_nothing(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<Mistake> {
             rule: Some(field.to_owned()),
             why: "nothing is allowed by both, so it can match nothing".to_owned(),
             help: format!(
-                "take it out of {}, or ask whoever owns {} to allow it",
+                "take it out of {}, or ask the owner of {} to allow it",
                 own.layer, other.layer
             ),
             ..mistake(&own.layer, field, &dead)

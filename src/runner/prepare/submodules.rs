@@ -158,7 +158,7 @@ impl<'a> Submodules<'a> {
         }
         if let Some(layer) = refusing(&self.shared.grants, address) {
             let why = format!(
-                "{address} is not granted by {layer} (limits.repositories.clone): ask whoever owns it to add it, or set \
+                "{address} is not granted by {layer} (limits.repositories.clone): ask the owner of it to add it, or set \
                  clone.submodules to None"
             );
             return Err(refused(shown, &why));
