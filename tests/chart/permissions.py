@@ -19,12 +19,12 @@ chart. RBAC is only half of it: [admission.md](admission.md) lists what the guar
 """
 # Roles that nobody is bound to by the chart: who gets them, and how.
 UNBOUND = {
-    "cofferdam-view": "whoever has the cluster's role `view`, by aggregation",
-    "cofferdam-output-view": "whoever has the cluster's role `view`, by aggregation",
-    "cofferdam-edit": "whoever has the cluster's roles `edit` or `admin`, by aggregation",
-    "cofferdam-user": "whom you bind it to, with a RoleBinding in a namespace",
-    "cofferdam-ceiling-view": "whom you bind it to, with a ClusterRoleBinding",
-    "cofferdam-policy-admin": "whom you bind it to",
+    "cofferdam-view": "users with the cluster's role `view`, by aggregation",
+    "cofferdam-output-view": "users with the cluster's role `view`, by aggregation",
+    "cofferdam-edit": "users with the cluster's roles `edit` or `admin`, by aggregation",
+    "cofferdam-user": "users to whom you bind it, with a RoleBinding in a namespace",
+    "cofferdam-ceiling-view": "users to whom you bind it, with a ClusterRoleBinding",
+    "cofferdam-policy-admin": "users to whom you bind it",
 }
 
 
