@@ -74,7 +74,7 @@ fn of_runtime() -> Vec<Dimension> {
     vec![
         Dimension {
             row: "runtime.runtimeClassNames",
-            cells: ["any layer", "refused, `PolicyDenied`", "both list", "no ask"],
+            cells: ["any layer", "refused, `PolicyDenied`", "both list", "not settable"],
             fields: vec!["runtime.runtimeClassNames"],
             object: "runtime",
             field: "runtimeClassNames",
@@ -89,7 +89,7 @@ fn of_runtime() -> Vec<Dimension> {
                 "every layer with a `runtime`",
                 "`Deny`",
                 "`Allow` only if all",
-                "no ask",
+                "not settable",
             ],
             ("runtime", "nodeAccess"),
             ["Allow", "Deny"],
@@ -99,10 +99,10 @@ fn of_runtime() -> Vec<Dimension> {
         mode(
             "runtime.runAsUser",
             [
-                "every layer that speaks",
+                "every layer that has it",
                 "`Fixed`",
                 "`PlatformAssigned` only if all",
-                "no ask",
+                "not settable",
             ],
             ("runtime", "runAsUser"),
             ["PlatformAssigned", "Fixed"],
@@ -111,7 +111,7 @@ fn of_runtime() -> Vec<Dimension> {
         ),
         mode(
             "runtime.userNamespaces",
-            ["any layer", "`Disabled`", "else the stricter", "no ask"],
+            ["any layer", "`Disabled`", "else the stricter", "not settable"],
             ("runtime", "userNamespaces"),
             ["Preferred", "Disabled"],
             ["false", "true", "false"],
@@ -119,7 +119,7 @@ fn of_runtime() -> Vec<Dimension> {
         ),
         mode(
             "runtime.kernelCheck",
-            ["–", "`None`", "`GVisor` if one", "no ask"],
+            ["–", "`None`", "`GVisor` if one", "not settable"],
             ("runtime", "kernelCheck"),
             ["None", "GVisor"],
             ["None", "None", "GVisor"],
@@ -132,7 +132,7 @@ fn of_modes() -> Vec<Dimension> {
     vec![
         mode(
             "images.digest",
-            ["–", "`Record`", "`Required` if one", "no ask"],
+            ["–", "`Record`", "`Required` if one", "not settable"],
             ("images", "digest"),
             ["Record", "Required"],
             ["admitted", "admitted", "ImageDenied"],
@@ -140,7 +140,7 @@ fn of_modes() -> Vec<Dimension> {
         ),
         mode(
             "images.pullPolicy",
-            ["any layer", "Kubernetes' own rule", "`Always` if one", "no ask"],
+            ["any layer", "Kubernetes' own rule", "`Always` if one", "not settable"],
             ("images", "pullPolicy"),
             ["IfNotPresent", "Always"],
             ["None", "Some(IfNotPresent)", "Some(Always)"],
@@ -149,10 +149,10 @@ fn of_modes() -> Vec<Dimension> {
         mode(
             "retry",
             [
-                "every layer that speaks",
+                "every layer that has it",
                 "`Never`",
                 "`BeforeAgentStart` only if all",
-                "no ask",
+                "not settable",
             ],
             ("retry", ""),
             ["BeforeAgentStart", "Never"],
@@ -161,7 +161,7 @@ fn of_modes() -> Vec<Dimension> {
         ),
         mode(
             "requester",
-            ["–", "`Optional`", "`Required` if one", "no ask"],
+            ["–", "`Optional`", "`Required` if one", "not settable"],
             ("requester", ""),
             ["Optional", "Required"],
             ["admitted", "admitted", "PolicyDenied"],
@@ -242,7 +242,7 @@ fn of_lists() -> Vec<Dimension> {
         Dimension {
             row: "addresses",
             cells: [
-                "every layer that grants the host",
+                "every layer that allows the host",
                 "refused",
                 "a network of each",
                 "–",
@@ -297,7 +297,7 @@ fn of_requests() -> Vec<Dimension> {
         Dimension {
             row: "tls",
             cells: [
-                "every layer that grants the host",
+                "every layer that allows the host",
                 "`Inspect`",
                 "`Inspect` if one rule",
                 "–",
@@ -313,7 +313,7 @@ fn of_requests() -> Vec<Dimension> {
         Dimension {
             row: "methods",
             cells: [
-                "every layer that grants the host",
+                "every layer that allows the host",
                 "every method",
                 "a rule of each",
                 "–",
@@ -333,7 +333,7 @@ fn of_requests() -> Vec<Dimension> {
         Dimension {
             row: "paths",
             cells: [
-                "every layer that grants the host",
+                "every layer that allows the host",
                 "every path",
                 "a rule of each",
                 "–",
@@ -417,12 +417,12 @@ fn of_numbers() -> Vec<Dimension> {
             ["86400", "9000", "4000"],
             |world| longest(world, "activeDeadlineSeconds", &[86_401, 86_400, 9000, 4000]),
         ),
-        number("maxRunning", "no ask", ["1000", "30", "4"], |world| {
+        number("maxRunning", "not settable", ["1000", "30", "4"], |world| {
             told(world, |run| run.max_running.value.to_string())
         }),
         number(
             "maxCloneBytes",
-            "no ask",
+            "not settable",
             ["17179869184", "5000000000", "4096"],
             |world| told(world, |run| run.max_clone_bytes.to_string()),
         ),

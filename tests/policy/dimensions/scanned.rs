@@ -27,7 +27,7 @@ pub fn of_scanners() -> Vec<Dimension> {
     vec![
         row(
             "images.vulnerabilities.maxSeverity",
-            ["–", "not looked at", "the least", "no ask"],
+            ["–", "not looked at", "the least", "not settable"],
             [word("High", "Allow"), word("Medium", "Allow")],
             with_two_high_ones,
         ),
@@ -37,7 +37,7 @@ pub fn of_scanners() -> Vec<Dimension> {
                 "every layer with `vulnerabilities`",
                 "–",
                 "`Allow` only if all",
-                "no ask",
+                "not settable",
             ],
             [word("Critical", "Allow"), word("Critical", "Deny")],
             is_admitted,
