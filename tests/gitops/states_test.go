@@ -3,7 +3,6 @@
 package gitops
 
 import (
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	lua "github.com/yuin/gopher-lua"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -18,10 +18,8 @@ import (
 const states = "../../src/controller/agent_run/status/snapshots/cofferdam_controller__agent_run__status__tests__states.snap"
 
 type state struct {
-	Name    string         `json:"name"`
-	KStatus string         `json:"kstatus"`
-	Argo    string         `json:"argo"`
-	Status  map[string]any `json:"status"`
+	Name, KStatus, Argo string
+	Status              map[string]any
 }
 
 func read(t *testing.T) []state {
@@ -31,9 +29,18 @@ func read(t *testing.T) []state {
 		t.Fatal(err)
 	}
 	parts := strings.SplitN(string(text), "---\n", 3)
-	var read []state
-	if err := json.Unmarshal([]byte(parts[len(parts)-1]), &read); err != nil {
+	// As Kubernetes' clients read it: whole numbers are int64.
+	var list []any
+	if err := json.Unmarshal([]byte(parts[len(parts)-1]), &list); err != nil {
 		t.Fatal(err)
+	}
+	var read []state
+	for _, each := range list {
+		each := each.(map[string]any)
+		read = append(read, state{
+			Name: each["name"].(string), KStatus: each["kstatus"].(string), Argo: each["argo"].(string),
+			Status: each["status"].(map[string]any),
+		})
 	}
 	if len(read) < 8 {
 		t.Fatalf("only %d states", len(read))
