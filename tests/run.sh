@@ -45,9 +45,11 @@ build_e2e() {
 
 go_tests() {
   local module
-  for module in tests/cluster tests/cluster/enforcer tests/cluster/image tests/cluster/internet tests/gitops; do
+  for module in tests/cluster tests/cluster/enforcer tests/cluster/image tests/cluster/internet; do
     go test -C "$module" -v ./... || return 1
   done
+  # What this one reads is outside of its module, where Go does not look when it decides whether a result is still good.
+  go test -C tests/gitops -count=1 -v ./...
 }
 
 e2e() {
