@@ -74,7 +74,12 @@ fn of_runtime() -> Vec<Dimension> {
     vec![
         Dimension {
             row: "runtime.runtimeClassNames",
-            cells: ["any layer", "refused, `PolicyDenied`", "both list", "not settable"],
+            cells: [
+                "any layer",
+                "refused, `PolicyDenied`",
+                "both list",
+                "not settable",
+            ],
             fields: vec!["runtime.runtimeClassNames"],
             object: "runtime",
             field: "runtimeClassNames",
@@ -140,7 +145,12 @@ fn of_modes() -> Vec<Dimension> {
         ),
         mode(
             "images.pullPolicy",
-            ["any layer", "Kubernetes' own rule", "`Always` if one", "not settable"],
+            [
+                "any layer",
+                "Kubernetes' own rule",
+                "`Always` if one",
+                "not settable",
+            ],
             ("images", "pullPolicy"),
             ["IfNotPresent", "Always"],
             ["None", "Some(IfNotPresent)", "Some(Always)"],
