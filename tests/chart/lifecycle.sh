@@ -82,7 +82,7 @@ spec:
     images: {mode: AllowList, allowed: ["cofferdam.test/attacker:dev"]}
     egress:
       mode: AllowList
-      rules: [{name: allowed, hosts: [allowed.internet.test], ports: [80], addresses: [203.0.113.30/32], tls: Tunnel}]
+      rules: [{name: allowed, hosts: [allowed.internet.test], ports: [80], addresses: [203.0.113.30/32]}]
 YAML
 }
 

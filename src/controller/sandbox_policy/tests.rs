@@ -221,10 +221,10 @@ fn a_tunnel_without_consent_makes_it_unready_and_one_with_consent_does_not() {
     let judged = |facts: &Facts| said(&judge(&policy(&own), facts, at(0)), READY);
     let (word, message) = judged(&facts());
     assert_eq!(word, "False/TunnelDenied");
-    insta::assert_snapshot!(message, @"limits.egress.rules of SandboxPolicy/house-rules `model` is refused (limits.tunnels): no policy in force lets bytes pass unread (tls: Tunnel), and only a ClusterSandboxPolicy can; help: leave tls out in SandboxPolicy/house-rules, so that requests are read on their way, or ask whoever owns the ClusterSandboxPolicies for limits.tunnels: Allow in one of them");
+    insta::assert_snapshot!(message, @"limits.egress.rules of SandboxPolicy/house-rules `model` is refused (limits.tunnels): no policy in force lets bytes pass unread (tls: Tunnel), and only a ClusterSandboxPolicy can; help: leave tls out in SandboxPolicy/house-rules, so that requests are read on their way, or ask the owner of the ClusterSandboxPolicies for limits.tunnels: Allow in one of them");
     let (word, message) = judged(&under(&json!({"tunnels": "Deny"})));
     assert_eq!(word, "False/TunnelDenied");
-    insta::assert_snapshot!(message, @"limits.egress.rules of SandboxPolicy/house-rules `model` is refused by ClusterSandboxPolicy/base (limits.tunnels): tls: Tunnel passes bytes unread, and it denies tunnels; help: leave tls out in SandboxPolicy/house-rules, so that requests are read on their way, or ask whoever owns ClusterSandboxPolicy/base for limits.tunnels: Allow");
+    insta::assert_snapshot!(message, @"limits.egress.rules of SandboxPolicy/house-rules `model` is refused by ClusterSandboxPolicy/base (limits.tunnels): tls: Tunnel passes bytes unread, and it denies tunnels; help: leave tls out in SandboxPolicy/house-rules, so that requests are read on their way, or ask the owner of ClusterSandboxPolicy/base for limits.tunnels: Allow");
     assert_eq!(judged(&under(&json!({"tunnels": "Allow"}))).0, "True/Ready");
 }
 

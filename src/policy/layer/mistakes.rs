@@ -88,9 +88,9 @@ fn unread(found: &Unread<'_>) -> Mistake {
         .to_owned(),
         help: match denied_by {
             Some(by) if by == *of => format!("{inspected}, or take tunnels: Deny out there"),
-            Some(by) => format!("{inspected}, or ask whoever owns {by} for limits.tunnels: Allow"),
+            Some(by) => format!("{inspected}, or ask the owner of {by} for limits.tunnels: Allow"),
             None => format!(
-                "{inspected}, or ask whoever owns the ClusterSandboxPolicies for limits.tunnels: Allow in one of them"
+                "{inspected}, or ask the owner of the ClusterSandboxPolicies for limits.tunnels: Allow in one of them"
             ),
         },
         ..mistake(of, EGRESS, rules)
