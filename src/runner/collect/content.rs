@@ -6,12 +6,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{FileType, Mode as Permissions, OFlags, fstat, openat, readlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::attributes::Attributes;
 use super::base::{BaseEntry, Mode, Oid, read_blob};
+use super::found::{Found, links, mode, size, special, unchanged};
 use super::limits::Limits;
 use super::line_endings::{Text, has_crlf, normalised};
 use super::objects::{BlobError, Objects, copy, name};
@@ -28,26 +29,6 @@ const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 const POINTER_LIMIT: usize = 1024;
 /// How often a file that changes while it is read is read.
 const READS: u32 = 3;
-
-/// What stands at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// What it is.
-    pub mode: Mode,
-    /// Its object, which the pristine repository has.
-    pub oid: Oid,
-    /// The file, where it has more names than this one.
-    pub links: Option<Links>,
-}
-
-/// A file with several names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Links {
-    /// Its device and inode.
-    pub file: (u64, u64),
-    /// How many names it has, wherever they are.
-    pub all: u64,
-}
 
 /// Reads contents into a repository.
 #[derive(Debug)]
@@ -291,58 +272,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a file is executable: its owner's bit alone decides, as for git.
-pub const fn mode(stat: &Stat) -> Mode {
-    if stat.st_mode & 0o100 == 0 {
-        Mode::File
-    } else {
-        Mode::Executable
-    }
-}
-
-/// The file, where it has more than one name.
-fn links(stat: &Stat) -> Option<Links> {
-    let all = stat.st_nlink;
-    (all > 1).then_some(Links {
-        file: (stat.st_dev, stat.st_ino),
-        all,
-    })
-}
-
 /// Whether Git LFS would keep the content in the repository as it is. It keeps no empty file.
 fn is_pointer(content: &[u8]) -> bool {
     content.is_empty() || content.len() < POINTER_LIMIT && content.starts_with(POINTER)
-}
-
-fn size(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_size).unwrap_or(u64::MAX)
-}
-
-/// Whether nothing was written between two looks. The change time cannot be set back.
-fn unchanged(one: &Stat, other: &Stat) -> bool {
-    let facts = |stat: &Stat| {
-        (
-            stat.st_size,
-            stat.st_mtime,
-            stat.st_mtime_nsec,
-            stat.st_ctime,
-            stat.st_ctime_nsec,
-        )
-    };
-    facts(one) == facts(other)
-}
-
-/// The refusal of what is neither file, link nor directory.
-pub fn special(path: &[u8], kind: FileType) -> Refusal {
-    Refusal::SpecialFile {
-        path: Refusal::shown(path),
-        kind: match kind {
-            FileType::Fifo => "FIFO",
-            FileType::Socket => "socket",
-            FileType::CharacterDevice | FileType::BlockDevice => "device",
-            _ => "file of an unknown kind",
-        },
-    }
 }
 
 fn blob_refusal(path: &[u8], error: BlobError) -> Refusal {

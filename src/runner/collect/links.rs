@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 
-use super::content::{Found, Links};
 use super::directories::open;
+use super::found::{Found, Links};
 use super::limits::Limits;
 use crate::deadline::Deadline;
 

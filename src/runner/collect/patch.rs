@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::base::{Base, Oid, hex};
-use super::content::Found;
+use super::found::Found;
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::tracked::Change;

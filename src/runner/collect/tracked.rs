@@ -7,8 +7,9 @@ use rustix::fs::{AtFlags, FileType, Stat, statat};
 use rustix::io::Errno;
 
 use super::base::{Base, BaseEntry, Mode};
-use super::content::{Found, Reader, mode, special};
+use super::content::Reader;
 use super::directories::{Directories, c_name, split};
+use super::found::{Found, mode, special};
 use super::refusal::Refusal;
 use super::stat::Known;
 use crate::deadline::Deadline;
