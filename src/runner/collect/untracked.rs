@@ -3,15 +3,19 @@
 //!
 //! Names that differ only in case are kept: the system of the sandbox tells them apart.
 
+mod listing;
+
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
-use super::base::{Base, Mode};
-use super::directories::{join, open};
+use self::listing::{Chunk, Listed, Stop};
+use super::base::Base;
+use super::directories::open;
+use super::found::size;
 use super::ignores::{Ignores, Verdict};
 use super::left_out::{LISTED, LeftOut, Reason};
 use super::limits::Limits;
@@ -20,9 +24,6 @@ use super::refusal::Refusal;
 use super::spelling::{self, Spelling};
 use super::worktree;
 use crate::deadline::Deadline;
-
-/// Names of a directory that are held at a time.
-const CHUNK: usize = 512;
 
 /// One search.
 #[derive(Debug)]
@@ -45,47 +46,6 @@ pub struct Search<'a> {
     pub newest: Newest,
     /// Directory entries that were looked at.
     pub seen: usize,
-}
-
-/// Why a search ends before its end.
-enum Stop {
-    /// The time is over.
-    Time,
-    /// It has seen as many entries as it may.
-    Entries,
-    /// The tree is refused.
-    Refused(Refusal),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::TimedOut => Self::Time,
-            refusal => Self::Refused(refusal),
-        }
-    }
-}
-
-/// A name in a directory.
-struct Listed {
-    name: CString,
-    path: Vec<u8>,
-    kind: FileType,
-}
-
-/// Some names of a directory.
-#[derive(Default)]
-struct Chunk {
-    /// New ones.
-    new: Vec<Listed>,
-    /// Directories of the base commit.
-    known: Vec<Listed>,
-    /// Whether anything stands in the directory.
-    filled: bool,
-    /// Whether there may be more names.
-    read: bool,
-    /// Why no more are read.
-    stop: Option<Stop>,
 }
 
 impl Search<'_> {
@@ -158,105 +118,6 @@ impl Search<'_> {
             self.left_out.note(Reason::IgnoredByNewRule, path);
         }
         self.left_out.count += contents.hidden - contents.first_hidden.len() as u64;
-    }
-
-    /// The next names of a directory that matter.
-    fn chunk(&mut self, entries: &mut Dir, directory: BorrowedFd<'_>, path: &[u8]) -> Chunk {
-        self.deadline.progress();
-        let mut chunk = Chunk::default();
-        for _ in 0..CHUNK {
-            let entry = match entries.read() {
-                None => break,
-                Some(Ok(entry)) => entry,
-                Some(Err(_)) => {
-                    self.left_out.note(Reason::Unreadable, path);
-                    break;
-                }
-            };
-            chunk.read = true;
-            let bytes = entry.file_name().to_bytes();
-            if matches!(bytes, b"." | b"..") {
-                continue;
-            }
-            if let Err(stop) = self.count(path) {
-                chunk.stop = Some(stop);
-                break;
-            }
-            chunk.filled = true;
-            let listed = Listed {
-                path: join(path, bytes),
-                kind: entry.file_type(),
-                name: entry.file_name().to_owned(),
-            };
-            match self.place(directory, listed) {
-                Place::New(listed) => chunk.new.push(listed),
-                Place::Known(listed) => chunk.known.push(listed),
-                Place::Nothing => {}
-            }
-        }
-        chunk
-    }
-
-    fn count(&mut self, path: &[u8]) -> Result<(), Stop> {
-        self.seen += 1;
-        if self.seen > self.limits.entries {
-            self.left_out.note(Reason::TooManyEntries, path);
-            return Err(Stop::Entries);
-        }
-        if self.deadline.passed() {
-            return Err(Stop::Time);
-        }
-        Ok(())
-    }
-
-    /// What a name is to the base commit.
-    fn place(&mut self, directory: BorrowedFd<'_>, mut listed: Listed) -> Place {
-        let path = &listed.path;
-        if spelling::of(listed.name.to_bytes()) == Spelling::Exact {
-            if path.len() > listed.name.to_bytes().len() {
-                self.left_out.note(Reason::NestedRepository, path);
-            }
-            return Place::Nothing;
-        }
-        if path.len() > self.limits.path_bytes {
-            self.left_out.note(Reason::PathTooLong, path);
-            return Place::Nothing;
-        }
-        if listed.kind == FileType::Unknown {
-            match statat(directory, &listed.name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => listed.kind = FileType::from_raw_mode(stat.st_mode),
-                // Gone since it was listed.
-                Err(_) => return Place::Nothing,
-            }
-        }
-        let is_directory = listed.kind == FileType::Directory;
-        match self.base.get(&listed.path) {
-            Some(entry) if entry.mode == Mode::Gitlink && is_directory => {
-                self.submodule(directory, &listed);
-                Place::Nothing
-            }
-            Some(_) if is_directory => Place::New(listed),
-            Some(_) => Place::Nothing,
-            None if is_directory && self.base.has_below(&listed.path) => Place::Known(listed),
-            None => Place::New(listed),
-        }
-    }
-
-    /// What stands in a submodule is not of this repository.
-    fn submodule(&mut self, parent: BorrowedFd<'_>, listed: &Listed) {
-        if self.apart.contains(&listed.path) {
-            return;
-        }
-        let Some(directory) = self.open(parent, &listed.name, &listed.path) else {
-            return;
-        };
-        let filled = Dir::read_from(&directory).is_ok_and(|entries| {
-            let mut names = entries.flatten();
-            names.any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."))
-        });
-        if filled {
-            self.left_out.note(Reason::Submodule, &listed.path);
-        }
     }
 
     /// Drops what rules ignore.
@@ -362,20 +223,6 @@ impl Contents {
             self.first_hidden.push(path);
         }
     }
-}
-
-/// What a name is to the base commit.
-enum Place {
-    /// It does not have it.
-    New(Listed),
-    /// A directory of it.
-    Known(Listed),
-    /// A file of it, which was looked at already, or nothing to collect.
-    Nothing,
-}
-
-fn size(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_size).unwrap_or(u64::MAX)
 }
 
 fn modified(stat: &Stat) -> (i64, i64) {
