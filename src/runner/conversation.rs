@@ -6,7 +6,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use super::deadline::Deadline;
-use super::git::{Git, Group, watch_over};
+use super::git::Git;
+use super::git::process::{Group, watch_over};
 
 /// One process.
 #[derive(Debug)]
