@@ -1,35 +1,27 @@
 //! The init container `prepare`: looks at the kernel where policy says so, proves the fence, writes the agent's files, clones its repositories.
 
 mod large_files;
+mod repositories;
 mod submodules;
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
-use self::submodules::{Grant, Parent, Shared, Submodules};
-use super::clone::bytes::{Bytes, TooLarge};
-use super::clone::{Transport, clone};
-use super::collect::stat;
+use self::repositories::repositories;
+use super::clone::bytes::TooLarge;
 use super::contract::{ContractError, write_git, write_prompt, write_trust};
 use super::control::{Control, ControlError};
 use super::deadline::Deadline;
-use super::forward::Forwarder;
 use super::kernel::Kernel;
 use super::paths::Paths;
 use super::probe::{self, NotProven, ProbeError, Proof, Target};
 use super::report::failure;
-use super::work_tree::{self, Place};
-use cofferdam_api::{Access, CloneSubmodules, Reason};
-use cofferdam_wire::runner::{PrepareReport, PrepareSpec, RepositoryCommit, RepositorySpec, VERSION};
+use cofferdam_api::Reason;
+use cofferdam_wire::runner::{PrepareReport, PrepareSpec, VERSION};
 
 /// How long the gateway may take to know the pod.
 const WHOAMI_BUDGET: Duration = Duration::from_mins(1);
@@ -242,152 +234,6 @@ async fn contract(spec: &PrepareSpec, paths: &Paths, control: &Control) -> Resul
     })
     .await?
     .map_err(PrepareError::from)
-}
-
-/// Clones all repositories, at the same time, through a forwarder that adds the token for clones.
-async fn repositories(
-    spec: &PrepareSpec,
-    paths: &Paths,
-    deadline: &Deadline,
-) -> Result<Vec<RepositoryCommit>, PrepareError> {
-    if spec.repositories.is_empty() {
-        return Ok(Vec::new());
-    }
-    let internal = |error: std::io::Error| PrepareError::Internal(format!("no forwarder: {error}"));
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .map_err(internal)?;
-    let address = listener.local_addr().map_err(internal)?;
-    let forwarder = Forwarder::new(&spec.gateway, paths.token("prepare"));
-    let stop = CancellationToken::new();
-    let cut = stop.clone().drop_guard();
-    tokio::spawn(forwarder.clone().serve(listener, stop));
-    let transport = Transport {
-        proxy: Some(format!("http://{address}")),
-        certificates: Some(paths.contract().join("ca.pem").display().to_string()),
-        protocols: "https",
-    };
-    let grants = spec
-        .submodule_grants
-        .iter()
-        .map(Grant::read)
-        .collect::<Result<_, _>>();
-    let shared = Shared {
-        transport,
-        deadline: deadline.clone(),
-        bytes: Arc::new(Bytes::new(spec.max_clone_bytes)),
-        grants: Arc::new(grants.map_err(PrepareError::Order)?),
-    };
-    let (ended, watch) = channel();
-    let watched = (shared.clone(), paths.pristines());
-    let watching = spawn_blocking(move || watched.0.bytes.watch(&watched.1, &watch, &watched.0.deadline));
-    let clones = spec.repositories.iter().map(|repository| {
-        let (repository, paths) = (repository.clone(), paths.clone());
-        let (shared, forwarder) = (shared.clone(), forwarder.clone());
-        async move {
-            let name = repository.name.clone();
-            blocking(move || fetch(&repository, &paths, &shared))
-                .await?
-                .map_err(|failed| PrepareError::Clone {
-                    message: with_refusal(failed.message, forwarder.take_refusal()),
-                    passes: failed.passes,
-                    name,
-                })
-        }
-    });
-    let commits = futures::future::try_join_all(clones).await;
-    drop((cut, ended));
-    watching
-        .await
-        .map_err(|error| PrepareError::Internal(error.to_string()))?;
-    // What ends between two measurements is measured here; a clone that was given up for its size says nothing else.
-    shared.bytes.measure(&paths.pristines())?;
-    commits
-}
-
-/// A repository that is not there for the agent.
-struct Failed {
-    message: String,
-    passes: bool,
-}
-
-fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<RepositoryCommit, Failed> {
-    let RepositorySpec {
-        name,
-        url,
-        clone: options,
-        ..
-    } = repository;
-    let pristine = paths.pristine(name);
-    let cloned = clone(
-        url,
-        repository.reference.as_deref(),
-        options,
-        &pristine,
-        &shared.transport,
-        &shared.deadline,
-    )
-    .map_err(|error| Failed {
-        message: format!("{url}: {error}"),
-        passes: error.passes(),
-    })?;
-    let tree = paths.work_tree(&repository.directory);
-    let place = Place {
-        pristine: &pristine,
-        tree: &tree,
-        url,
-    };
-    work_tree::make(&place, &cloned, options, &shared.bytes, &shared.deadline).map_err(|error| Failed {
-        message: error.to_string(),
-        passes: true,
-    })?;
-    large_files::in_work_tree(options, &pristine, &tree, url, shared).map_err(|error| Failed {
-        message: format!("{url}: {error}"),
-        passes: error.passes(),
-    })?;
-    let collected = (repository.access == Access::ReadWrite).then(|| tree.clone());
-    if collected.is_some()
-        && let Err(error) = stat::record(&pristine, &tree, &shared.deadline)
-    {
-        if !options.sparse.is_empty() {
-            return Err(Failed {
-                message: format!("which files were checked out cannot be recorded: {error}"),
-                passes: true,
-            });
-        }
-        // Collecting reads every file then.
-        tracing::warn!(name, %error, "what the file system says of the files could not be recorded");
-    }
-    let mut tolerated: BTreeSet<String> = cloned.tolerated.into_iter().collect();
-    if options.submodules != CloneSubmodules::None {
-        let mut submodules = Submodules::new(shared, options, paths.submodules(name), collected);
-        let parent = Parent {
-            pristine: &pristine,
-            tree: &tree,
-            url,
-            shown: url,
-        };
-        submodules.of(&parent, 1)?;
-        tolerated.extend(submodules.tolerated);
-    }
-    let tolerated: Vec<String> = tolerated.into_iter().collect();
-    if !tolerated.is_empty() {
-        let faults = tolerated.join(", ");
-        tracing::warn!(name, faults, "history has harmless faults, which were let pass");
-    }
-    Ok(RepositoryCommit {
-        name: name.clone(),
-        commit: cloned.commit,
-        tolerated,
-    })
-}
-
-/// Git does not show why a proxy refused; the forwarder saw it.
-fn with_refusal(message: String, refusal: Option<String>) -> String {
-    match refusal {
-        Some(refusal) => format!("{message} (the gateway's last refusal: {refusal})"),
-        None => message,
-    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PrepareError> {

@@ -9,7 +9,8 @@ use cofferdam_api::{CloneOptions, CloneSubmodules};
 use cofferdam_policy::pattern::repository::{RepositoryPattern, RepositoryUrl};
 use cofferdam_wire::runner::CloneGrant;
 
-use super::{Failed, large_files};
+use super::large_files;
+use super::repositories::Failed;
 use crate::clone::bytes::Bytes;
 use crate::clone::submodules::{self, Declared};
 use crate::clone::{BASE, Transport, clone};

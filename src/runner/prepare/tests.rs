@@ -1,6 +1,6 @@
 use super::*;
 use cofferdam_wire::control::{Refusal, WhoAmI};
-use cofferdam_wire::runner::{MountedPrompt, Probe, ProbeProtocol, PromptSpec, RunIdentity};
+use cofferdam_wire::runner::{MountedPrompt, Probe, ProbeProtocol, PromptSpec, RepositorySpec, RunIdentity};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
 
 type Answer = Arc<dyn Fn(&str) -> (u16, String) + Send + Sync>;
 

@@ -1,0 +1,170 @@
+//! Clones the repositories of a run and checks them out.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::submodules::{Grant, Parent, Shared, Submodules};
+use super::{PrepareError, blocking, large_files};
+use crate::clone::bytes::Bytes;
+use crate::clone::{Transport, clone};
+use crate::collect::stat;
+use crate::deadline::Deadline;
+use crate::forward::Forwarder;
+use crate::paths::Paths;
+use crate::work_tree::{self, Place};
+use cofferdam_api::{Access, CloneSubmodules};
+use cofferdam_wire::runner::{PrepareSpec, RepositoryCommit, RepositorySpec};
+
+/// Clones all repositories, at the same time, through a forwarder that adds the token for clones.
+pub async fn repositories(
+    spec: &PrepareSpec,
+    paths: &Paths,
+    deadline: &Deadline,
+) -> Result<Vec<RepositoryCommit>, PrepareError> {
+    if spec.repositories.is_empty() {
+        return Ok(Vec::new());
+    }
+    let internal = |error: std::io::Error| PrepareError::Internal(format!("no forwarder: {error}"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .map_err(internal)?;
+    let address = listener.local_addr().map_err(internal)?;
+    let forwarder = Forwarder::new(&spec.gateway, paths.token("prepare"));
+    let stop = CancellationToken::new();
+    let cut = stop.clone().drop_guard();
+    tokio::spawn(forwarder.clone().serve(listener, stop));
+    let transport = Transport {
+        proxy: Some(format!("http://{address}")),
+        certificates: Some(paths.contract().join("ca.pem").display().to_string()),
+        protocols: "https",
+    };
+    let grants = spec
+        .submodule_grants
+        .iter()
+        .map(Grant::read)
+        .collect::<Result<_, _>>();
+    let shared = Shared {
+        transport,
+        deadline: deadline.clone(),
+        bytes: Arc::new(Bytes::new(spec.max_clone_bytes)),
+        grants: Arc::new(grants.map_err(PrepareError::Order)?),
+    };
+    let (ended, watch) = channel();
+    let watched = (shared.clone(), paths.pristines());
+    let watching = spawn_blocking(move || watched.0.bytes.watch(&watched.1, &watch, &watched.0.deadline));
+    let clones = spec.repositories.iter().map(|repository| {
+        let (repository, paths) = (repository.clone(), paths.clone());
+        let (shared, forwarder) = (shared.clone(), forwarder.clone());
+        async move {
+            let name = repository.name.clone();
+            blocking(move || fetch(&repository, &paths, &shared))
+                .await?
+                .map_err(|failed| PrepareError::Clone {
+                    message: with_refusal(failed.message, forwarder.take_refusal()),
+                    passes: failed.passes,
+                    name,
+                })
+        }
+    });
+    let commits = futures::future::try_join_all(clones).await;
+    drop((cut, ended));
+    watching
+        .await
+        .map_err(|error| PrepareError::Internal(error.to_string()))?;
+    // What ends between two measurements is measured here; a clone that was given up for its size says nothing else.
+    shared.bytes.measure(&paths.pristines())?;
+    commits
+}
+
+/// A repository that is not there for the agent.
+pub struct Failed {
+    /// What was wrong.
+    pub message: String,
+    /// Whether another attempt may end otherwise.
+    pub passes: bool,
+}
+
+fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<RepositoryCommit, Failed> {
+    let RepositorySpec {
+        name,
+        url,
+        clone: options,
+        ..
+    } = repository;
+    let pristine = paths.pristine(name);
+    let cloned = clone(
+        url,
+        repository.reference.as_deref(),
+        options,
+        &pristine,
+        &shared.transport,
+        &shared.deadline,
+    )
+    .map_err(|error| Failed {
+        message: format!("{url}: {error}"),
+        passes: error.passes(),
+    })?;
+    let tree = paths.work_tree(&repository.directory);
+    let place = Place {
+        pristine: &pristine,
+        tree: &tree,
+        url,
+    };
+    work_tree::make(&place, &cloned, options, &shared.bytes, &shared.deadline).map_err(|error| Failed {
+        message: error.to_string(),
+        passes: true,
+    })?;
+    large_files::in_work_tree(options, &pristine, &tree, url, shared).map_err(|error| Failed {
+        message: format!("{url}: {error}"),
+        passes: error.passes(),
+    })?;
+    let collected = (repository.access == Access::ReadWrite).then(|| tree.clone());
+    if collected.is_some()
+        && let Err(error) = stat::record(&pristine, &tree, &shared.deadline)
+    {
+        if !options.sparse.is_empty() {
+            return Err(Failed {
+                message: format!("which files were checked out cannot be recorded: {error}"),
+                passes: true,
+            });
+        }
+        // Collecting reads every file then.
+        tracing::warn!(name, %error, "what the file system says of the files could not be recorded");
+    }
+    let mut tolerated: BTreeSet<String> = cloned.tolerated.into_iter().collect();
+    if options.submodules != CloneSubmodules::None {
+        let mut submodules = Submodules::new(shared, options, paths.submodules(name), collected);
+        let parent = Parent {
+            pristine: &pristine,
+            tree: &tree,
+            url,
+            shown: url,
+        };
+        submodules.of(&parent, 1)?;
+        tolerated.extend(submodules.tolerated);
+    }
+    let tolerated: Vec<String> = tolerated.into_iter().collect();
+    if !tolerated.is_empty() {
+        let faults = tolerated.join(", ");
+        tracing::warn!(name, faults, "history has harmless faults, which were let pass");
+    }
+    Ok(RepositoryCommit {
+        name: name.clone(),
+        commit: cloned.commit,
+        tolerated,
+    })
+}
+
+/// Git does not show why a proxy refused; the forwarder saw it.
+fn with_refusal(message: String, refusal: Option<String>) -> String {
+    match refusal {
+        Some(refusal) => format!("{message} (the gateway's last refusal: {refusal})"),
+        None => message,
+    }
+}
