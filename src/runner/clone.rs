@@ -107,7 +107,13 @@ pub enum CloneError {
         /// Git's own words.
         git: Option<GitError>,
     },
-    /// Git failed here, or ran out of time.
+    /// The remote did not give all of it in time.
+    #[error(
+        "git {0} did not end in the time that a run has to start (startDeadlineSeconds): the server is slow or says nothing. \
+         Give it more, or ask for less by clone.depth, clone.branches or clone.sparse"
+    )]
+    TimedOut(String),
+    /// Git failed here, or ran out of time here.
     #[error(transparent)]
     Git(#[from] GitError),
     /// Files.
@@ -123,7 +129,7 @@ impl CloneError {
     pub const fn passes(&self) -> bool {
         match self {
             Self::Remote { cause, .. } => cause.passes(),
-            Self::Git(_) | Self::Io(_) | Self::Unreadable => true,
+            Self::TimedOut(_) | Self::Git(_) | Self::Io(_) | Self::Unreadable => true,
             Self::Reference { .. }
             | Self::NotFound { .. }
             | Self::NoCommit(_)

@@ -31,6 +31,10 @@ const WHOAMI_PAUSE: Duration = Duration::from_millis(25);
 /// Between two questions.
 const WHOAMI_LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// What is kept of the time to start.
+const LEAST_LEFT: Duration = Duration::from_secs(5);
+const MOST_LEFT: Duration = Duration::from_secs(30);
+
 /// Why the agent is not started.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
@@ -134,7 +138,7 @@ async fn steps(
     let control = Control::new(&spec.gateway, paths.token("prepare"));
     identify(spec, &control).await?;
     tracing::info!("the gateway knows this pod");
-    let deadline = Deadline::after(Duration::from_secs(u64::from(spec.start_deadline_seconds)));
+    let deadline = Deadline::after(time_for_clones(spec.start_deadline_seconds));
     // Nothing hostile runs yet, so that the clones need not wait for the proof; the agent waits for both. A failed
     // proof ends the clones, and is the run's reason whatever the clones came to.
     let proof = async {
@@ -156,6 +160,13 @@ async fn steps(
     report.commits = fetched?;
     tracing::info!(repositories = report.commits.len(), "the agent may start");
     Ok(())
+}
+
+/// What of the time to start the clones may take. The end of it is kept for saying what came of them: the controller, whose
+/// clock began with the Job, can only say that the agent did not start.
+fn time_for_clones(start_deadline_seconds: u32) -> Duration {
+    let whole = Duration::from_secs(u64::from(start_deadline_seconds));
+    whole.saturating_sub((whole / 10).clamp(LEAST_LEFT, MOST_LEFT).min(whole / 2))
 }
 
 async fn prove(

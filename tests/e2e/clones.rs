@@ -135,6 +135,27 @@ async fn clones_above_their_ceiling_are_given_up() {
     space.close().await;
 }
 
+/// The forge tells its references and then nothing more. The run's time to start is the one clock, and `prepare` says what it
+/// was spent on before the controller can only say that it is over.
+#[tokio::test]
+async fn a_server_that_falls_silent_is_named() {
+    let space = Space::open("clone-silent").await;
+    let url = "https://git.internet.test/silent/two-first.git";
+    let silent = json!({"startDeadlineSeconds": 60, "repositories": [{"name": "work", "url": url}]});
+    let run = space
+        .script("silent", BUSYBOX, "sh", "true\n", silent.clone())
+        .await;
+    let message = message(&run, Reason::CloneFailed).await;
+    let words = format!("repository work: {url}: git fetch did not end in the time that a run has to start");
+    assert!(message.contains(&words), "{message}");
+    // The control: the same server, which tells its objects too.
+    let mut sound = silent;
+    sound["repositories"][0]["url"] = json!("https://git.internet.test/two-first.git");
+    let run = space.script("sound", BUSYBOX, "sh", "true\n", sound).await;
+    run.ends(Reason::Completed).await;
+    space.close().await;
+}
+
 /// Git of before 2.32 does not know `GIT_CONFIG_SYSTEM`, and has only HOME. The root of the work tree belongs to root.
 const COMMITS: &str = "set -e
 cd /workspace/work

@@ -59,8 +59,10 @@ impl Remote<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let GitError::Failed { stderr, .. } = &error else {
-                return Err(error.into());
+            let stderr = match &error {
+                GitError::Failed { stderr, .. } => stderr,
+                GitError::TimedOut(command) => return Err(CloneError::TimedOut(command.clone())),
+                _ => return Err(error.into()),
             };
             let cause = Cause::read(stderr);
             if !cause.passes() || tries >= TRIES || self.deadline.passed() {

@@ -230,6 +230,31 @@ fn every_branch_name_that_git_takes_is_cloned() {
     None,
     "HEAD leads to a branch that is not there; its branches are dev, main: name one in ref"
 )]
+#[case::tags_alone(
+    "git tag v1; git update-ref -d refs/heads/main",
+    None,
+    "HEAD leads to a branch that is not there"
+)]
+#[case::pull_requests_alone(
+    "git update-ref refs/pull/1/head HEAD; git update-ref -d refs/heads/main",
+    None,
+    "HEAD leads to a branch that is not there"
+)]
+#[case::head_of_another_name(
+    "git branch -m main trunk; git symbolic-ref HEAD refs/heads/main",
+    None,
+    "its branches are trunk: name one in ref"
+)]
+#[case::by_the_name_that_head_has(
+    "git branch dev; git symbolic-ref HEAD refs/heads/gone",
+    Some("gone"),
+    "no branch, tag or other reference gone; its branches are dev, main"
+)]
+#[case::of_a_directory_of_branches(
+    "git branch feature/x; git symbolic-ref HEAD refs/heads/feature",
+    None,
+    "its branches are feature/x, main: name one in ref"
+)]
 fn a_repository_without_what_head_names_says_so(
     #[case] script: &str,
     #[case] reference: Option<&str>,
@@ -255,11 +280,21 @@ fn an_odd_head_does_no_harm(#[case] script: &str, #[case] reference: Option<&str
 #[case::refs("main")]
 #[case::head("HEAD")]
 #[case::commit("sha")]
+#[case::full_branch("refs/heads/main")]
+#[case::tag("v1")]
+#[case::abbreviated("short")]
+#[case::absent("nothing")]
+#[case::pull_request("pull/1/head")]
 fn another_object_format_is_refused_at_once(#[case] reference: &str) {
-    let local =
-        Local::new("rm -rf .git; git init -q -b main --object-format=sha256; git add .; git commit -qm base");
+    let local = Local::new(
+        "rm -rf .git; git init -q -b main --object-format=sha256; git add .; git commit -qm base; git tag v1",
+    );
     let id = local.id("main");
-    let reference = if reference == "sha" { &id[..40] } else { reference };
+    let reference = match reference {
+        "sha" => &id[..40],
+        "short" => &id[..12],
+        other => other,
+    };
     let error = local.clone(Some(reference)).unwrap_err();
     assert!(
         error.to_string().contains("SHA-256 objects") && !error.passes(),
@@ -438,6 +473,23 @@ fn commit(branch: &str, lines: &str) -> String {
     "author A <a@b.invalid> 1 +0000\\ncommitter A <a@b.invalid> 1 +0000\\n\\nnul \\000 here",
     "nulInCommit"
 )]
+#[case::committer_without_a_name(
+    "author A <a@b.invalid> 1 +0000\\ncommitter <a@b.invalid> 1 +0000",
+    "missingNameBeforeEmail"
+)]
+#[case::committer_without_an_address("author A <a@b.invalid> 1 +0000\\ncommitter A 1 +0000", "missingEmail")]
+#[case::committers_date_padded(
+    "author A <a@b.invalid> 1 +0000\\ncommitter A <a@b.invalid> 00001 +0000",
+    "zeroPaddedDate"
+)]
+#[case::zone_of_letters(
+    "author A <a@b.invalid> 1 +0000\\ncommitter A <a@b.invalid> 1 UTC",
+    "badTimezone"
+)]
+#[case::a_date_beyond_all(
+    "author A <a@b.invalid> 99999999999999999999 +0000\\ncommitter A <a@b.invalid> 1 +0000",
+    "badDateOverflow"
+)]
 fn harmless_faults_of_old_history_are_let_pass_and_recorded(#[case] lines: &str, #[case] check: &str) {
     let local = Local::new(&commit("old", &format!("{lines}\\n\\nimported\\n")));
     let cloned = local.clone(Some("old")).unwrap();
@@ -553,4 +605,42 @@ fn the_one_clock_is_the_runs() {
     )
     .unwrap_err();
     assert!(matches!(error, CloneError::Git(GitError::TimedOut(_))), "{error}");
+}
+
+/// A server that falls silent amid the objects is waited for as long as the run has, once, and said for what it is.
+#[rstest]
+#[case::silent(Manner::Silent)]
+#[case::sound(Manner::Git)]
+fn a_server_that_falls_silent_is_waited_for_by_the_one_clock(#[case] manner: Manner) {
+    let (directory, root) = repository(
+        "app.git",
+        "head -c 100000 /dev/urandom >large; git add .; git commit -qm two",
+    );
+    let (address, asked) = serve(&root, manner);
+    let deadline = Deadline::after(Duration::from_secs(if manner == Manner::Silent { 3 } else { 60 }));
+    let result = clone(
+        &format!("http://{address}/app.git"),
+        None,
+        &CloneOptions::default(),
+        &directory.path().join("p.git"),
+        &transport("http"),
+        &deadline,
+    );
+    if manner == Manner::Git {
+        assert_eq!(result.unwrap().branch, "main");
+        return;
+    }
+    let error = result.unwrap_err();
+    assert!(
+        matches!(error, CloneError::TimedOut(_)) && error.passes(),
+        "{error}"
+    );
+    let words = "git fetch did not end in the time that a run has to start (startDeadlineSeconds): the server is slow or says nothing";
+    assert!(error.to_string().starts_with(words), "{error}");
+    // References and objects, each once.
+    let objects = asked
+        .try_iter()
+        .filter(|path| path.ends_with("/git-upload-pack"))
+        .count();
+    assert_eq!(objects, 3, "two lists of references, and the objects once");
 }

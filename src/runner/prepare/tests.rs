@@ -278,3 +278,11 @@ async fn an_open_fence_is_the_reason_also_where_a_clone_failed_first() {
     assert_eq!(error.reason(), Reason::EgressNotEnforced, "{error}");
     assert_eq!((report.proven_time, report.commits), (None, Vec::new()));
 }
+
+#[test]
+fn the_end_of_the_time_to_start_is_kept_for_saying_what_came_of_the_clones() {
+    for (seconds, left) in [(4, 2), (10, 5), (60, 6), (600, 30), (86_400, 30)] {
+        let clones = Duration::from_secs(u64::from(seconds - left));
+        assert_eq!(time_for_clones(seconds), clones);
+    }
+}

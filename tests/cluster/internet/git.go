@@ -17,7 +17,9 @@ const maxNegotiation = 64 << 20
 
 // GitHandler serves the bare repositories in a directory over git's smart HTTP protocol, for reading only.
 // <name>.git is served as /<name> and as /<name>.git, as real forges do. What is asked for below /redirect/<host>/ has
-// moved to the same path of that host; what is asked for below /unavailable/ cannot be served now.
+// moved to the same path of that host; what is asked for below /unavailable/ cannot be served now; below /silent/ a
+// repository's references are told, and who asks for its objects hears nothing. Beside each repository are its contents of
+// Git LFS.
 func GitHandler(repositories string) (http.Handler, error) {
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
@@ -34,6 +36,7 @@ func GitHandler(repositories string) (http.Handler, error) {
 		},
 		Stderr: os.Stderr,
 	}
+	large := largeFiles{repositories}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("service") == "git-receive-pack" || strings.HasSuffix(r.URL.Path, "/git-receive-pack") {
 			http.Error(w, "this server takes no uploads", http.StatusForbidden)
@@ -47,12 +50,28 @@ func GitHandler(repositories string) (http.Handler, error) {
 			http.Error(w, "this server cannot serve that now", http.StatusServiceUnavailable)
 			return
 		}
+		if large.serves(r.URL.Path) {
+			large.ServeHTTP(w, r)
+			return
+		}
 		whole, err := withLength(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		whole.URL.Path = repositoryPath(r.URL.Path)
+		path, silent := strings.CutPrefix(r.URL.Path, "/silent")
+		if silent {
+			asksForObjects, err := asksForObjects(whole)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			if asksForObjects {
+				<-r.Context().Done()
+				return
+			}
+		}
+		whole.URL.Path = repositoryPath(path)
 		backend.ServeHTTP(w, whole)
 	}), nil
 }
@@ -92,4 +111,14 @@ func withLength(r *http.Request) (*http.Request, error) {
 	whole.ContentLength = int64(len(body))
 	whole.TransferEncoding = nil
 	return whole, nil
+}
+
+// asksForObjects says whether a request is a fetch by the second version of the protocol, and leaves its body as it was.
+func asksForObjects(r *http.Request) (bool, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxNegotiation))
+	if err != nil {
+		return false, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return bytes.Contains(body, []byte("command=fetch")), nil
 }

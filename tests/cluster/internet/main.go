@@ -10,7 +10,8 @@
 //	203.0.113.40  denied.internet.test   443, and 80 without TLS
 //
 // All but the model have the repositories: git.internet.test at /, the others below /git/. The path /redirect/<host>/ of
-// git.internet.test answers that what is asked for is at that host, and /unavailable/ that it cannot be served now.
+// git.internet.test answers that what is asked for is at that host, /unavailable/ that it cannot be served now, and /silent/
+// nothing to who asks for objects. Contents of Git LFS are served beside the repositories.
 //
 // Its state directory holds git/<name>.git (served), model/<name>.json (scripts), ca.pem and ca-key.pem (made once),
 // requests.jsonl and sink.jsonl (appended to).

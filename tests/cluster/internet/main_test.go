@@ -287,6 +287,13 @@ func cloneAndPush(t *testing.T, inside network, state string) {
 	if out, err := git("ls-remote", "https://git.internet.test/unavailable/three"); err == nil || !strings.Contains(out, "503") {
 		t.Errorf("what cannot be served now: %v %s", err, out)
 	}
+	silent := "https://git.internet.test/silent/three"
+	if out, err := git("ls-remote", silent); err != nil || !strings.Contains(out, "refs/heads/main") {
+		t.Errorf("references of a server that falls silent: %v %s", err, out)
+	}
+	if out, err := git("-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=2", "clone", "-q", silent, work+"-silent"); err == nil || !strings.Contains(out, "too slow") {
+		t.Errorf("objects of a server that falls silent: %v %s", err, out)
+	}
 	if out, err := git("ls-remote", "https://git.internet.test/four"); err == nil || !strings.Contains(out, "not found") {
 		t.Errorf("a repository that is not there: %q, %v", out, err)
 	}

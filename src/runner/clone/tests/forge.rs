@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use crate::testing::sh;
 
 /// How it answers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// As git's server program does.
     Git,
@@ -25,6 +25,8 @@ pub enum Manner {
     LogIn,
     /// With a page to log in.
     Page,
+    /// As git, and of the objects the first half alone: then it says nothing.
+    Silent,
 }
 
 /// A request.
@@ -50,8 +52,14 @@ pub fn serve(root: &Path, manner: Manner) -> (SocketAddr, Receiver<String>) {
                 return;
             }
             let answer = answer(&root, manner, count, &request);
+            let silent =
+                manner == Manner::Silent && String::from_utf8_lossy(&request.body).contains("command=fetch");
+            let told = if silent { answer.len() / 2 } else { answer.len() };
             // A client that has gone has seen enough.
-            let _ = stream.write_all(&answer);
+            let _ = stream.write_all(&answer[..told]);
+            if silent {
+                let _ = stream.read(&mut [0]);
+            }
         }
     });
     (address, paths)
@@ -82,7 +90,9 @@ fn answer(root: &Path, manner: Manner, count: usize, request: &Request) -> Vec<u
             .into_bytes()
         }
         Manner::OldGit => backend(root, request, false),
-        Manner::Git | Manner::StatusFirst(..) | Manner::Redirect(_) => backend(root, request, true),
+        Manner::Git | Manner::Silent | Manner::StatusFirst(..) | Manner::Redirect(_) => {
+            backend(root, request, true)
+        }
     }
 }
 
