@@ -30,6 +30,7 @@ mod guard;
 mod harness;
 mod hostile;
 mod keys;
+mod large_files;
 mod layers;
 mod manifests;
 mod output;
