@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Read as _;
 
+use kube::ResourceExt as _;
+
 use super::document::{Answer, Unknown};
 use crate::manifest::{self, Manifest, Problem, Unreadable};
 use cofferdam_api::AgentRun;
@@ -77,13 +79,18 @@ pub fn run(file: &str, text: &str) -> Result<AgentRun, Stop> {
         Unreadable::Malformed(problems) => Stop::Flawed(problems, Answer::CannotTell),
         Unreadable::Invalid(problems) => Stop::Flawed(problems, Answer::Refused),
     })?;
-    let mut run = None;
+    let mut run: Option<AgentRun> = None;
     for manifest in manifests {
         match manifest {
-            Manifest::Run(_) if run.is_some() => {
-                return Err(problem("holds more than one AgentRun; give one"));
+            Manifest::Run(found) => {
+                if let Some(first) = &run {
+                    let (one, other) = (first.name_any(), found.name_any());
+                    return Err(problem(&format!(
+                        "holds more than one AgentRun, {one} and {other}: give one"
+                    )));
+                }
+                run = Some(*found);
             }
-            Manifest::Run(found) => run = Some(*found),
             Manifest::Policy(_) | Manifest::ClusterPolicy(_) => {
                 return Err(problem(
                     "holds a policy; give policies with --policy, or leave them to the cluster",

@@ -15,6 +15,8 @@ mod pod;
 mod presets;
 mod refusal;
 #[cfg(test)]
+mod reported;
+#[cfg(test)]
 mod tests;
 mod text;
 

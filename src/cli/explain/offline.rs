@@ -54,19 +54,22 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
             _ => None,
         })
         .collect();
-    let policies: Vec<_> = manifests
+    let (policies, foreign): (Vec<_>, Vec<_>) = manifests
         .iter()
         .filter_map(|manifest| match manifest {
             Manifest::Policy(policy) => Some(&**policy),
             _ => None,
         })
-        .filter(|policy| policy.namespace().is_none_or(|own| own == namespace))
-        .collect();
+        .partition(|policy| policy.namespace().is_none_or(|own| own == namespace));
     once(
         "ClusterSandboxPolicy",
         cluster_policies.iter().map(kube::ResourceExt::name_any),
     )?;
     once("SandboxPolicy", policies.iter().map(|policy| policy.name_any()))?;
+    assumed.extend(foreign.iter().map(|policy| {
+        let (name, of) = (policy.name_any(), policy.namespace().unwrap_or_default());
+        format!("SandboxPolicy/{name} of namespace {of} is not asked: the run is of {namespace}")
+    }));
     assumed.push(match cluster_policies.len() {
         0 => "no ClusterSandboxPolicy is in force".to_owned(),
         count => format!("no other ClusterSandboxPolicy is in force than the {count} given"),
