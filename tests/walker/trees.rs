@@ -169,8 +169,15 @@ const SWAPPED: Tree = Tree {
 /// Repositories inside: their files are content, their history is named.
 const NESTED: Tree = Tree {
     base: "echo x >a; git add .; git commit -qm base",
-    script: "git init -q nested; echo inside >nested/f; mkdir empty-dir; git init -q empty-dir/repo",
-    patch: &["A nested/f"],
+    script: "git init -q nested; echo inside >nested/f; mkdir empty-dir; git init -q empty-dir/repo
+        git init -q --bare --template= bare.git; rmdir bare.git/objects/* bare.git/refs/* bare.git/objects bare.git/refs
+        mkdir bare.git/hooks; echo 'touch ../marker' >bare.git/hooks/post-commit; chmod +x bare.git/hooks/post-commit",
+    patch: &[
+        "A bare.git/HEAD",
+        "A bare.git/config",
+        "A bare.git/hooks/post-commit",
+        "A nested/f",
+    ],
     left_out: &[
         ("NestedRepository", "empty-dir/repo/.git"),
         ("NestedRepository", "nested/.git"),

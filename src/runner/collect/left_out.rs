@@ -53,6 +53,30 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one of them.
+    #[cfg(test)]
+    pub const ALL: [Self; 19] = [
+        Self::SpecialFile,
+        Self::HardLink,
+        Self::Unreadable,
+        Self::FileTooLarge,
+        Self::TreeTooLarge,
+        Self::PatchTooLarge,
+        Self::TooDeep,
+        Self::PathTooLong,
+        Self::Unstable,
+        Self::HashCollision,
+        Self::SymlinkedGitFile,
+        Self::PathRefused,
+        Self::Submodule,
+        Self::LinkedWorktree,
+        Self::NestedRepository,
+        Self::TooManyEntries,
+        Self::TooManyFiles,
+        Self::IgnoredByNewRule,
+        Self::EmptyDirectory,
+    ];
+
     /// The stable word.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -38,3 +38,96 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::left_out::{LISTED, Reason};
+    use crate::collect::submodules::LONGEST;
+
+    /// The page has each bound with its number, and the reason that is shown.
+    #[test]
+    fn the_page_has_each_bound() {
+        let page = include_str!("../../../docs/limits.md");
+        let limits = Limits::default();
+        let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+        let grouped = |number: usize| match number / 1000 {
+            0 => number.to_string(),
+            thousands if thousands >= 1000 => {
+                format!(
+                    "{},{:03},{:03}",
+                    thousands / 1000,
+                    thousands % 1000,
+                    number % 1000
+                )
+            }
+            thousands => format!("{thousands},{:03}", number % 1000),
+        };
+        for (what, bound, reason) in [
+            (
+                "bytes of one changed or new file",
+                mebibytes(limits.file_bytes),
+                Some(Reason::FileTooLarge),
+            ),
+            (
+                "bytes of all changed and new files",
+                mebibytes(limits.total_bytes),
+                Some(Reason::TreeTooLarge),
+            ),
+            (
+                "bytes of all patches of a run",
+                "64 MiB less 64 KiB".to_owned(),
+                Some(Reason::PatchTooLarge),
+            ),
+            (
+                "new files of a work tree",
+                grouped(limits.added_files),
+                Some(Reason::TooManyFiles),
+            ),
+            (
+                "bytes of their paths",
+                mebibytes(limits.added_path_bytes as u64),
+                Some(Reason::TooManyFiles),
+            ),
+            (
+                "directories below each other",
+                limits.depth.to_string(),
+                Some(Reason::TooDeep),
+            ),
+            (
+                "bytes of a path",
+                grouped(limits.path_bytes),
+                Some(Reason::PathTooLong),
+            ),
+            (
+                "directory entries of a work tree",
+                grouped(limits.entries),
+                Some(Reason::TooManyEntries),
+            ),
+            (
+                "list of the commit's own files",
+                mebibytes(limits.base_list_bytes),
+                None,
+            ),
+            ("paths that are listed", LISTED.to_string(), None),
+        ] {
+            let row = page
+                .lines()
+                .find(|line| line.starts_with(&format!("| {what}")) || line.contains(&format!("; {what}")));
+            let row = row.unwrap_or_else(|| panic!("no row of {what}"));
+            assert!(row.contains(&bound), "{row} has no {bound}");
+            assert!(reason.is_none_or(|reason| row.contains(reason.as_str())), "{row}");
+        }
+        assert_eq!(limits.patch_bytes, (64 << 20) - (64 << 10));
+        // Every reason has its row on the page of collecting.
+        let page = include_str!("../../../docs/collect.md");
+        for reason in Reason::ALL {
+            assert!(
+                page.contains(&format!("`{}`", reason.as_str())),
+                "{}",
+                reason.as_str()
+            );
+        }
+        assert!(page.contains(&format!("longer than {LONGEST} bytes")));
+    }
+}
