@@ -107,6 +107,9 @@ async fn pump(from: ReadHalf<'_>, mut to: Paced<WriteHalf<'_>>, meter: &Meter) -
                 Ok(length) => {
                     to.write_all(chunk.get(..length).unwrap_or_default()).await?;
                     meter.moved(length);
+                    // One chunk, then the others' turn: a run with many tunnels that always have bytes would otherwise
+                    // keep the threads for as long as the buffers of all of them are full.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -164,6 +167,39 @@ mod tests {
             cause: CloseCause::Ended,
         };
         assert_eq!(relayed.await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_busy_direction_gives_others_their_turn_after_each_chunk() {
+        const MUCH: u64 = 64 << 20;
+        let (agent, mut client) = pair().await;
+        let (mut upstream, server) = pair().await;
+        let blocking = |stream: TcpStream| {
+            let stream = stream.into_std().unwrap();
+            stream.set_nonblocking(false).unwrap();
+            stream
+        };
+        let (mut agent, mut server) = (blocking(agent), blocking(server));
+        std::thread::spawn(move || std::io::copy(&mut agent, &mut std::io::sink()));
+        let chunk = vec![0; CHUNK];
+        std::thread::spawn(move || while std::io::Write::write_all(&mut server, &chunk).is_ok() {});
+        let meter = Meter::new(0);
+        let flow = Flow::new(&Arc::new(InFlight::new(1 << 30)), "run-1");
+        let moving = pump(upstream.split().0, Paced::new(client.split().1, &flow), &meter);
+        let others = async {
+            let (mut before, mut most) = (0, 0);
+            while before < MUCH {
+                let now = meter.bytes.load(Ordering::Relaxed);
+                most = most.max(now - before);
+                before = now;
+                tokio::task::yield_now().await;
+            }
+            most
+        };
+        tokio::select! {
+            ended = moving => panic!("{ended:?}"),
+            most = others => assert!(most <= 2 * CHUNK as u64, "{most} bytes in one turn"),
+        }
     }
 
     #[tokio::test]

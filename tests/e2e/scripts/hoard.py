@@ -1,5 +1,5 @@
 """An agent that opens as many tunnels as it gets, asks each for an answer without end, reads fast until the windows have
-grown, and then never again. TARGETS comes from the test: `tunnels`, `read` (bytes of each)."""
+grown, and then never again, or for ever. TARGETS comes from the test: `tunnels`, `read` (bytes of each, 0 for ever)."""
 import json, socket, ssl, threading, time
 
 TARGETS = json.loads('@@TARGETS@@')
@@ -25,7 +25,7 @@ def one():
     with lock:
         held.append(t)
     read = 0
-    while read < TARGETS['read']:
+    while read < TARGETS['read'] or not TARGETS['read']:
         t.sendall(block)
         read += len(t.recv(65536))
     while True:
