@@ -45,7 +45,8 @@ const CONTROLLER: Given = &[
 ];
 
 /// Guards that the controller reads, each with its binding.
-const GUARDS: [&str; 17] = [
+const GUARDS: [&str; 18] = [
+    "addresses",
     "adoption",
     "connect",
     "controller",

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use cofferdam_api::names;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::objects::{edit_binding, ordinary_pod, with};
 use super::pods::both;
 use super::{Call, Case, Meets, Who, World, bindings_of};
-use crate::harness::{ATTACKER, Space, restricted, until};
+use crate::harness::{ATTACKER, OPERATOR_NAMESPACE, Space, client, restricted, until};
 
 use Meets::{Guard, NoGuard, Nothing};
 use Who::{Admin, Edit, Kubernetes};
@@ -211,4 +213,47 @@ async fn what_the_api_server_proxies_to_elsewhere_it_does_not_where_sandboxes_ar
     )
     .await;
     space.close().await;
+}
+
+/// Whoever writes Services, in whatever namespace, takes no address by which the operator is reached: without this, every
+/// sandbox of the cluster would lose the gateway.
+#[tokio::test]
+async fn nobody_takes_an_address_of_the_operator() {
+    let world = World::open("addresses", false).await;
+    let own: Api<Service> = Api::namespaced(client().await, OPERATOR_NAMESPACE);
+    let own = own
+        .list(&ListParams::default())
+        .await
+        .expect("Services can be listed")
+        .items;
+    let own: Vec<String> = own
+        .into_iter()
+        .filter_map(|service| service.spec?.cluster_ip)
+        .collect();
+    assert!(own.len() >= 3, "{own:?}");
+    let services = world.core("services");
+    let external = |addresses: Value| {
+        with(
+            &service("door", &json!({"app": "web"})),
+            "/spec/externalIPs",
+            addresses,
+        )
+    };
+    let mut cases = Vec::new();
+    for address in &own {
+        for addresses in [json!([address]), json!(["203.0.113.201", address])] {
+            let call = Call::create(&services, external(addresses));
+            cases.extend(both("an address of the operator", &call, Guard("addresses")));
+        }
+    }
+    let call = Call::create(&services, external(json!(["203.0.113.201"])));
+    cases.extend(both("another address", &call, Nothing));
+    // One that is there takes it later.
+    let there = format!("{services}/ordinary");
+    let made = Call::post(&services, service("ordinary", &json!({"app": "web"})));
+    cases.push(Case("an ordinary Service", Edit, made, Nothing));
+    let taking = |address: &str| Call::patch(&there, json!({"spec": {"externalIPs": [address]}}));
+    cases.extend(both("taken later", &taking(&own[0]), Guard("addresses")));
+    cases.extend(both("another, later", &taking("203.0.113.201"), Nothing));
+    world.check(cases).await;
 }
