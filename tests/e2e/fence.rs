@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use cofferdam_api::{LiveReason, Reason, names};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::guard::Who;
-use crate::harness::{BUSYBOX, Run, Space, default_limits, is_true, restricted, until};
+use crate::harness::{
+    ATTACKER, BUSYBOX, Ordinary, Run, Space, default_limits, is_true, restricted, sandboxed, until,
+};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -147,4 +149,92 @@ async fn a_service_that_stood_there_before_and_selects_sandboxes_holds_every_run
     deleted.map(drop).expect("an admin deletes it");
     run.ends(Reason::Completed).await;
     space.close().await;
+}
+
+/// An agent that would take connections, and says so.
+const LISTENS: &str = "import socket
+server = socket.create_server(('', 8080))
+print('listening', flush=True)
+while True:
+    server.accept()
+    open('accepted', 'w').write('by somebody')
+";
+/// An ordinary server that takes as many connections as there are pods that try.
+const SERVES: &str = "import socket
+server = socket.create_server(('', 8080))
+for _ in range(2):
+    server.accept()
+open('result', 'w').write('served\n')
+";
+const DIALS: &str = "import json, socket
+said = []
+for name, host, port in json.loads('@@TARGETS@@'):
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+        said.append(name)
+    except ConnectionRefusedError:
+        said.append(name + ' refused')
+    except OSError:
+        pass
+open('result', 'w').write(json.dumps(said) + '\n')
+";
+
+/// The fence holds inwards: no pod beside a sandbox, and none of another namespace, dials into it, neither where its agent
+/// listens nor where the sidecar answers the kubelet.
+#[tokio::test]
+async fn no_pod_dials_into_a_sandbox() {
+    let space = Space::open("fence-inwards").await;
+    let elsewhere = Space::open_with("fence-inwards-beside", &restricted()).await;
+    let run = space
+        .script("listens", ATTACKER, "python3", LISTENS, json!({}))
+        .await;
+    run.in_phase("Running").await;
+    let sandbox = run.address().await;
+    let server = Ordinary::start(&space, "serves", SERVES, &sandboxed()).await;
+    let ordinary = until(
+        "the ordinary server has an address",
+        Duration::from_mins(1),
+        || async {
+            let status = space
+                .api::<Pod>()
+                .get("serves")
+                .await
+                .expect("it is there")
+                .status;
+            match status.as_ref().and_then(|status| status.pod_ip.clone()) {
+                Some(address)
+                    if status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running") =>
+                {
+                    Ok(address)
+                }
+                _ => Err(status),
+            }
+        },
+    )
+    .await;
+    let targets = json!([
+        ["agent", sandbox, 8080],
+        ["sidecar", sandbox, 3130],
+        ["ordinary", ordinary, 8080]
+    ]);
+    let script = DIALS.replace("@@TARGETS@@", &targets.to_string());
+    for (space, name) in [(&space, "dials"), (&elsewhere, "dials-from-beside")] {
+        let dials = Ordinary::start(space, name, &script, &sandboxed()).await;
+        let (_, said) = dials.ended().await;
+        // The control is the ordinary server, which is reached.
+        assert_eq!(said, ["[\"ordinary\"]"], "{name}");
+    }
+    assert_eq!(server.ended().await.1, ["served"]);
+    run.change(json!({"cancel": "KeepWork"}))
+        .await
+        .expect("cancel may be set");
+    let outputs = run.ends(Reason::Cancelled).await.status.unwrap().outputs;
+    let files: i32 = outputs
+        .iter()
+        .flat_map(|outputs| &outputs.patches)
+        .map(|patch| patch.files)
+        .sum();
+    assert_eq!(files, 0, "the agent took a connection");
+    space.close().await;
+    elsewhere.close().await;
 }

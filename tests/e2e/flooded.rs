@@ -1,6 +1,7 @@
 //! A tenant cannot fill the operator's memory: with the largest `NetworkPolicies` that the API server takes, in a namespace
 //! that never opted in, and very many runs as large as they may be, the roles live within their limits, start anew, and
-//! serve others. Ignored by default, for it is the whole cluster's; `make e2e` runs it alone, by name.
+//! serve others, and so they do beside a long queue. Ignored by default, for both take the whole cluster; `make e2e` runs
+//! them alone, by name.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, OPERATOR_NAMESPACE, Space, client, restricted, until};
+use crate::harness::{BUSYBOX, OPERATOR_NAMESPACE, Space, client, default_limits, restricted, until};
 use crate::starving::restarts;
 
 /// `NetworkPolicies`, and the peers of each: 1 MB of JSON.
@@ -35,6 +36,11 @@ fn policy(number: u32) -> Value {
             "egress": [{"to": peers.collect::<Vec<_>>()}]},
     })
 }
+
+/// Runs that wait in one namespace.
+const QUEUED: u32 = 1_000;
+/// How long a run of another namespace may wait for its Job meanwhile. Alone it takes well below a second.
+const PROMPT: Duration = Duration::from_secs(15);
 
 fn run(number: u32, annotation: usize) -> Value {
     json!({
@@ -133,4 +139,63 @@ async fn the_largest_objects_of_a_tenant_fill_nobodys_memory() {
     }
     foreign.close().await;
     tenant.close().await;
+}
+
+/// A queue costs whoever is in it, whatever becomes of the runs before: a run of another namespace gets its Job while
+/// very many wait, come, end and are deleted.
+#[tokio::test]
+#[ignore = "makes a thousand runs"]
+async fn a_long_queue_of_one_namespace_holds_no_other_up() {
+    let crowded = Space::open_bare("queue-crowded").await;
+    let mut limits = default_limits();
+    limits["maxRunning"] = json!(1);
+    crowded.policy("default", limits).await;
+    let other = Space::open("queue-other").await;
+    let runs: Api<AgentRun> = crowded.api();
+    let create = |number: u32| {
+        let runs = runs.clone();
+        async move {
+            let mut waiting = run(number, 0);
+            waiting["spec"] = json!({"task": {"prompt": "x"}, "agent": {"image": BUSYBOX, "command": ["sleep", "3"]},
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "64Mi"}}});
+            let waiting = serde_json::from_value(waiting).expect("a run");
+            runs.create(&PostParams::default(), &waiting)
+                .await
+                .map(drop)
+                .expect("the API server takes it");
+        }
+    };
+    stream::iter(0..QUEUED).for_each_concurrent(AT_ONCE, create).await;
+    until("most of them wait", Duration::from_mins(3), || async {
+        let all = runs
+            .list(&ListParams::default())
+            .await
+            .expect("runs can be listed")
+            .items;
+        let queued = all
+            .iter()
+            .filter(|run| run.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Queued"));
+        let queued = queued.count();
+        if queued > QUEUED as usize * 9 / 10 {
+            Ok(())
+        } else {
+            Err(queued)
+        }
+    })
+    .await;
+    for number in 0..5 {
+        let name = format!("prompt-{number}");
+        let run = other.script(&name, BUSYBOX, "sh", "true\n", json!({})).await;
+        until("a run of another namespace has its Job", PROMPT, || async {
+            if run.jobs().await.is_empty() {
+                Err("no Job")
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        run.ends(Reason::Completed).await;
+    }
+    crowded.close().await;
+    other.close().await;
 }

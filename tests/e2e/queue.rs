@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use cofferdam_api::{AgentRun, Reason};
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
-use crate::harness::{BUSYBOX, Run, Space, default_limits};
+use crate::harness::{BUSYBOX, Run, Space, default_limits, until};
 
 /// An agent that waits to be cancelled.
 const PATIENT: &str = "while :; do sleep 1; done\n";
@@ -96,5 +97,41 @@ async fn a_queued_run_is_decided_by_the_policy_of_the_moment_when_it_starts() {
     space.policy("default", limits).await;
     denied.ends(Reason::ImageDenied).await;
     assert!(denied.jobs().await.is_empty());
+    space.close().await;
+}
+
+/// An agent that nothing but the end of its pod's grace ends.
+const STUBBORN: &str = "trap '' TERM INT\nwhile :; do sleep 1; done\n";
+
+/// A deleted run's pod counts until it is gone, so that nobody has more pods than `maxRunning` by deleting runs.
+#[tokio::test]
+async fn a_deleted_run_keeps_its_slot_until_its_pod_is_gone() {
+    let space = space("queue-slots", 1).await;
+    let mut last = space.script("slot-0", BUSYBOX, "sh", STUBBORN, json!({})).await;
+    for number in 1..3 {
+        last.in_phase("Running").await;
+        let next = later(&space, &format!("slot-{number}"), STUBBORN).await;
+        queued(&next).await;
+        let deleted = space
+            .api::<AgentRun>()
+            .delete(&last.name, &DeleteParams::default())
+            .await;
+        deleted.map(drop).expect("the run can be deleted");
+        let most = until("the next run has its pod", Duration::from_mins(2), || async {
+            let pods = space.api::<Pod>().list(&ListParams::default()).await;
+            let names = pods.expect("pods can be listed").items;
+            let names: Vec<String> = names.into_iter().filter_map(|pod| pod.metadata.name).collect();
+            assert!(names.len() <= 1, "{names:?}");
+            let is_next = names.first().is_some_and(|name| name.contains(&next.name));
+            if is_next { Ok(names.len()) } else { Err(names) }
+        })
+        .await;
+        assert_eq!(most, 1);
+        last = next;
+    }
+    last.change(json!({"cancel": "DiscardWork"}))
+        .await
+        .expect("cancel may be set");
+    last.ends(Reason::Cancelled).await;
     space.close().await;
 }
