@@ -102,6 +102,10 @@ bench-collect: ## What collecting costs: large trees, many new files (wants 5 GB
 bench-gateway: ## What the gateway costs, beside squid and mitmproxy (needs root; first time: fetches both)
 	@tests/bench/gateway.sh $(BENCH)
 
+.PHONY: bench-collect-gvisor
+bench-collect-gvisor: install ## The same under gVisor, in a pod of the embedded cluster, held to the goals
+	@tests/bench/collect-gvisor.sh
+
 .PHONY: bench-runs
 bench-runs: install ## What a run costs the control plane, beside bare Jobs in the same sitting (BENCH="loads" for a part)
 	@tests/bench/runs.sh $(or $(BENCH),all 20000)

@@ -1,5 +1,9 @@
 //! What collecting costs (docs/performance.md): `make bench-collect`. Each row is a tree of its own, made anew. The memory is
 //! the most that this process and the git processes below it held together, seen every 5 ms.
+//!
+//! tests/bench/collect-gvisor.sh calls the parts in containers of their own, as `prepare`, an agent and the sidecar do
+//! their work: `remote DIRECTORY DIRECTORIES EACH BYTES`, `prepare REMOTE PRISTINE TREE`, `change TREE`,
+//! `fill TREE new|many|sparse` and `measure PRISTINE TREE SCRATCH NAME`.
 
 use std::fs;
 use std::io::Write as _;
@@ -24,16 +28,46 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Failed = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failed> {
+    // Cargo says by a flag that this is a benchmark.
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => all(),
+        ["remote", directory, directories, each, bytes] => {
+            let (directories, each, bytes) = (directories.parse()?, each.parse()?, bytes.parse()?);
+            let remote = Path::new(directory);
+            commit(remote, |root| lines(root, directories, each, bytes))?;
+            // What is cloned is the repository alone.
+            for number in 0..directories {
+                fs::remove_dir_all(remote.join(format!("d{number}")))?;
+            }
+            Ok(())
+        }
+        ["prepare", remote, pristine, tree] => check_out(remote, Path::new(pristine), Path::new(tree)),
+        ["change", tree] => change(Path::new(tree)),
+        ["fill", tree, "new"] => files(&Path::new(tree).join("pkg"), 450, 110, 800),
+        ["fill", tree, "many"] => files(&Path::new(tree).join("pkg"), 1000, 1000, 0),
+        ["fill", tree, "sparse"] => {
+            Ok(fs::File::create(Path::new(tree).join("disk.img"))?.set_len(20_000_000_000)?)
+        }
+        ["measure", pristine, tree, scratch, name] => {
+            let collection = Collection::new((*pristine).into(), (*tree).into(), (*scratch).into());
+            measure(&collection, name);
+            Ok(())
+        }
+        other => Err(format!("no such part: {other:?}").into()),
+    }
+}
+
+fn all() -> Result<(), Failed> {
     println!("| tree | seconds | MiB | files in the patch | left out | whole |");
     println!("|---|---|---|---|---|---|");
     let large = Tree::new(|root| files(root, 400, 150, 17_000))?;
     large.measure("60,000 files, 1 GB, nothing changed");
-    for number in 0..20 {
-        fs::write(
-            large.tree().join(format!("d{number}/7")),
-            format!("changed {number}\n"),
-        )?;
-    }
+    change(&large.tree())?;
     large.measure("the same, 20 files changed");
     fs::remove_file(large.pristine().join("cofferdam-stat"))?;
     large.measure("the same, nothing known of its files");
@@ -74,6 +108,98 @@ fn files(root: &Path, directories: usize, each: usize, bytes: usize) -> Result<(
     Ok(())
 }
 
+/// The same number of files, each of one line many times: large trees that pack well.
+fn lines(root: &Path, directories: usize, each: usize, bytes: usize) -> Result<(), Failed> {
+    for directory in 0..directories {
+        let place = root.join(format!("d{directory}"));
+        fs::create_dir_all(&place)?;
+        for file in 0..each {
+            let line = format!("file {file} of directory {directory}, the same again and again\n");
+            let mut content = line.repeat(bytes / line.len() + 1);
+            content.truncate(bytes);
+            fs::write(place.join(file.to_string()), content)?;
+        }
+    }
+    Ok(())
+}
+
+/// What an agent changes: 20 files.
+fn change(tree: &Path) -> Result<(), Failed> {
+    for number in 0..20 {
+        let file = tree.join(format!("d{number}/7"));
+        fs::write(file, format!("changed {number}\n"))?;
+    }
+    Ok(())
+}
+
+/// Makes a repository of what `make` makes.
+fn commit(remote: &Path, make: impl FnOnce(&Path) -> Result<(), Failed>) -> Result<(), Failed> {
+    make(remote)?;
+    let script = "git init -q -b main; git add .
+        git -c user.name=a -c user.email=a@b.invalid -c gc.auto=0 commit -qm base";
+    let status = Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(remote)
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the remote could not be made".into())
+    }
+}
+
+/// Clones and checks out as `prepare` does.
+fn check_out(remote: &str, pristine: &Path, tree: &Path) -> Result<(), Failed> {
+    let started = Instant::now();
+    fs::create_dir_all(tree)?;
+    let deadline = Deadline::after(Duration::from_mins(30));
+    let transport = Transport {
+        proxy: None,
+        certificates: None,
+        protocols: "file",
+    };
+    let options = CloneOptions::default();
+    let url = format!("file://{remote}");
+    let cloned = clone(&url, None, &options, pristine, &transport, &deadline)?;
+    let place = work_tree::Place {
+        pristine,
+        tree,
+        url: &url,
+    };
+    work_tree::make(&place, &cloned, &options, &Bytes::new(u64::MAX), &deadline)?;
+    let checked_out = started.elapsed();
+    stat::record(pristine, tree, &deadline)?;
+    let recorded = started.elapsed().saturating_sub(checked_out);
+    eprintln!(
+        "cloned and checked out in {:.1} s, recorded in {:.1} s",
+        checked_out.as_secs_f64(),
+        recorded.as_secs_f64()
+    );
+    Ok(())
+}
+
+fn measure(collection: &Collection, name: &str) {
+    let started = Instant::now();
+    let deadline = Deadline::after(BUDGET).with_patience(PATIENCE);
+    let (patch, memory) = watched(|| collect(collection, &Limits::default(), &deadline));
+    let seconds = started.elapsed().as_secs_f64();
+    match patch {
+        Ok(None) => println!("| {name} | | | no work tree | | |"),
+        Ok(Some(Patch {
+            facts,
+            left_out,
+            complete,
+            ..
+        })) => println!(
+            "| {name} | {seconds:.1} | {memory} | {} | {} | {} |",
+            facts.files,
+            left_out.count,
+            if complete { "yes" } else { "no" }
+        ),
+        Err(refusal) => println!("| {name} | {seconds:.1} | {memory} | {refusal} | | |"),
+    }
+}
+
 /// A clone and its work tree.
 struct Tree {
     directory: tempfile::TempDir,
@@ -85,36 +211,9 @@ impl Tree {
             directory: tempfile::tempdir()?,
         };
         let remote = tree.directory.path().join("remote");
-        make(&remote)?;
-        let script = "git init -q -b main; git add .
-            git -c user.name=a -c user.email=a@b.invalid -c gc.auto=0 commit -qm base";
-        let status = Command::new("sh")
-            .args(["-ec", script])
-            .current_dir(&remote)
-            .status()?;
-        if !status.success() {
-            return Err("the remote could not be made".into());
-        }
-        fs::create_dir(tree.tree())?;
-        let deadline = Deadline::after(Duration::from_mins(30));
-        let transport = Transport {
-            proxy: None,
-            certificates: None,
-            protocols: "file",
-        };
-        let (options, pristine, place) = (CloneOptions::default(), tree.pristine(), tree.tree());
-        let url = format!("file://{}", remote.display());
-        let cloned = clone(&url, None, &options, &pristine, &transport, &deadline)?;
-        let place = work_tree::Place {
-            pristine: &pristine,
-            tree: &place,
-            url: &url,
-        };
-        work_tree::make(&place, &cloned, &options, &Bytes::new(u64::MAX), &deadline)?;
+        commit(&remote, make)?;
+        check_out(&remote.display().to_string(), &tree.pristine(), &tree.tree())?;
         fs::remove_dir_all(&remote)?;
-        let started = Instant::now();
-        stat::record(&pristine, place.tree, &deadline)?;
-        eprintln!("recorded in {:.2} s", started.elapsed().as_secs_f64());
         Ok(tree)
     }
 
@@ -128,26 +227,7 @@ impl Tree {
 
     fn measure(&self, name: &str) {
         let scratch = self.directory.path().join("scratch");
-        let collection = Collection::new(self.pristine(), self.tree(), scratch);
-        let started = Instant::now();
-        let deadline = Deadline::after(BUDGET).with_patience(PATIENCE);
-        let (patch, memory) = watched(|| collect(&collection, &Limits::default(), &deadline));
-        let seconds = started.elapsed().as_secs_f64();
-        match patch {
-            Ok(None) => println!("| {name} | | | no work tree | | |"),
-            Ok(Some(Patch {
-                facts,
-                left_out,
-                complete,
-                ..
-            })) => println!(
-                "| {name} | {seconds:.1} | {memory} | {} | {} | {} |",
-                facts.files,
-                left_out.count,
-                if complete { "yes" } else { "no" }
-            ),
-            Err(refusal) => println!("| {name} | {seconds:.1} | {memory} | {refusal} | | |"),
-        }
+        measure(&Collection::new(self.pristine(), self.tree(), scratch), name);
     }
 }
 
@@ -170,23 +250,44 @@ fn watched<T>(work: impl FnOnce() -> T) -> (T, u64) {
 /// KiB that this process and its children hold now.
 fn held() -> u64 {
     let own = std::process::id();
-    let children = format!("/proc/{own}/task");
-    let tasks = fs::read_dir(children).into_iter().flatten().flatten();
-    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let children: Vec<u32> = children
+    let listed = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+    let children = if listed.is_ok() { told(own) } else { found(own) };
+    children.into_iter().chain([own]).filter_map(resident).sum()
+}
+
+/// Children as the kernel tells them, each with the thread that started it.
+fn told(parent: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
         .flat_map(|list| {
             let numbers = list
                 .split_ascii_whitespace()
                 .filter_map(|number| number.parse().ok());
             numbers.collect::<Vec<u32>>()
         })
-        .collect();
-    children.into_iter().chain([own]).filter_map(resident).sum()
+        .collect()
 }
 
-/// KiB that a process holds; what it maps of files and what others map, too, counts nothing.
+/// Children among all processes, where the kernel tells none.
+fn found(parent: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let line = format!("PPid:\t{parent}");
+    numbers
+        .filter(|number| {
+            let status = fs::read_to_string(format!("/proc/{number}/status"));
+            status.is_ok_and(|status| status.lines().any(|known| known == line))
+        })
+        .collect()
+}
+
+/// KiB that a process holds; what it maps of files and what others map, too, counts nothing where the kernel tells it apart.
+/// gVisor's does not.
 fn resident(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+    let of = |name: &str| status.lines().find(|line| line.starts_with(name));
+    let line = of("RssAnon:").or_else(|| of("VmRSS:"))?;
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
