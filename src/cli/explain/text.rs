@@ -141,6 +141,11 @@ fn of_egress(egress: &Egress, paint: Paint) -> String {
         text.extend([format!("  nothing goes out: {}\n", escape(why))]);
     }
     text.extend(egress.hosts.iter().map(|host| of_host(host, paint)));
+    if egress.hosts.iter().any(|host| !host.inspected) {
+        text.push_str(
+            "  a host that is not inspected is a way to whoever shares its servers, too, such as other customers of its CDN\n",
+        );
+    }
     if !egress.repositories.is_empty() {
         let hosts = egress
             .repositories
