@@ -42,7 +42,7 @@ cat "$work/refused" | grep -v '^Warning' | sed -n 1,10p
 # The same objects as the release, but for who manages them. The diff ends with 1 where there is a difference.
 kubectl diff --server-side --force-conflicts --field-manager=helm --filename "$file" > "$work/diff" 2>"$work/error"
 check "it can be compared with the release" [ ! -s "$work/error" ]
-differ() { grep -E '^[+-] ' "$work/diff" | grep -vE '^[+-] +(app\.kubernetes\.io/(managed-by|name|part-of): (Helm|kubectl|cofferdam)|helm\.sh/(chart|resource-policy): .*|annotations:|pod-security\.kubernetes\.io/enforce: restricted|generation: [0-9]+)$'; }
+differ() { grep -E '^[+-] ' "$work/diff" | grep -vE '^[+-] +(app\.kubernetes\.io/(managed-by|name|part-of): (Helm|kubectl|cofferdam)|(meta\.)?helm\.sh/(chart|resource-policy|release-name|release-namespace): .*|name: cofferdam-system|annotations:|pod-security\.kubernetes\.io/enforce: restricted|generation: [0-9]+)$'; }
 same() { local all; all=$(differ); [ -z "$all" ] || { echo "$all"; return 1; }; }
 check "and says the same" same
 check "the comparison looks at something" grep -q 'managed-by: kubectl' "$work/diff"
