@@ -381,7 +381,7 @@ fn patterns_of_images() {
             "the registry is not a lower-case host name",
         ),
         ("'*'", Refused, "must name the registry"),
-        ("'ghcr.io/team/app:*'", Refused, "the tag is not"),
+        ("'ghcr.io/team/app:*'", Refused, "the tag must be"),
         (
             "ghcr.io/Team/*",
             Refused,
@@ -401,7 +401,7 @@ fn patterns_of_images() {
             Refused,
             "the path is empty or has an empty segment",
         ),
-        ("'ghcr.io/team/app:'", Refused, "the tag is not"),
+        ("'ghcr.io/team/app:'", Refused, "the tag must be"),
         (
             "'ghcr.io/team /app'",
             Refused,
@@ -442,7 +442,7 @@ fn patterns_of_images() {
             Refused,
             "the repository has a segment other than",
         ),
-        ("'registry.example.com/app:1 '", Refused, "the tag is not"),
+        ("'registry.example.com/app:1 '", Refused, "the tag must be"),
     ];
     check(&cases, run_with(IMAGE, "image: @"));
     let (long, lower, upper, sha512) = ("a".repeat(129), "a".repeat(64), "A".repeat(64), "a".repeat(128));
