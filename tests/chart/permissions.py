@@ -2,7 +2,7 @@
 """Writes docs/permissions.md from what the chart renders: each rule with the comment that stands before it.
 
 `permissions.py RENDERED` exits 1 with the difference if the page is not current; `permissions.py RENDERED --update` writes
-it. A rule needs a comment, its own or that of its role, and a role needs a binding or a word about who binds it."""
+it. A rule needs a comment, its own or that of its role."""
 
 import difflib
 import pathlib
@@ -24,7 +24,6 @@ UNBOUND = {
     "cofferdam-edit": "users with the cluster's roles `edit` or `admin`, by aggregation",
     "cofferdam-user": "users to whom you bind it, with a RoleBinding in a namespace",
     "cofferdam-ceiling-view": "users to whom you bind it, with a ClusterRoleBinding",
-    "cofferdam-policy-admin": "users to whom you bind it",
 }
 
 
@@ -93,6 +92,11 @@ def row(role, rule):
     return f"| {', '.join(rule['verbs'])} | {on} | {comment} |"
 
 
+def is_bound(role, bindings):
+    """Whether the chart itself binds a role to somebody in the whole cluster."""
+    return any(binding["role"] == role["name"] and binding["kind"] == "ClusterRoleBinding" for binding in bindings)
+
+
 def page(documents):
     """The page."""
     roles = [found for found in documents if found["kind"] in ("ClusterRole", "Role")]
@@ -101,14 +105,14 @@ def page(documents):
     for heading, test in (("The roles of the release", False), ("While `helm test` runs", True)):
         parts.append(f"## {heading}\n\n")
         for role in sorted((role for role in roles if role["test"] == test), key=lambda role: (role["name"], role["kind"], role["namespace"] or "")):
-            where = f" in the namespace `{role['namespace']}`" if role["namespace"] else "" if role["name"] in UNBOUND else " in all namespaces"
+            where = f" in the namespace `{role['namespace']}`" if role["namespace"] else " in all namespaces" if is_bound(role, bindings) else ""
             subjects = [
                 subject
                 for binding in bindings
                 if binding["role"] == role["name"] and (role["kind"] == "ClusterRole") == (binding["kind"] == "ClusterRoleBinding") and binding["namespace"] == role["namespace"]
                 for subject in binding["subjects"]
             ]
-            who = ", ".join(subjects) or UNBOUND.get(role["name"]) or fail(f"nobody is bound to {role['kind']} {role['name']}")
+            who = ", ".join(subjects) or UNBOUND.get(role["name"], "users to whom you bind it")
             parts.append(f"### {role['kind']} `{role['name']}`{where}\n\n")
             if role["comment"]:
                 parts.append(" ".join(role["comment"]) + "\n\n")
