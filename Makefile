@@ -75,6 +75,10 @@ install: cluster image ## Load the images and install the chart into the embedde
 e2e: install ## End-to-end tests on the embedded cluster
 	@tests/run.sh e2e
 
+.PHONY: e2e-origins
+e2e-origins: ## Ambiguous requests through the gateway to nginx, Apache, lighttpd and Go's server (needs root; first time: fetches them)
+	@tests/origins.sh
+
 .PHONY: e2e-network-policy
 e2e-network-policy: cluster ## Upstream's NetworkPolicy cases against the cluster's enforcer (cached by its hash)
 	@tests/cluster/enforcer/conformance.sh

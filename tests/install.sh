@@ -34,7 +34,7 @@ clusterCIDRs: [10.244.0.0/16, 10.96.0.0/16, 10.10.0.0/24]
 clusterDNS: [10.96.0.10]
 publicProbes: ["203.0.113.66:443"]
 apiServer: {cidrs: [10.96.0.1/32, 10.10.0.1/32]}
-gateway: {replicas: 1}
+gateway: {replicas: 1, drainSeconds: 10}
 output:
   caBundle: |
 $(sed 's/^/    /' "$tls/ca.crt")

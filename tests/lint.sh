@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --check
 cargo clippy --quiet --locked --all-targets --all-features -- -D warnings
-for module in tests/cluster tests/cluster/enforcer tests/cluster/image tests/cluster/internet tests/gitops tests/policy-engines/sandbox; do
+for module in tests/cluster tests/cluster/enforcer tests/cluster/image tests/cluster/internet tests/gitops tests/origins tests/policy-engines/sandbox; do
   unformatted=$(gofmt -l "$module" | grep -v /vendor/ || :)
   [ -z "$unformatted" ] || { echo "gofmt: $unformatted"; exit 1; }
   go vet -C "$module" ./...

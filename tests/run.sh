@@ -103,6 +103,7 @@ case "${1:-all}" in
   all)
     stage packages tests/packages.sh
     unit_stages
+    stage origins tests/origins.sh
     # Upstream's NetworkPolicy cases first: they need a cluster without the chart.
     if stage cluster make --no-print-directory cluster; then
       stage network-policy tests/cluster/enforcer/conformance.sh --short

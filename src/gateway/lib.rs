@@ -31,6 +31,7 @@ use self::egress::tls::{RootsError, UpstreamTls};
 use self::evidence::{ArchiveClient, Recorder, Spool};
 use self::inspect::Inspection;
 use self::transport::{canary, sockets};
+use self::upkeep::{Drain, HANDOVER};
 use self::wiring::{Parts, Rooms};
 
 mod admission;
@@ -91,6 +92,10 @@ pub struct Args {
     /// Directory in which records wait for the archive. It must outlive this process, as a volume of its pod does.
     #[arg(long)]
     spool: PathBuf,
+    /// Longest time for which open connections go on after the signal to end, in seconds. Its pod's grace period must be
+    /// longer by 30 s.
+    #[arg(long, default_value_t = 600)]
+    drain_seconds: u64,
     /// Address that no sandbox may reach, TCP and UDP.
     #[arg(long, default_value = "0.0.0.0:3129")]
     canary: SocketAddr,
@@ -127,6 +132,11 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
     tracing::info!(?capacity, "what the gateway takes on");
     let trusted_ca = trusted_ca(&args).await?;
     let inspection = Arc::new(Inspection::new(trusted_ca)?);
+    let ending = CancellationToken::new();
+    let drain = Drain {
+        handover: HANDOVER,
+        longest: Duration::from_secs(args.drain_seconds),
+    };
     let Rooms {
         services,
         view,
@@ -134,7 +144,15 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         policies,
         limits,
         recorder,
-    } = wiring::connect(parts(&args, &client, capacity, (Arc::clone(&inspection), stop.clone())).await?);
+    } = wiring::connect(
+        parts(
+            &args,
+            &client,
+            capacity,
+            (Arc::clone(&inspection), ending.clone()),
+        )
+        .await?,
+    );
     let listener = sockets::listen(args.listen).map_err(|source| StartError::Bind {
         address: args.listen,
         source,
@@ -150,8 +168,8 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
     tracing::info!(listen = %args.listen, canary = %args.canary, "the gateway starts");
     tokio::select! {
         () = watches => {}
-        () = listener::serve(services, listener, &stop) => {}
-        () = upkeep::readiness(&view, &ranges, &inspection, &readiness) => {}
+        () = listener::serve(services, listener, &ending) => {}
+        () = upkeep::readiness(&view, &ranges, &inspection, (&readiness, &stop)) => {}
         () = inspect::files::follow(&args.inspection_ca, &inspection) => {}
         () = upkeep::forget(&view, &policies, &limits) => {}
         () = upkeep::send_records(&view, &limits, &recorder) => {}
@@ -161,7 +179,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
             source,
         })?,
         () = health(probes, readiness.clone(), CancellationToken::new()) => {}
-        () = upkeep::drain(&limits, &stop) => {}
+        () = upkeep::drain(&limits, (&stop, &ending), drain) => {}
     }
     tracing::info!("the gateway ends");
     let flushed =

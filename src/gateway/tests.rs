@@ -33,7 +33,9 @@ mod clients;
 mod denials;
 mod inspected;
 mod killed;
+mod pooled;
 mod requests;
+mod rolling;
 mod routes;
 mod smuggling;
 mod starving;
@@ -153,8 +155,8 @@ impl Fixture {
         });
         let listener = sockets::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = Arc::clone(&rooms.services);
-        tokio::spawn(async move { listener::serve(serving, listener, &CancellationToken::new()).await });
+        let (serving, until) = (Arc::clone(&rooms.services), ending.clone());
+        tokio::spawn(async move { listener::serve(serving, listener, &until).await });
         let fixture = Self {
             rooms,
             address,

@@ -15,17 +15,39 @@ use cofferdam_wire::record::StreamEnd;
 
 /// How often each loop does its work.
 const TICK: Duration = Duration::from_secs(1);
-/// Longest time for open connections to end after the signal; the pod's grace period is 60 s.
-const DRAIN: Duration = Duration::from_secs(40);
+/// How a gateway ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// From the signal to the end of what is accepted: by then nodes send new connections to other gateways.
+    pub handover: Duration,
+    /// From there to the end of what is open, at most.
+    pub longest: Duration,
+}
+
+/// Kubernetes takes a second or two to tell every node that a pod is not ready.
+pub const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Keeps the readiness of the gateway: whether its view of the cluster is current, its deny set complete, and its
-/// certificate authority there.
-pub async fn readiness(view: &View, ranges: &Ranges, inspection: &Inspection, readiness: &Readiness) {
-    loop {
-        tokio::time::sleep(TICK).await;
-        let is_current = view.is_fresh(Instant::now()) && ranges.deny_set().is_some();
-        readiness.set(is_current && inspection.is_ready());
+/// certificate authority there. From the signal on it is not ready.
+pub async fn readiness(
+    view: &View,
+    ranges: &Ranges,
+    inspection: &Inspection,
+    (readiness, stop): (&Readiness, &CancellationToken),
+) {
+    let keeping = async {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let is_current = view.is_fresh(Instant::now()) && ranges.deny_set().is_some();
+            readiness.set(is_current && inspection.is_ready());
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = keeping => {}
     }
+    readiness.set(false);
+    std::future::pending::<()>().await;
 }
 
 /// Forgets the policies and the limits of runs that are gone.
@@ -55,11 +77,18 @@ pub async fn send_left(recorder: &Recorder) {
     std::future::pending::<()>().await;
 }
 
-/// Waits for the signal, then until the open connections have ended, still under watch, or the time is over.
-pub async fn drain(limits: &RunLimits, stop: &CancellationToken) {
+/// Waits for the signal, then until nothing new comes, then until the open connections have ended, still under watch, or the
+/// time is over. Whoever accepts connections, and connections that could serve further requests, end with `ending`.
+pub async fn drain(
+    limits: &RunLimits,
+    (stop, ending): (&CancellationToken, &CancellationToken),
+    drain: Drain,
+) {
     stop.cancelled().await;
-    let until = Instant::now() + DRAIN;
-    while limits.any_open() && Instant::now() < until {
+    tokio::time::sleep(drain.handover).await;
+    ending.cancel();
+    let until = tokio::time::Instant::now() + drain.longest;
+    while limits.any_open() && tokio::time::Instant::now() < until {
         tokio::time::sleep(TICK).await;
     }
 }
@@ -85,6 +114,7 @@ mod tests {
         ranges.replace_services(Vec::new());
         let recorder = Recorder::new(ProcessId(1), Never);
         let limits = RunLimits::new(1);
+        let never = CancellationToken::new();
         let event = RecordEvent::PodMutated {
             built: String::new(),
             live: String::new(),
@@ -105,9 +135,64 @@ mod tests {
             assert!(ready.get());
         };
         tokio::select! {
-            () = readiness(&view, &ranges, &inspection, &ready) => {}
+            () = readiness(&view, &ranges, &inspection, (&ready, &never)) => {}
             () = send_records(&view, &limits, &recorder) => {}
             () = watched => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_ends_is_not_ready_at_once_accepts_a_while_and_waits_for_what_is_open() {
+        let (stop, ending, ready) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            Readiness::default(),
+        );
+        let view = View::default();
+        let inspection = Inspection::new(bytes::Bytes::new()).unwrap();
+        let ranges = Ranges::new(Vec::new(), "cofferdam-system".to_owned());
+        let limits = Arc::new(RunLimits::new(10));
+        let run = RunIdentity {
+            namespace: "team-a".to_owned(),
+            name: "fix".to_owned(),
+            uid: "run-1".to_owned(),
+        };
+        let how = Drain {
+            handover: HANDOVER,
+            longest: Duration::from_mins(10),
+        };
+        for (open_for, drained_after) in [(30, 31), (10_000, 606)] {
+            let slot = limits
+                .enter(&run, tokio::time::Instant::now().into_std())
+                .unwrap();
+            let (stop, ending) = (stop.child_token(), ending.child_token());
+            ready.set(true);
+            let start = tokio::time::Instant::now();
+            let watched = async {
+                stop.cancel();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                assert!(!ready.get() && !ending.is_cancelled());
+                tokio::time::sleep(HANDOVER).await;
+                assert!(ending.is_cancelled());
+                tokio::time::sleep_until(start + Duration::from_secs(open_for)).await;
+                drop(slot);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = readiness(&view, &ranges, &inspection, (&ready, &stop)) => {}
+                () = drain(&limits, (&stop, &ending), how) => {}
+                () = watched => {}
+            }
+            assert!(
+                start.elapsed().as_secs() <= drained_after,
+                "{:?}",
+                start.elapsed()
+            );
+            assert!(
+                start.elapsed().as_secs() + 2 >= drained_after,
+                "{:?}",
+                start.elapsed()
+            );
         }
     }
 

@@ -91,6 +91,7 @@ pub fn connect(parts: Parts) -> Rooms {
     let requests = Arc::new(Requests {
         admission: Arc::clone(&admission),
         upstreams: Arc::clone(&upstreams),
+        pool: Arc::default(),
         ending: parts.ending,
     });
     let services = Services {

@@ -102,6 +102,8 @@ check "no runner image" refused "/runner/image/repository" --set runner.image.re
 check "an unknown value" refused "gatway" --set gatway.replicas=3
 check "an unknown value below" refused "replica" --set gateway.replica=3
 check "no gateway" refused "/gateway/replicas" --set gateway.replicas=0
+check "a drain that has no end" refused "/gateway/drainSeconds" --set gateway.drainSeconds=-1
+check "a pod that outlives its drain" renders "terminationGracePeriodSeconds: 75" --set gateway.drainSeconds=45
 check "a name for a probe" refused "/publicProbes/0" --set 'publicProbes={example.com:443}'
 check "a key for a certificate" refused "/trustedCA" --set trustedCA=secret
 check "a user that is CEL" refused "/guard/podStatusWriters/0" --set "guard.podStatusWriters={x' || true || 'y}"

@@ -12,7 +12,7 @@ use crate::evidence::{ArchiveClient, Recorder};
 use crate::inspect::Inspection;
 use crate::transport::Received;
 use crate::transport::failures::Failures;
-use crate::transport::prefixed::Prefixed;
+use crate::transport::prefixed::prefixed;
 use crate::transport::serve_one::serve_one;
 use cofferdam_service::http1::Head;
 use cofferdam_wire::denial::DenialCode;
@@ -62,7 +62,7 @@ impl ControlRoutes {
         {
             return;
         }
-        serve_one(Prefixed::new(head.received, stream), |request| async move {
+        serve_one(prefixed(head.received, stream), |request| async move {
             match admitted {
                 Ok((route, caller)) => self.answer(route, &caller, id, request).await,
                 Err(denial) => refusal(&denial),

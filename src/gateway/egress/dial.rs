@@ -88,20 +88,28 @@ pub async fn dial(
     let mut last = String::from("no address");
     for address in addresses.into_iter().take(TRIES) {
         let address = SocketAddr::new(address, route.port());
-        match tokio::time::timeout(CONNECT_TIMEOUT, dialer.connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Small messages of interactive protocols must not wait for each other.
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, address));
-            }
-            Ok(Err(error)) => last = format!("{address}: {error}"),
-            Err(_) => last = format!("{address}: no answer in 5 s"),
+        match connect(dialer, address).await {
+            Ok(stream) => return Ok((stream, address)),
+            Err(error) => last = error,
         }
     }
     Err(Denial::new(
         DenialCode::DialFailed,
         format!("{} cannot be reached: {last}", host.as_str()),
     ))
+}
+
+/// Opens a connection to an address that was checked; the error is for people.
+pub async fn connect(dialer: &dyn Dialer, address: SocketAddr) -> Result<TcpStream, String> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, dialer.connect(address)).await {
+        Ok(Ok(stream)) => {
+            // Small messages of interactive protocols must not wait for each other.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(format!("{address}: {error}")),
+        Err(_) => Err(format!("{address}: no answer in 5 s")),
+    }
 }
 
 /// Every address must pass: a name with one bad address is somebody's attempt, or a mistake to be mended.

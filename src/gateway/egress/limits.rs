@@ -29,6 +29,24 @@ const NAMES: Rate = Rate {
     burst: 100,
 };
 
+/// A limit that is reached, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A moment later there is room.
+    Rate(&'static str),
+    /// As long as connections are open there is none.
+    Count(Cow<'static, str>),
+}
+
+impl From<Over> for Cow<'static, str> {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Rate(message) => message.into(),
+            Over::Count(message) => message,
+        }
+    }
+}
+
 /// Counts the connections of each run and namespace.
 ///
 /// A namespace may have as many open as the gateway has free: a single one at most half of all, and whoever comes
@@ -84,12 +102,8 @@ impl RunLimits {
     /// Takes a slot for a connection of this run.
     ///
     /// # Errors
-    /// The limit that is reached, for people.
-    pub fn enter(
-        self: &Arc<Self>,
-        run: &RunIdentity,
-        now: Instant,
-    ) -> Result<ConnectionSlot, Cow<'static, str>> {
+    /// [`Over`].
+    pub fn enter(self: &Arc<Self>, run: &RunIdentity, now: Instant) -> Result<ConnectionSlot, Over> {
         self.0.lock().enter(run, now)?;
         Ok(ConnectionSlot {
             limits: Arc::clone(self),
@@ -97,20 +111,29 @@ impl RunLimits {
         })
     }
 
-    /// Whether it is the turn of one more request of this run.
-    pub fn request(&self, run: &RunIdentity, now: Instant) -> bool {
-        self.0.lock().of(run, now).requests.take(REQUESTS, now)
+    /// Takes the turn of one more request of this run.
+    ///
+    /// # Errors
+    /// [`Over::Rate`].
+    pub fn request(&self, run: &RunIdentity, now: Instant) -> Result<(), Over> {
+        if self.0.lock().of(run, now).requests.take(REQUESTS, now) {
+            Ok(())
+        } else {
+            Err(Over::Rate("the run makes more than 500 requests a second"))
+        }
     }
 
     /// Takes the right to one more certificate for a host that none is known for.
     ///
     /// # Errors
-    /// The limit that is reached, for people.
-    pub fn name(&self, run: &RunIdentity, now: Instant) -> Result<(), Cow<'static, str>> {
+    /// [`Over::Rate`].
+    pub fn name(&self, run: &RunIdentity, now: Instant) -> Result<(), Over> {
         if self.0.lock().of(run, now).names.take(NAMES, now) {
             Ok(())
         } else {
-            Err("the run asks for more than one new name of a host a second".into())
+            Err(Over::Rate(
+                "the run asks for more than one new name of a host a second",
+            ))
         }
     }
 
@@ -134,9 +157,9 @@ impl RunLimits {
 }
 
 impl Counts {
-    fn enter(&mut self, run: &RunIdentity, now: Instant) -> Result<(), Cow<'static, str>> {
+    fn enter(&mut self, run: &RunIdentity, now: Instant) -> Result<(), Over> {
         if self.of(run, now).open >= CONNECTIONS_PER_RUN {
-            return Err("the run has 256 connections open".into());
+            return Err(Over::Count("the run has 256 connections open".into()));
         }
         let of_namespace = self.namespaces.get(&run.namespace).copied().unwrap_or(0);
         let free = self.all.saturating_sub(self.open);
@@ -146,11 +169,11 @@ impl Counts {
                  free; a namespace may have as many as are free",
                 run.namespace, self.all
             );
-            return Err(message.into());
+            return Err(Over::Count(message.into()));
         }
         let count = self.of(run, now);
         if !count.new.take(NEW, now) {
-            return Err("the run opens more than 50 connections a second".into());
+            return Err(Over::Rate("the run opens more than 50 connections a second"));
         }
         count.open += 1;
         self.open += 1;
@@ -232,7 +255,10 @@ mod tests {
             slots.len() - before
         };
         assert_eq!((taken("hostile"), taken("honest"), taken("third")), (50, 25, 13));
-        let error = limits.enter(&run("hostile", "hostile-2"), now).unwrap_err();
+        let error: Cow<'static, str> = limits
+            .enter(&run("hostile", "hostile-2"), now)
+            .unwrap_err()
+            .into();
         insta::assert_snapshot!(error, @"the runs of namespace hostile have 50 connections open, and the gateway has 12 of its 100 free; a namespace may have as many as are free");
         drop(slots);
         limits.retain(|_| false);

@@ -19,9 +19,9 @@ use cofferdam_policy::route::permit::Permitted;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::RunIdentity;
 
-use self::dial::{Dialer, dial};
+use self::dial::{Dialer, connect, dial};
 use self::frozen::FrozenPolicies;
-use self::limits::{ConnectionSlot, RunLimits};
+use self::limits::{ConnectionSlot, Over, RunLimits};
 use self::ranges::Ranges;
 use self::tls::UpstreamTls;
 
@@ -35,6 +35,9 @@ pub mod tls;
 
 /// Longest time for which a request waits for its turn.
 const TURN_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time for which a connection does. While it waits it counts for its sandbox as one whose caller is not known yet,
+/// and at 50 a second fewer wait than may.
+const ENTRY_LIMIT: Duration = Duration::from_secs(2);
 /// How often is looked whether it has come.
 const TURN_PAUSE: Duration = Duration::from_millis(20);
 
@@ -45,20 +48,6 @@ pub struct Upstream {
     pub stream: TcpStream,
     /// Its address.
     pub address: SocketAddr,
-}
-
-impl Upstream {
-    /// Notes what passes through the connection: from here on it is cut when a cluster policy comes to deny that.
-    ///
-    /// # Errors
-    /// One does so now.
-    fn note(&self, caller: &Caller, host: &Host, passing: Passing) -> Result<(), Denial> {
-        match caller.kind {
-            Kind::Egress => caller.dialled(host, self.address, passing),
-            // Its repositories were judged when the run started.
-            Kind::Prepare | Kind::Collect => Ok(()),
-        }
-    }
 }
 
 /// Opens connections for callers.
@@ -78,18 +67,15 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Takes a slot for one more connection of the run.
+    /// Takes a slot for one more connection of the run. A run that opens them too fast is slowed.
     ///
     /// # Errors
     /// The request cannot be recorded, or the run has reached a limit.
     pub async fn enter(&self, run: &RunIdentity) -> Result<ConnectionSlot, Denial> {
         if !self.recorder.accepts(&run.uid).await {
-            let message = "the run's records cannot be stored, and without evidence there is no traffic";
-            return Err(Denial::new(DenialCode::EvidenceUnavailable, message));
+            return Err(no_evidence());
         }
-        self.limits
-            .enter(run, Instant::now())
-            .map_err(|limit| Denial::new(DenialCode::LimitExceeded, limit))
+        in_turn(ENTRY_LIMIT, |now| self.limits.enter(run, now)).await
     }
 
     /// Waits for the turn of one more request on a connection that is open: a run that is too fast, for itself or for the
@@ -99,35 +85,22 @@ impl Upstreams {
     /// It does not come in [`TURN_LIMIT`].
     pub async fn turn(&self, run: &RunIdentity) -> Result<(), Denial> {
         let until = Instant::now() + TURN_LIMIT;
-        loop {
-            let now = Instant::now();
-            let (code, message) = if !self.recorder.accepts(&run.uid).await {
-                self.recorder.flush(&run.uid).await;
-                let message = "the run's records cannot be stored, and without evidence there is no traffic";
-                (DenialCode::EvidenceUnavailable, message)
-            } else if !self.limits.request(run, now) {
-                (
-                    DenialCode::LimitExceeded,
-                    "the run makes more than 500 requests a second",
-                )
-            } else {
-                return Ok(());
-            };
-            if now >= until {
-                return Err(Denial::new(code, message));
+        while !self.recorder.accepts(&run.uid).await {
+            self.recorder.flush(&run.uid).await;
+            if Instant::now() >= until {
+                return Err(no_evidence());
             }
             tokio::time::sleep(TURN_PAUSE).await;
         }
+        in_turn(TURN_LIMIT, |now| self.limits.request(run, now)).await
     }
 
-    /// Takes the right to one more certificate for a host.
+    /// Takes the right to one more certificate for a host. A run that asks for many is slowed.
     ///
     /// # Errors
-    /// The run has asked for too many names.
-    pub fn name(&self, run: &RunIdentity) -> Result<(), Denial> {
-        self.limits
-            .name(run, Instant::now())
-            .map_err(|limit| Denial::new(DenialCode::LimitExceeded, limit))
+    /// The turn does not come in [`TURN_LIMIT`].
+    pub async fn name(&self, run: &RunIdentity) -> Result<(), Denial> {
+        in_turn(TURN_LIMIT, |now| self.limits.name(run, now)).await
     }
 
     /// Decides about `host`. Nothing is resolved or dialled.
@@ -151,6 +124,40 @@ impl Upstreams {
         unless_cut(caller, deciding).await
     }
 
+    /// Whether an address may still be dialled for the host of a route: neither policy nor the cluster stands against it.
+    pub fn is_permitted(&self, route: &Route, address: SocketAddr) -> bool {
+        let denied = self.ranges.deny_set();
+        denied.is_some_and(|denied| !denied.contains(address.ip()) && route.permits_address(address.ip()))
+    }
+
+    /// Opens another connection to an address of the host, of which it is noted what passes.
+    ///
+    /// # Errors
+    /// The address may be dialled no more, or cannot be.
+    pub async fn reach_again(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        address: SocketAddr,
+    ) -> Result<Upstream, Denial> {
+        if !self.is_permitted(route, address) {
+            let message = format!(
+                "{} may not be dialled for {} any more",
+                address.ip(),
+                route.host()
+            );
+            return Err(Denial::new(DenialCode::AddressDenied, message));
+        }
+        let reaching = async {
+            let stream = connect(self.dialer.as_ref(), address).await.map_err(|error| {
+                let message = format!("{} cannot be reached: {error}", route.host());
+                Denial::new(DenialCode::DialFailed, message)
+            })?;
+            Ok(Upstream { stream, address })
+        };
+        unless_cut(caller, reaching).await
+    }
+
     /// Opens a connection to the host that was decided about, for what `passing` says.
     ///
     /// # Errors
@@ -161,11 +168,46 @@ impl Upstreams {
                 Denial::new(DenialCode::Stale, "the cluster's own addresses are not known yet")
             })?;
             let (stream, address) = dial(self.dialer.as_ref(), &denied, route).await?;
-            let upstream = Upstream { stream, address };
-            upstream.note(caller, route.host(), passing)?;
-            Ok(upstream)
+            note(caller, route, address, passing)?;
+            Ok(Upstream { stream, address })
         };
         unless_cut(caller, reaching).await
+    }
+}
+
+/// Notes what passes through a connection to this address: from here on it is cut when a cluster policy comes to deny that.
+///
+/// # Errors
+/// One does so now.
+pub fn note(caller: &Caller, route: &Route, address: SocketAddr, passing: Passing) -> Result<(), Denial> {
+    match caller.kind {
+        Kind::Egress => caller.dialled(route.host(), address, passing),
+        // Its repositories were judged when the run started.
+        Kind::Prepare | Kind::Collect => Ok(()),
+    }
+}
+
+fn no_evidence() -> Denial {
+    let message = "the run's records cannot be stored, and without evidence there is no traffic";
+    Denial::new(DenialCode::EvidenceUnavailable, message)
+}
+
+/// What `take` gives once it is the run's turn, which is waited for so long at most.
+///
+/// # Errors
+/// The turn does not come, or there is none to wait for.
+async fn in_turn<T>(
+    longest: Duration,
+    mut take: impl FnMut(Instant) -> Result<T, Over>,
+) -> Result<T, Denial> {
+    let until = tokio::time::Instant::now() + longest;
+    loop {
+        let now = tokio::time::Instant::now();
+        match take(now.into_std()) {
+            Ok(taken) => return Ok(taken),
+            Err(Over::Rate(_)) if now < until => tokio::time::sleep(TURN_PAUSE).await,
+            Err(over) => return Err(Denial::new(DenialCode::LimitExceeded, over)),
+        }
     }
 }
 
@@ -241,5 +283,44 @@ impl Decided {
             Some(Err(since)) => Err(denied_since(since)),
             Some(Ok(_)) | None => Err(denied.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_too_fast_is_slowed_and_denied_only_where_the_turn_does_not_come() {
+        let run = RunIdentity {
+            namespace: "team-a".to_owned(),
+            name: "fix".to_owned(),
+            uid: "run-1".to_owned(),
+        };
+        let limits = Arc::new(RunLimits::new(10));
+        let start = tokio::time::Instant::now();
+        while limits.name(&run, start.into_std()).is_ok() {}
+        // One comes back each second.
+        for second in 1..=3 {
+            let slowed = in_turn(TURN_LIMIT, |now| limits.name(&run, now)).await;
+            assert!(slowed.is_ok());
+            assert_eq!(start.elapsed().as_secs(), second);
+        }
+        let asked = Cell::new(0);
+        let never = in_turn(TURN_LIMIT, |_| {
+            asked.set(asked.get() + 1);
+            Err::<(), _>(Over::Rate("too fast"))
+        });
+        let denial = never.await.unwrap_err();
+        assert_eq!(
+            (denial.code.as_str(), denial.message.as_ref()),
+            ("LimitExceeded", "too fast")
+        );
+        assert!(start.elapsed() >= TURN_LIMIT + Duration::from_secs(3) && asked.get() > 100);
+        // Where nothing comes back by itself there is nothing to wait for.
+        let before = tokio::time::Instant::now();
+        let full = in_turn(TURN_LIMIT, |_| Err::<(), _>(Over::Count("full".into()))).await;
+        assert!(full.is_err() && before.elapsed().is_zero());
     }
 }

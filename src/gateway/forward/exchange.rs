@@ -1,5 +1,7 @@
 //! One request to the server and its answer back, both bodies streamed and counted.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +12,11 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::client::conn::TrySendError;
 use hyper::ext::ReasonPhrase;
 
+use super::activity::Activity;
 use super::headers::end_to_end;
-use super::line::Activity;
 use super::link::{Body, Sender};
 use crate::evidence::RequestLog;
 
@@ -39,7 +42,23 @@ pub enum ExchangeError {
     Switched,
     /// The connection.
     #[error("{0}")]
-    Connection(#[from] hyper::Error),
+    Connection(hyper::Error),
+    /// The connection was closed before the request was sent.
+    #[error("the host closed the connection before the request was sent")]
+    Unsent(Box<Request<Body>>),
+}
+
+impl ExchangeError {
+    /// Whether the host closed the connection before anything of an answer came.
+    pub fn is_of_a_closed_connection(&self) -> bool {
+        match self {
+            Self::Connection(error) => {
+                error.is_incomplete_message() || error.is_canceled() || is_broken(error)
+            }
+            Self::Unsent(_) => true,
+            Self::Timeout | Self::Switched => false,
+        }
+    }
 }
 
 impl Exchange {
@@ -70,9 +89,10 @@ impl Exchange {
         sender: &mut Sender,
         outgoing: Request<Body>,
     ) -> Result<Response<Body>, ExchangeError> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.requests.send_request(outgoing))
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.requests.try_send_request(outgoing))
             .await
-            .map_err(|_| ExchangeError::Timeout)??;
+            .map_err(|_| ExchangeError::Timeout)?
+            .map_err(failed)?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ExchangeError::Switched);
         }
@@ -86,6 +106,27 @@ impl Exchange {
             answer.extensions_mut().insert(reason);
         }
         Ok(answer)
+    }
+}
+
+/// Whether the connection ended without TLS's own end, or with a reset.
+fn is_broken(error: &hyper::Error) -> bool {
+    let inner = error.source().and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.is_some_and(|inner| {
+        matches!(
+            inner.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+        )
+    })
+}
+
+fn failed(mut error: TrySendError<Request<Body>>) -> ExchangeError {
+    match error.take_message() {
+        Some(unsent) => ExchangeError::Unsent(Box::new(unsent)),
+        None => ExchangeError::Connection(error.into_error()),
     }
 }
 

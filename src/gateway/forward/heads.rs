@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::transport::read_through::{ReadFrom, ReadThrough};
 use cofferdam_service::http1::{self, Framing, HEAD_LIMIT, Head, HeadError};
 
 /// Longest time from a head's first byte to its last.
@@ -36,8 +37,10 @@ impl Judged {
 }
 
 /// The connection as the library reads and writes it.
-pub struct Heads<I> {
-    stream: I,
+pub type Heads<I> = ReadThrough<HeadReader, I>;
+
+/// Reads the connection.
+pub struct HeadReader {
     judged: Judged,
     /// Bytes of the client that are not given on yet.
     received: Vec<u8>,
@@ -65,11 +68,22 @@ enum State {
     Over,
 }
 
-impl<I> Heads<I> {
-    /// Requests on `stream`, of which `received` has come already.
-    pub fn new(received: Vec<u8>, stream: I) -> Self {
+/// Requests on `stream`, of which `received` has come already.
+pub fn requests<I>(received: Vec<u8>, stream: I) -> Heads<I> {
+    ReadThrough::new(HeadReader::new(received), stream)
+}
+
+/// The one request on `stream` whose head was read already.
+pub fn one_request<I>(head: Head, stream: I) -> Heads<I> {
+    let mut reader = HeadReader::new(head.early_body().to_vec());
+    reader.once = true;
+    reader.judge(Ok(head));
+    ReadThrough::new(reader, stream)
+}
+
+impl HeadReader {
+    fn new(received: Vec<u8>) -> Self {
         Self {
-            stream,
             judged: Judged::default(),
             received,
             searched: 0,
@@ -80,22 +94,9 @@ impl<I> Heads<I> {
         }
     }
 
-    /// The one request on `stream` whose head was read already.
-    pub fn once(head: Head, stream: I) -> Self {
-        let mut this = Self::new(head.early_body().to_vec(), stream);
-        this.once = true;
-        this.judge(Ok(head));
-        this
-    }
-
     /// Where the heads wait.
     pub fn judged(&self) -> Judged {
         self.judged.clone()
-    }
-
-    /// The connection.
-    pub fn into_stream(self) -> I {
-        self.stream
     }
 
     fn judge(&mut self, head: Result<Head, HeadError>) {
@@ -143,9 +144,13 @@ fn own(head: &Head, once: bool) -> Bytes {
     format!("{method} / HTTP/1.{minor}\r\n{framing}{expect}{connection}\r\n").into()
 }
 
-impl<I: AsyncRead + Unpin> Heads<I> {
+impl HeadReader {
     /// Reads until a head is whole; `false`: the connection ended, or the head took too long.
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_head<I: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut I,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
         loop {
             if let Some(end) = http1::end_of_head(&self.received, self.searched) {
                 let mut received = std::mem::take(&mut self.received);
@@ -163,7 +168,7 @@ impl<I: AsyncRead + Unpin> Heads<I> {
             };
             let mut step = [0; STEP];
             let mut buffer = ReadBuf::new(step.get_mut(..room.min(STEP)).unwrap_or_default());
-            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(Ok(false)),
                 Poll::Ready(Ok(())) => self.received.extend_from_slice(buffer.filled()),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -178,8 +183,9 @@ impl<I: AsyncRead + Unpin> Heads<I> {
     }
 
     /// Gives on at most `limit` bytes of a body; how many.
-    fn poll_body(
+    fn poll_body<I: AsyncRead + Unpin>(
         &mut self,
+        stream: &mut I,
         limit: u64,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
@@ -189,7 +195,7 @@ impl<I: AsyncRead + Unpin> Heads<I> {
             .min(buffer.remaining());
         if self.received.is_empty() {
             let mut part = ReadBuf::new(buffer.initialize_unfilled_to(limit));
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+            ready!(Pin::new(stream).poll_read(context, &mut part))?;
             let length = part.filled().len();
             buffer.advance(length);
             return Poll::Ready(Ok(length as u64));
@@ -202,78 +208,50 @@ impl<I: AsyncRead + Unpin> Heads<I> {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Heads<I> {
-    fn poll_read(
-        self: Pin<&mut Self>,
+impl<I: AsyncRead + Unpin> ReadFrom<I> for HeadReader {
+    fn poll_read_from(
+        &mut self,
+        stream: &mut I,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
         loop {
-            if !this.ready.is_empty() {
-                let length = this.ready.len().min(buffer.remaining());
-                buffer.put_slice(this.ready.get(..length).unwrap_or_default());
-                this.ready.advance(length);
+            if !self.ready.is_empty() {
+                let length = self.ready.len().min(buffer.remaining());
+                buffer.put_slice(self.ready.get(..length).unwrap_or_default());
+                self.ready.advance(length);
                 return Poll::Ready(Ok(()));
             }
-            match this.state {
+            match self.state {
                 State::Head => {
-                    if !ready!(this.poll_head(context))? {
+                    if !ready!(self.poll_head(stream, context))? {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                State::Body(0) => this.state = if this.once { State::Last } else { State::Head },
+                State::Body(0) => self.state = if self.once { State::Last } else { State::Head },
                 State::Body(left) => {
-                    let length = ready!(this.poll_body(left, context, buffer))?;
-                    this.state = State::Body(left.saturating_sub(length));
+                    let length = ready!(self.poll_body(stream, left, context, buffer))?;
+                    self.state = State::Body(left.saturating_sub(length));
                     return Poll::Ready(Ok(()));
                 }
-                State::Rest => return this.poll_body(u64::MAX, context, buffer).map_ok(drop),
+                State::Rest => {
+                    return self.poll_body(stream, u64::MAX, context, buffer).map_ok(drop);
+                }
                 State::Last => {
                     let mut byte = [0];
                     let mut one = ReadBuf::new(&mut byte);
-                    if this.received.is_empty() {
-                        ready!(Pin::new(&mut this.stream).poll_read(context, &mut one))?;
+                    if self.received.is_empty() {
+                        ready!(Pin::new(&mut *stream).poll_read(context, &mut one))?;
                         if one.filled().is_empty() {
                             return Poll::Ready(Ok(()));
                         }
                     }
-                    this.state = State::Over;
+                    self.state = State::Over;
                 }
                 // Never woken: the library ends the connection once it has answered.
                 State::Over => return Poll::Pending,
             }
         }
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Heads<I> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

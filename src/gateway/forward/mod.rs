@@ -4,30 +4,39 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Admitted, within_share};
 use crate::denial::Denial;
+use crate::egress::limits::ConnectionSlot;
 use crate::egress::{Decided, Upstream, Upstreams, authority};
 use crate::inspect;
 use crate::transport;
+use crate::transport::in_flight::Held;
 use crate::transport::paced::Paced;
-use crate::transport::prefixed::Prefixed;
+use crate::transport::prefixed::prefixed;
 use cofferdam_service::http1::Head;
 
 use self::heads::Heads;
-use self::line::Line;
+use self::line::{Line, Parts};
+use self::pool::Pool;
 use self::stage::{Form, Received, Scheme, Server, authority_and_path};
 
 pub use self::stage::is_absolute;
 
+mod activity;
 mod exchange;
 mod headers;
 mod heads;
 mod line;
 mod link;
+mod pass;
+pub mod pool;
 mod refusal;
 mod stage;
+mod until_read;
 
 /// Serves requests that are read.
 pub struct Requests {
@@ -35,6 +44,8 @@ pub struct Requests {
     pub admission: Arc<Admission>,
     /// Opens the connections to their hosts.
     pub upstreams: Arc<Upstreams>,
+    /// Has connections to hosts that wait.
+    pub pool: Arc<Pool>,
     /// The gateway ends: connections serve the request that is under way and no other.
     pub ending: CancellationToken,
 }
@@ -47,21 +58,17 @@ impl Requests {
         };
         match self.decide(&mut admitted).await {
             Ok(decided) => {
-                let Admitted {
+                let server = absolute(&admitted.head);
+                let Opened {
                     stream,
                     head,
-                    caller,
-                    log,
                     slot,
-                    flow,
                     unread,
-                } = admitted;
+                    line,
+                } = Opened::of(admitted, server, decided, None);
                 drop(unread);
-                let server = absolute(&head);
-                let upstreams = Arc::clone(&self.upstreams);
-                let line = Line::new(caller, log, upstreams, server, decided, (&flow, None)).await;
-                let heads = Heads::once(head, Paced::new(stream, &flow));
-                Box::pin(line.serve(heads, slot, &self.ending)).await;
+                let heads = heads::one_request(head, Paced::new(stream, &line.flow));
+                self.serve(line, heads, slot).await;
             }
             Err(denial) => admitted.refuse(&denial).await,
         }
@@ -86,25 +93,11 @@ impl Requests {
         decided: Decided,
         upstream: Option<Upstream>,
     ) {
-        let Admitted {
-            stream,
-            head,
-            caller,
-            log,
-            slot,
-            flow,
-            unread,
-        } = admitted;
-        drop(unread);
-        let server = Server {
-            authority: head.target,
-            scheme: Scheme::Http,
-            form: Form::Origin,
-        };
-        let upstreams = Arc::clone(&self.upstreams);
-        let line = Line::new(caller, log, upstreams, server, decided, (&flow, upstream)).await;
-        let heads = Heads::new(received, Paced::new(stream, &flow));
-        Box::pin(line.serve(heads, slot, &self.ending)).await;
+        let server = tunnelled(&admitted.head, Scheme::Http);
+        let opened = Opened::of(admitted, server, decided, upstream);
+        drop(opened.unread);
+        let heads = heads::requests(received, Paced::new(opened.stream, &opened.line.flow));
+        self.serve(opened.line, heads, opened.slot).await;
     }
 
     /// Serves the requests inside the TLS of a tunnel, of which `hello` has come already.
@@ -114,6 +107,45 @@ impl Requests {
         (config, hello): (Arc<ServerConfig>, Vec<u8>),
         decided: Decided,
     ) {
+        let server = tunnelled(&admitted.head, Scheme::Https);
+        let opened = Opened::of(admitted, server, decided, None);
+        let client = prefixed(hello, Paced::new(opened.stream, &opened.line.flow));
+        let accepted = tokio::select! {
+            accepted = within_share(&opened.unread, inspect::accept(config, client)) => accepted,
+            cause = opened.line.caller.cut() => Err(cause.denial()),
+        };
+        drop(opened.unread);
+        match accepted {
+            Ok(client) => {
+                let heads = heads::requests(Vec::new(), client);
+                self.serve(opened.line, heads, opened.slot).await;
+            }
+            Err(denial) => opened.line.log.denied(&denial),
+        }
+    }
+
+    /// Serves what is read, whatever it comes through.
+    async fn serve<I>(&self, line: Parts, heads: Heads<I>, slot: ConnectionSlot)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin,
+    {
+        let line = Line::new(line, Arc::clone(&self.upstreams), Arc::clone(&self.pool)).await;
+        Box::pin(line.serve(heads, slot, &self.ending)).await;
+    }
+}
+
+/// An admitted connection whose requests are going to be read.
+struct Opened {
+    stream: TcpStream,
+    head: Head,
+    slot: ConnectionSlot,
+    /// What waits while it is not read.
+    unread: Held,
+    line: Parts,
+}
+
+impl Opened {
+    fn of(admitted: Admitted, server: Server, decided: Decided, upstream: Option<Upstream>) -> Self {
         let Admitted {
             stream,
             head,
@@ -123,25 +155,29 @@ impl Requests {
             flow,
             unread,
         } = admitted;
-        let client = Prefixed::new(hello, Paced::new(stream, &flow));
-        let accepted = tokio::select! {
-            accepted = within_share(&unread, inspect::accept(config, client)) => accepted,
-            cause = caller.cut() => Err(cause.denial()),
-        };
-        drop(unread);
-        let client = match accepted {
-            Ok(client) => client,
-            Err(denial) => return log.denied(&denial),
-        };
-        let server = Server {
-            authority: head.target,
-            scheme: Scheme::Https,
-            form: Form::Origin,
-        };
-        let upstreams = Arc::clone(&self.upstreams);
-        let line = Line::new(caller, log, upstreams, server, decided, (&flow, None)).await;
-        line.serve(Heads::new(Vec::new(), client), slot, &self.ending)
-            .await;
+        Self {
+            stream,
+            head,
+            slot,
+            unread,
+            line: Parts {
+                caller,
+                log,
+                flow,
+                server,
+                decided,
+                upstream,
+            },
+        }
+    }
+}
+
+/// The host of a tunnel.
+fn tunnelled(head: &Head, scheme: Scheme) -> Server {
+    Server {
+        authority: head.target.clone(),
+        scheme,
+        form: Form::Origin,
     }
 }
 

@@ -83,20 +83,17 @@ impl Inspection {
         Ok([&self.trusted_ca[..], b"\n", authority.trusted()].concat().into())
     }
 
-    /// How the gateway speaks TLS as `host`. `mint` is asked first where there is no certificate for it yet.
+    /// How the gateway speaks TLS as `host`, where there is a certificate for it already.
+    pub fn known(&self, host: &Host) -> Option<Arc<ServerConfig>> {
+        self.configs.get(host)
+    }
+
+    /// How the gateway speaks TLS as `host`, with a new certificate.
     ///
     /// # Errors
-    /// `mint` refuses, or there is no usable authority.
-    pub fn config(
-        &self,
-        host: &Host,
-        mint: impl FnOnce() -> Result<(), Denial>,
-    ) -> Result<Arc<ServerConfig>, Denial> {
-        if let Some(config) = self.configs.get(host) {
-            return Ok(config);
-        }
+    /// There is no usable authority.
+    pub fn mint(&self, host: &Host) -> Result<Arc<ServerConfig>, Denial> {
         let authority = self.authority()?;
-        mint()?;
         let certified = authority
             .mint(host)
             .map_err(|error| unavailable(format!("no certificate for {host}: {error}")))?;

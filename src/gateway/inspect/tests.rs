@@ -160,7 +160,7 @@ fn a_sandbox_trusts_what_signs_now_and_next_and_is_told_nothing_before() {
     assert!(!nobody.is_ready());
     let denial = nobody.trust().unwrap_err();
     assert_eq!(denial.code, DenialCode::InspectionUnavailable);
-    assert!(nobody.config(&host("a.internet.test"), || Ok(())).is_err());
+    assert!(nobody.mint(&host("a.internet.test")).is_err());
     let (one, two) = (ca(CaOptions::default()), ca(CaOptions::default()));
     let both = inspection(&files(&one, Some(&two)));
     assert!(both.is_ready());
@@ -172,24 +172,12 @@ fn a_sandbox_trusts_what_signs_now_and_next_and_is_told_nothing_before() {
 #[test]
 fn a_certificate_is_minted_once_and_anew_for_another_authority() {
     let inspection = inspection(&files(&ca(CaOptions::default()), None));
-    let mut minted = 0;
-    let mut config = |inspection: &Inspection, name: &str| {
-        inspection.config(&host(name), || {
-            minted += 1;
-            Ok(())
-        })
-    };
-    let first = config(&inspection, "a.internet.test").unwrap();
-    assert!(Arc::ptr_eq(
-        &first,
-        &config(&inspection, "a.internet.test").unwrap()
-    ));
-    config(&inspection, "b.internet.test").unwrap();
+    let (a, b) = (host("a.internet.test"), host("b.internet.test"));
+    assert!(inspection.known(&a).is_none());
+    let first = inspection.mint(&a).unwrap();
+    assert!(Arc::ptr_eq(&first, &inspection.known(&a).unwrap()));
+    assert!(inspection.known(&b).is_none());
     inspection.put(authority(&files(&ca(CaOptions::default()), None)).unwrap());
-    let later = config(&inspection, "a.internet.test").unwrap();
-    assert!(!Arc::ptr_eq(&first, &later));
-    assert_eq!(minted, 3);
-    let over = || Err(Denial::new(DenialCode::LimitExceeded, "over"));
-    assert!(inspection.config(&host("a.internet.test"), over).is_ok());
-    assert!(inspection.config(&host("c.internet.test"), over).is_err());
+    assert!(inspection.known(&a).is_none());
+    assert!(!Arc::ptr_eq(&first, &inspection.mint(&a).unwrap()));
 }

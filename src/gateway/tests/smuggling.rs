@@ -3,11 +3,17 @@
 
 use super::inspected::certificate;
 use super::*;
-use crate::transport::prefixed::Prefixed;
+use crate::transport::prefixed::prefixed;
 use cofferdam_service::http1::{self, Framing, HeadError};
+use futures::StreamExt;
 use parking_lot::Mutex;
 use rstest::rstest;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+mod corpus;
+
+use self::corpus::{CORPUS, Case, Gets};
+use Gets::{Broken, Nothing, One, Two};
 
 /// A request that the host saw, or a connection without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +44,7 @@ async fn observe(mut stream: impl AsyncRead + AsyncWrite + Unpin, seen: Arc<Mute
     let mut any = false;
     loop {
         let mut this = Seen::default();
-        let read = http1::read(&mut Prefixed::new(std::mem::take(&mut early), &mut stream)).await;
+        let read = http1::read(&mut prefixed(std::mem::take(&mut early), &mut stream)).await;
         let Ok(head) = read else {
             // What is no request was not judged either.
             let bytes = matches!(read, Err(error) if error != HeadError::Ended);
@@ -100,22 +106,6 @@ async fn chunked(stream: &mut (impl AsyncRead + Unpin), early: &mut Vec<u8>) -> 
     }
 }
 
-/// What the host gets.
-#[derive(Clone, Copy, Debug)]
-enum Gets {
-    /// No connection.
-    Nothing,
-    /// One request with this body.
-    One(&'static str),
-    /// The same, and where requests follow each other the one behind it, judged as well.
-    Two(&'static str),
-    /// One request that ends before its body does.
-    Broken,
-}
-use Gets::{Broken, Nothing, One, Two};
-
-const SECOND: &str = "GET /repos/org/second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n";
-
 /// A fixture with two hosts that observe, one in clear text and one inside TLS.
 async fn fixture() -> (Fixture, Arc<Mutex<Vec<Seen>>>) {
     let fixture = Fixture::start().await;
@@ -134,113 +124,10 @@ async fn fixture() -> (Fixture, Arc<Mutex<Vec<Seen>>>) {
     (fixture, seen)
 }
 
-#[rstest]
-// Two lengths.
-#[case::cl_te("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\nG", Nothing)]
-#[case::te_cl(
-    "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
-    "1\r\na\r\n0\r\n\r\n",
-    Nothing
-)]
-#[case::two_lengths("Content-Length: 1\r\nContent-Length: 2\r\n", "ab", Nothing)]
-#[case::same_length_twice("Content-Length: 1\r\nContent-Length: 1\r\n", "a", Nothing)]
-#[case::list_of_lengths("Content-Length: 1, 1\r\n", "a", Nothing)]
-#[case::signed_length("Content-Length: +1\r\n", "a", Nothing)]
-#[case::negative_length("Content-Length: -1\r\n", "a", Nothing)]
-#[case::hexadecimal_length("Content-Length: 0x1\r\n", "a", Nothing)]
-#[case::length_with_a_space("Content-Length: 1 1\r\n", "a", Nothing)]
-#[case::no_length("Content-Length: \r\n", "a", Nothing)]
-#[case::long_length("Content-Length: 18446744073709551617\r\n", "a", Nothing)]
-#[case::length_with_zeros("Content-Length: 0001\r\n", "a", One("a"))]
-// Codings that one side knows and the other does not.
-#[case::te_identity("Transfer-Encoding: identity\r\n", "a", Nothing)]
-#[case::te_list("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n", Nothing)]
-#[case::te_gzip("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n", Nothing)]
-#[case::te_twice(
-    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-    "0\r\n\r\n",
-    Nothing
-)]
-#[case::te_two_kinds(
-    "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n",
-    "0\r\n\r\n",
-    Nothing
-)]
-#[case::te_misspelt("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n", Nothing)]
-#[case::te_quoted("Transfer-Encoding: \"chunked\"\r\n", "0\r\n\r\n", Nothing)]
-#[case::te_vertical_tab("Transfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n", Nothing)]
-#[case::te_capitals("Transfer-Encoding: CHUNKED\r\n", "1\r\na\r\n0\r\n\r\n", One("a"))]
-#[case::te_tab("Transfer-Encoding:\tchunked\r\n", "1\r\na\r\n0\r\n\r\n", One("a"))]
-#[case::space_before_the_colon("Transfer-Encoding : chunked\r\n", "0\r\n\r\n", Nothing)]
-#[case::underscore("Transfer_Encoding: chunked\r\nContent-Length: 1\r\n", "a", One("a"))]
-#[case::named_by_connection("Connection: content-length\r\nContent-Length: 1\r\n", "a", One("a"))]
-#[case::coding_named_by_connection(
-    "Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n",
-    "1\r\na\r\n0\r\n\r\n",
-    One("a")
-)]
-#[case::host_named_by_connection("Connection: host\r\n", "", One(""))]
-// Lines.
-#[case::bare_line_feed("X: y\nContent-Length: 1\r\n", "a", Nothing)]
-#[case::bare_carriage_return("X: y\rContent-Length: 1\r\n", "a", Nothing)]
-#[case::folded("X: y\r\n Content-Length: 1\r\n", "a", Nothing)]
-#[case::folded_length("Content-Length:\r\n 1\r\n", "a", Nothing)]
-#[case::null("X: a\0b\r\n", "", Nothing)]
-#[case::no_colon("X\r\n", "", Nothing)]
-#[case::no_name(": x\r\n", "", Nothing)]
-#[case::space_in_a_name("X Y: z\r\n", "", Nothing)]
-#[case::space_before_a_name(" X: y\r\n", "", Nothing)]
-// Hosts and other ways to mean another request.
-#[case::second_host("Host: denied.internet.test\r\n", "", Nothing)]
-#[case::upgrade("Connection: upgrade\r\nUpgrade: websocket\r\n", "", Nothing)]
-#[case::expect("Expect: 200-ok\r\nContent-Length: 1\r\n", "a", Nothing)]
-#[case::expect_obfuscated("Expect: y 100-continue\r\n", "", Nothing)]
-#[case::trailer(
-    "Transfer-Encoding: chunked\r\nTrailer: Host\r\n",
-    "0\r\nHost: x\r\n\r\n",
-    Nothing
-)]
-#[case::override_method("X-HTTP-Method-Override: DELETE\r\n", "", One(""))]
-#[case::original_url("X-Original-URL: /admin\r\n", "", One(""))]
-// Bodies.
-#[case::body_without_length("", SECOND, Two(""))]
-#[case::body_behind_its_length(
-    "Content-Length: 1\r\n",
-    "aGET /repos/org/second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n",
-    Two("a")
-)]
-#[case::behind_the_last_chunk(
-    "Transfer-Encoding: chunked\r\n",
-    "0\r\n\r\nGET /repos/org/second HTTP/1.1\r\nHost: allowed.internet.test\r\n\r\n",
-    One("")
-)]
-#[case::unannounced_trailer("Transfer-Encoding: chunked\r\n", "1\r\na\r\n0\r\nHost: x\r\n\r\n", One("a"))]
-#[case::chunk_extension("Transfer-Encoding: chunked\r\n", "1;a=b\r\na\r\n0\r\n\r\n", One("a"))]
-#[case::chunk_extension_with_a_line_feed(
-    "Transfer-Encoding: chunked\r\n",
-    "1;a\nb\r\na\r\n0\r\n\r\n",
-    Broken
-)]
-#[case::chunk_size_overflows(
-    "Transfer-Encoding: chunked\r\n",
-    "10000000000000001\r\na\r\n0\r\n\r\n",
-    Broken
-)]
-#[case::chunk_size_signed("Transfer-Encoding: chunked\r\n", "+1\r\na\r\n0\r\n\r\n", Broken)]
-#[case::chunk_size_hexadecimal("Transfer-Encoding: chunked\r\n", "0x1\r\na\r\n0\r\n\r\n", Broken)]
-#[case::chunk_size_missing("Transfer-Encoding: chunked\r\n", "\r\na\r\n0\r\n\r\n", Broken)]
-#[case::chunk_without_its_end("Transfer-Encoding: chunked\r\n", "1\r\naX\r\n0\r\n\r\n", Broken)]
-#[case::chunk_ended_by_a_line_feed("Transfer-Encoding: chunked\r\n", "1\r\na\n0\r\n\r\n", Broken)]
-#[tokio::test]
-async fn host_gets_what_was_judged_and_nothing_behind_it(
-    #[case] headers: &str,
-    #[case] body: &str,
-    #[case] gets: Gets,
-    #[values(Proxy, Tunnel, Tls)] through: Through,
-) {
-    let (fixture, seen) = fixture().await;
+/// Sends the case through a gateway; gives what the client gets. Paths begin with `prefix`.
+async fn send(fixture: &Fixture, (_, headers, body, _): Case, through: Through, prefix: &str) -> String {
     let host = if through == Tls { READ } else { ALLOWED };
-    let body = body.replace(ALLOWED, host);
+    let body = body.replace(ALLOWED, host).replace("/repos/org/", prefix);
     let mut answer = Vec::new();
     match through {
         Proxy => {
@@ -249,9 +136,8 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
                 fixture.token(AUDIENCE_EGRESS)
             );
             // The header lines of the case come first: one that begins with a space folds the line before it.
-            let head = format!(
-                "POST http://{host}/repos/org/judged HTTP/1.1\r\nHost: {host}\r\n{headers}{proof}\r\n"
-            );
+            let head =
+                format!("POST http://{host}{prefix}judged HTTP/1.1\r\nHost: {host}\r\n{headers}{proof}\r\n");
             let mut stream = fixture.open().await;
             stream
                 .write_all(format!("{head}{body}").as_bytes())
@@ -260,9 +146,9 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
             let _ = stream.read_to_end(&mut answer).await;
         }
         Tunnel | Tls => {
-            let first = format!("POST /repos/org/judged HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n{body}");
+            let first = format!("POST {prefix}judged HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n{body}");
             // Ends the connection where the case has not done so.
-            let last = format!("POST /repos/org/last HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let last = format!("POST {prefix}last HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
             let bytes = format!("{first}{last}");
             if through == Tunnel {
                 let mut stream = fixture.tunnel(&format!("{host}:80")).await;
@@ -275,12 +161,23 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
             }
         }
     }
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The host gets what was judged and nothing behind it.
+async fn check(case: Case, through: Through) {
+    let (name, headers, _, gets) = case;
+    let name = format!("{name}, {through:?}");
+    let (fixture, seen) = fixture().await;
+    let answer = send(&fixture, case, through, "/repos/org/").await;
     let status = answer.split(' ').nth(1).unwrap_or_default();
     match gets {
-        Nothing => assert!(matches!(status, "400" | "403" | "417" | "426"), "{answer}"),
-        One(_) | Two(_) => assert_eq!(status, "200", "{answer}"),
-        Broken => assert_ne!(status, "200", "{answer}"),
+        Nothing => assert!(
+            matches!(status, "400" | "403" | "417" | "426"),
+            "{name}: {answer}"
+        ),
+        One(_) | Two(_) => assert_eq!(status, "200", "{name}: {answer}"),
+        Broken => assert_ne!(status, "200", "{name}: {answer}"),
     }
     let one = |path: &str, body: &str| Seen {
         request: format!(
@@ -310,15 +207,15 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
     };
     tokio::time::timeout(Duration::from_secs(10), ended)
         .await
-        .expect("the host sees its connection end");
+        .unwrap_or_else(|_| panic!("{name}: the host does not see its connection end"));
     let mut seen = seen.lock().clone();
     if let (Broken, Some(one)) = (gets, seen.first_mut()) {
         // How much of it arrives is left open, from nothing to all before the break; its body never ends.
         assert!(
             one.request.is_empty() || one.request == "POST /repos/org/judged",
-            "{one:?}"
+            "{name}: {one:?}"
         );
-        assert_eq!(one.body, None);
+        assert_eq!(one.body, None, "{name}");
         *one = Seen::default();
     }
     if matches!(gets, Nothing) {
@@ -326,5 +223,49 @@ async fn host_gets_what_was_judged_and_nothing_behind_it(
         seen.retain(|seen| *seen != one("last", "") && *seen != Seen::default());
         expected.clear();
     }
-    assert_eq!(seen, expected);
+    assert_eq!(seen, expected, "{name}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn host_gets_what_was_judged_and_nothing_behind_it(#[values(Proxy, Tunnel, Tls)] through: Through) {
+    let checks = CORPUS.iter().map(|case| check(*case, through));
+    futures::stream::iter(checks)
+        .buffer_unordered(8)
+        .collect::<()>()
+        .await;
+}
+
+/// The same through a real server, which `tests/origins.sh` has started at `COFFERDAM_ORIGIN`: what was judged is written to
+/// the file `COFFERDAM_JUDGED`, to be held against what the server says that it has seen.
+#[tokio::test]
+#[ignore = "tests/origins.sh runs it"]
+async fn a_real_server_gets_what_was_judged() {
+    let origin = std::env::var("COFFERDAM_ORIGIN").unwrap().parse().unwrap();
+    let fixture = Fixture::start().await;
+    fixture.net.name(ALLOWED, &["203.0.113.30"]);
+    fixture.net.route("203.0.113.30:80", origin);
+    let mut lines = Vec::new();
+    for (number, case) in CORPUS.iter().enumerate() {
+        for through in [Proxy, Tunnel] {
+            // Each case has paths of its own, so that each line says where it comes from.
+            let prefix = format!("/{number}-{}-{through:?}/", case.0);
+            let answer = send(&fixture, *case, through, &prefix).await;
+            assert!(answer.starts_with("HTTP/1.1 "), "{prefix}: {answer}");
+            if matches!(case.3, Broken) {
+                lines.push(format!("may {prefix}"));
+            }
+        }
+    }
+    for event in fixture.events().await {
+        if let RecordEvent::Allowed { method, path, .. } = event {
+            lines.push(format!("judged {method} {}", path.unwrap_or_default()));
+        }
+    }
+    assert!(lines.iter().filter(|line| line.starts_with("judged ")).count() > CORPUS.len() / 2);
+    std::fs::write(
+        std::env::var("COFFERDAM_JUDGED").unwrap(),
+        lines.join("\n") + "\n",
+    )
+    .unwrap();
 }

@@ -33,7 +33,7 @@ async fn endless(capacity: Capacity) -> (Fixture, Arc<AtomicU64>) {
 }
 
 /// Shows the gateway the pod of an honest run in another namespace, at 127.0.0.2.
-fn add_honest_run(fixture: &Fixture) -> RunIdentity {
+pub(super) fn add_honest_run(fixture: &Fixture) -> RunIdentity {
     let run = RunIdentity {
         namespace: "team-b".to_owned(),
         name: "fix".to_owned(),

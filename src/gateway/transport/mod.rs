@@ -16,6 +16,7 @@ pub mod in_flight;
 pub mod paced;
 pub mod pending;
 pub mod prefixed;
+pub mod read_through;
 pub mod serve_one;
 pub mod sockets;
 

@@ -1,71 +1,38 @@
 //! A connection whose first bytes were read already.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
-/// A connection with bytes to be read before those that are still to come.
-pub struct Prefixed<I> {
-    prefix: Bytes,
-    stream: I,
+use super::read_through::{ReadFrom, ReadThrough};
+
+/// Bytes to be read before those that are still to come.
+pub struct Prefix(Bytes);
+
+/// A connection with such bytes.
+pub type Prefixed<I> = ReadThrough<Prefix, I>;
+
+/// `prefix` is read first.
+pub fn prefixed<I>(prefix: Vec<u8>, stream: I) -> Prefixed<I> {
+    ReadThrough::new(Prefix(prefix.into()), stream)
 }
 
-impl<I> Prefixed<I> {
-    /// `prefix` is read first.
-    pub fn new(prefix: Vec<u8>, stream: I) -> Self {
-        Self {
-            prefix: prefix.into(),
-            stream,
-        }
-    }
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Prefixed<I> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl<I: AsyncRead + Unpin> ReadFrom<I> for Prefix {
+    fn poll_read_from(
+        &mut self,
+        stream: &mut I,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.prefix.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        if self.0.is_empty() {
+            return Pin::new(stream).poll_read(context, buffer);
         }
-        let length = self.prefix.len().min(buffer.remaining());
-        let part = self.prefix.split_to(length);
-        buffer.put_slice(&part);
+        let length = self.0.len().min(buffer.remaining());
+        buffer.put_slice(&self.0.split_to(length));
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Prefixed<I> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 
@@ -78,7 +45,7 @@ mod tests {
     async fn prefix_comes_first_and_writes_pass_through() {
         let (near, mut far) = tokio::io::duplex(64);
         far.write_all(b" and the rest").await.unwrap();
-        let mut stream = Prefixed::new(b"first".to_vec(), near);
+        let mut stream = prefixed(b"first".to_vec(), near);
         let mut small = [0; 3];
         stream.read_exact(&mut small).await.unwrap();
         stream.write_all(b"answer").await.unwrap();

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -17,6 +18,7 @@ use crate::inspect::Inspection;
 use crate::transport::Received;
 use crate::transport::answer::{self, ESTABLISHED};
 use cofferdam_api::TlsMode;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_service::http1::Head;
 use cofferdam_wire::denial::DenialCode;
 
@@ -67,6 +69,19 @@ impl Tunnels {
         }
     }
 
+    /// How the gateway speaks TLS as `host`: with the certificate that there is, or with one for which it is the run's turn.
+    async fn certificate(&self, admitted: &Admitted, host: &Host) -> Result<Arc<ServerConfig>, Denial> {
+        if let Some(known) = self.inspection.known(host) {
+            return Ok(known);
+        }
+        let turn = within_share(&admitted.unread, self.upstreams.name(&admitted.caller.run));
+        tokio::select! {
+            turn = turn => turn?,
+            cause = admitted.caller.cut() => return Err(cause.denial()),
+        }
+        self.inspection.mint(host)
+    }
+
     async fn tunnel(&self, mut admitted: Admitted, mut way: Way) {
         let early = admitted.head.early_body().to_vec();
         let opening = async {
@@ -90,8 +105,7 @@ impl Tunnels {
                 relay_unread(admitted, &decided, upstream, hello.len() as u64).await;
             }
             (Ok(First::Hello(hello)), Way::Read(decided)) => {
-                let mint = || self.upstreams.name(&admitted.caller.run);
-                match self.inspection.config(decided.host(), mint) {
+                match self.certificate(&admitted, decided.host()).await {
                     Ok(config) => Box::pin(self.requests.serve_tls(admitted, (config, hello), decided)).await,
                     Err(denial) => refuse_first(admitted, &denial).await,
                 }

@@ -4,10 +4,12 @@ use super::*;
 use cofferdam_api::Reason;
 use cofferdam_api::names::ANNOTATION_STOP;
 use cofferdam_policy::dimension::requests::Request;
+use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::pattern::path::Target;
 use kube::ResourceExt;
 use proptest::prelude::*;
 use serde_json::json;
+use std::net::SocketAddr;
 
 const ADDRESS: &str = "10.244.0.7";
 

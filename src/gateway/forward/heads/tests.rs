@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the library reads of `bytes`, and the heads that were read.
 async fn read(bytes: &[u8]) -> (String, Vec<Result<String, HeadError>>) {
-    let mut heads = Heads::new(Vec::new(), bytes);
-    let judged = heads.judged();
+    let mut heads = requests(Vec::new(), bytes);
+    let judged = heads.reader().judged();
     let mut given = vec![0; 4096];
     let mut length = 0;
     // A refused head leaves the library waiting for ever.
@@ -83,11 +83,11 @@ async fn what_the_library_has_to_know_of_a_head() {
 async fn a_head_that_does_not_end_ends_the_connection() {
     let (mut client, server) = tokio::io::duplex(64);
     client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-    let mut heads = Heads::new(Vec::new(), server);
+    let mut heads = requests(Vec::new(), server);
     let before = tokio::time::Instant::now();
     assert_eq!(heads.read(&mut [0; 64]).await.unwrap(), 0);
     assert!(before.elapsed() >= HEAD_TIMEOUT);
-    assert!(heads.judged().next().is_none());
+    assert!(heads.reader().judged().next().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,8 +95,8 @@ async fn of_one_request_alone_nothing_behind_it_is_read() {
     let received = b"POST /a HTTP/1.1\r\nContent-Length: 1\r\n\r\nxGET /b HTTP/1.1\r\n\r\n".to_vec();
     let end = http1::end_of_head(&received, 0).unwrap();
     let head = http1::parse(received, end).unwrap();
-    let mut heads = Heads::once(head, &b"GET /c HTTP/1.1\r\n\r\n"[..]);
-    let judged = heads.judged();
+    let mut heads = one_request(head, &b"GET /c HTTP/1.1\r\n\r\n"[..]);
+    let judged = heads.reader().judged();
     let mut given = [0; 512];
     let mut length = 0;
     while let Ok(Ok(read)) = tokio::time::timeout(HEAD_TIMEOUT * 2, heads.read(&mut given[length..])).await
@@ -120,8 +120,8 @@ proptest! {
         let whole = runtime.block_on(read(&bytes));
         let pieces = runtime.block_on(async {
             let (mut client, server) = tokio::io::duplex(1024);
-            let mut heads = Heads::new(Vec::new(), server);
-            let judged = heads.judged();
+            let mut heads = requests(Vec::new(), server);
+            let judged = heads.reader().judged();
             let mut given = Vec::new();
             let mut rest = &bytes[..];
             for size in sizes.iter().cycle() {

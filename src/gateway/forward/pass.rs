@@ -1,0 +1,239 @@
+//! One request of a connection, from the head that was read to the host's answer.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body as _, Incoming};
+
+use super::exchange::{Exchange, ExchangeError};
+use super::heads::Judged;
+use super::line::Line;
+use super::link::{Body, Open, Sender};
+use super::refusal::{self, Shape};
+use super::stage::{Permitted, Received, Scheme};
+use super::until_read::UntilRead;
+use crate::caller::Passing;
+use crate::denial::Denial;
+use crate::egress::{self, Upstream};
+use crate::evidence::RequestLog;
+use crate::transport::paced::Paced;
+use crate::transport::sockets::UNREAD_BYTES;
+use cofferdam_service::http1::{Framing, Head, HeadError};
+use cofferdam_wire::denial::DenialCode;
+
+/// Why a request has no answer of the server.
+enum Failed {
+    /// It is refused, and the record says so.
+    Denied(Denial),
+    /// The client is to ask again, as it would were there no gateway: the host has ended a connection that was kept, as
+    /// it may.
+    Gone,
+}
+
+/// Where the connection comes from on which a request goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It was opened for this request.
+    New,
+    /// It has served this client before.
+    Kept,
+    /// It has served another connection of the run.
+    Waited,
+}
+
+impl Line {
+    /// The answer to the request that the library serves now.
+    pub(super) async fn answer(&self, judged: &Judged, body: Incoming) -> Result<Response<Body>, io::Error> {
+        self.activity.moved();
+        self.activity.set_busy(true);
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut log = self.log.of_request(number);
+        let head = judged.next().unwrap_or(Err(HeadError::Ended));
+        let answered = match &head {
+            Ok(head) => {
+                log.set_method(&head.method);
+                self.pass(head, body, log).await
+            }
+            Err(error) => {
+                let denial = Denial::new(DenialCode::BadRequest, error.to_string());
+                log.denied(&denial);
+                Err(Failed::Denied(denial))
+            }
+        };
+        match answered {
+            Ok(answer) => Ok(answer),
+            Err(Failed::Denied(denial)) => {
+                self.activity.set_busy(false);
+                Ok(self.refusal(&denial, head.as_ref().ok()))
+            }
+            Err(Failed::Gone) => Err(io::Error::other("the host closed the connection")),
+        }
+    }
+
+    /// From a head that was read to the server's answer, stage by stage.
+    async fn pass(&self, head: &Head, body: Incoming, mut log: RequestLog) -> Result<Response<Body>, Failed> {
+        let unread = self.flow.hold(UNREAD_BYTES);
+        let passing = async {
+            let permitted = match self.permitted(head, &mut log).await {
+                Ok(permitted) => permitted,
+                Err(denial) => return Err((denial, log)),
+            };
+            let (sender, origin) = match self.connection(&permitted).await {
+                Ok(connection) => connection,
+                Err(denial) => return Err((denial, log)),
+            };
+            let recorded = permitted.record(&log, sender.address);
+            let exchange = Exchange::new(log, Arc::clone(&self.activity));
+            let outgoing = recorded.outgoing(head, exchange.sending(body));
+            let (answer, sender) = self.exchange(&exchange, sender, origin, outgoing).await;
+            Ok((answer, exchange, sender, origin))
+        };
+        let passed = tokio::select! {
+            passed = passing => passed,
+            () = unread.evicted() => {
+                let message = "the run's connections hold more of the gateway's memory than its share: read from those that are open";
+                return Err(Failed::Denied(Denial::new(DenialCode::LimitExceeded, message)));
+            }
+        };
+        let (answer, exchange, sender, origin) = match passed {
+            Ok(passed) => passed,
+            Err((denial, log)) => {
+                log.denied(&denial);
+                return Err(Failed::Denied(denial));
+            }
+        };
+        match answer {
+            Ok(answer) => {
+                self.link.give_back(sender);
+                let activity = Arc::clone(&self.activity);
+                Ok(answer.map(|body| {
+                    UntilRead {
+                        body,
+                        exchange,
+                        activity,
+                    }
+                    .boxed_unsync()
+                }))
+            }
+            Err(error) if origin == Origin::Kept && error.is_of_a_closed_connection() => Err(Failed::Gone),
+            Err(error) => {
+                let code = match error {
+                    ExchangeError::Timeout => DenialCode::UpstreamTimeout,
+                    ExchangeError::Switched | ExchangeError::Connection(_) | ExchangeError::Unsent(_) => {
+                        DenialCode::UpstreamFailed
+                    }
+                };
+                Err(Failed::Denied(Denial::new(code, error.to_string())))
+            }
+        }
+    }
+
+    /// The answer, and the connection on which it comes.
+    ///
+    /// A connection that is not new may have been closed by the host in this very moment. Then what was not sent, or may be
+    /// sent twice, is sent again, to the address of which the record says that it goes there.
+    async fn exchange(
+        &self,
+        exchange: &Arc<Exchange>,
+        mut sender: Sender,
+        origin: Origin,
+        outgoing: http::Request<Body>,
+    ) -> (Result<Response<Body>, ExchangeError>, Sender) {
+        let again = repeatable(&outgoing);
+        let answer = exchange.run(&mut sender, outgoing).await;
+        let outgoing = match (answer, again) {
+            (Err(ExchangeError::Unsent(unsent)), _) if origin != Origin::New => *unsent,
+            (Err(error), Some(again)) if origin != Origin::New && error.is_of_a_closed_connection() => again,
+            (answer, _) => return (answer, sender),
+        };
+        match self.reopen(&sender).await {
+            Ok(mut sender) => (exchange.run(&mut sender, outgoing).await, sender),
+            Err(_) => (Err(ExchangeError::Unsent(Box::new(outgoing))), sender),
+        }
+    }
+
+    /// The request, once it has one meaning, its turn has come and every layer of policy allows it.
+    async fn permitted(&self, head: &Head, log: &mut RequestLog) -> Result<Permitted, Denial> {
+        let received = Received::read(head, &self.server)?;
+        log.set_request(received.request());
+        self.upstreams.turn(&self.caller.run).await?;
+        received.permit(&self.caller, &mut self.decided.lock())
+    }
+
+    /// A connection to the host, and where it comes from.
+    async fn connection(&self, permitted: &Permitted) -> Result<(Sender, Origin), Denial> {
+        if let Some(sender) = self.link.take().await {
+            return Ok((sender, Origin::Kept));
+        }
+        let passing = Passing::Request(permitted.request().clone());
+        let way = self.decided.lock().route().clone();
+        while let Some(open) = self.pool.take(&self.caller, &self.destination()) {
+            // What was checked when it was opened is checked again: policies and the cluster's addresses change.
+            if self.upstreams.is_permitted(&way, open.address()) {
+                egress::note(&self.caller, &way, open.address(), passing)?;
+                let sender = self.link.adopt(open);
+                self.activity.goes_through(&sender.flow);
+                return Ok((sender, Origin::Waited));
+            }
+        }
+        let upstream = self.upstreams.reach(&self.caller, &way, passing).await?;
+        Ok((self.begin(upstream).await?, Origin::New))
+    }
+
+    /// Another connection to the same address, which is noted already.
+    async fn reopen(&self, closed: &Sender) -> Result<Sender, Denial> {
+        let way = self.decided.lock().route().clone();
+        let upstream = self
+            .upstreams
+            .reach_again(&self.caller, &way, closed.address)
+            .await?;
+        self.begin(upstream).await
+    }
+
+    /// Begins HTTP, inside TLS where the host speaks it.
+    async fn begin(&self, Upstream { stream, address }: Upstream) -> Result<Sender, Denial> {
+        let stream = Paced::new(stream, &self.flow);
+        let opened = match self.server.scheme {
+            Scheme::Http => Open::begin(stream, address, &self.flow).await,
+            Scheme::Https => {
+                let host = self.decided.lock().host().clone();
+                let stream = self.upstreams.tls.connect(&host, stream).await?;
+                Open::begin(stream, address, &self.flow).await
+            }
+        };
+        let open = opened.map_err(|error| Denial::new(DenialCode::UpstreamFailed, error))?;
+        Ok(self.link.adopt(open))
+    }
+
+    fn refusal(&self, denial: &Denial, head: Option<&Head>) -> Response<Body> {
+        let path = head.map_or("", |head| head.target.as_str());
+        let host = self.decided.lock().host().clone();
+        let shape = Shape::of(host.as_str(), path);
+        // A body that nobody reads is not to be taken for the next request.
+        let closes = head.is_none_or(|head| head.framing != Framing::Bytes(0));
+        let answer = refusal::answer(denial, shape, self.server.scheme, closes);
+        answer.map(|body| whole(Full::new(body)))
+    }
+}
+
+fn whole(body: impl hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static) -> Body {
+    body.map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+/// The same request once more, where a host that gets it twice does what it does of one (RFC 9110, section 9.2.2), and
+/// nothing of a body is lost.
+fn repeatable(request: &http::Request<Body>) -> Option<http::Request<Body>> {
+    let is_safe = request.method().is_safe() && request.body().is_end_stream();
+    is_safe.then(|| {
+        let mut again = http::Request::new(whole(Empty::new()));
+        *again.method_mut() = request.method().clone();
+        *again.uri_mut() = request.uri().clone();
+        *again.headers_mut() = request.headers().clone();
+        again
+    })
+}

@@ -1,0 +1,3 @@
+module cofferdam.dev/tests/origins
+
+go 1.22
