@@ -122,6 +122,10 @@ e2e-cluster: $(CLUSTER) ## The cluster itself: up twice, down, crashes half-way 
 demo: install ## From a fresh checkout to a patch, with a report
 	@examples/demo/demo.sh
 
+.PHONY: demo-private
+demo-private: install ## The same with a private repository and a model that wants a key, neither of which the sandbox holds
+	@examples/demo/demo.sh private
+
 .PHONY: fuzz
 fuzz: ## Fuzz what reads foreign bytes, 60 s each (needs a nightly and a C++ compiler; FUZZ="600 head" for more)
 	@fuzz/run.sh $(FUZZ)

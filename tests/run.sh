@@ -74,6 +74,7 @@ installed_stages() {
   stage e2e-manifests e2e --ignored manifests
   stage bench tests/bench/runs.sh guard
   stage demo examples/demo/demo.sh
+  stage demo-private examples/demo/demo.sh private
   stage statement tests/statement/check.sh
   return 0
 }

@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
 # The demonstration: a real coding agent, in a gVisor sandbox on a real node, fixes a real bug, and this report says
 # what happened. Needs the embedded cluster with the chart installed (`make demo` sees to both). Can be run again.
+#
+#   examples/demo/demo.sh [private]     private: the repository is private, the model wants a key, and both keys are at the gateway
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 state="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
 # kubectl finds `kubectl cofferdam` by the name of the program.
 export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PWD/target/x86_64-unknown-linux-gnu/release:$PATH"
-namespace=demo run=fix-the-bug
+namespace=demo run=fix-the-bug files=examples/demo
+case "${1:-}" in
+  private) run=fix-the-private-bug files=examples/demo/private ;;
+  "") ;;
+  *) echo "usage: demo.sh [private]" >&2; exit 2 ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -20,7 +27,41 @@ prepare_forge_and_namespace() {
   kubectl label namespace "$namespace" --overwrite cofferdam.dev/sandbox=enabled \
     pod-security.kubernetes.io/enforce=restricted >/dev/null
   kubectl -n "$namespace" delete agentrun "$run" --ignore-not-found --wait >/dev/null
-  kubectl -n "$namespace" apply -f examples/demo/policy.yaml
+  if [ "$files" = examples/demo/private ]; then put_keys; fi
+  kubectl -n "$namespace" apply -f "$files/policy.yaml"
+}
+
+# New ones each time, so that what is searched for them afterwards cannot have them from before.
+put_keys() {
+  local name
+  printf 'sk-demo-%s' "$(head -c 18 /dev/urandom | base64 | tr -dc a-zA-Z0-9)" > "$work/demo-model"
+  printf 'e2e-git-%s' "$(head -c 18 /dev/urandom | base64 | tr -dc a-zA-Z0-9)" > "$work/demo-git"
+  for name in demo-model demo-git; do
+    kubectl -n cofferdam-credentials create secret generic "$name" --from-file=token="$work/$name" --dry-run=client -o yaml |
+      kubectl apply -f - >/dev/null
+  done
+  kubectl apply -f "$files/credentials.yaml"
+  kubectl wait --for=condition=Ready --timeout=60s sandboxcredential/demo-model sandboxcredential/demo-git
+}
+
+report_keys() {
+  [ "$files" = examples/demo/private ] || return 0
+  heading "Where the keys are: in nothing that the run left"
+  local name of role
+  of=$(ls -d "$state"/volumes/*/runs/"$(field .metadata.uid)")
+  {
+    kubectl -n "$namespace" get agentruns,jobs,pods,configmaps,events -o yaml
+    kubectl -n "$namespace" logs --all-containers "job/$(field .status.workload.name)" || true
+    kubectl -n cofferdam-system get configmaps -o yaml
+    for role in controller gateway; do kubectl -n cofferdam-system logs "deployment/cofferdam-$role"; done
+    cat "$of"/chain.jsonl "$of"/statement.json "$work/patch"
+  } > "$work/everything" 2>/dev/null
+  for name in demo-model demo-git; do
+    # The control: the credential's name is there.
+    grep -q "\"credential\":\"$name\"" "$work/everything" || { echo "  no record says that $name was used" >&2; return 1; }
+    if grep -qF -f "$work/$name" "$work/everything"; then echo "  $name is in it" >&2; return 1; fi
+    echo "  $name was used, and its value is in none of $(wc -c < "$work/everything") bytes"
+  done
 }
 
 report_phases() {
@@ -73,13 +114,14 @@ report_evidence() {
   examples/verify.sh "$of/chain.jsonl" "$of/statement.json" "$work/keys.json" | sed 's/^/  /'
 }
 
-heading "kubectl cofferdam run -f examples/demo/agentrun.yaml"
+heading "kubectl cofferdam run -f $files/agentrun.yaml"
 prepare_forge_and_namespace
 # Its exit code says how the run ended, and it has said why.
-kubectl cofferdam -n "$namespace" run -f examples/demo/agentrun.yaml
+kubectl cofferdam -n "$namespace" run -f "$files/agentrun.yaml"
 kubectl -n "$namespace" get agentrun "$run" -o json > "$work/run.json"
 report_phases
 report_patch
+report_keys
 report_writes
 took=$(seconds_between "$(field .metadata.creationTimestamp)" "$(field .status.completionTime)")
 heading "From the start to the patch: $took s"

@@ -59,12 +59,16 @@ impl Reason {
                  `limits.retry: BeforeAgentStart` it is tried again by itself."
             }
             Self::CloneRefused => {
-                "Do what `message` says: check `url` and `ref`. A sandbox holds no credentials, so it clones only what can be \
-                 read without any."
+                "Do what `message` says: check `url` and `ref`. A private repository is cloned with a `SandboxCredential` that \
+                 `limits.repositories.clone` names."
             }
             Self::PromptChanged => {
                 "Find out who changed the ConfigMap. If the new text is what the agent is to do, create a run with the digest \
                  that `message` names."
+            }
+            Self::CredentialFailed => {
+                "Do what `message` says: create the `SandboxCredential`, or the Secret that it names in the credentials' \
+                 namespace. `kubectl get sandboxcredentials` shows which are ready."
             }
             Self::AgentFailed => {
                 "Read the agent's log. The patch, if there is one, is what it had done by then."
@@ -95,6 +99,7 @@ impl LiveReason {
             Self::GuardNotReady => Some(Reason::GuardMissing),
             Self::FenceWidened => Some(Reason::ForeignNetworkPolicy),
             Self::SandboxSelected => Some(Reason::ForeignService),
+            Self::CredentialUnavailable => Some(Reason::CredentialFailed),
             Self::WaitingForReports | Self::FenceNotReady | Self::GatewayNotReady | Self::Starting => {
                 Some(Reason::StartTimeout)
             }
@@ -127,6 +132,10 @@ impl LiveReason {
             }
             Self::GatewayNotReady => {
                 "Check the gateway's Deployment and Service in the operator's namespace."
+            }
+            Self::CredentialUnavailable => {
+                "Do what `message` says: create the `SandboxCredential`, or the Secret that it names in the credentials' \
+                 namespace."
             }
             Self::Starting => "Wait; `message` says what the pod waits for.",
             Self::Running => "Nothing. `spec.cancel` ends it.",

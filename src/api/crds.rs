@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use super::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy};
 
 /// Why a definition could not be generated. None of it happens in practice.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +50,15 @@ pub fn files() -> Result<Vec<File>, Error> {
 /// # Errors
 /// Serialisation, which does not fail in practice.
 pub fn documents() -> Result<Vec<Value>, Error> {
-    [AgentRun::crd(), SandboxPolicy::crd(), ClusterSandboxPolicy::crd()]
-        .iter()
-        .map(document)
-        .collect()
+    [
+        AgentRun::crd(),
+        SandboxPolicy::crd(),
+        ClusterSandboxPolicy::crd(),
+        SandboxCredential::crd(),
+    ]
+    .iter()
+    .map(document)
+    .collect()
 }
 
 fn document(crd: &CustomResourceDefinition) -> Result<Value, Error> {

@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod clone;
 pub mod confinement;
 pub mod crds;
+pub mod credential;
 pub mod env;
 mod exclude;
 pub mod limits;
@@ -27,6 +28,10 @@ pub use agent_run::{
     PolicyRef, PromptSource, Repository, Requester, Resources, Task,
 };
 pub use clone::{CloneBranches, CloneLfs, CloneOptions, CloneSubmodules};
+pub use credential::{
+    BasicInjection, CredentialType, HeaderInjection, Placeholder, SandboxCredential, SandboxCredentialSpec,
+    SandboxCredentialStatus,
+};
 pub use exclude::{Exclude, ExcludeMode};
 pub use limits::{
     DigestMode, EgressLimits, EgressRule, ImageLimits, KernelCheck, Mode, NodeAccess, OnMissingReport,

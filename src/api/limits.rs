@@ -83,6 +83,18 @@ pub enum Tunnels {
     Allow,
 }
 
+impl PolicyLimits {
+    /// Whether a rule names a `SandboxCredential`.
+    pub fn names_credential(&self) -> bool {
+        let mut egress = self.egress.iter().flat_map(|egress| &egress.rules);
+        let mut clone = self
+            .repositories
+            .iter()
+            .flat_map(|repositories| &repositories.clone);
+        egress.any(|rule| rule.credential.is_some()) || clone.any(|rule| rule.credential.is_some())
+    }
+}
+
 /// Whether a run that failed before its agent's container started is tried again; an agent never starts twice. `Never`:
 /// the failure ends the run. `BeforeAgentStart`: the run is tried again if the infrastructure failed. Absent: `Never`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,6 +311,12 @@ pub struct RepositoryRule {
     #[schemars(length(max = 16), inner(length(min = 1, max = 49)))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::cidrs())]
     pub addresses: Vec<String>,
+    /// Name of a `SandboxCredential` with which the gateway clones these repositories; the sandbox never holds it. What is read
+    /// there is inspected then: fetches, and downloads of Git LFS, of admitted repositories alone. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("credential"))]
+    pub credential: Option<String>,
 }
 
 /// Hosts that the agent may reach through the gateway. Absent in every policy: none.
@@ -319,7 +337,9 @@ pub struct EgressLimits {
 #[x_kube(
     validation = rules::tunnel_is_unread(),
     validation = rules::preset_or_hosts(),
-    validation = rules::preset_says_the_rest()
+    validation = rules::preset_says_the_rest(),
+    validation = rules::credential_needs_requests(),
+    validation = rules::credential_needs_exact_hosts()
 )]
 pub struct EgressRule {
     /// Name of the rule; refusals and records refer to it.
@@ -366,6 +386,12 @@ pub struct EgressRule {
     /// (`limits.tunnels: Allow`). `Inspect` of one rule of any policy overrules `Tunnel` of the others.
     #[serde(default)]
     pub tls: TlsMode,
+    /// Name of a `SandboxCredential` that the gateway adds to the requests of this rule; the sandbox never holds it. Needs
+    /// `methods`, `paths` and hosts without `*`, or a preset. Two policies that name different ones for a request deny it. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("credential"))]
+    pub credential: Option<String>,
 }
 
 pub(super) fn default_ports() -> Vec<i32> {

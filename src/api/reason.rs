@@ -94,6 +94,8 @@ reasons! {
     CloneRefused => Some(FailureClass::User),
     /// The ConfigMap holds another prompt than the run names by its digest.
     PromptChanged => Some(FailureClass::User),
+    /// A credential that the run's policies name is missing, or the gateway has no value for it.
+    CredentialFailed => Some(FailureClass::Infrastructure),
     /// The agent exited with another code than 0.
     AgentFailed => Some(FailureClass::Agent),
     /// The agent ran longer than `activeDeadlineSeconds`.
@@ -160,6 +162,8 @@ live_reasons! {
     SandboxSelected,
     /// The gateway's Service has no address.
     GatewayNotReady,
+    /// A credential that the run's policies name is missing, or the gateway has no value for it yet.
+    CredentialUnavailable,
     /// The Job exists and the agent has not started.
     Starting,
     /// The agent runs.

@@ -2,6 +2,7 @@
 
 use kube::core::Rule;
 
+use super::credential::OTHER_HEADERS;
 use super::env::{RESERVED, RESERVED_PREFIX};
 
 /// A DNS label, without its bound on length.
@@ -346,6 +347,81 @@ pub(super) fn tunnels_are_granted_above() -> Rule {
     rule(
         "!has(self.spec.limits.tunnels) || self.spec.limits.tunnels != 'Allow'",
         "limits.tunnels: Allow counts from a ClusterSandboxPolicy alone: leave it out here, or write Deny",
+    )
+}
+
+/// A credential goes out with listed requests of named hosts alone.
+pub(super) fn credential_needs_requests() -> Rule {
+    rule(
+        "!has(self.credential) || has(self.preset) || (has(self.methods) && size(self.methods) > 0 && has(self.paths) && size(self.paths) > 0)",
+        "a rule with a credential must list methods and paths, or have a preset: a credential may do more than the agent is to \
+         do with it",
+    )
+}
+
+/// Whoever can have a name below a wildcard would be sent the credential. Passes what [`credential_needs_requests`] already
+/// refuses, so that each input gets one message.
+pub(super) fn credential_needs_exact_hosts() -> Rule {
+    rule(
+        "!has(self.credential) || !has(self.hosts) || !has(self.methods) || !has(self.paths) || self.hosts.all(host, !host.startsWith('*'))",
+        "a rule with a credential must name its hosts in full: no '*'",
+    )
+}
+
+/// Hosts by their whole names.
+pub(super) fn exact_hosts() -> Rule {
+    rule(
+        format!("self.all(item, item.matches('^{HOST_LABEL}([.]{HOST_LABEL})+$'))"),
+        "every item of hosts must be a full host name in lower case such as api.example.com: no '*', no port",
+    )
+}
+
+/// A key of a Secret.
+pub(super) fn secret_key() -> Rule {
+    rule(
+        "self.matches('^[-._a-zA-Z0-9]+$')",
+        "secretKey must be a key of the Secret: letters, digits, '-', '_' and '.'",
+    )
+}
+
+/// Name of a header.
+pub(super) fn header_name() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$')",
+        "header must be the name of an HTTP header such as Authorization or x-api-key: letters, digits and single '-'",
+    )
+}
+
+/// Headers that say something else than who asks.
+pub(super) fn header_carries_credentials() -> Rule {
+    let names = OTHER_HEADERS.join("|");
+    rule(
+        format!("!self.matches('(?i)^({names}|proxy-.*|x-forwarded-.*)$')"),
+        "header is one that the gateway or the server uses for something else: name one that carries credentials",
+    )
+}
+
+/// Word before a credential.
+pub(super) fn authentication_scheme() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z][-A-Za-z0-9]*$')",
+        "scheme must be a word such as Bearer: letters, digits and '-'",
+    )
+}
+
+/// User name of basic authentication.
+pub(super) fn basic_username() -> Rule {
+    rule(
+        "self.matches('^[-A-Za-z0-9._@+~=]+$')",
+        "username must consist of letters, digits and - . _ @ + ~ =",
+    )
+}
+
+/// Beginning of a placeholder.
+pub(super) fn placeholder_prefix() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z0-9][-A-Za-z0-9_]*$')",
+        "prefix must consist of letters, digits, '-' and '_', and start with a letter or digit",
     )
 }
 

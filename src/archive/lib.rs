@@ -13,6 +13,7 @@ use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 
 mod commit;
+mod credentials;
 mod durable;
 mod error;
 mod log;

@@ -21,18 +21,23 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
+use super::credentials::Board;
 use super::error::StoreError;
 use super::store::Store;
 use super::upload::{self, UploadError};
 use cofferdam_api::names::AUDIENCE_ARCHIVE;
 use cofferdam_identity::{self, TokenError, Verifier};
 use cofferdam_service::server::{self, Limits};
-use cofferdam_wire::archive::{BATCH_LIMIT, FAULT_HEADER, HEAD_HEADER, Named, RUN_HEADER, STREAM_HEADER};
+use cofferdam_wire::archive::{
+    BATCH_LIMIT, CREDENTIALS_PATH, FAULT_HEADER, HEAD_HEADER, Named, RUN_HEADER, STREAM_HEADER,
+};
 use cofferdam_wire::chain::Class;
 use cofferdam_wire::control::Refusal;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{NotAStream, RunRecord, StreamId};
 use cofferdam_wire::seal::{SEAL_LIMIT, STATEMENT_LIMIT, Seal, SealRequest, Unsealed};
+
+mod credentials;
 
 /// Bytes of batches that are in memory at the same time; those that come then wait.
 const BATCHES_LIMIT: usize = 16 * BATCH_LIMIT;
@@ -84,6 +89,7 @@ pub struct Archive {
     namespace: String,
     reads: Semaphore,
     batches: Semaphore,
+    credentials: Board,
 }
 
 /// Who sends, as its token says.
@@ -102,6 +108,7 @@ impl Archive {
             namespace,
             reads: Semaphore::new(READS),
             batches: Semaphore::new(BATCHES_LIMIT),
+            credentials: Board::default(),
         }
     }
 }
@@ -138,6 +145,10 @@ fn routes(archive: Arc<Archive>) -> Router {
             only(SEALERS, put(put_statement)).merge(only(READERS, get(statement))),
         )
         .route("/v1/unsealed", only(SEALERS, get(unsealed)))
+        .route(
+            CREDENTIALS_PATH,
+            only(WRITERS, put(credentials::put)).merge(only(SEALERS, get(credentials::get))),
+        )
         .fallback(async || Refused::new(StatusCode::NOT_FOUND, "NotFound", "there is no such route"))
         .method_not_allowed_fallback(async || {
             Refused::new(

@@ -172,6 +172,7 @@ mod tests {
             path: None,
             address: "203.0.113.30:443".to_owned(),
             rules: vec!["SandboxPolicy/default/a".to_owned()],
+            credential: None,
             by: "agent".to_owned(),
         };
         let hole = |probe: &str| RecordEvent::IsolationLost {

@@ -7,9 +7,10 @@ use serde::de::DeserializeOwned;
 
 use cofferdam_service::client::{Call, Client, HttpError};
 use cofferdam_wire::archive::{
-    STREAM_HEADER, UNSEALED_PATH, records_path, run_path, seal_path, statement_path,
+    CREDENTIALS_PATH, STREAM_HEADER, UNSEALED_PATH, records_path, run_path, seal_path, statement_path,
 };
 use cofferdam_wire::control::Refusal;
+use cofferdam_wire::credential::CredentialHealth;
 use cofferdam_wire::record::{RunRecord, StreamId};
 use cofferdam_wire::seal::{Seal, SealRequest, Unsealed};
 use cofferdam_wire::statement::Envelope;
@@ -118,6 +119,15 @@ impl Archive {
     /// It did not say.
     pub async fn unsealed(&self) -> Result<Vec<Unsealed>, ArchiveError> {
         let call = self.call(Method::GET, UNSEALED_PATH).await?;
+        self.read(call).await
+    }
+
+    /// Which credentials gateways could send.
+    ///
+    /// # Errors
+    /// It did not say.
+    pub async fn credentials(&self) -> Result<Vec<CredentialHealth>, ArchiveError> {
+        let call = self.call(Method::GET, CREDENTIALS_PATH).await?;
         self.read(call).await
     }
 

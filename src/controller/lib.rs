@@ -7,6 +7,7 @@ mod backoff;
 mod cluster_policy;
 mod conditions;
 mod config;
+mod credentials;
 mod events;
 mod evidence;
 pub mod fence;
@@ -176,6 +177,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         sweep::run(&client, &args.role.namespace, &stores, stop.clone()),
         slot_upkeep::run(&slots, &stores, &triggers, stop.clone()),
         strays::run(&client, &stores, stop.clone()),
+        credentials::follow(&archive, &stores, &triggers, stop.clone()),
         unsealed::run(&archive, &sealer, &stores, stop.clone()),
     );
     drop(health.await);
@@ -243,6 +245,15 @@ async fn reconcile_all(
             "cluster policy",
             queues.cluster_policies,
             &stores.cluster_policies,
+            Arc::clone(&contexts.policies),
+            POLICY_CONCURRENCY,
+            (policy_status::reconcile, policy_status::on_error),
+            stop.clone(),
+        ),
+        work(
+            "credential",
+            queues.credentials,
+            &stores.credentials,
             contexts.policies,
             POLICY_CONCURRENCY,
             (policy_status::reconcile, policy_status::on_error),

@@ -12,7 +12,7 @@ use super::slot_upkeep;
 use super::slots::Slots;
 use super::stores::Stores;
 use super::watches::Trigger;
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy};
 
 /// Objects to look at.
 pub type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
@@ -27,6 +27,8 @@ pub struct Queues {
     pub policies: Queue<Guarded<SandboxPolicy>>,
     /// Cluster policies, for theirs.
     pub cluster_policies: Queue<Guarded<ClusterSandboxPolicy>>,
+    /// Credentials, for theirs.
+    pub credentials: Queue<Guarded<SandboxCredential>>,
 }
 
 struct Senders {
@@ -34,6 +36,7 @@ struct Senders {
     namespaces: UnboundedSender<ObjectRef<Namespace>>,
     policies: UnboundedSender<ObjectRef<Guarded<SandboxPolicy>>>,
     cluster_policies: UnboundedSender<ObjectRef<Guarded<ClusterSandboxPolicy>>>,
+    credentials: UnboundedSender<ObjectRef<Guarded<SandboxCredential>>>,
 }
 
 impl Queues {
@@ -43,11 +46,13 @@ impl Queues {
         let (namespaces, namespaces_out) = unbounded();
         let (policies, policies_out) = unbounded();
         let (cluster_policies, cluster_policies_out) = unbounded();
+        let (credentials, credentials_out) = unbounded();
         let senders = Senders {
             runs,
             namespaces,
             policies,
             cluster_policies,
+            credentials,
         };
         tokio::spawn(async move {
             while let Some(trigger) = triggered.next().await {
@@ -59,6 +64,7 @@ impl Queues {
             namespaces: namespaces_out,
             policies: policies_out,
             cluster_policies: cluster_policies_out,
+            credentials: credentials_out,
         }
     }
 }
@@ -83,6 +89,7 @@ impl Senders {
             }
             Trigger::AllPolicies => send(&self.policies, stores.policy_references(None)),
             Trigger::ClusterPolicies => send(&self.cluster_policies, stores.cluster_policy_references()),
+            Trigger::Credentials => send(&self.credentials, stores.credential_references()),
         }
     }
 }

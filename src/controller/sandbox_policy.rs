@@ -35,6 +35,8 @@ fn facts(policy: &SandboxPolicy, context: &Context) -> Facts {
         namespace_labels: stores.namespace_labels(&namespace),
         cluster_policies: stores.cluster_policies(),
         runtime_classes: stores.runtime_classes(),
+        credentials: stores.credentials(),
+        credential_health: stores.credential_health.told(),
         widening: stores.widening_policy(&namespace),
         selecting: stores.selecting_services.first_of(&namespace),
         readings: Arc::clone(&stores.readings),

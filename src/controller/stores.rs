@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::api_server::{Guarded, is_owned};
+use super::credentials::Health;
 use super::fence::foreign;
 use super::fence::services::SelectingServices;
 use super::guard::Tenant;
@@ -24,7 +25,7 @@ use cofferdam_api::names::{
     FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, LABEL_SANDBOX, SANDBOX_ENABLED, SANDBOX_SERVICE_ACCOUNT,
     workload_name,
 };
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy};
 use cofferdam_policy::dimension::runtime::RuntimeClassFact;
 use cofferdam_policy::layer::cache::PolicyCache;
 
@@ -40,6 +41,10 @@ pub struct Stores {
     pub policies: Store<Guarded<SandboxPolicy>>,
     /// Cluster policies.
     pub cluster_policies: Store<Guarded<ClusterSandboxPolicy>>,
+    /// Credentials: where their values stand, never the values.
+    pub credentials: Store<Guarded<SandboxCredential>>,
+    /// What gateways tell of them.
+    pub credential_health: Arc<Health>,
     /// Runtime classes.
     pub runtime_classes: Store<RuntimeClass>,
     /// Nodes, of which little is kept ([`nodes::trim`]).
@@ -110,12 +115,13 @@ impl Stores {
             .wait_until_listed()
             .await
             .map_err(|_| NotFilled)?;
-        let filled: [Result<(), _>; 11] = tokio::join!(
+        let filled: [Result<(), _>; 12] = tokio::join!(
             self.runs.wait_until_ready(),
             self.jobs.wait_until_ready(),
             self.pods.wait_until_ready(),
             self.policies.wait_until_ready(),
             self.cluster_policies.wait_until_ready(),
+            self.credentials.wait_until_ready(),
             self.runtime_classes.wait_until_ready(),
             self.nodes.wait_until_ready(),
             self.namespaces.wait_until_ready(),
@@ -226,6 +232,26 @@ impl Stores {
                     policy.name_any()
                 )),
             })
+            .collect()
+    }
+
+    /// All credentials that can be read: one that cannot is none.
+    pub fn credentials(&self) -> Vec<SandboxCredential> {
+        let all = self.credentials.state();
+        let mut read: Vec<SandboxCredential> = all
+            .iter()
+            .filter_map(|credential| credential.0.as_ref().ok().cloned())
+            .collect();
+        read.sort_by_key(ResourceExt::name_any);
+        read
+    }
+
+    /// References to all credentials.
+    pub fn credential_references(&self) -> Vec<ObjectRef<Guarded<SandboxCredential>>> {
+        let credentials = self.credentials.state();
+        credentials
+            .iter()
+            .map(|credential| ObjectRef::from_obj(&**credential))
             .collect()
     }
 

@@ -20,17 +20,20 @@ use crate::agent_run::status;
 use crate::agent_run::workload::{self, Input, Workload};
 use crate::archive::Archive;
 use crate::config::{PullPolicy, SandboxConfig};
+use crate::credentials::Told;
 use crate::evidence::seal::{SealOutcome, Sealer};
 use crate::evidence::signer::Signer;
 use crate::evidence::statement::Origin;
 use crate::run_pod::RunPod;
 use crate::slots::WaitsFor;
 use crate::verdict::Verdict;
-use cofferdam_api::{AgentRun, Reason, SandboxPolicy, Stage};
+use cofferdam_api::{AgentRun, Reason, SandboxCredential, SandboxPolicy, Stage};
 use cofferdam_policy::decide::{self, Admitted, decide};
+use cofferdam_policy::dimension::credentials::Credential;
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{NONE, Reports};
 use cofferdam_policy::source::Sourced;
+use cofferdam_wire::credential::{CredentialHealth, HealthReason};
 use cofferdam_wire::record::ProcessId;
 use cofferdam_wire::seal::Seal;
 
@@ -83,6 +86,34 @@ fn namespace_labels() -> BTreeMap<String, String> {
     BTreeMap::from([("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned())])
 }
 
+/// A credential for `host` that every namespace may use.
+pub fn defined(name: &str, host: &str) -> SandboxCredential {
+    let spec = json!({
+        "type": "Secret", "secretName": format!("of-{name}"), "hosts": [host],
+        "inject": {"header": "x-api-key"}, "namespaceSelector": {},
+        "placeholder": {"env": "ANTHROPIC_API_KEY"},
+    });
+    SandboxCredential::new(name, serde_json::from_value(spec).unwrap())
+}
+
+/// The same as the gateway gets it.
+pub fn credential(name: &str) -> Credential {
+    Credential::read(&defined(name, "model.example")).unwrap()
+}
+
+/// What gateways tell of a credential; nothing where there is no `reason`.
+pub fn told(name: &str, reason: Option<HealthReason>) -> Told {
+    let health = |reason: HealthReason| CredentialHealth {
+        name: name.to_owned(),
+        reason: reason.into(),
+        message: "There is no Secret.".to_owned(),
+    };
+    reason
+        .map(|reason| (name.to_owned(), health(reason)))
+        .into_iter()
+        .collect()
+}
+
 fn class(name: &str) -> RuntimeClassFact {
     RuntimeClassFact {
         name: name.to_owned(),
@@ -97,6 +128,8 @@ pub fn facts() -> Facts {
         cluster_policies: Ok(Vec::new()),
         runtime_classes: ["gvisor", "runc"].map(class).into(),
         reports: Some(Reports::new()),
+        credentials: Vec::new(),
+        credential_health: Arc::default(),
         gateway: Ok(GATEWAY.parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
@@ -113,6 +146,7 @@ pub fn admitted(run: &AgentRun) -> Admitted {
         cluster_policies: &[],
         runtime_classes: &["gvisor"].map(class),
         reports: &NONE,
+        credentials: &[],
     })
     .unwrap()
 }

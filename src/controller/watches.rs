@@ -18,8 +18,8 @@ use super::reports::Scanner;
 use super::run_pod::RunPod;
 use super::stores::{Indices, Stores, run_of, run_uid};
 use super::trim;
-use cofferdam_api::ClusterSandboxPolicy;
 use cofferdam_api::names::{LABEL_RUN, SANDBOX_SERVICE_ACCOUNT};
+use cofferdam_api::{ClusterSandboxPolicy, SandboxCredential};
 use cofferdam_policy::layer::cache::PolicyCache;
 
 pub use self::trigger::{Trigger, Triggers};
@@ -81,6 +81,14 @@ pub fn start(
                 vec![Trigger::AllRuns, Trigger::AllPolicies, Trigger::ClusterPolicies]
             },
         ),
+        credentials: watch.one(
+            Api::all(client.clone()),
+            watcher::Config::default(),
+            |_: &Guarded<SandboxCredential>, _| {
+                vec![Trigger::Credentials, Trigger::AllRuns, Trigger::AllPolicies]
+            },
+        ),
+        credential_health: Arc::default(),
         runtime_classes: watch.all(watcher::Config::default(), |_| {
             vec![Trigger::AllRuns, Trigger::AllPolicies]
         }),

@@ -4,7 +4,8 @@
 //! ends the TLS of tunnels whose requests have to be read, and `forward` serves these, one after the other.
 //! [`caller`] finds out who sends it and whether that run may act now, [`egress`] whether the host may be reached and by
 //! which address; [`admission`] puts both in front of `tunnel` and `forward`. [`evidence`] brings the records of all of
-//! it to the archive. [`wiring`] hands each room what it needs.
+//! it to the archive. [`credentials`] holds what is added to requests and no sandbox sees. [`wiring`] hands each room what it
+//! needs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 use cofferdam_wire::record::{ProcessId, StreamEnd};
 
 use self::capacity::{Capacity, raise_descriptors};
+use self::credentials::store::Credentials;
 use self::egress::deny_set::single;
 use self::egress::dial::SystemDialer;
 use self::egress::frozen::{ClusterPolicies, FrozenPolicies};
@@ -38,12 +40,14 @@ mod admission;
 mod caller;
 mod capacity;
 mod control;
+mod credentials;
 mod denial;
 mod egress;
 mod evidence;
 mod forward;
 mod inspect;
 mod listener;
+mod secrecy;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;
@@ -83,6 +87,13 @@ pub struct Args {
     /// while it is rotated, `next.crt`, in PEM. It is looked at again and again.
     #[arg(long)]
     inspection_ca: PathBuf,
+    /// Namespace of the Secrets that hold credentials; this process reads Secrets nowhere else.
+    #[arg(
+        long,
+        env = "COFFERDAM_CREDENTIALS_NAMESPACE",
+        default_value = "cofferdam-credentials"
+    )]
+    credentials_namespace: String,
     /// Address for sandboxes.
     #[arg(long, default_value = "0.0.0.0:3128")]
     listen: SocketAddr,
@@ -113,6 +124,9 @@ pub enum GatewayError {
     /// The kernel gives no random number.
     #[error("no random number: {0}")]
     Random(getrandom::Error),
+    /// The kernel would write the memory of this process into a file when it fails.
+    #[error("core dumps cannot be turned off: {0}")]
+    CoreDumps(#[from] rustix::io::Errno),
     /// TLS cannot be spoken.
     #[error("no TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -126,6 +140,7 @@ pub enum GatewayError {
 /// # Errors
 /// The role could not start.
 pub async fn run(args: Args) -> Result<(), GatewayError> {
+    secrecy::keep_memory_private()?;
     let stop = shutdown_on_signal().map_err(StartError::Signals)?;
     let client = cluster_client(Role::Gateway).await?;
     let capacity = Capacity::of(raise_descriptors(), args.memory_bytes);
@@ -137,6 +152,15 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         handover: HANDOVER,
         longest: Duration::from_secs(args.drain_seconds),
     };
+    let credentials: Arc<Credentials> = Arc::default();
+    let parts = parts(
+        &args,
+        &client,
+        (Arc::clone(&inspection), Arc::clone(&credentials)),
+        (capacity, ending.clone()),
+    )
+    .await?;
+    let archive = parts.archive.clone();
     let Rooms {
         services,
         view,
@@ -144,21 +168,15 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         policies,
         limits,
         recorder,
-    } = wiring::connect(
-        parts(
-            &args,
-            &client,
-            capacity,
-            (Arc::clone(&inspection), ending.clone()),
-        )
-        .await?,
-    );
+    } = wiring::connect(parts);
     let listener = sockets::listen(args.listen).map_err(|source| StartError::Bind {
         address: args.listen,
         source,
     })?;
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
+    let namespace = args.credentials_namespace.as_str();
+    let followed = watches::credentials(client.clone(), namespace, Arc::clone(&credentials));
     let watches = watches::run(
         client,
         Arc::clone(&view),
@@ -168,6 +186,8 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
     tracing::info!(listen = %args.listen, canary = %args.canary, "the gateway starts");
     tokio::select! {
         () = watches => {}
+        () = followed => {}
+        () = credentials::report::run(&credentials, &archive) => {}
         () = listener::serve(services, listener, &ending) => {}
         () = upkeep::readiness(&view, &ranges, &inspection, (&readiness, &stop)) => {}
         () = inspect::files::follow(&args.inspection_ca, &inspection) => {}
@@ -205,8 +225,8 @@ async fn trusted_ca(args: &Args) -> Result<Bytes, StartError> {
 async fn parts(
     args: &Args,
     client: &Client,
-    capacity: Capacity,
-    (inspection, ending): (Arc<Inspection>, CancellationToken),
+    (inspection, credentials): (Arc<Inspection>, Arc<Credentials>),
+    (capacity, ending): (Capacity, CancellationToken),
 ) -> Result<Parts, GatewayError> {
     let tls = UpstreamTls::new(&trusted_ca(args).await?)?;
     let own = args.pod_ips.iter().copied().map(single);
@@ -227,6 +247,7 @@ async fn parts(
         archive,
         inspection,
         tls,
+        credentials,
         ending,
         capacity,
     })

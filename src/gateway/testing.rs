@@ -96,6 +96,7 @@ impl StandAlone {
             archive: ArchiveClient::new("http://127.0.0.1:1", PathBuf::from("/nonexistent")),
             inspection: Arc::clone(&inspection),
             tls: UpstreamTls::new(&self.trusted_ca).map_err(|error| error.to_string())?,
+            credentials: Arc::default(),
             ending: CancellationToken::new(),
             capacity,
         });
@@ -142,6 +143,7 @@ impl StandAlone {
             tls: self.tls,
             methods: Vec::new(),
             paths: Vec::new(),
+            credential: None,
         };
         let layer = EgressLayer {
             kind: LayerKind::SandboxPolicy,

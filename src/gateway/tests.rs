@@ -30,6 +30,7 @@ use cofferdam_wire::runner::RunIdentity;
 
 mod absolute;
 mod clients;
+mod credentialed;
 mod denials;
 mod inspected;
 mod killed;
@@ -57,6 +58,7 @@ struct Fixture {
     inspection: Ca,
     internet: Ca,
     ending: CancellationToken,
+    credentials: Arc<Credentials>,
     _archive_data: tempfile::TempDir,
 }
 
@@ -74,6 +76,7 @@ fn policy() -> FrozenPolicy {
                 tls: TlsMode::Tunnel,
                 methods: Vec::new(),
                 paths: Vec::new(),
+                credential: None,
             },
             EgressRule {
                 name: "read".to_owned(),
@@ -87,6 +90,7 @@ fn policy() -> FrozenPolicy {
                     "/repos/org/**".parse().unwrap(),
                     "/x?service=up".parse().unwrap(),
                 ],
+                credential: None,
             },
         ],
     })];
@@ -94,6 +98,7 @@ fn policy() -> FrozenPolicy {
         host: GIT.parse().unwrap(),
         port: 443,
         addresses: vec!["203.0.113.0/24".parse().unwrap()],
+        repositories: Vec::new(),
     }];
     FrozenPolicy::new(layers, Tunnels::Allow, None, git)
 }
@@ -125,10 +130,14 @@ impl Fixture {
     }
 
     async fn start_with(capacity: Capacity) -> Self {
+        Self::start_under(&policy(), Credentials::default(), capacity).await
+    }
+
+    async fn start_under(policy: &FrozenPolicy, credentials: Credentials, capacity: Capacity) -> Self {
         let issuer = Issuer::new("key-1");
         let data = tempfile::tempdir().unwrap();
         let (archive_url, token_file) = archive(&issuer, data.path()).await;
-        let (map, policy_hash) = map_of(&policy().to_json());
+        let (map, policy_hash) = map_of(&policy.to_json());
         let (net, records) = (FakeNet::default(), Memory::default());
         let ranges = Ranges::new(
             vec!["10.244.0.0/16".parse().unwrap()],
@@ -141,6 +150,7 @@ impl Fixture {
         let signing = Inspection::new(Bytes::from_static(b"-----BEGIN CERTIFICATE-----\n")).unwrap();
         let authority = Authority::read(&files(&inspection, None), time::OffsetDateTime::now_utc());
         signing.put(authority.unwrap());
+        let credentials = Arc::new(credentials);
         let rooms = wiring::connect(Parts {
             verifier: Verifier::new(FixedKeys::of(&issuer)),
             policies: FrozenPolicies::new(Fixed(vec![map], Arc::default())),
@@ -150,6 +160,7 @@ impl Fixture {
             archive: ArchiveClient::new(&archive_url, token_file),
             inspection: Arc::new(signing),
             tls: UpstreamTls::new(internet.pem.as_bytes()).unwrap(),
+            credentials: Arc::clone(&credentials),
             ending: ending.clone(),
             capacity,
         });
@@ -167,6 +178,7 @@ impl Fixture {
             inspection,
             internet,
             ending,
+            credentials,
             _archive_data: data,
         };
         fixture.put(live_pod("pod-1", "127.0.0.1"));

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use kube::core::PartialObjectMeta;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
 
 use crate::caller::view::ceilings::{Guarded, Labels};
 use crate::caller::view::{Mutated, Source};
 use crate::caller::{SandboxPod, View};
+use crate::credentials::store::{Credentials, Values};
 use crate::egress::ranges::{Ranges, of_node, refresh};
 use crate::evidence::Recorder;
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential};
+use cofferdam_policy::dimension::credentials::Credential;
 use cofferdam_wire::record::RecordEvent;
 use cofferdam_wire::runner::RunIdentity;
 
@@ -206,7 +208,87 @@ impl Follower<Node> for NodeFollower {
     fn open(&self, _open: bool) {}
 }
 
-/// Follows everything until the future is dropped.
+/// Values of credentials, of the namespace that holds nothing else.
+struct SecretFollower(Arc<Credentials>);
+
+impl Follower<Secret> for SecretFollower {
+    type Kept = Values;
+
+    fn keep(&self, secret: Secret) -> Option<Values> {
+        Some(Values::of(secret))
+    }
+
+    fn replace(&self, all: Vec<Values>) {
+        self.0.replace_secrets(all);
+    }
+
+    fn put(&self, secret: Secret) {
+        self.0.put_secret(Values::of(secret));
+    }
+
+    fn remove(&self, secret: Secret) {
+        self.0.remove_secret(&secret.name_any());
+    }
+
+    fn open(&self, open: bool) {
+        self.0.set_secrets_open(open);
+    }
+}
+
+/// Definitions of credentials: one that is taken away or narrowed is not followed any more.
+struct DefinitionFollower(Arc<Credentials>);
+
+type Definition = DeserializeGuard<SandboxCredential>;
+
+fn defined(definition: &Definition) -> (String, Option<Credential>) {
+    let read = definition
+        .0
+        .as_ref()
+        .ok()
+        .and_then(|definition| Credential::read(definition).ok());
+    (definition.name_any(), read)
+}
+
+impl Follower<Definition> for DefinitionFollower {
+    type Kept = (String, Option<Credential>);
+
+    fn keep(&self, definition: Definition) -> Option<Self::Kept> {
+        Some(defined(&definition))
+    }
+
+    fn replace(&self, all: Vec<Self::Kept>) {
+        self.0.replace_definitions(all);
+    }
+
+    fn put(&self, definition: Definition) {
+        let (name, credential) = defined(&definition);
+        self.0.put_definition(name, credential);
+    }
+
+    fn remove(&self, definition: Definition) {
+        self.0.remove_definition(&definition.name_any());
+    }
+
+    fn open(&self, open: bool) {
+        self.0.set_definitions_open(open);
+    }
+}
+
+/// Follows the credentials and their values in `namespace` until the future is dropped.
+pub async fn credentials(client: Client, namespace: &str, credentials: Arc<Credentials>) {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let definitions: Api<Definition> = Api::all(client);
+    tokio::join!(
+        follow(
+            secrets,
+            Selection::default(),
+            SecretFollower(Arc::clone(&credentials))
+        ),
+        follow(definitions, Selection::default(), DefinitionFollower(credentials)),
+    );
+}
+
+/// Follows everything else until the future is dropped.
 pub async fn run(client: Client, view: Arc<View>, ranges: Arc<Ranges>, recorder: Arc<Recorder>) {
     let pods: Api<Pod> = Api::all(client.clone());
     let runs: Api<RunMetadata> = Api::all(client.clone());

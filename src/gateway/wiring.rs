@@ -10,6 +10,7 @@ use crate::admission::Admission;
 use crate::caller::{Admitter, View};
 use crate::capacity::Capacity;
 use crate::control::ControlRoutes;
+use crate::credentials::store::Credentials;
 use crate::egress::Upstreams;
 use crate::egress::dial::Dialer;
 use crate::egress::frozen::FrozenPolicies;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub inspection: Arc<Inspection>,
     /// Speaks TLS to hosts.
     pub tls: UpstreamTls,
+    /// Added to requests.
+    pub credentials: Arc<Credentials>,
     /// The gateway ends.
     pub ending: CancellationToken,
     /// How much is taken on.
@@ -80,6 +83,7 @@ pub fn connect(parts: Parts) -> Rooms {
         policies: Arc::clone(&policies),
         dialer: parts.dialer,
         tls: parts.tls,
+        credentials: parts.credentials,
     });
     let admission = Arc::new(Admission {
         admitter: Arc::clone(&admitter),

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
+use crate::dimension::credentials::Credential;
 use crate::dimension::egress::{EgressAsk, EgressLayer};
 use crate::dimension::repositories::{Granted, Submodules};
 use crate::dimension::runtime::{Runtime, RuntimeClassFact};
 use crate::dimension::times::Times;
 use crate::dimension::vulnerabilities::{Ceiling, Reports};
 use crate::dimension::{
-    egress, images, repositories, requester, resources, runtime, scheduling, times, tunnels, vulnerabilities,
+    credentials, egress, images, literals, repositories, requester, resources, runtime, scheduling, times,
+    tunnels, vulnerabilities,
 };
 use crate::frozen::FrozenPolicy;
 use crate::layer::cache::PolicyCache;
@@ -26,7 +28,8 @@ use crate::source::Sourced;
 use cofferdam_api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{
     AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, RequesterMode,
-    ResolvedPolicy, Resources, Retry, RunAsUser, SandboxPolicy, SchedulingProfile, Tunnels,
+    ResolvedPolicy, Resources, Retry, RunAsUser, SandboxCredential, SandboxPolicy, SchedulingProfile,
+    Tunnels,
 };
 
 pub use crate::dimension::repositories::{AdmittedRepository, CloneGrant};
@@ -53,6 +56,8 @@ pub struct Request<'a> {
     pub runtime_classes: &'a [RuntimeClassFact],
     /// What scanners found in images; only looked at where a policy asks.
     pub reports: &'a Reports,
+    /// The credentials that exist.
+    pub credentials: &'a [SandboxCredential],
 }
 
 /// What an admitted run gets.
@@ -98,6 +103,8 @@ pub struct Admitted {
     pub submodules: Option<Vec<CloneGrant>>,
     /// Bytes that the clones come to at most.
     pub max_clone_bytes: i64,
+    /// The credentials that the gateway adds to the run's requests.
+    pub credentials: Vec<Credential>,
 }
 
 /// Every dimension of a run, judged.
@@ -127,6 +134,10 @@ pub struct Evaluation {
     pub tunnels: Sourced<Tunnels>,
     /// What the run asks of it.
     pub ask: Result<Option<EgressAsk>, Refusal>,
+    /// The credentials that its rules name.
+    pub credentials: Result<Vec<credentials::Granted>, Refusal>,
+    /// Whether what the run says in clear text is fit to be read by everyone.
+    pub literals: Result<(), Refusal>,
     /// Its times.
     pub times: Times,
     /// Its resources.
@@ -146,8 +157,8 @@ pub struct Evaluation {
 /// Decides about a run.
 ///
 /// # Errors
-/// The first refusal, in the order policy, mistakes of policies, requester, runtime, images, vulnerabilities,
-/// repositories, egress, times, resources, scheduling. It does not depend on the order in which cluster policies were
+/// The first refusal, in the order policy, mistakes of policies, keys in clear text, requester, runtime, images,
+/// vulnerabilities, repositories, egress, credentials, times, resources, scheduling. It does not depend on the order in which cluster policies were
 /// listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
     evaluate(request)?.admit()
@@ -177,6 +188,7 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, Refusal> {
 pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layers) -> Evaluation {
     let spec = &request.run.spec;
     let policies = layers.policies.as_slice();
+    let ask = egress::read_ask(spec);
     let agent_image = images::decide(&spec.agent.image, policies);
     let granted = agent_image.as_ref().ok();
     let vulnerabilities =
@@ -185,6 +197,28 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         let decided = repositories::decide(repository, policy.spec.defaults.as_ref(), policies);
         (repository.name.clone(), decided)
     });
+    let repositories: Vec<(String, Result<Granted, Refusal>)> = repositories.collect();
+    let submodules = repositories::submodules(&spec.repositories, policies);
+    let cloned = || {
+        repositories
+            .iter()
+            .filter_map(|(_, granted)| granted.as_ref().ok())
+    };
+    let scope = credentials::Scope {
+        ask: ask.as_ref().ok().and_then(Option::as_ref),
+        // Which submodules there are is not known yet.
+        clones: &|rule| {
+            !spec.repositories.is_empty()
+                && (submodules.is_some() || cloned().any(|granted| rule.url.matches(&granted.repository.url)))
+        },
+    };
+    let credentials = credentials::decide(
+        spec,
+        request.namespace_labels,
+        policies,
+        scope,
+        request.credentials,
+    );
     Evaluation {
         mistakes: layers
             .mistakes
@@ -196,12 +230,14 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         agent_image,
         vulnerabilities,
         pull_policy: images::pull_policy(policies),
-        repositories: repositories.collect(),
-        submodules: repositories::submodules(&spec.repositories, policies),
+        repositories,
+        submodules,
         egress: policies.iter().filter_map(|layer| layer.egress.clone()).collect(),
         presets: presets(policies),
         tunnels: tunnels::decide(policies),
-        ask: egress::read_ask(spec),
+        ask,
+        credentials,
+        literals: literals::decide(spec),
         times: times::decide(spec, policy.spec.defaults.as_ref(), policies),
         resources: resources::decide(spec.resources.as_ref(), policy, policies),
         scheduling: scheduling::decide(spec, policy, policies),
@@ -257,6 +293,8 @@ impl Evaluation {
             presets: _,
             tunnels,
             ask,
+            credentials,
+            literals,
             times,
             resources,
             scheduling,
@@ -269,6 +307,7 @@ impl Evaluation {
         if let Some(mistake) = mistakes.into_iter().next() {
             return Err(mistake);
         }
+        literals?;
         // Optional or required: the run meets it, and gets nothing from it.
         let _: Sourced<RequesterMode> = requester?;
         let Runtime {
@@ -286,6 +325,10 @@ impl Evaluation {
             .map(|(_, granted)| granted)
             .collect::<Result<Vec<_>, _>>()?;
         let ask = ask?;
+        let credentials: Vec<Credential> = credentials?
+            .into_iter()
+            .map(|granted| granted.credential)
+            .collect();
         let Times {
             start_deadline_seconds,
             active_deadline_seconds,
@@ -297,7 +340,8 @@ impl Evaluation {
                 tunnels.value,
                 ask,
                 repositories::git_hosts(&granted, submodules.as_ref()),
-            ),
+            )
+            .with_credentials(credentials.clone()),
             agent_image,
             runtime_class: class.value,
             node_access: node_access.value,
@@ -316,6 +360,7 @@ impl Evaluation {
             repositories: granted.into_iter().map(|granted| granted.repository).collect(),
             submodules: submodules.map(|submodules| submodules.grants),
             max_clone_bytes: max_clone_bytes.value,
+            credentials,
             policies,
         })
     }

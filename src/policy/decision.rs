@@ -40,6 +40,10 @@ pub enum DenyReason {
     PortNotAllowed,
     /// A layer has rules for the host and port, but none for the request's method and path.
     RequestNotAllowed,
+    /// Rules that allow the request name different credentials for it.
+    CredentialConflict,
+    /// A rule that allows the request has a credential, and the request is in clear text.
+    CredentialNeedsTls,
     /// The policies allow it, and `spec.egress` of the run does not name it.
     NotAskedFor,
     /// `prepare` wants to reach something else than the host of an admitted repository.
@@ -48,12 +52,14 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NoEgressPolicy,
         Self::EgressDenied,
         Self::HostNotAllowed,
         Self::PortNotAllowed,
         Self::RequestNotAllowed,
+        Self::CredentialConflict,
+        Self::CredentialNeedsTls,
         Self::NotAskedFor,
         Self::NotARepositoryHost,
     ];
@@ -66,6 +72,8 @@ impl DenyReason {
             Self::HostNotAllowed => "HostNotAllowed",
             Self::PortNotAllowed => "PortNotAllowed",
             Self::RequestNotAllowed => "RequestNotAllowed",
+            Self::CredentialConflict => "CredentialConflict",
+            Self::CredentialNeedsTls => "CredentialNeedsTls",
             Self::NotAskedFor => "NotAskedFor",
             Self::NotARepositoryHost => "NotARepositoryHost",
         }

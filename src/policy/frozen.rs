@@ -2,6 +2,8 @@
 //!
 //! The document is canonical JSON and named by its hash, so that equal policies are one object and no other bytes
 //! can pass for it. A reader that does not know a field or the schema version refuses the whole document.
+//!
+//! What the document says of a credential is how and where it is sent. Its value never stands in it.
 
 use std::sync::Arc;
 
@@ -9,7 +11,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Denied, DenyReason};
+use crate::dimension::credentials::Credential;
 use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule};
+use crate::dimension::git::GitRule;
 use crate::pattern::host::Host;
 use crate::route::{Route, route};
 use cofferdam_api::names::short_hash;
@@ -20,8 +24,8 @@ use cofferdam_api::{TlsMode, Tunnels, canonical};
 const TUNNELS: u32 = 2;
 /// Version of a document in which a rule speaks of requests.
 const REQUESTS: u32 = 3;
-/// Version of a document in which a rule says `Tunnel` and policy denies tunnels.
-const NO_TUNNELS: u32 = 4;
+/// Version of a document in which a rule says `Tunnel` and policy denies tunnels, or which has a credential.
+const NEWEST: u32 = 4;
 /// Longest document in bytes that is read: a ConfigMap holds 1 MiB.
 const DOCUMENT_LIMIT: usize = 1024 * 1024;
 
@@ -41,6 +45,9 @@ pub struct FrozenPolicy {
     ask: Option<EgressAsk>,
     /// Hosts of the admitted repositories, open to `prepare` alone.
     git: Vec<GitHost>,
+    /// The credentials that its rules name, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    credentials: Vec<Credential>,
 }
 
 /// Host of admitted repositories.
@@ -53,6 +60,9 @@ pub struct GitHost {
     pub port: u16,
     /// Networks that it may resolve to though not globally routable: what every layer grants.
     pub addresses: Vec<IpNet>,
+    /// What may be read there, layer by layer, where something is read with a credential; empty: nobody looks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<Vec<GitRule>>,
 }
 
 /// Why a document is not a frozen policy. Each means: deny.
@@ -65,7 +75,7 @@ pub enum FrozenError {
     #[error("the frozen policy cannot be read: {0}")]
     Syntax(#[from] serde_json::Error),
     /// Written by another version.
-    #[error("the frozen policy has schema version {0}, this gateway knows {TUNNELS} to {NO_TUNNELS}")]
+    #[error("the frozen policy has schema version {0}, this gateway knows {TUNNELS} to {NEWEST}")]
     Version(u32),
     /// A version in which its rules cannot, or need not, be said.
     #[error("the frozen policy has schema version {said}, and its rules are of version {of_rules}")]
@@ -101,10 +111,28 @@ fn modes(layers: &[Arc<EgressLayer>]) -> impl Iterator<Item = TlsMode> {
     layers.iter().flat_map(|layer| &layer.rules).map(EgressRule::mode)
 }
 
+/// What the document says of tunnels: where nothing wants to pass unread there is nothing to deny, and one spelling for that.
+fn denied(layers: &[Arc<EgressLayer>], tunnels: Tunnels) -> Tunnels {
+    if modes(layers).any(|mode| mode == TlsMode::Tunnel) {
+        tunnels
+    } else {
+        Tunnels::Allow
+    }
+}
+
 /// The lowest version that can say this.
-fn version_of(layers: &[Arc<EgressLayer>], tunnels: Tunnels) -> u32 {
-    if tunnels == Tunnels::Deny && modes(layers).any(|mode| mode == TlsMode::Tunnel) {
-        NO_TUNNELS
+fn version_of(
+    layers: &[Arc<EgressLayer>],
+    tunnels: Tunnels,
+    credentials: &[Credential],
+    git: &[GitHost],
+) -> u32 {
+    let mut rules = layers.iter().flat_map(|layer| &layer.rules);
+    let has_credential = !credentials.is_empty()
+        || rules.any(|rule| rule.credential.is_some())
+        || git.iter().any(|host| !host.repositories.is_empty());
+    if has_credential || denied(layers, tunnels) == Tunnels::Deny {
+        NEWEST
     } else if modes(layers).any(|mode| mode == TlsMode::Inspect) {
         REQUESTS
     } else {
@@ -126,19 +154,24 @@ impl FrozenPolicy {
         ask: Option<EgressAsk>,
         git: Vec<GitHost>,
     ) -> Self {
-        let schema_version = version_of(&layers, tunnels);
+        let tunnels = denied(&layers, tunnels);
         Self {
-            schema_version,
+            schema_version: version_of(&layers, tunnels, &[], &git),
             layers,
-            // Where nothing wants to pass unread there is nothing to deny, and one spelling for that.
-            tunnels: if schema_version == NO_TUNNELS {
-                Tunnels::Deny
-            } else {
-                Tunnels::Allow
-            },
+            tunnels,
             ask,
             git,
+            credentials: Vec::new(),
         }
+    }
+
+    /// The same with the credentials that its rules name.
+    #[must_use]
+    pub fn with_credentials(mut self, mut credentials: Vec<Credential>) -> Self {
+        credentials.sort_by(|one, other| one.name.cmp(&other.name));
+        self.schema_version = version_of(&self.layers, self.tunnels, &credentials, &self.git);
+        self.credentials = credentials;
+        self
     }
 
     /// What layers come to for a run that asks for nothing and clones nothing.
@@ -149,6 +182,16 @@ impl FrozenPolicy {
     /// Hosts of the admitted repositories, open to `prepare` alone.
     pub fn git(&self) -> &[GitHost] {
         &self.git
+    }
+
+    /// The credentials that its rules name.
+    pub fn credentials(&self) -> &[Credential] {
+        &self.credentials
+    }
+
+    /// The credential of this name.
+    pub fn credential(&self, name: &str) -> Option<&Credential> {
+        self.credentials.iter().find(|credential| credential.name == name)
     }
 
     /// Name of this policy: all 256 bits of its SHA-256 in base32.
@@ -166,18 +209,18 @@ impl FrozenPolicy {
         }
         // The version first: a newer document's new fields must not hide that it is newer.
         let Version { schema_version } = serde_json::from_str(text)?;
-        if !matches!(schema_version, TUNNELS | REQUESTS | NO_TUNNELS) {
+        if !(TUNNELS..=NEWEST).contains(&schema_version) {
             return Err(FrozenError::Version(schema_version));
         }
         let policy: Self = serde_json::from_str(text)?;
-        let of_rules = version_of(&policy.layers, policy.tunnels);
+        let of_rules = version_of(&policy.layers, policy.tunnels, &policy.credentials, &policy.git);
         if schema_version != of_rules {
             return Err(FrozenError::NotItsVersion {
                 said: schema_version,
                 of_rules,
             });
         }
-        if policy.to_json() == text {
+        if policy.to_json() == text && policy.tunnels == denied(&policy.layers, policy.tunnels) {
             Ok(policy)
         } else {
             Err(FrozenError::NotCanonical)
@@ -194,6 +237,8 @@ impl FrozenPolicy {
             ask,
             // Open to `prepare` alone.
             git: _,
+            // Asked for by the name that a permitted request has.
+            credentials: _,
         } = self;
         route(layers, *tunnels, ask.as_ref(), host, port)
     }
@@ -201,6 +246,12 @@ impl FrozenPolicy {
     /// Decides whether `prepare` may reach `host` at `port`: only hosts of admitted repositories.
     pub fn prepare_route(&self, host: &Host, port: u16) -> Decision<Route> {
         match self.git.iter().find(|git| git.host == *host && git.port == port) {
+            Some(git) if !git.repositories.is_empty() => Decision::Allow(Route::of_repositories(
+                host,
+                port,
+                &git.addresses,
+                &git.repositories,
+            )),
             Some(git) => {
                 let rule = format!("AgentRun/repositories/{host}:{port}");
                 Decision::Allow(Route::by_rule(
@@ -249,6 +300,7 @@ mod tests {
                     tls: TlsMode::Tunnel,
                     methods: Vec::new(),
                     paths: Vec::new(),
+                    credential: None,
                 },
                 EgressRule {
                     name: "reads".into(),
@@ -261,6 +313,7 @@ mod tests {
                         "/@scope%2Fname".parse().unwrap(),
                         "/repos/org/**?a=b&c=d".parse().unwrap(),
                     ],
+                    credential: None,
                 },
             ],
         })];
@@ -268,6 +321,7 @@ mod tests {
             host: "git.example.net".parse().unwrap(),
             port: 8443,
             addresses: vec!["192.168.7.0/24".parse().unwrap()],
+            repositories: Vec::new(),
         }];
         FrozenPolicy::new(layers, Tunnels::Allow, None, git)
     }
@@ -352,6 +406,99 @@ mod tests {
         assert!(refused.contains("its rules are of version 3"), "{refused}");
     }
 
+    /// A document of version 4, byte for byte.
+    const OF_VERSION_4: &str = r#"{"credentials":[{"hosts":["api.example.com"],"inject":{"header":"x-api-key","type":"Header"},"name":"api","placeholder":{"env":"API_KEY","length":52,"prefix":"sk-"},"secret":{"key":"token","name":"of-api"}},{"hosts":["git.example.com"],"inject":{"type":"Basic","username":"oauth2"},"name":"git","secret":{"key":"password","name":"of-git"}}],"git":[],"layers":[{"kind":"SandboxPolicy","mode":"AllowList","name":"default","rules":[{"addresses":[],"credential":"api","hosts":["api.example.com"],"methods":["POST"],"name":"api","paths":["/v1/messages"],"ports":[443],"tls":"Inspect"}]}],"schemaVersion":4}"#;
+
+    #[test]
+    fn what_has_a_credential_is_a_document_of_version_4() {
+        let read = FrozenPolicy::parse(OF_VERSION_4).unwrap();
+        let built = FrozenPolicy::new(read.layers.clone(), Tunnels::Deny, None, Vec::new());
+        assert!(
+            built.to_json().contains(r#""schemaVersion":4"#),
+            "a rule names one"
+        );
+        let mut credentials = read.credentials().to_vec();
+        credentials.reverse();
+        assert_eq!(built.with_credentials(credentials), read);
+        let permitted = |method: &str| {
+            let host = Host::parse("api.example.com").unwrap();
+            let request = Request {
+                method: method.parse().unwrap(),
+                target: Target::parse("/v1/messages").unwrap(),
+            };
+            let route = read.agent_route(&host, 443).into_result().unwrap();
+            route.permit(request).into_result().ok()
+        };
+        assert_eq!(permitted("POST").unwrap().credential(), Some("api"));
+        assert_eq!(permitted("GET"), None);
+        for (from, to) in [
+            (r#""schemaVersion":4"#, r#""schemaVersion":3"#),
+            (r#""type":"Basic""#, r#""type":"Digest""#),
+            (r#""key":"token","#, r#""key":"token","value":"x","#),
+        ] {
+            let odd = OF_VERSION_4.replacen(from, to, 1);
+            assert!(FrozenPolicy::parse(&odd).is_err(), "{odd}");
+        }
+    }
+
+    /// `prepare` reads at such a host what every layer grants and nothing else; the credential is that of the repository.
+    #[test]
+    fn repositories_with_a_credential_are_read_and_nothing_else() {
+        let rule = |rule: &str, url: &str, credential: Option<&str>| GitRule {
+            rule: rule.to_owned(),
+            url: url.parse().unwrap(),
+            credential: credential.map(str::to_owned),
+        };
+        let git = vec![GitHost {
+            host: "git.example.net".parse().unwrap(),
+            port: 443,
+            addresses: Vec::new(),
+            repositories: vec![
+                vec![rule("over", "https://git.example.net/**", None)],
+                vec![
+                    rule("own", "https://git.example.net/team/*", Some("git")),
+                    rule("public", "https://git.example.net/open/**", None),
+                ],
+            ],
+        }];
+        let frozen = FrozenPolicy::new(Vec::new(), Tunnels::Deny, None, git);
+        assert_eq!(FrozenPolicy::parse(&frozen.to_json()).unwrap(), frozen);
+        assert!(frozen.to_json().ends_with(r#""schemaVersion":4}"#));
+        let host = Host::parse("git.example.net").unwrap();
+        let route = frozen.prepare_route(&host, 443).into_result().unwrap();
+        assert_eq!(route.tls(), TlsMode::Inspect);
+        let got = |request: &str| {
+            let (method, target) = request.split_once(' ').unwrap();
+            let request = Request {
+                method: method.parse().unwrap(),
+                target: Target::parse(target).unwrap(),
+            };
+            let permitted = route.permit(request).into_result();
+            permitted
+                .map(|permitted| permitted.credential().map(str::to_owned))
+                .ok()
+        };
+        let refs = "info/refs?service=git-upload-pack";
+        assert_eq!(
+            got(&format!("GET /team/app.git/{refs}")),
+            Some(Some("git".to_owned()))
+        );
+        assert_eq!(
+            got("POST /team/app/git-upload-pack"),
+            Some(Some("git".to_owned()))
+        );
+        assert_eq!(got(&format!("GET /open/a/b.git/{refs}")), Some(None));
+        for denied in [
+            format!("GET /other/app.git/{refs}"),
+            "GET /team/app.git/info/refs?service=git-receive-pack".to_owned(),
+            "POST /team/app.git/git-receive-pack".to_owned(),
+            "GET /api/v4/user".to_owned(),
+            "GET /team/app/settings".to_owned(),
+        ] {
+            assert_eq!(got(&denied), None, "{denied}");
+        }
+    }
+
     #[test]
     fn the_agent_may_ask_what_the_rules_say() {
         let host = Host::parse("api.example.com").unwrap();
@@ -387,6 +534,8 @@ mod tests {
     #[case::missing_field(r#","schemaVersion":3"#, "", "missing field `schemaVersion`")]
     #[case::other_version(r#""schemaVersion":3"#, r#""schemaVersion":1"#, "schema version 1")]
     #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":5,"git":"#, "duplicate field")]
+    #[case::another_newer(r#""schemaVersion":3"#, r#""schemaVersion":5"#, "schema version 5")]
+    #[case::no_credential(r#""schemaVersion":3"#, r#""schemaVersion":4"#, "its rules are of version 3")]
     #[case::older(r#""schemaVersion":3"#, r#""schemaVersion":2"#, "its rules are of version 3")]
     #[case::unknown_mode("AllowList", "AllowAll", "unknown variant `AllowAll`")]
     #[case::unknown_tls("Tunnel", "Trust", "unknown variant `Trust`")]

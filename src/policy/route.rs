@@ -8,10 +8,13 @@ use ipnet::IpNet;
 
 use crate::decision::{Decision, Denied, DenyReason};
 use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule, Target};
+use crate::dimension::git::GitRule;
 use crate::dimension::requests::{Requests, meet_any};
 use crate::layer::meet::{Unmet, meet};
 use crate::pattern::address::{intersect, is_global, is_grantable};
 use crate::pattern::host::{Host, HostPattern};
+use crate::pattern::repository::RepositoryPattern;
+use crate::pattern::sorted;
 use crate::refusal::{Layer, listed};
 use cofferdam_api::{Mode, TlsMode, Tunnels};
 
@@ -44,8 +47,23 @@ pub(crate) struct LayerGrant {
     mode: TlsMode,
     /// The networks of the rules.
     networks: Vec<IpNet>,
-    /// `Kind/name/rule` of each rule, and the requests that it allows.
-    rules: Vec<(String, Requests)>,
+    /// The rules.
+    rules: Vec<RuleGrant>,
+    /// Whether it came after the run was admitted: it only takes away then, and grants no credential.
+    is_later: bool,
+}
+
+/// What one matching rule comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuleGrant {
+    /// `Kind/name/rule`.
+    name: String,
+    /// The requests that it allows.
+    requests: Requests,
+    /// The credential that it adds to them.
+    credential: Option<String>,
+    /// The repositories that they may read, and then nothing else.
+    reads: Option<RepositoryPattern>,
 }
 
 /// Of two modes the stricter one, which holds wherever two rules match.
@@ -80,7 +98,13 @@ impl Route {
             layer: None,
             mode: tls,
             networks,
-            rules: vec![(rule, Requests::default())],
+            rules: vec![RuleGrant {
+                name: rule,
+                requests: Requests::default(),
+                credential: None,
+                reads: None,
+            }],
+            is_later: false,
         };
         Self {
             host: host.clone(),
@@ -90,6 +114,44 @@ impl Route {
                 asked: Vec::new(),
             },
         }
+    }
+
+    /// The route to repositories that are read with credentials: what a rule of each layer names, and nothing else there.
+    pub(crate) fn of_repositories(
+        host: &Host,
+        port: u16,
+        networks: &[IpNet],
+        layers: &[Vec<GitRule>],
+    ) -> Self {
+        let layer = |rules: &Vec<GitRule>| LayerGrant {
+            layer: None,
+            mode: TlsMode::Inspect,
+            networks: networks.to_vec(),
+            rules: rules
+                .iter()
+                .map(|rule| RuleGrant {
+                    name: rule.rule.clone(),
+                    requests: Requests::default(),
+                    credential: rule.credential.clone(),
+                    reads: Some(rule.url.clone()),
+                })
+                .collect(),
+            is_later: false,
+        };
+        Self {
+            host: host.clone(),
+            port,
+            grant: Grant {
+                layers: layers.iter().map(layer).collect(),
+                asked: Vec::new(),
+            },
+        }
+    }
+
+    /// The credentials that its rules name, in order.
+    pub fn credentials(&self) -> Vec<String> {
+        let rules = self.grant.layers.iter().flat_map(|layer| &layer.rules);
+        sorted(rules.filter_map(|rule| rule.credential.clone()).collect())
     }
 
     /// The host that was decided about.
@@ -126,12 +188,18 @@ impl Route {
     }
 
     /// This route under further layers, which can only take away: `ceiling` is what they allow for the same host and
-    /// port. The stricter TLS mode holds, an address needs a network of each layer of both, and a request a rule of each.
+    /// port. The stricter TLS mode holds, an address needs a network of each layer of both, and a request a rule of each. A
+    /// credential that only they name is not granted.
     #[must_use]
     pub fn under(mut self, ceiling: Self) -> Self {
         // What a ceiling was asked for is this route's own business.
         let Grant { layers, asked: _ } = ceiling.grant;
-        self.grant.layers.extend(layers);
+        self.grant
+            .layers
+            .extend(layers.into_iter().map(|layer| LayerGrant {
+                is_later: true,
+                ..layer
+            }));
         self
     }
 }
@@ -161,7 +229,7 @@ impl Grant {
     pub(crate) fn rules(&self) -> Vec<String> {
         let of_layers = self.layers.iter().flat_map(|layer| &layer.rules);
         let mut named: Vec<String> = Vec::new();
-        for rule in of_layers.map(|(rule, _)| rule).chain(&self.asked) {
+        for rule in of_layers.map(|rule| &rule.name).chain(&self.asked) {
             if !named.contains(rule) {
                 named.push(rule.clone());
             }
@@ -186,13 +254,30 @@ impl Grant {
     pub(crate) fn common_requests(&self) -> Vec<Requests> {
         let lists = self.layers.iter().map(|layer| {
             let all = layer.rules.iter();
-            all.map(|(_, requests)| requests.clone()).collect::<Vec<_>>()
+            all.map(|rule| rule.requests.clone()).collect::<Vec<_>>()
         });
         let met = lists
             .reduce(|met, next| meet_any(&met, &next))
             .unwrap_or_default();
         // As above.
         meet_any(&met, &met)
+    }
+
+    /// The credentials that rules name, in order, each with the requests that get it.
+    pub(crate) fn credentials(&self) -> Vec<(String, Vec<Requests>)> {
+        let rules = || {
+            let layers = self.layers.iter().filter(|layer| !layer.is_later);
+            layers.flat_map(|layer| &layer.rules)
+        };
+        let names = sorted(rules().filter_map(|rule| rule.credential.clone()).collect());
+        let common = self.common_requests();
+        let with = names.into_iter().map(|name| {
+            let naming = rules().filter(|rule| rule.credential.as_ref() == Some(&name));
+            let requests: Vec<Requests> = naming.map(|rule| rule.requests.clone()).collect();
+            let got = meet_any(&common, &requests);
+            (name, got)
+        });
+        with.filter(|(_, got)| !got.is_empty()).collect()
     }
 }
 
@@ -243,11 +328,17 @@ impl Matching<'_> {
             mode: TlsMode::Tunnel,
             networks: Vec::new(),
             rules: Vec::with_capacity(rules.len()),
+            is_later: false,
         };
         for rule in rules {
             let name = format!("{layer}/{}", rule.name);
             granted.networks.extend_from_slice(&rule.addresses);
-            granted.rules.push((name, rule.requests()));
+            granted.rules.push(RuleGrant {
+                name,
+                requests: rule.requests(),
+                credential: rule.credential.clone(),
+                reads: None,
+            });
             granted.mode = stricter(granted.mode, rule.mode());
         }
         granted

@@ -71,6 +71,14 @@ pub enum PrepareError {
     /// The agent's files.
     #[error(transparent)]
     Contract(#[from] ContractError),
+    /// A repository whose credential the gateway does not have.
+    #[error("repository {name}: {message}")]
+    Credential {
+        /// Its name within the run.
+        name: String,
+        /// What was wrong.
+        message: String,
+    },
     /// A repository.
     #[error("repository {name}: {message}")]
     Clone {
@@ -96,6 +104,7 @@ impl PrepareError {
             Self::NotSandboxed(_) => Reason::RuntimeUnavailable,
             Self::Rewritten { .. } => Reason::PeerAddressRewritten,
             Self::NotProven(_) => Reason::EgressNotEnforced,
+            Self::Credential { .. } => Reason::CredentialFailed,
             Self::Clone { passes: true, .. } => Reason::CloneFailed,
             Self::Clone { passes: false, .. } | Self::TooLarge(_) => Reason::CloneRefused,
             Self::Gateway(error) => error.reason().unwrap_or(Reason::InternalError),

@@ -7,9 +7,15 @@ pub const FILTER_ENV: &str = "COFFERDAM_LOG";
 /// What is logged where [`FILTER_ENV`] says nothing or nonsense.
 const DEFAULT_FILTER: &str = "info,kube_client=warn,hyper_util=warn";
 
+/// Whatever the filter says: the library's client logs answers that it cannot read in full, and Secrets are answers.
+const BODIES_ARE_NOT_LOGGED: &str = "kube_client::client=error";
+
 /// Starts logging for this process. A second call changes nothing.
 pub fn init() {
-    let filter = EnvFilter::try_from_env(FILTER_ENV).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let mut filter = EnvFilter::try_from_env(FILTER_ENV).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    if let Ok(directive) = BODIES_ARE_NOT_LOGGED.parse() {
+        filter = filter.add_directive(directive);
+    }
     let started = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

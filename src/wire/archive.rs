@@ -37,6 +37,10 @@ pub fn statement_path(run_uid: &str) -> String {
 /// `GET`: runs that have no statement yet, as a list of [`super::seal::Unsealed`].
 pub const UNSEALED_PATH: &str = "/v1/unsealed";
 
+/// `PUT`: which credentials a gateway could send, as a list of [`super::credential::CredentialHealth`]; `GET`: what all
+/// gateways that told it lately come to. It is kept in memory.
+pub const CREDENTIALS_PATH: &str = "/v1/credentials";
+
 /// `PUT`: the run's one upload ([`super::output`]).
 pub fn output_path(run_uid: &str) -> String {
     format!("/v1/runs/{run_uid}/output")

@@ -128,6 +128,24 @@ denial_codes! {
     RequestNotAllowed: Denied,
         "A policy layer has rules for the host and the port, but none for the request's method and path.",
         "The message names the layer and what it allows. Add the method and the path to a rule of that layer; every layer must allow them. A star never stands for an encoded `/`, `%`, `;`, `?` or `#`: a rule must have it literally.";
+    CredentialConflict: Denied,
+        "Rules of policy that allow the request name different credentials for it.",
+        "The message names both. Let the rules for these requests, in all policies of the run, name one credential.";
+    CredentialNeedsTls: Denied,
+        "A rule that allows the request adds a credential to it, and the request is in clear text.",
+        "Use `https://`. A credential goes out over TLS alone.";
+    CredentialUnavailable: Unavailable,
+        "A rule that allows the request adds a credential to it, and the gateway has none that it can send.",
+        "The message says what is missing. `kubectl get sandboxcredentials` shows which credentials are ready; a Secret that is created or put right is used within seconds.";
+    CredentialEchoed: UpstreamFailed,
+        "The host sent the credential back in a header of its answer, so the answer was not passed on.",
+        "Whoever runs the host has to stop that; a credential that was shown to others should be renewed.";
+    BetaNotAllowed: Denied,
+        "A request that gets a credential asks a model's provider for a beta that acts where nobody looks, or keeps what no later request shows.",
+        "The message names the beta. Turn the feature off in the client: remote MCP servers, code execution, files and threads of the provider.";
+    PlaceholderLeaked: Denied,
+        "The request carries the placeholder of a credential to a host that is none of the credential's.",
+        "Find out why the agent sends its key elsewhere: a wrong base URL, or an agent that was talked into it. The placeholder itself is worth nothing.";
     NotAskedFor: Denied,
         "The policies allow the host, but `spec.egress` of the run does not name it.",
         "Add the host to `spec.egress` of the `AgentRun`, or leave `spec.egress` out to get what the policies allow.";
@@ -283,6 +301,7 @@ impl DenialCode {
         match self {
             Self::PodMutated => Some(Reason::PodMutated),
             Self::PeerAddressRewritten => Some(Reason::PeerAddressRewritten),
+            Self::CredentialUnavailable => Some(Reason::CredentialFailed),
             _ => None,
         }
     }

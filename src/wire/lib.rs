@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod chain;
 pub mod control;
+pub mod credential;
 pub mod denial;
 pub mod extensible;
 pub mod keys;

@@ -140,6 +140,9 @@ pub enum RecordEvent {
         address: String,
         /// `Kind/name/rule` of each rule of each policy layer that allowed it.
         rules: Vec<String>,
+        /// The credential that the gateway added; absent: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credential: Option<String>,
         /// Which token asked: `prepare` or `agent`.
         by: String,
     },

@@ -842,6 +842,21 @@ fn refused_requests() -> Vec<(&'static str, Value, &'static str)> {
             json!(["/a"]),
             "tls: Tunnel passes bytes unread, so methods and paths cannot be told",
         ),
+        (
+            "/spec/limits/egress/rules/2/credential",
+            json!("My.Key"),
+            "credential must be a DNS label",
+        ),
+        (
+            "/spec/limits/egress/rules/0/credential",
+            json!("model"),
+            "a rule with a credential must list methods and paths",
+        ),
+        (
+            "/spec/limits/egress/rules/2",
+            json!({"name": "wide", "hosts": ["*.example.com"], "methods": ["GET"], "paths": ["/a"], "credential": "model"}),
+            "a rule with a credential must name its hosts in full",
+        ),
     ]
 }
 
@@ -849,6 +864,7 @@ fn refused_requests() -> Vec<(&'static str, Value, &'static str)> {
 pub fn accepted_policies() -> Vec<(&'static str, Value)> {
     vec![
         ("/spec/limits/images", json!({"mode": "DenyAll"})),
+        ("/spec/limits/egress/rules/2/credential", json!("model")),
         ("/spec/limits/images", json!({"mode": "DenyAll", "allowed": []})),
         ("/spec/limits/images/allowed/0", json!("docker.io/**")),
         ("/spec/limits/images/allowed/0", json!("nginx")),

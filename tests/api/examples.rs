@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, names};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy, names};
 use cofferdam_policy::decide::{Admitted, Refusal, Request, decide};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::NONE;
@@ -39,6 +39,8 @@ fn the_examples_are_valid() {
         "long-prompt/agentrun.yaml",
         "demo/agentrun.yaml",
         "demo/policy.yaml",
+        "demo/private/agentrun.yaml",
+        "demo/private/policy.yaml",
         "../deploy/default-policy.yaml",
         "../tests/fixtures/second-ceiling.yaml",
     ] {
@@ -86,6 +88,7 @@ fn decide_under(cluster_policy: Value) -> Result<Admitted, Refusal> {
         cluster_policies: &[cluster_policy],
         runtime_classes: &[gvisor()],
         reports: &NONE,
+        credentials: &[],
     })?;
     assert_eq!(
         admitted.policies.len(),
@@ -114,6 +117,7 @@ fn the_demo_reaches_its_model_and_nothing_else() {
         cluster_policies: &ceilings,
         runtime_classes: &[gvisor()],
         reports: &NONE,
+        credentials: &[],
     })
     .unwrap();
     assert_eq!(admitted.policies.len(), 3);
@@ -128,4 +132,49 @@ fn the_demo_reaches_its_model_and_nothing_else() {
     }
     let forge = Host::parse("git.internet.test").unwrap();
     assert!(admitted.frozen.prepare_route(&forge, 443).is_allowed());
+}
+
+#[test]
+fn the_private_demo_holds_no_key_and_gets_two() {
+    let run: AgentRun = serde_json::from_value(example("demo/private/agentrun.yaml")).unwrap();
+    let policy: SandboxPolicy = serde_json::from_value(example("demo/private/policy.yaml")).unwrap();
+    let text = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/demo/private/credentials.yaml"
+    ));
+    let credentials: Vec<Value> = text
+        .unwrap()
+        .split("\n---\n")
+        .map(|document| serde_saphyr::from_str(document).unwrap())
+        .collect();
+    for credential in &credentials {
+        assert_eq!(problems(credential, None), Vec::<String>::new());
+    }
+    let credentials: Vec<SandboxCredential> = credentials
+        .into_iter()
+        .map(|credential| serde_json::from_value(credential).unwrap())
+        .collect();
+    let namespace_labels = BTreeMap::from([
+        ("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned()),
+        ("kubernetes.io/metadata.name".to_owned(), "demo".to_owned()),
+    ]);
+    let admitted = decide(&Request {
+        namespace_labels: &namespace_labels,
+        run: &run,
+        policy: Some(&policy),
+        cluster_policies: &[],
+        runtime_classes: &[gvisor()],
+        reports: &NONE,
+        credentials: &credentials,
+    })
+    .unwrap();
+    let names: Vec<&str> = admitted
+        .credentials
+        .iter()
+        .map(|credential| credential.name.as_str())
+        .collect();
+    assert_eq!(names, ["demo-git", "demo-model"]);
+    let forge = Host::parse("git.internet.test").unwrap();
+    let route = admitted.frozen.prepare_route(&forge, 443).into_result().unwrap();
+    assert_eq!(route.credentials(), ["demo-git"]);
 }

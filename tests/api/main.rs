@@ -6,6 +6,8 @@ mod bounds;
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod credential_cases;
+#[cfg(test)]
 mod described;
 #[cfg(test)]
 mod examples;

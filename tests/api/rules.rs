@@ -4,6 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::cases;
+use crate::credential_cases::{accepted_credentials, credential, refused_credentials};
 use crate::manifests::{cluster_policy, policy, run, with, without};
 use crate::schema::problems;
 
@@ -20,7 +21,7 @@ fn assert_refused(manifest: &Value, old: Option<&Value>, message: &str) {
 
 #[test]
 fn manifests_that_use_every_field_are_accepted() {
-    for manifest in [run(), policy(), cluster_policy()] {
+    for manifest in [run(), policy(), cluster_policy(), credential()] {
         assert_accepted(&manifest, None);
         assert_accepted(&manifest, Some(&manifest));
     }
@@ -172,6 +173,27 @@ fn well_formed_limits_are_accepted() {
     for (pointer, value) in cases::accepted_policies() {
         assert_accepted(&with(&policy(), pointer, value.clone()), None);
         assert_accepted(&with(&cluster_policy(), pointer, value), None);
+    }
+}
+
+#[test]
+fn a_malformed_credential_is_refused_with_the_field_and_the_fix() {
+    for (pointer, value, message) in refused_credentials() {
+        assert_refused(&with(&credential(), pointer, value), None, message);
+    }
+    assert_refused(
+        &without(&credential(), "/spec/inject"),
+        None,
+        "exactly one of inject and basic must be given",
+    );
+    let basic = with(
+        &credential(),
+        "/spec/basic",
+        json!({"username": "x-access-token"}),
+    );
+    assert_accepted(&without(&basic, "/spec/inject"), None);
+    for (pointer, value) in accepted_credentials() {
+        assert_accepted(&with(&credential(), pointer, value), None);
     }
 }
 

@@ -30,6 +30,7 @@ fn sent() -> Vec<Vec<u8>> {
                     "SandboxPolicy/default/allowed".to_owned(),
                     "ClusterSandboxPolicy/default/all".to_owned(),
                 ],
+                credential: None,
                 by: "agent".to_owned(),
             },
         };

@@ -85,6 +85,7 @@ impl World {
             cluster_policies: &self.cluster,
             runtime_classes: &self.classes,
             reports: &NONE,
+            credentials: &[],
         }
     }
 

@@ -107,6 +107,11 @@ check "a pod that outlives its drain" renders "terminationGracePeriodSeconds: 75
 check "a name for a probe" refused "/publicProbes/0" --set 'publicProbes={example.com:443}'
 check "a key for a certificate" refused "/trustedCA" --set trustedCA=secret
 check "a user that is CEL" refused "/guard/podStatusWriters/0" --set "guard.podStatusWriters={x' || true || 'y}"
+check "credentials beside the keys" refused "credentials.namespace must be another namespace" --set credentials.namespace=cofferdam-system
+check "credentials where a team keeps them" renders "--credentials-namespace=team-secrets" --set credentials.namespace=team-secrets
+check "in a namespace that is made" renders "name: cofferdam-credentials" --show-only templates/rbac-gateway.yaml
+check "or is there" leaves_out "kind: Namespace" --set credentials.createNamespace=false --show-only templates/rbac-gateway.yaml
+check "a namespace that is none" refused "/credentials/namespace" --set credentials.namespace=Team_A
 served=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy
 check "requesters are stamped where the cluster can" stamped 1 --set requester.stamp=Auto --api-versions "$served"
 check "and not where it cannot" stamped 0 --set requester.stamp=Auto

@@ -11,7 +11,7 @@ use kube::{Api, Client, Resource};
 use serde_json::json;
 
 use crate::guard::{Call, Case, Meets, Who, check};
-use crate::harness::{OPERATOR_NAMESPACE, client};
+use crate::harness::{CREDENTIALS_NAMESPACE, OPERATOR_NAMESPACE, client};
 
 /// The roles that have an account.
 const ACCOUNTS: [&str; 5] = ["controller", "gateway", "archive", "keys", "output"];
@@ -26,8 +26,10 @@ const CONTROLLER: Given = &[
     ("cofferdam.dev agentruns/status", "update patch"),
     ("cofferdam.dev sandboxpolicies", "get list watch"),
     ("cofferdam.dev clustersandboxpolicies", "get list watch"),
+    ("cofferdam.dev sandboxcredentials", "get list watch"),
     ("cofferdam.dev sandboxpolicies/status", "update"),
     ("cofferdam.dev clustersandboxpolicies/status", "update"),
+    ("cofferdam.dev sandboxcredentials/status", "update"),
     ("core namespaces", "get list watch"),
     ("core nodes", "get list watch"),
     ("core pods", "get list watch create patch delete"),
@@ -74,6 +76,7 @@ const CONTROLLER_AT_HOME: Given = &[
 const GATEWAY: Given = &[
     ("cofferdam.dev agentruns", "list watch"),
     ("cofferdam.dev clustersandboxpolicies", "list watch"),
+    ("cofferdam.dev sandboxcredentials", "list watch"),
     ("core pods", "list watch"),
     ("core namespaces", "list watch"),
     ("core nodes", "list watch"),
@@ -98,6 +101,8 @@ const OUTPUT_IN_KUBE_SYSTEM: Given = &[(
     "core configmaps extension-apiserver-authentication",
     "get list watch",
 )];
+/// The values of credentials.
+const GATEWAY_IN_CREDENTIALS: Given = &[("core secrets", "list watch")];
 const GATEWAY_IN_DEFAULT: Given = &[("discovery.k8s.io endpointslices kubernetes", "get")];
 
 /// What `account` is given in `namespace`, one right a line.
@@ -107,6 +112,7 @@ fn given(account: &str, namespace: &str) -> BTreeSet<String> {
         ("controller", _) => &[CONTROLLER],
         ("gateway", OPERATOR_NAMESPACE) => &[GATEWAY, GATEWAY_AT_HOME],
         ("gateway", "default") => &[GATEWAY, GATEWAY_IN_DEFAULT],
+        ("gateway", CREDENTIALS_NAMESPACE) => &[GATEWAY, GATEWAY_IN_CREDENTIALS],
         ("gateway", _) => &[GATEWAY],
         ("keys", OPERATOR_NAMESPACE) => &[KEYS_AT_HOME],
         ("output", "kube-system") => &[OUTPUT, OUTPUT_IN_KUBE_SYSTEM],
@@ -162,7 +168,13 @@ async fn listed(client: &Client, namespace: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn each_account_has_the_rights_of_this_table_and_no_other() {
-    for namespace in [OPERATOR_NAMESPACE, "default", "kube-system", ANYWHERE] {
+    for namespace in [
+        OPERATOR_NAMESPACE,
+        CREDENTIALS_NAMESPACE,
+        "default",
+        "kube-system",
+        ANYWHERE,
+    ] {
         // What every account of that namespace may do, such as ask this question.
         let everybody = listed(&Who::Ours("no-such-account").client().await, namespace).await;
         assert!(!everybody.is_empty(), "the API server lists nothing at all");
@@ -225,6 +237,7 @@ const FORBIDDEN: &str = "
     cofferdam.dev/v1alpha1 agentruns: create update patch
     cofferdam.dev/v1alpha1 sandboxpolicies: create update patch delete use
     cofferdam.dev/v1alpha1 clustersandboxpolicies: create update patch delete
+    cofferdam.dev/v1alpha1 sandboxcredentials: create update patch delete
 ";
 
 /// Its lines.
@@ -301,6 +314,11 @@ async fn no_account_reads_secrets_enters_pods_or_gives_itself_more() {
         (Who::Ours("gateway"), "", ("v1", "pods", "list")),
         (
             Who::Ours("gateway"),
+            CREDENTIALS_NAMESPACE,
+            ("v1", "secrets", "list"),
+        ),
+        (
+            Who::Ours("gateway"),
             OPERATOR_NAMESPACE,
             ("v1", "configmaps", "get"),
         ),
@@ -322,6 +340,13 @@ async fn no_account_reads_secrets_enters_pods_or_gives_itself_more() {
         !elsewhere.await,
         "frozen policies are in the operator's namespace"
     );
+    for account in ACCOUNTS.iter().filter(|account| **account != "gateway") {
+        for verb in ["get", "list", "watch"] {
+            let secrets = ("v1", "secrets", verb);
+            let reads = may(&client, Who::Ours(account), CREDENTIALS_NAMESPACE, secrets).await;
+            assert!(!reads, "{account} may {verb} credentials");
+        }
+    }
 }
 
 /// Whether this user can list objects of this kind in the operator's namespace.

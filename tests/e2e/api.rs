@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 #[path = "../api/cases.rs"]
 mod cases;
+#[path = "../api/credential_cases.rs"]
+mod credential_cases;
 #[path = "../api/made/mod.rs"]
 pub mod made;
 #[path = "../api/manifests.rs"]
@@ -16,6 +18,7 @@ mod manifests;
 #[path = "../api/renamed.rs"]
 mod renamed;
 
+use credential_cases::{accepted_credentials, credential, refused_credentials};
 use manifests::{cluster_policy, policy, prompt_digest, prompt_from, run, with};
 
 /// Creates by dry run, as strictly as `kubectl` does.
@@ -23,6 +26,7 @@ async fn create(client: &Client, manifest: &Value) -> kube::Result<Value> {
     let (scope, plural) = match manifest["kind"].as_str() {
         Some("AgentRun") => ("namespaces/default/", "agentruns"),
         Some("SandboxPolicy") => ("namespaces/default/", "sandboxpolicies"),
+        Some("SandboxCredential") => ("", "sandboxcredentials"),
         _ => ("", "clustersandboxpolicies"),
     };
     let url = format!("/apis/cofferdam.dev/v1alpha1/{scope}{plural}?dryRun=All&fieldValidation=Strict");
@@ -92,6 +96,10 @@ async fn good_manifests_are_accepted() {
     for (pointer, value) in cases::accepted_own_fields() {
         assert_accepted(&client, &with(&policy(), pointer, value)).await;
     }
+    assert_accepted(&client, &credential()).await;
+    for (pointer, value) in accepted_credentials() {
+        assert_accepted(&client, &with(&credential(), pointer, value)).await;
+    }
 }
 
 #[tokio::test]
@@ -106,6 +114,9 @@ async fn malformed_manifests_are_refused_in_the_words_of_the_rules() {
     }
     for (pointer, value, message) in cases::refused_own_fields() {
         assert_refused(&client, &with(&policy(), pointer, value), message).await;
+    }
+    for (pointer, value, message) in refused_credentials() {
+        assert_refused(&client, &with(&credential(), pointer, value), message).await;
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::harness::{BUSYBOX, OPERATOR_NAMESPACE, Space, client, until};
 
 /// Where the archive of the embedded cluster keeps the chain of a run.
-fn chain(run_uid: &str) -> Option<PathBuf> {
+pub fn chain(run_uid: &str) -> Option<PathBuf> {
     let state = std::env::var("COFFERDAM_STATE").unwrap_or_else(|_| "/var/tmp/cofferdam".into());
     let volumes = std::fs::read_dir(PathBuf::from(state).join("volumes")).unwrap();
     let mut chains = volumes.map(|volume| {

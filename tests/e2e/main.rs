@@ -20,6 +20,7 @@ mod attacks;
 mod ceilings;
 mod clock;
 mod clones;
+mod credentials;
 mod ends;
 mod engines;
 mod evidence;

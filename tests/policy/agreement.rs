@@ -88,6 +88,8 @@ fn controllers(world: &World) -> Answer {
         cluster_policies: Ok(facts.cluster_policies),
         runtime_classes: facts.runtime_classes,
         reports: Some(facts.reports),
+        credentials: facts.credentials,
+        credential_health: Arc::default(),
         gateway: Ok("10.96.7.7:3128".parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
@@ -123,6 +125,7 @@ fn facts(world: &World) -> judge::Facts {
         cluster_policies: world.cluster.iter().map(parsed).collect(),
         runtime_classes: world.class_facts(),
         reports: world.reports.clone(),
+        credentials: world.credentials.clone(),
         requests: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy};
 use cofferdam_policy::decide::{Admitted, Evaluation, Refusal, Request, evaluate};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::Reports;
@@ -18,6 +18,7 @@ pub struct World {
     pub classes: Vec<String>,
     pub user_namespaces: UserNamespaceSupport,
     pub reports: Reports,
+    pub credentials: Vec<SandboxCredential>,
 }
 
 impl World {
@@ -34,6 +35,7 @@ impl World {
             classes: vec!["runc".into(), "gvisor".into(), "kata".into()],
             user_namespaces: UserNamespaceSupport::Everywhere,
             reports: Reports::new(),
+            credentials: vec![credential("one", &["a.example.com"])],
         }
     }
 
@@ -59,6 +61,7 @@ impl World {
             cluster_policies: &cluster,
             runtime_classes: &self.class_facts(),
             reports: &self.reports,
+            credentials: &self.credentials,
         })
     }
 
@@ -98,6 +101,15 @@ impl World {
         set(&mut self.cluster[0]["spec"]["limits"], field, value);
         self
     }
+}
+
+/// A credential for these hosts that every namespace may use.
+pub fn credential(name: &str, hosts: &[&str]) -> SandboxCredential {
+    let spec = json!({
+        "type": "Secret", "secretName": format!("of-{name}"), "hosts": hosts,
+        "inject": {"header": "x-api-key"}, "namespaceSelector": {},
+    });
+    SandboxCredential::new(name, serde_json::from_value(spec).unwrap())
 }
 
 fn set(object: &mut Value, field: &str, value: Value) {

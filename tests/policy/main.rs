@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod dimensions;

@@ -330,6 +330,7 @@ impl Good {
             cluster_policies: &cluster,
             runtime_classes: &self.classes,
             reports: &self.world.reports,
+            credentials: &self.world.credentials,
         });
         Some(evaluation.and_then(|evaluation| {
             assert!(!evaluation.findings().is_empty());

@@ -303,6 +303,8 @@ fn is_ready(world: &World) -> (bool, String) {
         namespace_labels: world.labels.clone(),
         cluster_policies: Ok(world.cluster.iter().map(read).collect()),
         runtime_classes: world.class_facts(),
+        credentials: world.credentials.clone(),
+        credential_health: Arc::default(),
         widening: None,
         selecting: None,
         readings: Arc::default(),

@@ -60,6 +60,7 @@ fn layers() -> impl Strategy<Value = Vec<EgressLayer>> {
                 tls: TlsMode::Tunnel,
                 methods: methods.iter().map(|method| method.parse().unwrap()).collect(),
                 paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+                credential: None,
             }
         });
     let layer = (mode(), vec(rule, 1..5)).prop_map(|(mode, rules)| EgressLayer {
@@ -176,6 +177,7 @@ fn layer(name: &str, rules: &[(&str, &[&str], &[u16])]) -> EgressLayer {
                 tls: TlsMode::Tunnel,
                 methods: Vec::new(),
                 paths: Vec::new(),
+                credential: None,
             })
             .collect(),
     }

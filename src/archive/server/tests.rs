@@ -77,6 +77,7 @@ fn allowed() -> Vec<u8> {
         path: None,
         address: "203.0.113.30:443".to_owned(),
         rules: Vec::new(),
+        credential: None,
         by: "agent".to_owned(),
     };
     crate::log::testing::line(1, event)

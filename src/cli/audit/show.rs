@@ -133,11 +133,18 @@ fn told(value: &Value, record: &Record) -> String {
             method,
             path,
             rules,
+            credential,
             by,
             ..
         } => {
             let path = path.as_deref().unwrap_or_default();
-            format!("allowed  {method} {host}{path} for {by}, by {}", rules.join(", "))
+            let with = credential
+                .as_ref()
+                .map_or_else(String::new, |name| format!(", with credential {name}"));
+            format!(
+                "allowed  {method} {host}{path} for {by}{with}, by {}",
+                rules.join(", ")
+            )
         }
         RecordEvent::Denied {
             host,

@@ -8,7 +8,7 @@ use kube::{Api, Client, ResourceExt as _};
 use super::document::{Queue, Unknown};
 use super::judge::{Facts, policy_name};
 use crate::place::in_full;
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, queue};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, PolicyLimits, SandboxCredential, SandboxPolicy, queue};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 
@@ -54,6 +54,9 @@ pub async fn facts(client: &Client, run: &AgentRun) -> Result<Facts, Vec<Unknown
     else {
         return Err(missing);
     };
+    let credentials = credentials(client, policy.as_ref(), &cluster_policies.items)
+        .await
+        .map_err(|error| vec![unknown("the SandboxCredentials", &error)])?;
     let fact = |class: &RuntimeClass| RuntimeClassFact {
         name: class.name_any(),
         user_namespaces: UserNamespaceSupport::Everywhere,
@@ -66,9 +69,28 @@ pub async fn facts(client: &Client, run: &AgentRun) -> Result<Facts, Vec<Unknown
         cluster_policies: cluster_policies.items,
         runtime_classes: classes.items.iter().map(fact).collect(),
         reports: Reports::new(),
+        credentials,
         requests: Vec::new(),
     };
     Ok(facts.with_reports(run, Some(Counts::default())))
+}
+
+/// All credentials, where a policy names one: else no verdict hangs on them.
+async fn credentials(
+    client: &Client,
+    policy: Option<&SandboxPolicy>,
+    cluster_policies: &[ClusterSandboxPolicy],
+) -> kube::Result<Vec<SandboxCredential>> {
+    let own = policy.iter().map(|policy| &policy.spec.limits);
+    let mut all = cluster_policies
+        .iter()
+        .map(|policy| &policy.spec.limits)
+        .chain(own);
+    if !all.any(PolicyLimits::names_credential) {
+        return Ok(Vec::new());
+    }
+    let credentials: Api<SandboxCredential> = Api::all(client.clone());
+    Ok(credentials.list(&ListParams::default()).await?.items)
 }
 
 /// Where the run of this name waits for a slot; none: it does not, or it cannot be read. The place is counted from the

@@ -15,6 +15,7 @@ use super::*;
 const NAMESPACE: &str = "GET /api/v1/namespaces/team-a";
 const POLICY: &str = "GET /apis/cofferdam.dev/v1alpha1/namespaces/team-a/sandboxpolicies/default";
 const CLUSTER_POLICIES: &str = "GET /apis/cofferdam.dev/v1alpha1/clustersandboxpolicies";
+const CREDENTIALS: &str = "GET /apis/cofferdam.dev/v1alpha1/sandboxcredentials";
 const CLASSES: &str = "GET /apis/node.k8s.io/v1/runtimeclasses";
 const RUN: &str = "POST /apis/cofferdam.dev/v1alpha1/namespaces/team-a/agentruns?dryRun=All";
 const RUNS: &str = "GET /apis/cofferdam.dev/v1alpha1/namespaces/team-a/agentruns";
@@ -157,6 +158,50 @@ async fn what_may_not_be_read_is_said_and_never_an_allowance(#[case] path: &'sta
         .collect();
     assert_eq!(unknown, [(what, "you may not")]);
     assert!(explanation.findings.is_empty(), "nothing is made up for it");
+}
+
+/// Credentials are read where a policy names one, and then they count.
+#[tokio::test]
+async fn credentials_that_a_policy_names_are_read() {
+    let mut policy = example(include_str!("../../../examples/sandboxpolicy.yaml"));
+    let rules = policy["spec"]["limits"]["egress"]["rules"]
+        .as_array_mut()
+        .unwrap();
+    let mut rule = rules[0].clone();
+    rule.as_object_mut().unwrap().remove("tls");
+    for (field, value) in [
+        ("methods", json!(["POST"])),
+        ("paths", json!(["/v1/messages"])),
+        ("credential", json!("model")),
+    ] {
+        rule[field] = value;
+    }
+    let hosts = rule["hosts"].clone();
+    *rules = vec![rule];
+    let mut answers = allowing();
+    answers.insert(POLICY, (200, policy));
+    answers.insert(CREDENTIALS, failure(403, "Forbidden", "you may not"));
+    let (explanation, _) = asked(answers.clone()).await;
+    assert_eq!(explanation.verdict, Answer::CannotTell);
+    let listed = |items: Value| {
+        (
+            200,
+            json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxCredentialList", "metadata": {}, "items": items}),
+        )
+    };
+    answers.insert(CREDENTIALS, listed(json!([])));
+    let (explanation, _) = asked(answers.clone()).await;
+    assert_eq!(explanation.reason, Some(cofferdam_api::Reason::CredentialFailed));
+    let credential = json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxCredential", "metadata": {"name": "model"},
+        "spec": {"type": "Secret", "secretName": "model", "hosts": hosts, "inject": {"header": "x-api-key"}, "namespaceSelector": {}}});
+    answers.insert(CREDENTIALS, listed(json!([credential])));
+    let (explanation, _) = asked(answers).await;
+    assert_eq!(explanation.verdict, Answer::Allowed, "{explanation:#?}");
+    let text = text::render(&explanation, Paint::Plain);
+    assert!(
+        text.contains("the gateway adds credential model to POST /v1/messages"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -151,6 +151,9 @@ pub struct EgressHost {
     pub reached: Reached,
     /// Whether more than the server name is looked at.
     pub inspected: bool,
+    /// Whether the agent spends there, with a credential, what nothing of Cofferdam's limits.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unlimited_spending: bool,
     /// Who can receive what is sent there.
     pub exfiltration: Exfiltration,
     /// Why.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxPolicy, UserNamespaces};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxCredential, SandboxPolicy, UserNamespaces};
 use cofferdam_policy::decide::{Evaluation, Refusal, Request, evaluate};
 use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::egress::EgressLayer;
@@ -30,6 +30,8 @@ pub struct Facts {
     pub runtime_classes: Vec<RuntimeClassFact>,
     /// What scanners found in images.
     pub reports: Reports,
+    /// The credentials that exist.
+    pub credentials: Vec<SandboxCredential>,
     /// Requests of the agent that are asked about.
     pub requests: Vec<Asked>,
 }
@@ -100,6 +102,7 @@ pub fn judge(run: &AgentRun, facts: &Facts) -> Judgement {
         cluster_policies: &facts.cluster_policies,
         runtime_classes: &facts.runtime_classes,
         reports: &facts.reports,
+        credentials: &facts.credentials,
     };
     let evaluation = match evaluate(&request) {
         Ok(evaluation) => evaluation,
@@ -167,6 +170,7 @@ fn host(reached: Reached) -> EgressHost {
         exfiltration: class,
         why,
         inspected: reached.is_inspected(),
+        unlimited_spending: !reached.credentials.is_empty() && exfiltration::is_model(&reached.host),
         reached,
     }
 }

@@ -207,11 +207,11 @@ async fn on_cluster(mut run: AgentRun, args: &Args, flags: &Flags) -> Explanatio
 
 /// The explanation that a cluster gives about `run`, which has a namespace.
 async fn ask(client: &Client, run: AgentRun, requests: Vec<Asked>) -> Explanation {
-    let facts = match cluster::facts(client, &run).await {
+    let facts = match Box::pin(cluster::facts(client, &run)).await {
         Ok(facts) => Facts { requests, ..facts },
         Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(unknown)),
     };
-    let (tried, run) = match dry_run::run(client, &run).await {
+    let (tried, run) = match Box::pin(dry_run::run(client, &run)).await {
         Ok(tried) => tried,
         Err(unknown) => return stopped(Some(&run), FactsFrom::Cluster, Stop::Unknown(vec![unknown])),
     };
@@ -236,7 +236,7 @@ async fn ask(client: &Client, run: AgentRun, requests: Vec<Asked>) -> Explanatio
         ..judged(&run, FactsFrom::Cluster, judgement)
     };
     let explanation = match pod {
-        Some(admitted) => with_pod(explanation, client, &pod::build(&run, &admitted)).await,
+        Some(admitted) => Box::pin(with_pod(explanation, client, &pod::build(&run, &admitted))).await,
         None => explanation,
     };
     concluded(explanation)

@@ -7,10 +7,11 @@ use kube::ResourceExt as _;
 use super::judge::{Facts, policy_name};
 use crate::manifest::Manifest;
 use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
-use cofferdam_api::{AgentRun, PolicyLimits};
+use cofferdam_api::{AgentRun, BasicInjection, PolicyLimits, SandboxCredential, SandboxCredentialSpec};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 use cofferdam_policy::explain::asked::Asked;
+use cofferdam_policy::pattern::repository::RepositoryPattern;
 
 /// Label that Kubernetes puts on every namespace.
 const LABEL_NAME: &str = "kubernetes.io/metadata.name";
@@ -82,6 +83,7 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
         .chain(limits)
         .collect();
     let runtime_classes = classes(&limits, manifests, given, &mut assumed);
+    let credentials = credentials(&limits, manifests, &mut assumed)?;
     let facts = Facts {
         namespace_labels,
         policy: policies
@@ -91,6 +93,7 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
         cluster_policies,
         runtime_classes,
         reports: Reports::new(),
+        credentials,
         requests: given.requests.clone(),
     };
     let facts = facts.with_reports(run, Some(Counts::default()));
@@ -159,6 +162,57 @@ fn labels(
     }
     labels.extend(given.namespace_labels.clone());
     Ok(labels)
+}
+
+/// The credentials that are given; where none are, all that rules name, for the hosts of these rules.
+fn credentials(
+    limits: &[&PolicyLimits],
+    manifests: &[Manifest],
+    assumed: &mut Vec<String>,
+) -> Result<Vec<SandboxCredential>, Twice> {
+    let given = manifests.iter().filter_map(|manifest| match manifest {
+        Manifest::Credential(credential) => Some((**credential).clone()),
+        _ => None,
+    });
+    let given: Vec<SandboxCredential> = given.collect();
+    once("SandboxCredential", given.iter().map(kube::ResourceExt::name_any))?;
+    let mut hosts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for limits in limits {
+        for rule in limits.egress.iter().flat_map(|egress| &egress.rules) {
+            if let Some(credential) = &rule.credential {
+                hosts
+                    .entry(credential)
+                    .or_default()
+                    .extend(rule.hosts.iter().cloned());
+            }
+        }
+        for rule in limits
+            .repositories
+            .iter()
+            .flat_map(|repositories| &repositories.clone)
+        {
+            let host = RepositoryPattern::parse(&rule.url).map(|url| url.host().to_string());
+            if let (Some(credential), Ok(host)) = (&rule.credential, host) {
+                hosts.entry(credential).or_default().push(host);
+            }
+        }
+    }
+    if !given.is_empty() || hosts.is_empty() {
+        return Ok(given);
+    }
+    assumed.push(
+        "every SandboxCredential that a policy names exists, for the hosts of its rules and for this namespace"
+            .to_owned(),
+    );
+    let made = hosts.into_iter().map(|(name, hosts)| {
+        let spec = SandboxCredentialSpec {
+            hosts,
+            basic: Some(BasicInjection::default()),
+            ..SandboxCredentialSpec::default()
+        };
+        SandboxCredential::new(name, spec)
+    });
+    Ok(made.collect())
 }
 
 /// The classes that are given; where none are, all that policies name.

@@ -183,6 +183,20 @@ fn of_host(host: &EgressHost, paint: Paint) -> String {
     for requests in host.reached.requests.iter().flatten() {
         text.extend([format!("      {requests}\n")]);
     }
+    for sent in &host.reached.credentials {
+        let requests = sent.requests.iter().map(ToString::to_string);
+        text.extend([format!(
+            "      the gateway adds credential {} to {}\n",
+            paint.bold(&escape(&sent.credential)),
+            requests.collect::<Vec<_>>().join("; ")
+        )]);
+    }
+    if host.unlimited_spending {
+        text.extend([format!(
+            "      {}: nothing of Cofferdam limits what the agent spends there; set a limit with the provider\n",
+            paint.odd("spending")
+        )]);
+    }
     if host.reached.requests.as_ref().is_some_and(Vec::is_empty) {
         text.push_str("      no request: the policies in force allow no method and path in common\n");
     }
@@ -213,8 +227,11 @@ fn requests(requests: &[RequestAnswer], paint: Paint) -> String {
                     "not inspected: by its host and port alone"
                 };
                 let by = paint.dim(&escape(&out.rules.join(", ")));
+                let with = out.credential.as_ref().map_or_else(String::new, |name| {
+                    format!(", with credential {}", paint.bold(&escape(name)))
+                });
                 format!(
-                    "  {request}  {}, {how}\n      {} {by}\n",
+                    "  {request}  {}, {how}{with}\n      {} {by}\n",
                     paint.good("allowed"),
                     paint.dim("by")
                 )

@@ -17,7 +17,7 @@ use serde_json::Value;
 use self::metadata::{Names, Scope};
 use self::tree::{Node, Tree};
 use cofferdam_api::names::GROUP;
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxPolicy, crds};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy, crds};
 
 /// The definitions of our kinds, which take a moment to make.
 static DEFINITIONS: LazyLock<Result<Vec<Value>, String>> =
@@ -32,6 +32,8 @@ pub enum Manifest {
     Policy(Box<SandboxPolicy>),
     /// A cluster's policy.
     ClusterPolicy(Box<ClusterSandboxPolicy>),
+    /// A credential.
+    Credential(Box<SandboxCredential>),
     /// A namespace.
     Namespace {
         /// Its name.
@@ -223,6 +225,7 @@ fn ours(version: &str, kind: &str, document: &Tree) -> Result<Manifest, Rejected
     match kind {
         "AgentRun" => typed(json, document).map(Manifest::Run),
         "SandboxPolicy" => typed(json, document).map(Manifest::Policy),
+        "SandboxCredential" => typed(json, document).map(Manifest::Credential),
         _ => typed(json, document).map(Manifest::ClusterPolicy),
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::conditions::seconds_since;
+use crate::credentials::{self, Told};
 use crate::verdict::{Gap, Verdict};
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, LiveReason, Reason, SandboxPolicy};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, LiveReason, Reason, SandboxCredential, SandboxPolicy};
 use cofferdam_policy::decide::{Admitted, Refusal, Request, decide_cached};
 use cofferdam_policy::dimension::runtime::RuntimeClassFact;
 use cofferdam_policy::dimension::vulnerabilities::Reports;
@@ -32,6 +33,10 @@ pub struct Facts {
     pub runtime_classes: Vec<RuntimeClassFact>,
     /// What scanners found in the agent's image; `None`: it is not known yet.
     pub reports: Option<Reports>,
+    /// The credentials that exist.
+    pub credentials: Vec<SandboxCredential>,
+    /// What gateways tell of them.
+    pub credential_health: Arc<Told>,
     /// The gateway's data port, or why it is not known.
     pub gateway: Result<SocketAddr, Gap>,
     /// Why the admission guard is not proven live; `None` if it is.
@@ -80,7 +85,9 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
         Ok(admitted) => admitted,
         Err(verdict) => return refused(verdict, facts, now),
     };
+    let without = credentials::gap(&admitted.credentials, &facts.credential_health);
     let gap = facts.guard_gap.as_ref().or(facts.fence_gap.as_ref());
+    let gap = gap.or(without.as_ref());
     match (gap, &facts.gateway) {
         (None, Ok(gateway)) => Decision::Start {
             admitted: Box::new(admitted),
@@ -104,6 +111,7 @@ fn admit(run: &AgentRun, facts: &Facts, reports: &Reports) -> Result<Admitted, V
         cluster_policies,
         runtime_classes: &facts.runtime_classes,
         reports,
+        credentials: &facts.credentials,
     };
     decide_cached(&request, &facts.readings)
         .map_err(|refusal: Refusal| Verdict::new(refusal.reason, refusal.message()))
@@ -114,6 +122,7 @@ fn refused(verdict: Verdict, facts: &Facts, now: Timestamp) -> Decision {
     let awaited = match verdict.reason {
         Reason::PolicyMissing => Some(LiveReason::WaitingForPolicy),
         Reason::RuntimeUnavailable => Some(LiveReason::WaitingForRuntimeClass),
+        Reason::CredentialFailed => Some(LiveReason::CredentialUnavailable),
         _ => None,
     };
     match awaited {
@@ -160,6 +169,7 @@ mod tests {
     use super::*;
     use crate::testing;
     use cofferdam_api::Stage;
+    use cofferdam_wire::credential::HealthReason;
 
     fn facts() -> Facts {
         testing::facts()
@@ -225,6 +235,47 @@ mod tests {
         assert!(
             matches!(decide(&foreign, &facts(), at(0)), Decision::End(end) if end.reason == Reason::ImageDenied)
         );
+    }
+
+    /// A policy whose rule names a credential.
+    fn keyed() -> Facts {
+        let mut policy = testing::policy();
+        let egress = policy.spec.limits.egress.as_mut().unwrap();
+        for rule in &mut egress.rules {
+            rule.tls = cofferdam_api::TlsMode::Inspect;
+            rule.methods = vec!["POST".to_owned()];
+            rule.paths = vec!["/v1/messages".to_owned()];
+            rule.credential = Some("model".to_owned());
+        }
+        Facts {
+            policy: Some(policy),
+            ..facts()
+        }
+    }
+
+    #[test]
+    fn a_run_waits_for_its_credential_and_ends_without() {
+        let run = testing::run();
+        let waits = |facts: &Facts, second| matches!(decide(&run, facts, at(second)), Decision::Wait(gap) if gap.reason == LiveReason::CredentialUnavailable);
+        let fails = |facts: &Facts, second| matches!(decide(&run, facts, at(second)), Decision::End(end) if end.reason == Reason::CredentialFailed);
+        let undefined = keyed();
+        assert!(
+            waits(&undefined, 29) && fails(&undefined, 30),
+            "it may only be applied later"
+        );
+        let defined = |ready: Option<HealthReason>| Facts {
+            credentials: vec![testing::defined("model", "model.example")],
+            credential_health: Arc::new(testing::told("model", ready)),
+            ..keyed()
+        };
+        for not_ready in [None, Some(HealthReason::SecretMissing)] {
+            assert!(
+                waits(&defined(not_ready), 599) && fails(&defined(not_ready), 600),
+                "{not_ready:?}"
+            );
+        }
+        let ready = defined(Some(HealthReason::Ready));
+        assert!(matches!(decide(&run, &ready, at(1)), Decision::Start { .. }));
     }
 
     #[test]

@@ -282,6 +282,8 @@ fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
         cluster_policies,
         runtime_classes: stores.runtime_classes(),
         reports,
+        credentials: stores.credentials(),
+        credential_health: stores.credential_health.told(),
         gateway: stores.gateway().ok_or_else(|| no_gateway(&context.installation)),
         guard_gap: context.guard.gap(),
         fence_gap: fence::gap(stores, &namespace, &context.installation.operator_namespace),

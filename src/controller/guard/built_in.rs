@@ -177,7 +177,12 @@ mod tests {
             .find(|guard| guard.name.ends_with("-status"))
             .unwrap();
         let resources = status.policy["matchConstraints"]["resourceRules"][0]["resources"].to_string();
-        for resource in ["agentruns", "sandboxpolicies", "clustersandboxpolicies"] {
+        for resource in [
+            "agentruns",
+            "sandboxpolicies",
+            "clustersandboxpolicies",
+            "sandboxcredentials",
+        ] {
             assert!(
                 resources.contains(&format!("\"{resource}/status\"")),
                 "{resource}"

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::conditions::{self, Desired};
+use crate::credentials::Told;
 use crate::fence;
 use cofferdam_api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
-use cofferdam_api::{ClusterSandboxPolicy, SandboxPolicy, SandboxPolicyStatus};
+use cofferdam_api::{ClusterSandboxPolicy, SandboxCredential, SandboxPolicy, SandboxPolicyStatus};
 use cofferdam_policy::dimension::runtime::{self, RuntimeClassFact};
-use cofferdam_policy::dimension::{images, resources};
+use cofferdam_policy::dimension::{credentials, images, resources};
 use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::layer::cache::PolicyCache;
 use cofferdam_policy::layer::layers::{Layers, Required};
@@ -33,6 +34,10 @@ pub struct Facts {
     pub cluster_policies: Result<Vec<ClusterSandboxPolicy>, String>,
     /// Runtime classes that exist.
     pub runtime_classes: Vec<RuntimeClassFact>,
+    /// Credentials that exist.
+    pub credentials: Vec<SandboxCredential>,
+    /// What gateways tell of them.
+    pub credential_health: Arc<Told>,
     /// A NetworkPolicy of the namespace that may widen the fence.
     pub widening: Option<String>,
     /// Name of a Service of the namespace that selects its sandboxes.
@@ -69,7 +74,8 @@ pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPo
     let (hash, runtime, ready) = match read(policy, facts) {
         Ok(layers) => {
             let runtime = runtime_available(&layers, &facts.runtime_classes);
-            let ready = ready(policy, &layers, &fence, &runtime);
+            let credentials = without_credentials(&layers, facts);
+            let ready = ready(policy, &layers, &[&runtime, &fence], &credentials);
             (Some(hash(&layers)), runtime, ready)
         }
         Err(message) => {
@@ -174,7 +180,12 @@ fn runtime_available(layers: &Layers, existing: &[RuntimeClassFact]) -> Finding 
 }
 
 /// Everything that is wrong, the worst first: its reason, and all messages one after the other.
-fn ready(policy: &SandboxPolicy, layers: &Layers, fence: &Finding, runtime: &Finding) -> Finding {
+fn ready(
+    policy: &SandboxPolicy,
+    layers: &Layers,
+    others: &[&Finding],
+    credentials: &[(&'static str, String)],
+) -> Finding {
     let impossible = impossible(policy, layers);
     let mistakes: Vec<(&'static str, String)> = layers
         .mistakes
@@ -184,8 +195,12 @@ fn ready(policy: &SandboxPolicy, layers: &Layers, fence: &Finding, runtime: &Fin
     let objections: Vec<(&'static str, &str)> = impossible
         .iter()
         .map(|message| ("NoRunCanStart", message.as_str()))
-        .chain(runtime.objection())
-        .chain(fence.objection())
+        .chain(others.iter().filter_map(|finding| finding.objection()))
+        .chain(
+            credentials
+                .iter()
+                .map(|(reason, message)| (*reason, message.as_str())),
+        )
         .chain(
             mistakes
                 .iter()
@@ -198,6 +213,29 @@ fn ready(policy: &SandboxPolicy, layers: &Layers, fence: &Finding, runtime: &Fin
             let messages: Vec<&str> = objections.iter().map(|(_, message)| *message).collect();
             Finding::new(false, reason, messages.join(" "))
         }
+    }
+}
+
+/// Credentials that its rules name and that cannot be sent.
+fn without_credentials(layers: &Layers, facts: &Facts) -> Vec<(&'static str, String)> {
+    let labels = &facts.namespace_labels;
+    let all = credentials::Scope {
+        ask: None,
+        clones: &|_| true,
+    };
+    match credentials::of_policies(labels, &layers.policies, all, &facts.credentials) {
+        Ok(granted) => granted
+            .iter()
+            .filter_map(|granted| {
+                let health = facts.credential_health.get(&granted.credential.name)?;
+                (!health.is_ready()).then(|| {
+                    let name = &granted.credential.name;
+                    let message = format!("SandboxCredential {name} is not ready: {}", health.message);
+                    ("CredentialNotReady", message)
+                })
+            })
+            .collect(),
+        Err(refusal) => vec![("CredentialRefused", refusal.message())],
     }
 }
 

@@ -29,6 +29,8 @@ fn facts() -> Facts {
             name: "gvisor".to_owned(),
             user_namespaces: UserNamespaceSupport::Nowhere,
         }],
+        credentials: Vec::new(),
+        credential_health: Arc::default(),
         widening: None,
         selecting: None,
         readings: Arc::default(),

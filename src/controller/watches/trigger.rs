@@ -32,6 +32,8 @@ pub enum Trigger {
     AllPolicies,
     /// The status of every cluster policy.
     ClusterPolicies,
+    /// The status of every credential.
+    Credentials,
 }
 
 /// Sends triggers to whoever looks.
@@ -93,7 +95,7 @@ pub(super) fn all_at_once(triggers: impl Iterator<Item = Trigger>) -> Vec<Trigge
             let kind = std::mem::discriminant(trigger);
             let is_for_all = matches!(
                 trigger,
-                Trigger::AllRuns | Trigger::AllPolicies | Trigger::ClusterPolicies
+                Trigger::AllRuns | Trigger::AllPolicies | Trigger::ClusterPolicies | Trigger::Credentials
             );
             let is_new = !asked.contains(&kind);
             if is_for_all && is_new {

@@ -36,6 +36,8 @@ impl From<Denied> for Denial {
             DenyReason::HostNotAllowed => DenialCode::HostNotAllowed,
             DenyReason::PortNotAllowed => DenialCode::PortNotAllowed,
             DenyReason::RequestNotAllowed => DenialCode::RequestNotAllowed,
+            DenyReason::CredentialConflict => DenialCode::CredentialConflict,
+            DenyReason::CredentialNeedsTls => DenialCode::CredentialNeedsTls,
             DenyReason::NotAskedFor => DenialCode::NotAskedFor,
             DenyReason::NotARepositoryHost => DenialCode::NotARepositoryHost,
         };

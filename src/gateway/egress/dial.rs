@@ -210,6 +210,7 @@ mod tests {
                 tls: TlsMode::Tunnel,
                 methods: Vec::new(),
                 paths: Vec::new(),
+                credential: None,
             }],
         };
         let host = Host::parse(host).unwrap();

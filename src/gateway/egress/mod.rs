@@ -9,10 +9,12 @@ use tokio::net::TcpStream;
 
 use crate::caller::view::ceilings::Left;
 use crate::caller::{Caller, Kind, Passing};
+use crate::credentials::store::Credentials;
 use crate::denial::{Denial, denied_since};
 use crate::evidence::Recorder;
 use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::requests::Request;
+use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::Route;
 use cofferdam_policy::route::permit::Permitted;
@@ -64,6 +66,8 @@ pub struct Upstreams {
     pub dialer: Box<dyn Dialer>,
     /// Speaks TLS to hosts whose requests are read.
     pub tls: UpstreamTls,
+    /// What is added to requests that get a credential.
+    pub credentials: Arc<Credentials>,
 }
 
 impl Upstreams {
@@ -119,7 +123,7 @@ impl Upstreams {
                     return Err(Denial::new(DenialCode::AudienceRefused, message));
                 }
             };
-            Decided::meet(caller, frozen.into_result()?)
+            Decided::meet(caller, frozen.into_result()?, policy)
         };
         unless_cut(caller, deciding).await
     }
@@ -230,10 +234,12 @@ pub struct Decided {
     route: Route,
     /// The cluster policies that it was met with.
     revision: u64,
+    /// The policy that grants it.
+    policy: Arc<FrozenPolicy>,
 }
 
 impl Decided {
-    fn meet(caller: &Caller, frozen: Route) -> Result<Self, Denial> {
+    fn meet(caller: &Caller, frozen: Route, policy: Arc<FrozenPolicy>) -> Result<Self, Denial> {
         let revision = caller.ceiling_revision();
         let ceiling = match caller.kind {
             Kind::Egress => Some(caller.meet_ceilings(frozen.host(), frozen.port())?),
@@ -249,6 +255,7 @@ impl Decided {
             ceiling,
             route,
             revision,
+            policy,
         })
     }
 
@@ -262,6 +269,11 @@ impl Decided {
         &self.route
     }
 
+    /// What the run was granted when it started.
+    pub const fn policy(&self) -> &Arc<FrozenPolicy> {
+        &self.policy
+    }
+
     /// Notes that this request is to pass on the caller's connection, and decides about it by the policies of now.
     ///
     /// # Errors
@@ -269,7 +281,7 @@ impl Decided {
     pub fn permit(&mut self, caller: &Caller, request: Request) -> Result<Permitted, Denial> {
         caller.passes(Passing::Request(request.clone()));
         if self.revision != caller.ceiling_revision() {
-            *self = Self::meet(caller, self.frozen.clone())?;
+            *self = Self::meet(caller, self.frozen.clone(), Arc::clone(&self.policy))?;
         }
         let denied = match self.route.permit(request.clone()).into_result() {
             Ok(permitted) => return Ok(permitted),

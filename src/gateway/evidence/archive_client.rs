@@ -9,7 +9,8 @@ use http::{Method, Response};
 
 use super::sink::{Sink, SinkError};
 use cofferdam_service::client::{Body, Call, Client, HttpError};
-use cofferdam_wire::archive::{RUN_HEADER, STREAM_HEADER, output_path, records_path};
+use cofferdam_wire::archive::{CREDENTIALS_PATH, RUN_HEADER, STREAM_HEADER, output_path, records_path};
+use cofferdam_wire::credential::CredentialHealth;
 use cofferdam_wire::record::StreamId;
 use cofferdam_wire::runner::RunIdentity;
 
@@ -45,6 +46,25 @@ impl ArchiveClient {
             .timeout(UPLOAD_TIMEOUT)
             .body(body);
         self.client.send(call).await
+    }
+
+    /// Tells which credentials could be sent.
+    pub async fn report_credentials(&self, health: &[CredentialHealth]) -> Result<(), HttpError> {
+        let body = serde_json::to_vec(health).map_err(|error| HttpError::Transport(error.to_string()))?;
+        let call = self
+            .call(Method::PUT, CREDENTIALS_PATH)
+            .await?
+            .timeout(RECORDS_TIMEOUT)
+            .body(body);
+        let answer = self.client.send(call).await?;
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(HttpError::Transport(format!(
+                "status {}",
+                answer.status().as_u16()
+            )))
+        }
     }
 
     async fn call(&self, method: Method, path: &str) -> Result<Call, HttpError> {

@@ -83,14 +83,15 @@ impl RequestLog {
         self.method = printable(method);
     }
 
-    /// Records that the request was let through to `address` by `rules`.
-    pub fn allowed(&self, address: SocketAddr, rules: &[String]) {
+    /// Records that the request was let through to `address` by `rules`, with `credential` where it gets one.
+    pub fn allowed(&self, address: SocketAddr, rules: &[String], credential: Option<&str>) {
         self.record(RecordEvent::Allowed {
             host: self.host.clone(),
             method: self.method.clone(),
             path: self.path.clone(),
             address: address.to_string(),
             rules: rules.to_vec(),
+            credential: credential.map(str::to_owned),
             by: self.by.to_owned(),
         });
     }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::SET_COOKIE;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -18,6 +19,8 @@ use hyper::ext::ReasonPhrase;
 use super::activity::Activity;
 use super::headers::end_to_end;
 use super::link::{Body, Sender};
+use crate::credentials::sent::Sent;
+use crate::denial::Denial;
 use crate::evidence::RequestLog;
 
 /// Longest time until the answer's head.
@@ -40,6 +43,9 @@ pub enum ExchangeError {
     /// The server says something else.
     #[error("the server changed the protocol unasked")]
     Switched,
+    /// The server sends the credential back.
+    #[error("the server sent credential {0} back in the head of its answer ({1}), which is not passed on")]
+    Echoed(String, String),
     /// The connection.
     #[error("{0}")]
     Connection(hyper::Error),
@@ -56,7 +62,7 @@ impl ExchangeError {
                 error.is_incomplete_message() || error.is_canceled() || is_broken(error)
             }
             Self::Unsent(_) => true,
-            Self::Timeout | Self::Switched => false,
+            Self::Timeout | Self::Switched | Self::Echoed(..) => false,
         }
     }
 }
@@ -83,11 +89,18 @@ impl Exchange {
         without_trailers(body, move |bytes| this.count(&this.sent, bytes))
     }
 
+    /// Records that the answer of a request which was let through is not passed on.
+    pub fn denied(&self, denial: &Denial) {
+        self.log.denied(denial);
+    }
+
     /// Sends the request and gives back the answer; the sender has the next request when the answer has been read.
+    /// `credential` is what the request was given.
     pub async fn run(
         self: &Arc<Self>,
         sender: &mut Sender,
         outgoing: Request<Body>,
+        credential: Option<&Sent>,
     ) -> Result<Response<Body>, ExchangeError> {
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.requests.try_send_request(outgoing))
             .await
@@ -97,6 +110,14 @@ impl Exchange {
             return Err(ExchangeError::Switched);
         }
         let (mut parts, body) = answer.into_parts();
+        if let Some(credential) = credential {
+            let reason = parts.extensions.get::<ReasonPhrase>();
+            if let Some(place) = credential.echoed_in(&parts.headers, reason.map(ReasonPhrase::as_bytes)) {
+                return Err(ExchangeError::Echoed(credential.name().to_owned(), place));
+            }
+            // A session that the host opens for the credential would be another credential.
+            parts.headers.remove(SET_COOKIE);
+        }
         let this = Arc::clone(self);
         let body = without_trailers(body, move |bytes| this.count(&this.received, bytes));
         let mut answer = Response::new(body);

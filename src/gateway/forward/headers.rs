@@ -68,11 +68,43 @@ const CREDENTIALS: [&str; 14] = [
 
 /// The headers without [`CREDENTIALS`]: on a host that many share, an account of the attacker's own is a way out, whatever
 /// paths are allowed.
-pub fn without_credentials(mut headers: HeaderMap) -> HeaderMap {
-    for name in CREDENTIALS {
+pub fn without_credentials(headers: HeaderMap) -> HeaderMap {
+    without(headers, |name| CREDENTIALS.contains(&name))
+}
+
+/// The headers without those whose name, in the spelling with hyphens, is `meant`: servers that hand headers on as variables
+/// take `X_Api_Key` for `X-Api-Key`.
+pub fn without(mut headers: HeaderMap, meant: impl Fn(&str) -> bool) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| meant(&name.as_str().replace('_', "-")))
+        .cloned()
+        .collect();
+    for name in named {
         headers.remove(name);
     }
     headers
+}
+
+/// Headers by which a client chooses whose account at a provider pays or sees what it asks.
+const ACCOUNTS: [&str; 4] = [
+    "openai-organization",
+    "openai-project",
+    "x-goog-user-project",
+    "x-goog-request-params",
+];
+/// Of Anthropic's headers those that choose no account.
+const ANTHROPIC: [&str; 3] = [
+    "anthropic-version",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+];
+
+/// The headers without those that choose an account: with the gateway's credential that is not for the agent to say.
+pub fn without_accounts(headers: HeaderMap) -> HeaderMap {
+    without(headers, |name| {
+        ACCOUNTS.contains(&name) || name.starts_with("anthropic-") && !ANTHROPIC.contains(&name)
+    })
 }
 
 #[cfg(test)]
@@ -100,12 +132,34 @@ mod tests {
     }
 
     #[test]
+    fn what_chooses_an_account_is_taken_out_and_a_version_is_not() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "OpenAI-Organization",
+            "anthropic-workspace-id",
+            "anthropic-version",
+            "Anthropic-Beta",
+            "x-goog-user-project",
+            "accept",
+        ] {
+            headers.append(name.parse::<HeaderName>().unwrap(), "x".parse().unwrap());
+        }
+        let mut left: Vec<String> = without_accounts(headers)
+            .keys()
+            .map(ToString::to_string)
+            .collect();
+        left.sort();
+        assert_eq!(left, ["accept", "anthropic-beta", "anthropic-version"]);
+    }
+
+    #[test]
     fn credentials_are_taken_out_whatever_their_spelling() {
         let mut headers = HeaderMap::new();
         for name in [
             "Authorization",
             "COOKIE",
             "X-Api-Key",
+            "x_api_key",
             "Private-Token",
             "Accept",
             "Content-Type",

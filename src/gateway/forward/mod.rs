@@ -27,6 +27,7 @@ use self::stage::{Form, Received, Scheme, Server, authority_and_path};
 pub use self::stage::is_absolute;
 
 mod activity;
+mod betas;
 mod exchange;
 mod headers;
 mod heads;

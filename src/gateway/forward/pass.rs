@@ -10,14 +10,17 @@ use http::Response;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 
+use super::betas;
 use super::exchange::{Exchange, ExchangeError};
 use super::heads::Judged;
 use super::line::Line;
 use super::link::{Body, Open, Sender};
 use super::refusal::{self, Shape};
-use super::stage::{Permitted, Received, Scheme};
+use super::stage::{Credentialed, Received, Scheme};
 use super::until_read::UntilRead;
 use crate::caller::Passing;
+use crate::credentials::placeholder;
+use crate::credentials::sent::Sent;
 use crate::denial::Denial;
 use crate::egress::{self, Upstream};
 use crate::evidence::RequestLog;
@@ -83,6 +86,7 @@ impl Line {
                 Ok(permitted) => permitted,
                 Err(denial) => return Err((denial, log)),
             };
+            let credential = permitted.credential();
             let (sender, origin) = match self.connection(&permitted).await {
                 Ok(connection) => connection,
                 Err(denial) => return Err((denial, log)),
@@ -90,7 +94,10 @@ impl Line {
             let recorded = permitted.record(&log, sender.address);
             let exchange = Exchange::new(log, Arc::clone(&self.activity));
             let outgoing = recorded.outgoing(head, exchange.sending(body));
-            let (answer, sender) = self.exchange(&exchange, sender, origin, outgoing).await;
+            let credential = credential.as_deref();
+            let (answer, sender) = self
+                .exchange(&exchange, (sender, origin), outgoing, credential)
+                .await;
             Ok((answer, exchange, sender, origin))
         };
         let passed = tokio::select! {
@@ -127,8 +134,13 @@ impl Line {
                     ExchangeError::Switched | ExchangeError::Connection(_) | ExchangeError::Unsent(_) => {
                         DenialCode::UpstreamFailed
                     }
+                    ExchangeError::Echoed(..) => DenialCode::CredentialEchoed,
                 };
-                Err(Failed::Denied(Denial::new(code, error.to_string())))
+                let denial = Denial::new(code, error.to_string());
+                if denial.code == DenialCode::CredentialEchoed {
+                    exchange.denied(&denial);
+                }
+                Err(Failed::Denied(denial))
             }
         }
     }
@@ -140,33 +152,51 @@ impl Line {
     async fn exchange(
         &self,
         exchange: &Arc<Exchange>,
-        mut sender: Sender,
-        origin: Origin,
+        (mut sender, origin): (Sender, Origin),
         outgoing: http::Request<Body>,
+        credential: Option<&Sent>,
     ) -> (Result<Response<Body>, ExchangeError>, Sender) {
         let again = repeatable(&outgoing);
-        let answer = exchange.run(&mut sender, outgoing).await;
+        let answer = exchange.run(&mut sender, outgoing, credential).await;
         let outgoing = match (answer, again) {
             (Err(ExchangeError::Unsent(unsent)), _) if origin != Origin::New => *unsent,
             (Err(error), Some(again)) if origin != Origin::New && error.is_of_a_closed_connection() => again,
             (answer, _) => return (answer, sender),
         };
         match self.reopen(&sender).await {
-            Ok(mut sender) => (exchange.run(&mut sender, outgoing).await, sender),
+            Ok(mut sender) => (exchange.run(&mut sender, outgoing, credential).await, sender),
             Err(_) => (Err(ExchangeError::Unsent(Box::new(outgoing))), sender),
         }
     }
 
-    /// The request, once it has one meaning, its turn has come and every layer of policy allows it.
-    async fn permitted(&self, head: &Head, log: &mut RequestLog) -> Result<Permitted, Denial> {
+    /// The request, once it has one meaning, its turn has come, every layer of policy allows it, and the credential that it
+    /// gets is at hand.
+    async fn permitted(&self, head: &Head, log: &mut RequestLog) -> Result<Credentialed, Denial> {
         let received = Received::read(head, &self.server)?;
         log.set_request(received.request());
         self.upstreams.turn(&self.caller.run).await?;
-        received.permit(&self.caller, &mut self.decided.lock())
+        let mut decided = self.decided.lock();
+        let policy = Arc::clone(decided.policy());
+        let run = &self.caller.run.uid;
+        if let Some(credential) = placeholder::leaked(policy.credentials(), run, decided.host(), head) {
+            let message = format!(
+                "the request carries the placeholder of credential {} to {}, to which that never goes",
+                credential.name,
+                decided.host()
+            );
+            return Err(Denial::new(DenialCode::PlaceholderLeaked, message));
+        }
+        let permitted = received.permit(&self.caller, &mut decided)?;
+        let credentialed =
+            permitted.credentialed(&self.upstreams.credentials, &policy, self.server.scheme)?;
+        if credentialed.credential().is_some() {
+            betas::check(head)?;
+        }
+        Ok(credentialed)
     }
 
     /// A connection to the host, and where it comes from.
-    async fn connection(&self, permitted: &Permitted) -> Result<(Sender, Origin), Denial> {
+    async fn connection(&self, permitted: &Credentialed) -> Result<(Sender, Origin), Denial> {
         if let Some(sender) = self.link.take().await {
             return Ok((sender, Origin::Kept));
         }

@@ -1,21 +1,26 @@
-//! One request on its way: received, permitted, recorded; then it can be sent.
+//! One request on its way: received, permitted, credentialed, recorded; then it can be sent.
 //!
 //! Each stage is made from the one before it, and only the last one can be sent. So a request that was not judged, or of
 //! which there is no record, cannot be sent: it does not type-check.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use super::headers::{end_to_end, without_credentials};
+use super::headers::{end_to_end, without, without_accounts, without_credentials};
 use crate::caller::Caller;
+use crate::credentials::sent::Sent;
+use crate::credentials::store::{Credentials, Fault, unavailable};
 use crate::denial::Denial;
 use crate::egress::Decided;
 use crate::evidence::RequestLog;
 use cofferdam_api::TlsMode;
 use cofferdam_policy::dimension::requests::Request;
+use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::pattern::{method, path};
 use cofferdam_policy::route::permit;
 use cofferdam_service::http1::{Framing, Head};
@@ -84,9 +89,14 @@ pub struct Permitted {
     inspected: bool,
 }
 
+/// A permitted request with the credential that policy has the gateway add to it, if it does.
+pub struct Credentialed {
+    permitted: Permitted,
+    credential: Option<Arc<Sent>>,
+}
+
 /// A permitted request of which the records say that it goes out.
-#[derive(Debug)]
-pub struct Recorded(Permitted);
+pub struct Recorded(Credentialed);
 
 /// What was judged, as it is written to the server.
 #[derive(Debug)]
@@ -146,9 +156,50 @@ impl Permitted {
         self.decision.request()
     }
 
+    /// Finds the credential that the request gets. `scheme`: how it goes out.
+    ///
+    /// # Errors
+    /// There is none that can be sent to the host, or it would go out in clear text.
+    pub fn credentialed(
+        mut self,
+        credentials: &Credentials,
+        policy: &FrozenPolicy,
+        scheme: Scheme,
+    ) -> Result<Credentialed, Denial> {
+        if scheme == Scheme::Http {
+            self.decision = self.decision.in_clear_text().into_result()?;
+        }
+        let Some(name) = self.decision.credential() else {
+            return Ok(Credentialed {
+                permitted: self,
+                credential: None,
+            });
+        };
+        let frozen = policy.credential(name).ok_or(Fault::Gone);
+        let found = frozen.and_then(|frozen| credentials.find(frozen, self.decision.host(), Instant::now()));
+        let sent = found.map_err(|fault| unavailable(name, &fault))?;
+        Ok(Credentialed {
+            permitted: self,
+            credential: Some(Arc::new(sent)),
+        })
+    }
+}
+
+impl Credentialed {
+    /// What is asked for.
+    pub const fn request(&self) -> &Request {
+        self.permitted.request()
+    }
+
+    /// The credential that goes with the request.
+    pub fn credential(&self) -> Option<Arc<Sent>> {
+        self.credential.clone()
+    }
+
     /// Records that the request goes out to `address`.
     pub fn record(self, log: &RequestLog, address: SocketAddr) -> Recorded {
-        log.allowed(address, self.decision.rules());
+        let credential = self.credential.as_ref().map(|sent| sent.name());
+        log.allowed(address, self.permitted.decision.rules(), credential);
         Recorded(self)
     }
 }
@@ -157,10 +208,14 @@ impl Recorded {
     /// The request as it is sent: the method, the path and the host that were judged, the headers of `head` that are for
     /// the server, and `body`, framed as it was.
     pub fn outgoing<B>(self, head: &Head, body: B) -> http::Request<B> {
-        let Permitted {
-            decision: _,
-            wire,
-            inspected,
+        let Credentialed {
+            permitted:
+                Permitted {
+                    decision: _,
+                    wire,
+                    inspected,
+                },
+            credential,
         } = self.0;
         let headers = end_to_end(header_map(head));
         let mut headers = if inspected {
@@ -175,6 +230,12 @@ impl Recorded {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         headers.insert(HOST, wire.host);
+        // Last, so that nothing which the agent sent stands in its place.
+        if let Some(credential) = credential {
+            let own = credential.header().as_str().replace('_', "-");
+            headers = without(without_accounts(headers), |name| name == own);
+            credential.add_to(&mut headers);
+        }
         let mut outgoing = http::Request::new(body);
         *outgoing.method_mut() = wire.method;
         *outgoing.uri_mut() = wire.uri;

@@ -3,14 +3,15 @@
 //! everywhere.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::admission::{Admission, Admitted, within_share};
-use crate::caller::{Caller, Passing};
+use crate::caller::{Caller, Kind, Passing};
+use crate::credentials::store::{Fault, unavailable};
 use crate::denial::Denial;
 use crate::egress::{Decided, Upstream, Upstreams, authority};
 use crate::forward::Requests;
@@ -65,7 +66,10 @@ impl Tunnels {
                 let upstream = self.upstreams.reach(caller, route, Passing::Unread).await?;
                 Ok(Way::Unread(decided, upstream))
             }
-            TlsMode::Inspect => Ok(Way::Read(decided)),
+            TlsMode::Inspect => {
+                self.has_credentials(caller, &decided)?;
+                Ok(Way::Read(decided))
+            }
         }
     }
 
@@ -80,6 +84,26 @@ impl Tunnels {
             cause = admitted.caller.cut() => return Err(cause.denial()),
         }
         self.inspection.mint(host)
+    }
+
+    /// Git shows its user a refused tunnel and not the answer to a request inside one, so that `prepare` learns here that a
+    /// repository cannot be cloned for want of its credential.
+    fn has_credentials(&self, caller: &Caller, decided: &Decided) -> Result<(), Denial> {
+        match caller.kind {
+            Kind::Prepare => {}
+            // Of an agent's requests some may need none.
+            Kind::Egress | Kind::Collect => return Ok(()),
+        }
+        for name in decided.route().credentials() {
+            let frozen = decided.policy().credential(&name).ok_or(Fault::Gone);
+            let found = frozen.and_then(|frozen| {
+                self.upstreams
+                    .credentials
+                    .find(frozen, decided.host(), Instant::now())
+            });
+            found.map_err(|fault| unavailable(&name, &fault))?;
+        }
+        Ok(())
     }
 
     async fn tunnel(&self, mut admitted: Admitted, mut way: Way) {
@@ -146,7 +170,7 @@ async fn relay_unread(admitted: Admitted, decided: &Decided, upstream: Upstream,
     } = admitted;
     drop(unread);
     let Upstream { stream, address } = upstream;
-    log.allowed(address, &decided.route().rules());
+    log.allowed(address, &decided.route().rules(), None);
     let cut = async { caller.cut().await.into() };
     let relayed = relay(client, stream, already_sent, &flow, cut).await;
     flow.closed();

@@ -47,6 +47,9 @@ pub struct EgressRule {
     /// Paths that a request may have; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathPattern>,
+    /// Credential that the gateway adds to the requests that the rule allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 /// What the run itself asks for. It is no layer: it can only take away.
@@ -119,9 +122,9 @@ impl EgressAsk {
 }
 
 impl EgressRule {
-    /// How TLS is treated: what has to be told apart by its request is inspected.
+    /// How TLS is treated: what has to be told apart by its request, or gets a credential, is inspected.
     pub fn mode(&self) -> TlsMode {
-        if self.methods.is_empty() && self.paths.is_empty() {
+        if self.methods.is_empty() && self.paths.is_empty() && self.credential.is_none() {
             self.tls
         } else {
             TlsMode::Inspect

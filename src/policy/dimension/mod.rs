@@ -1,7 +1,10 @@
 //! What policies limit, one file for each dimension: what a run asks of it, met with what every layer allows.
 
+pub mod credentials;
 pub mod egress;
+pub mod git;
 pub mod images;
+pub mod literals;
 pub mod repositories;
 pub mod requester;
 pub mod requests;

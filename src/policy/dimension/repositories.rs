@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::dimension::git::GitRule;
 use crate::frozen::GitHost;
 use crate::layer::meet::{Unmet, meet};
-use crate::layer::parsed::ParsedPolicy;
+use crate::layer::parsed::{ParsedPolicy, RepositoryGrant};
 use crate::pattern::address::intersect;
 use crate::pattern::reference::Reference;
-use crate::pattern::repository::RepositoryUrl;
+use crate::pattern::repository::{RepositoryPattern, RepositoryUrl};
 use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal, ask_owner, nothing_matches, silence};
 use crate::source::Source;
@@ -78,6 +79,8 @@ pub struct Submodules {
     pub grants: Vec<CloneGrant>,
     /// Hosts of which every layer lets something be cloned.
     hosts: Vec<GitHost>,
+    /// What each of these layers lets be cloned, with the credentials for it.
+    rules: Vec<Vec<GitRule>>,
 }
 
 /// A repository with what every layer grants its host.
@@ -87,6 +90,8 @@ pub struct Granted {
     pub repository: AdmittedRepository,
     /// The last layer's rule; the others grant it too.
     pub source: Source,
+    /// Credential with which it is cloned: the one that all rules which grant it and name one name.
+    pub credential: Option<String>,
     addresses: Vec<IpNet>,
 }
 
@@ -129,8 +134,14 @@ pub fn decide(
                 layer: layer.layer.clone(),
                 rule: format!("{RULE}.clone[{}]", first.name),
             };
-            let addresses = matching.flat_map(|rule| rule.addresses.iter().copied());
-            Ok((source, sorted(addresses.collect())))
+            let matching: Vec<&RepositoryGrant> = matching.collect();
+            let addresses = matching.iter().flat_map(|rule| rule.addresses.iter().copied());
+            let named = matching.iter().filter_map(|rule| rule.credential.clone());
+            Ok((
+                source,
+                sorted(addresses.collect()),
+                named.collect::<Vec<String>>(),
+            ))
         } else {
             let allowed = rules.iter().map(|rule| rule.url.to_string()).collect();
             Err(refusal(
@@ -145,13 +156,28 @@ pub fn decide(
         Unmet::Refused(refusal) => refusal,
         Unmet::NoOpinion => silence(Reason::PolicyDenied, &field, RULE, &repository.url),
     })?;
-    let met = grants
-        .into_iter()
-        .reduce(|(_, a), (source, b)| (source, intersect(&a, &b)));
-    let (source, addresses) = met.unwrap_or((Source::BuiltIn, Vec::new()));
+    let met = grants.into_iter().reduce(|(_, a, mut named), (source, b, more)| {
+        named.extend(more);
+        (source, intersect(&a, &b), named)
+    });
+    let (source, addresses, named) = met.unwrap_or((Source::BuiltIn, Vec::new(), Vec::new()));
+    let credential = match sorted(named).as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => {
+            let why = format!(
+                "the rules that grant it name different credentials for it: {}",
+                several.join(", ")
+            );
+            let help =
+                "ask whoever owns the policies to let their rules for it name one credential".to_owned();
+            return Err(refusal(None, Vec::new(), why, help));
+        }
+    };
     Ok(Granted {
         addresses,
         source,
+        credential,
         repository: AdmittedRepository {
             name: repository.name.clone(),
             url,
@@ -188,6 +214,7 @@ pub fn submodules(repositories: &[Repository], layers: &[Arc<ParsedPolicy>]) -> 
             host: rule.url.host().clone(),
             port: rule.url.port(),
             addresses: rule.addresses.clone(),
+            repositories: Vec::new(),
         }))
     });
     let hosts = hosts.reduce(|some, others| {
@@ -202,22 +229,30 @@ pub fn submodules(repositories: &[Repository], layers: &[Arc<ParsedPolicy>]) -> 
         });
         both.collect()
     });
+    let rules = opinions().map(|(layer, rules)| {
+        let all = rules.iter().map(|rule| GitRule {
+            rule: format!("{layer}/{}", rule.name),
+            url: rule.url.clone(),
+            credential: rule.credential.clone(),
+        });
+        all.collect()
+    });
     Some(Submodules {
         grants: grants.collect(),
         hosts: hosts.unwrap_or_default(),
+        rules: rules.collect(),
     })
 }
 
-/// One entry for each host and port. The gateway sees no path, so repositories that share a host get only the
-/// networks that are granted for all of them; hosts of submodules add nothing to those of repositories.
-pub(crate) fn git_hosts<'a>(
-    granted: impl IntoIterator<Item = &'a Granted>,
-    submodules: Option<&Submodules>,
-) -> Vec<GitHost> {
-    let asked = granted.into_iter().map(|granted| GitHost {
+/// One entry for each host and port. Addresses are judged before any path is seen, so repositories that share a host get
+/// only the networks that are granted for all of them; hosts of submodules add nothing to those of repositories. Where
+/// something of a host is cloned with a credential, its requests are judged by what may be read there.
+pub(crate) fn git_hosts(granted: &[Granted], submodules: Option<&Submodules>) -> Vec<GitHost> {
+    let asked = granted.iter().map(|granted| GitHost {
         host: granted.repository.url.host().clone(),
         port: granted.repository.url.port(),
         addresses: granted.addresses.clone(),
+        repositories: Vec::new(),
     });
     let mut hosts = meet_hosts(asked);
     for more in submodules.into_iter().flat_map(|submodules| &submodules.hosts) {
@@ -228,7 +263,35 @@ pub(crate) fn git_hosts<'a>(
             hosts.push(more.clone());
         }
     }
+    for host in &mut hosts {
+        host.repositories = readable(host, granted, submodules);
+    }
     sorted(hosts)
+}
+
+/// What may be read at a host, layer by layer; nothing where no credential has a say, for then nobody looks.
+fn readable(host: &GitHost, granted: &[Granted], submodules: Option<&Submodules>) -> Vec<Vec<GitRule>> {
+    let is_here = |rule: &&GitRule| *rule.url.host() == host.host && rule.url.port() == host.port;
+    let own: Vec<GitRule> = granted.iter().filter_map(Granted::rule).collect();
+    // Only the commits say which submodules there are; what every layer grants covers the repositories too.
+    let all = submodules.map_or_else(|| vec![own], |submodules| submodules.rules.clone());
+    let here = |rules: &Vec<GitRule>| sorted(rules.iter().filter(is_here).cloned().collect());
+    let layers: Vec<Vec<GitRule>> = all.iter().map(here).collect();
+    let has_credential = layers.iter().flatten().any(|rule| rule.credential.is_some());
+    if has_credential { layers } else { Vec::new() }
+}
+
+impl Granted {
+    /// The repository alone, as the gateway judges requests for it.
+    fn rule(&self) -> Option<GitRule> {
+        let AdmittedRepository { name, url, .. } = &self.repository;
+        Some(GitRule {
+            rule: format!("AgentRun/repositories/{name}"),
+            // Every URL is a pattern of itself.
+            url: RepositoryPattern::parse(url.as_str()).ok()?,
+            credential: self.credential.clone(),
+        })
+    }
 }
 
 /// One entry for each host and port, with the networks that all its entries have.

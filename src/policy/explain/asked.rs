@@ -63,6 +63,9 @@ pub struct Let {
     pub inspected: bool,
     /// `Kind/name/rule` of each rule that allows it, as in the gateway's records.
     pub rules: Vec<String>,
+    /// The credential that the gateway adds to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 impl Asked {
@@ -81,11 +84,17 @@ impl Asked {
             (Scheme::Https, TlsMode::Tunnel) => Decision::Allow(Let {
                 inspected: false,
                 rules: way.rules(),
+                credential: None,
             }),
             (Scheme::Http, TlsMode::Tunnel) | (_, TlsMode::Inspect) => {
-                way.permit(self.request.clone()).map(|permitted| Let {
+                let permitted = match (way.permit(self.request.clone()), self.scheme) {
+                    (Decision::Allow(permitted), Scheme::Http) => permitted.in_clear_text(),
+                    (decided, _) => decided,
+                };
+                permitted.map(|permitted| Let {
                     inspected: true,
                     rules: permitted.rules().to_vec(),
+                    credential: permitted.credential().map(str::to_owned),
                 })
             }
         }
@@ -188,6 +197,7 @@ mod tests {
             tls,
             methods: Vec::new(),
             paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+            credential: None,
         };
         EgressLayer {
             kind: LayerKind::SandboxPolicy,
@@ -232,7 +242,7 @@ mod tests {
             .unwrap()
             .judge(&[layer()], Tunnels::Allow, None)
         {
-            Decision::Allow(Let { inspected, rules }) => {
+            Decision::Allow(Let { inspected, rules, .. }) => {
                 let not = if inspected { "" } else { "not " };
                 format!("{not}inspected, by {}", rules.join(" "))
             }

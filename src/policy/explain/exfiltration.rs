@@ -172,6 +172,18 @@ const KNOWN: &[Known] = &[
     ),
 ];
 
+/// Hosts of model APIs, where a key spends money.
+const MODELS: [&str; 3] = [
+    "api.anthropic.com",
+    "api.openai.com",
+    "generativelanguage.googleapis.com",
+];
+
+/// Whether the pattern names a host that is known to serve models.
+pub fn is_model(pattern: &HostPattern) -> bool {
+    MODELS.iter().any(|name| One(name).meet(pattern))
+}
+
 /// What is known of the hosts that `pattern` names: the worst of them.
 pub fn judge(pattern: &HostPattern) -> Judged {
     let rows = KNOWN.iter().filter(|Known(hosts, ..)| hosts.meet(pattern));

@@ -7,12 +7,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use crate::decide::Evaluation;
-use crate::dimension::images;
-use crate::dimension::repositories::Submodules;
+use crate::dimension::repositories::{Granted, Submodules};
 use crate::dimension::resources;
 use crate::dimension::runtime::Runtime;
 use crate::dimension::times::Times;
 use crate::dimension::vulnerabilities::Ceiling;
+use crate::dimension::{credentials, images};
 use crate::refusal::Refusal;
 use crate::source::{Source, Sourced};
 use cofferdam_api::{CloneOptions, RequesterMode, Tunnels};
@@ -107,6 +107,8 @@ impl Evaluation {
             presets: _,
             tunnels,
             ask,
+            credentials,
+            literals,
             times,
             resources,
             scheduling,
@@ -118,6 +120,9 @@ impl Evaluation {
             image_pull_secrets: _,
         } = self;
         let mut findings: Vec<Finding> = mistakes.iter().map(Finding::refused).collect();
+        if let Err(refusal) = literals {
+            findings.push(Finding::refused(refusal));
+        }
         findings.push(of_requester(requester));
         match runtime {
             Ok(runtime) => findings.extend(of_runtime(runtime)),
@@ -135,11 +140,7 @@ impl Evaluation {
         });
         for (name, granted) in repositories {
             findings.push(match granted {
-                Ok(granted) => Finding::allowed(
-                    format!("spec.repositories[{name}].url"),
-                    granted.repository.url.to_string(),
-                    &granted.source,
-                ),
+                Ok(granted) => of_repository(name, granted),
                 Err(refusal) => Finding::refused(refusal),
             });
             if let Ok(granted) = granted {
@@ -153,6 +154,10 @@ impl Evaluation {
             findings.push(Finding::refused(refusal));
         }
         findings.push(of_tunnels(tunnels));
+        match credentials {
+            Ok(granted) => findings.extend(granted.iter().map(of_credential)),
+            Err(refusal) => findings.push(Finding::refused(refusal)),
+        }
         findings.extend(of_times(times));
         match resources {
             Ok(decided) => findings.extend(of_resources(decided)),
@@ -219,6 +224,15 @@ fn of_vulnerabilities(found: &Result<Ceiling, Refusal>) -> Option<Finding> {
     }
 }
 
+fn of_repository(name: &str, granted: &Granted) -> Finding {
+    let url = granted.repository.url.to_string();
+    let finding = Finding::allowed(format!("spec.repositories[{name}].url"), url, &granted.source);
+    match &granted.credential {
+        Some(credential) => finding.noted(format!("cloned with credential {credential}")),
+        None => finding,
+    }
+}
+
 /// Nothing where the run asks for what everybody gets.
 fn of_clone(name: &str, clone: &CloneOptions) -> Option<Finding> {
     if *clone == CloneOptions::default() {
@@ -263,6 +277,24 @@ fn of_tunnels(tunnels: &Sourced<Tunnels>) -> Finding {
         Tunnels::Allow => "rules may say tls: Tunnel",
     };
     Finding::mode("limits.tunnels", tunnels).noted(note)
+}
+
+fn of_credential(granted: &credentials::Granted) -> Finding {
+    let credentials::Granted { credential, source } = granted;
+    let hosts: Vec<String> = credential.hosts.iter().map(ToString::to_string).collect();
+    let seen = match &credential.placeholder {
+        Some(placeholder) => format!("the agent sees a placeholder in {}", placeholder.env),
+        None => "the agent sees nothing of it".to_owned(),
+    };
+    Finding::allowed(
+        "credential",
+        format!("{}, added by the gateway", credential.name),
+        source,
+    )
+    .noted(format!(
+        "never sent elsewhere than to {}; {seen}",
+        hosts.join(", ")
+    ))
 }
 
 fn of_times(times: &Times) -> Vec<Finding> {

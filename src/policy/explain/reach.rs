@@ -32,6 +32,19 @@ pub struct Reached {
     /// The requests that may be made: those of any of these. Absent where nobody looks at them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<Vec<Requests>>,
+    /// The credentials that the gateway adds, with the requests that get them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Sent>,
+}
+
+/// A credential that the gateway adds to requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    /// Its name.
+    pub credential: String,
+    /// The requests that get it: those of any of these.
+    pub requests: Vec<Requests>,
 }
 
 impl Reached {
@@ -120,6 +133,11 @@ fn entry<L: Borrow<EgressLayer>>(
         },
         tls: grant.mode(),
         rules: grant.rules(),
+        credentials: grant
+            .credentials()
+            .into_iter()
+            .map(|(credential, requests)| Sent { credential, requests })
+            .collect(),
     })
 }
 
@@ -133,6 +151,7 @@ fn gather(reached: impl Iterator<Item = Reached>) -> Vec<Reached> {
                 && known.addresses == next.addresses
                 && known.tls == next.tls
                 && known.requests == next.requests
+                && known.credentials == next.credentials
         };
         match gathered.iter_mut().find(same) {
             Some(known) => known.ports.extend(next.ports),

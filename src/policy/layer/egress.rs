@@ -14,6 +14,8 @@ use cofferdam_api::{EgressLimits, EgressRule as Written, Preset, RepositoryLimit
 
 /// Why a rule with methods or paths is no tunnel.
 const UNREAD: &str = "a tunnel passes bytes unread, so methods and paths cannot be told in it";
+/// Why a rule with a credential lists requests.
+const UNLISTED: &str = "a rule with a credential must list methods and paths, or have a preset, which does";
 /// Why a rule has a preset and nothing else.
 const SAID: &str = "a preset has hosts, ports, methods and paths of its own, and is inspected";
 /// Why a rule without both means nothing.
@@ -69,7 +71,14 @@ fn read_rule(
         tls: rule.tls,
         methods: sorted(read_all(layer, &field("methods"), &rule.methods, Method::parse)?),
         paths: sorted(read_all(layer, &field("paths"), &rule.paths, PathPattern::parse)?),
+        credential: rule.credential.clone(),
     };
+    if let Some(credential) = &rule.credential
+        && rule.preset.is_none()
+        && (written.methods.is_empty() || written.paths.is_empty())
+    {
+        return Err(unreadable(layer, &field("credential"), credential, &UNLISTED));
+    }
     let Some(preset) = rule.preset else {
         return match (rule.tls, written.mode()) {
             _ if written.hosts.is_empty() => Err(unreadable(layer, &field("hosts"), "", &NO_HOSTS)),
@@ -86,8 +95,12 @@ fn read_rule(
     if !is_alone {
         return Err(unreadable(layer, &field("preset"), &name, &SAID));
     }
-    preset::expand(preset, &rule.name, &written.addresses, repositories)
-        .map_err(|error| unreadable(layer, &field("preset"), &name, &error))
+    let mut expanded = preset::expand(preset, &rule.name, &written.addresses, repositories)
+        .map_err(|error| unreadable(layer, &field("preset"), &name, &error))?;
+    for each in &mut expanded {
+        each.credential.clone_from(&rule.credential);
+    }
+    Ok(expanded)
 }
 
 fn read_ports(layer: &Layer, field: &str, ports: &[i32]) -> Result<Vec<u16>, Refusal> {

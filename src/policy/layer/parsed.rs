@@ -77,6 +77,8 @@ pub struct RepositoryGrant {
     pub url: RepositoryPattern,
     /// Networks that their host may resolve to though not globally routable.
     pub addresses: Vec<IpNet>,
+    /// Credential with which they are cloned.
+    pub credential: Option<String>,
 }
 
 /// The strictest opinion of any layer, with the first layer, in canonical order, that has it; without one `otherwise`.
@@ -220,6 +222,7 @@ pub(crate) fn read_repositories(
             name: rule.name.clone(),
             url,
             addresses,
+            credential: rule.credential.clone(),
         })
     });
     let mut rules = rules.collect::<Result<Vec<_>, _>>()?;

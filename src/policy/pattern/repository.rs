@@ -3,6 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::pattern::host::{Host, HostError};
 use crate::pattern::segments::{SegmentError, SegmentPattern};
 
@@ -209,7 +211,7 @@ impl FromStr for RepositoryUrl {
 }
 
 /// `https://host[:port]/path` with `*` for one whole segment and a final `**` for one or more. Never a wildcard host.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryPattern {
     host: Host,
     port: u16,
@@ -261,6 +263,11 @@ impl RepositoryPattern {
         self.host == url.host && self.port == url.port && self.path.matches(&url.path)
     }
 
+    /// Whether the repository with this path, without slash and `.git`, is meant at the pattern's host and port.
+    pub fn matches_path(&self, path: &str) -> bool {
+        self.path.matches(path)
+    }
+
     /// Whether some repository is meant by both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.host == other.host && self.port == other.port && self.path.overlaps(&other.path)
@@ -270,6 +277,20 @@ impl RepositoryPattern {
 impl fmt::Display for RepositoryPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", origin(&self.host, self.port), self.path)
+    }
+}
+
+impl Serialize for RepositoryPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RepositoryPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn rules(
             tls: TlsMode::Inspect,
             methods: vec![Method::parse(method)?],
             paths: sorted(paths.collect::<Result<_, PathError>>()?),
+            credential: None,
         })
     };
     Ok(vec![

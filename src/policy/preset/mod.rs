@@ -99,5 +99,6 @@ fn rule(grant: &Grant, name: &str, addresses: &[ipnet::IpNet]) -> Result<EgressR
         tls: TlsMode::Inspect,
         methods: sorted(methods.collect::<Result<_, MethodError>>()?),
         paths: sorted(paths.collect::<Result<_, PathError>>()?),
+        credential: None,
     })
 }

@@ -1,12 +1,14 @@
 //! What may be asked of a host to which there is a route: decided for each request by its method and path.
 
 use crate::decision::{Decision, Denied, DenyReason};
+use crate::dimension::git::repository_read_by;
 use crate::dimension::requests::{Request, Requests};
 use crate::layer::meet::{Unmet, meet};
 use crate::pattern::host::Host;
 use crate::pattern::method::Method;
+use crate::pattern::repository::RepositoryPattern;
 use crate::refusal::{listed, shown};
-use crate::route::{LayerGrant, Route};
+use crate::route::{LayerGrant, Route, RuleGrant};
 
 /// A request that every layer allows, and to whom it goes.
 ///
@@ -17,6 +19,7 @@ pub struct Permitted {
     port: u16,
     request: Request,
     rules: Vec<String>,
+    credential: Option<String>,
 }
 
 impl Permitted {
@@ -39,6 +42,30 @@ impl Permitted {
     pub fn rules(&self) -> &[String] {
         &self.rules
     }
+
+    /// The credential that the gateway is to add: the one that rules which allow the request name.
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
+    }
+
+    /// The same decision about a request that goes out in clear text: with a credential it does not.
+    pub fn in_clear_text(self) -> Decision<Self> {
+        let Some(credential) = &self.credential else {
+            return Decision::Allow(self);
+        };
+        Decision::Deny(Denied {
+            reason: DenyReason::CredentialNeedsTls,
+            layer: None,
+            message: format!(
+                "{} {} of {}:{} is denied in clear text: rules of policy add credential {credential} to it, which goes \
+                 over TLS alone",
+                self.request.method,
+                shown(self.request.target.path()),
+                self.host,
+                self.port
+            ),
+        })
+    }
 }
 
 impl Route {
@@ -53,9 +80,13 @@ impl Route {
         });
         match granted {
             Ok(granted) => {
+                let credential = match credential(&granted) {
+                    Ok(credential) => credential.map(str::to_owned),
+                    Err(conflict) => return Decision::Deny(self.conflicting(&request, &conflict)),
+                };
                 let mut rules: Vec<String> = Vec::new();
-                let all = granted.into_iter().flatten();
-                for rule in all.chain(&self.grant.asked) {
+                let all = granted.iter().flat_map(|(_, rules)| rules.iter());
+                for rule in all.map(|rule| &rule.name).chain(&self.grant.asked) {
                     if !rules.contains(rule) {
                         rules.push(rule.clone());
                     }
@@ -65,6 +96,7 @@ impl Route {
                     port: self.port,
                     request,
                     rules,
+                    credential,
                 })
             }
             Err(Unmet::Refused(denied)) => Decision::Deny(denied),
@@ -73,10 +105,32 @@ impl Route {
     }
 
     #[cold]
+    fn conflicting(&self, request: &Request, Conflict(one, two): &Conflict<'_>) -> Denied {
+        Denied {
+            reason: DenyReason::CredentialConflict,
+            layer: None,
+            message: format!(
+                "{} {} of {}:{} is denied: rules that allow it name two credentials, {one} and {two}",
+                request.method,
+                shown(request.target.path()),
+                self.host,
+                self.port
+            ),
+        }
+    }
+
+    #[cold]
     fn refused(&self, layer: &LayerGrant, request: &Request) -> Denied {
-        let rules = || layer.rules.iter().map(|(_, requests)| requests);
+        let rules = || layer.rules.iter().map(|rule| &rule.requests);
         let method = &request.method;
-        let why = if rules().any(|requests| requests.have_method(method)) {
+        let repositories = layer.rules.iter().filter_map(|rule| rule.reads.as_ref());
+        let repositories: Vec<String> = repositories.map(ToString::to_string).collect();
+        let why = if !repositories.is_empty() {
+            format!(
+                "of this host only repositories are read, by fetching; granted: {}",
+                listed(&repositories)
+            )
+        } else if rules().any(|requests| requests.have_method(method)) {
             let paths = rules().filter(|requests| requests.have_method(method));
             let paths: Vec<String> = paths
                 .flat_map(|requests| &requests.paths)
@@ -113,6 +167,24 @@ impl Route {
     }
 }
 
+/// Two credentials of which a request can have only one.
+struct Conflict<'a>(&'a str, &'a str);
+
+/// The credential that the rules which allow a request name; a layer whose rules name none has no opinion.
+fn credential<'a>(granted: &[(bool, Vec<&'a RuleGrant>)]) -> Result<Option<&'a str>, Conflict<'a>> {
+    let named = |later: bool| {
+        let layers = granted.iter().filter(move |(is_later, _)| *is_later == later);
+        layers.flat_map(|(_, rules)| rules.iter().filter_map(|rule| rule.credential.as_deref()))
+    };
+    let Some(first) = named(false).next() else {
+        return Ok(None);
+    };
+    match named(false).chain(named(true)).find(|other| *other != first) {
+        Some(other) => Err(Conflict(first, other)),
+        None => Ok(Some(first)),
+    }
+}
+
 /// A route always has a layer; without one nothing is allowed.
 #[cold]
 fn no_layer(route: &Route, request: &Request) -> Denied {
@@ -129,11 +201,20 @@ fn no_layer(route: &Route, request: &Request) -> Denied {
     }
 }
 
+impl RuleGrant {
+    fn allows(&self, request: &Request) -> bool {
+        let reads = |pattern: &RepositoryPattern| {
+            repository_read_by(request).is_some_and(|path| pattern.matches_path(path))
+        };
+        self.requests.have(request) && self.reads.as_ref().is_none_or(reads)
+    }
+}
+
 impl LayerGrant {
-    /// The rules that allow the request; `None`: there is none.
-    fn permit(&self, request: &Request) -> Option<Vec<&String>> {
-        let allowing = self.rules.iter().filter(|(_, requests)| requests.have(request));
-        let rules: Vec<&String> = allowing.map(|(rule, _)| rule).collect();
-        (!rules.is_empty()).then_some(rules)
+    /// Whether the layer came later, and its rules that allow the request; `None`: there is none.
+    fn permit(&self, request: &Request) -> Option<(bool, Vec<&RuleGrant>)> {
+        let allowing = self.rules.iter().filter(|rule| rule.allows(request));
+        let rules: Vec<&RuleGrant> = allowing.collect();
+        (!rules.is_empty()).then_some((self.is_later, rules))
     }
 }

@@ -19,6 +19,7 @@ fn rule(name: &str, hosts: &[&str], ports: &[u16], addresses: &[&str]) -> Egress
         tls: TlsMode::Tunnel,
         methods: Vec::new(),
         paths: Vec::new(),
+        credential: None,
     }
 }
 
@@ -186,6 +187,7 @@ fn any_layer() -> impl Strategy<Value = EgressLayer> {
             tls: if read { TlsMode::Inspect } else { TlsMode::Tunnel },
             methods: Vec::new(),
             paths: Vec::new(),
+            credential: None,
         };
         let rules = rules.into_iter().enumerate().map(named).collect();
         layer_of("", mode, rules)
@@ -360,4 +362,5 @@ fn generated_layers_often_allow() {
     assert!(allowed.iter().all(|count| *count > 100), "{allowed:?}");
 }
 
+mod credentials;
 mod requests;

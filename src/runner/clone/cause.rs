@@ -163,8 +163,8 @@ impl fmt::Display for Cause {
                     write!(f, " (the server answers {status})")?;
                 }
                 f.write_str(
-                    ": a sandbox holds no credentials, so it clones only what can be read without any. Check the url, or name \
-                     a copy that is open to this cluster",
+                    ": it was asked as policy says, with a credential only where limits.repositories.clone names one. Check \
+                     the url, or ask whoever owns the policies for a SandboxCredential for it",
                 )
             }
             Self::Moved(status) => write!(f, "the server answers {status}, a redirect, and none is followed"),

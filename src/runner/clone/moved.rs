@@ -57,8 +57,7 @@ impl fmt::Display for Moved {
             Self::To(url) => write!(f, "it has moved to {url}: write that url"),
             Self::Elsewhere(url) => write!(
                 f,
-                "it leads to {url}, which is no repository: one that is private or absent is answered so, and a sandbox \
-                 holds no credentials"
+                "it leads to {url}, which is no repository: one that is private or absent is answered so"
             ),
             Self::Unknown => {
                 f.write_str("the server does not say where to: look in a browser, and write the url of today")

@@ -305,7 +305,7 @@ fn another_object_format_is_refused_at_once(#[case] reference: &str) {
 #[rstest]
 #[case::asks_for_a_name(Manner::Status(401), "private or absent (the server answers 401)")]
 #[case::forbids(Manner::Status(403), "private or absent (the server answers 403)")]
-#[case::has_not(Manner::Status(404), "a sandbox holds no credentials")]
+#[case::has_not(Manner::Status(404), "private or absent (the server answers 404)")]
 #[case::has_no_longer(Manner::Status(410), "private or absent (the server answers 410)")]
 #[case::forbidden_by_law(Manner::Status(451), "private or absent (the server answers 451)")]
 #[case::refuses(Manner::Status(400), "refuses the request with 400")]

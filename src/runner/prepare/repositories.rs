@@ -18,7 +18,8 @@ use crate::deadline::Deadline;
 use crate::forward::Forwarder;
 use crate::paths::Paths;
 use crate::work_tree::{self, Place};
-use cofferdam_api::{Access, CloneSubmodules};
+use cofferdam_api::{Access, CloneSubmodules, Reason};
+use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::{PrepareSpec, RepositoryCommit, RepositorySpec};
 
 /// Clones all repositories, at the same time, through a forwarder that adds the token for clones.
@@ -65,11 +66,7 @@ pub async fn repositories(
             let name = repository.name.clone();
             blocking(move || fetch(&repository, &paths, &shared))
                 .await?
-                .map_err(|failed| PrepareError::Clone {
-                    message: with_refusal(failed.message, forwarder.take_refusal()),
-                    passes: failed.passes,
-                    name,
-                })
+                .map_err(|failed| not_cloned(name, failed, forwarder.take_refusal()))
         }
     });
     let commits = futures::future::try_join_all(clones).await;
@@ -159,6 +156,23 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
         commit: cloned.commit,
         tolerated,
     })
+}
+
+/// Why a repository is not there, by what git says and by the gateway's last refusal.
+fn not_cloned(name: String, failed: Failed, refusal: Option<String>) -> PrepareError {
+    let code = refusal
+        .as_ref()
+        .and_then(|line| line.rsplit(' ').next()?.parse::<DenialCode>().ok());
+    let lacks_credential = code.and_then(DenialCode::reason) == Some(Reason::CredentialFailed);
+    let message = with_refusal(failed.message, refusal);
+    if lacks_credential {
+        return PrepareError::Credential { name, message };
+    }
+    PrepareError::Clone {
+        message,
+        passes: failed.passes,
+        name,
+    }
 }
 
 /// Git does not show why a proxy refused; the forwarder saw it.

@@ -108,8 +108,13 @@ fn reason_has_the_name_of_its_code() {
     let mut found = 0;
     for code in DenialCode::ALL {
         let same_name = code.as_str().parse::<Reason>().ok();
-        assert_eq!(code.reason(), same_name, "{code}");
         found += usize::from(same_name.is_some());
+        // What is waited for at first is not yet the end of a run, which has a name of its own.
+        let expected = match code {
+            DenialCode::CredentialUnavailable => Some(Reason::CredentialFailed),
+            _ => same_name,
+        };
+        assert_eq!(code.reason(), expected, "{code}");
     }
     assert_eq!(found, 2);
 }

@@ -103,6 +103,7 @@ fn records() -> Result<String> {
             path: None,
             address: "203.0.113.10:443".to_owned(),
             rules: vec!["SandboxPolicy/default/all".to_owned()],
+            credential: None,
             by: "prepare".to_owned(),
         },
         RecordEvent::Closed {

@@ -18,8 +18,8 @@ const maxNegotiation = 64 << 20
 // GitHandler serves the bare repositories in a directory over git's smart HTTP protocol, for reading only.
 // <name>.git is served as /<name> and as /<name>.git, as real forges do. What is asked for below /redirect/<host>/ has
 // moved to the same path of that host; what is asked for below /unavailable/ cannot be served now; below /silent/ a
-// repository's references are told, and who asks for its objects hears nothing. Beside each repository are its contents of
-// Git LFS.
+// repository's references are told, and who asks for its objects hears nothing; what is below /private/<user>/ is there for
+// that user alone, with a password that begins with passwordPrefix. Beside each repository are its contents of Git LFS.
 func GitHandler(repositories string) (http.Handler, error) {
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
@@ -50,6 +50,16 @@ func GitHandler(repositories string) (http.Handler, error) {
 			http.Error(w, "this server cannot serve that now", http.StatusServiceUnavailable)
 			return
 		}
+		if rest, private := strings.CutPrefix(r.URL.Path, "/private/"); private {
+			user, path, _ := strings.Cut(rest, "/")
+			if !isUser(r, user) {
+				w.Header().Set("WWW-Authenticate", `Basic realm="private"`)
+				http.Error(w, "this repository is private", http.StatusUnauthorized)
+				return
+			}
+			r = r.Clone(r.Context())
+			r.URL.Path = "/" + path
+		}
 		if large.serves(r.URL.Path) {
 			large.ServeHTTP(w, r)
 			return
@@ -74,6 +84,15 @@ func GitHandler(repositories string) (http.Handler, error) {
 		whole.URL.Path = repositoryPath(path)
 		backend.ServeHTTP(w, whole)
 	}), nil
+}
+
+// passwordPrefix is how every password begins that opens a private repository; the rest is the test's own.
+const passwordPrefix = "e2e-git-"
+
+// isUser says whether a request comes from the user, as HTTP's basic authentication tells.
+func isUser(r *http.Request, name string) bool {
+	user, password, said := r.BasicAuth()
+	return said && user == name && strings.HasPrefix(password, passwordPrefix)
 }
 
 // movedTo says where a client should ask instead: /redirect/host/code.git/info/refs?q is https://host/code.git/info/refs?q.

@@ -1,22 +1,42 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // HostHandler is a web server with little to say: / tells who answers, /echo returns what it was sent, /slow sends a
-// line every 100 ms for ?seconds=N (60 at most, 10 if not given), /git/ has the repositories.
+// line every 100 ms for ?seconds=N (60 at most, 10 if not given), /whoami tells the digest of each credential that it was
+// sent, /indiscreet sends one back in a header, /git/ has the repositories.
 func HostHandler(name string, repositories http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/git/", http.StripPrefix("/git", repositories))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "this is %s\n", name) })
 	mux.HandleFunc("/echo", echo)
 	mux.HandleFunc("GET /slow", slow)
+	mux.HandleFunc("/whoami", whoami)
+	mux.HandleFunc("/indiscreet", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-You-Sent", r.Header.Get("X-Api-Key"))
+	})
 	return mux
+}
+
+// credentialHeaders are those that carry credentials in the tests.
+var credentialHeaders = []string{"Authorization", "Cookie", "X-Api-Key"}
+
+// whoami tells which credentials came, by their digests: what is asked is recorded, and no record may hold a credential.
+func whoami(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Set-Cookie", "session=of-"+r.URL.Path)
+	for _, name := range credentialHeaders {
+		for _, value := range r.Header.Values(name) {
+			fmt.Fprintf(w, "%s sha256:%x\n", strings.ToLower(name), sha256.Sum256([]byte(value)))
+		}
+	}
 }
 
 // echo returns the body as it comes. Reading while writing has to be allowed explicitly in HTTP/1.

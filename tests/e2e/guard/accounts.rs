@@ -223,6 +223,44 @@ async fn the_status_of_a_policy_is_the_controllers() {
 }
 
 #[tokio::test]
+async fn the_status_of_a_credential_is_the_controllers() {
+    let credentials = "/apis/cofferdam.dev/v1alpha1/sandboxcredentials";
+    let name = "guard-credential-status";
+    let nowhere = json!({"matchLabels": {"cofferdam.test/no-such-label": "here"}});
+    let credential = json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxCredential", "metadata": {"name": name},
+        "spec": {"type": "Secret", "secretName": name, "hosts": ["a.example.com"], "inject": {"header": "x-api-key"},
+                 "namespaceSelector": nowhere},
+    });
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Forged",
+        "message": "", "lastTransitionTime": "2026-11-24T00:00:00Z"}]}});
+    let status = Call::patch(&format!("{credentials}/{name}/status"), ready);
+    let wider = Call::patch(
+        &format!("{credentials}/{name}"),
+        json!({"spec": {"hosts": ["b.example.com"]}}),
+    );
+    check(vec![
+        Case(
+            "a credential",
+            Admin,
+            Call::post(credentials, credential),
+            Nothing,
+        ),
+        Case("its status", Admin, status.clone(), Guard("status")),
+        Case("its status", Edit, status.clone(), NoGuard),
+        Case("its status by patch", Controller, status, NoGuard),
+        Case("its hosts", Edit, wider.clone(), NoGuard),
+        Case("its hosts", Controller, wider.clone(), NoGuard),
+        Case("its hosts", Admin, wider, Nothing),
+    ])
+    .await;
+    let api: kube::Api<cofferdam_api::SandboxCredential> = kube::Api::all(client().await);
+    api.delete(name, &kube::api::DeleteParams::default())
+        .await
+        .expect("the credential is ours");
+}
+
+#[tokio::test]
 async fn frozen_policies_are_swept_by_the_controller_alone() {
     let maps = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps");
     let (frozen, other) = ("policy-guard-swept", "guard-swept");

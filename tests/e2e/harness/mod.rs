@@ -1,5 +1,6 @@
 //! What the tests stand on: a client, namespaces, policies, runs, and what the internet's servers saw.
 
+mod credentials;
 mod internet;
 mod ordinary;
 mod policies;
@@ -7,6 +8,7 @@ mod run;
 mod space;
 mod wait;
 
+pub use credentials::{Credential, forget_secret, put_secret};
 pub use internet::Internet;
 pub use ordinary::{Ordinary, sandboxed, unconfined};
 pub use policies::{ceiling, forget_ceiling};
@@ -20,6 +22,8 @@ pub const ATTACKER: &str = "cofferdam.test/attacker:dev";
 
 /// Where the operator runs.
 pub const OPERATOR_NAMESPACE: &str = "cofferdam-system";
+/// The namespace of the Secrets that hold credentials.
+pub const CREDENTIALS_NAMESPACE: &str = "cofferdam-credentials";
 
 /// A client for the embedded cluster, as cluster admin.
 pub async fn client() -> kube::Client {

@@ -47,7 +47,11 @@ impl Write {
             ..
         } = &self.object_ref;
         match (resource.as_str(), subresource.as_str(), self.verb.as_str()) {
-            ("agentruns" | "sandboxpolicies" | "clustersandboxpolicies", "status", "update" | "patch")
+            (
+                "agentruns" | "sandboxpolicies" | "clustersandboxpolicies" | "sandboxcredentials",
+                "status",
+                "update" | "patch",
+            )
             | ("events", "", "create")
             // Time to live.
             | ("agentruns", "", "delete") => true,

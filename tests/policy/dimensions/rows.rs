@@ -216,6 +216,7 @@ fn of_lists() -> Vec<Dimension> {
                 "repositories.mode",
                 "repositories.clone.url",
                 "repositories.clone.addresses",
+                "repositories.clone.credential",
             ],
             object: "repositories",
             field: "",
@@ -360,7 +361,31 @@ fn of_requests() -> Vec<Dimension> {
             ],
             probe: asked,
         },
+        Dimension {
+            row: "credential",
+            cells: ["any layer", "none", "the same in all that name one", "–"],
+            fields: vec!["egress.rules.credential"],
+            object: "egress",
+            field: "",
+            loose: keyed(&["GET", "POST"]),
+            strict: keyed(&["GET"]),
+            outcomes: [
+                "",
+                "GET /a/b one, POST /a/b one, GET /c one",
+                "GET /a/b one, GET /c one",
+            ],
+            probe: |world| {
+                told(world, |run| {
+                    with_credential(run, "a.example.com", &["GET /a/b", "POST /a/b", "GET /c"])
+                })
+            },
+        },
     ]
+}
+
+fn keyed(methods: &[&str]) -> Value {
+    json!({"mode": "AllowList", "rules": [
+        {"name": "a", "hosts": ["a.example.com"], "methods": methods, "paths": ["/**"], "credential": "one"}]})
 }
 
 fn of_resources() -> Vec<Dimension> {
@@ -515,6 +540,25 @@ fn permitted(run: &Admitted, host: &str, requests: &[&str]) -> String {
         .copied()
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// The requests that get a credential, each with its name.
+fn with_credential(run: &Admitted, host: &str, requests: &[&str]) -> String {
+    let route = run
+        .frozen
+        .agent_route(&host.parse().unwrap(), 443)
+        .into_result()
+        .unwrap();
+    let got = |request: &&str| {
+        let (method, target) = request.split_once(' ').unwrap();
+        let asked = Request {
+            method: method.parse().unwrap(),
+            target: Target::parse(target).unwrap(),
+        };
+        let permitted = route.permit(asked).into_result().ok()?;
+        permitted.credential().map(|name| format!("{request} {name}"))
+    };
+    requests.iter().filter_map(got).collect::<Vec<_>>().join(", ")
 }
 
 /// The first of the amounts that a run may ask for.

@@ -1,4 +1,5 @@
-//! The agent's environment: the user's literals, then what makes ordinary tools find the only way out.
+//! The agent's environment: the user's literals, what stands in the place of credentials, then what makes ordinary tools
+//! find the only way out.
 //!
 //! No single variable is honoured by all tools, so each gets the spellings that some tool was seen to need. The CA
 //! file carries the image's usual roots too, because most of these variables replace the roots and do not add.
@@ -54,9 +55,9 @@ const JVM: (&str, &str) = (
      -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=3128",
 );
 
-/// All variables. A user's variable of a reserved name is left out: admission refuses it, and where two of a name
-/// stand in a list, clients disagree about which one counts.
-pub fn variables(user: &[cofferdam_api::EnvVar]) -> Vec<EnvVar> {
+/// All variables. A user's variable of a reserved name, or of a placeholder's, is left out: admission refuses it, and where
+/// two of a name stand in a list, clients disagree about which one counts.
+pub fn variables(user: &[cofferdam_api::EnvVar], placeholders: &[(&str, String)]) -> Vec<EnvVar> {
     let proxy = format!("http://127.0.0.1:{FORWARDER_PORT}");
     let contract: Vec<(&str, &str)> = PROXY
         .iter()
@@ -66,9 +67,12 @@ pub fn variables(user: &[cofferdam_api::EnvVar]) -> Vec<EnvVar> {
         .collect();
     let jvm = Some(JVM).filter(|(name, _)| user.iter().all(|variable| variable.name != *name));
     let reserved = |name: &str| contract.iter().any(|(reserved, _)| *reserved == name);
+    let replaced = |name: &str| placeholders.iter().any(|(env, _)| *env == name);
+    let placeholders = placeholders.iter().filter(|(env, _)| !reserved(env));
     user.iter()
-        .filter(|variable| !reserved(&variable.name))
+        .filter(|variable| !reserved(&variable.name) && !replaced(&variable.name))
         .map(|variable| literal(&variable.name, variable.value.clone()))
+        .chain(placeholders.map(|(env, value)| literal(env, value.clone())))
         .chain(
             contract
                 .iter()
@@ -93,13 +97,18 @@ mod tests {
 
     #[test]
     fn contract_variables_win_and_the_users_others_stay() {
-        let user = [("https_proxy", "http://evil:1"), ("MODEL", "m1"), ("EMPTY", "")].map(|(name, value)| {
-            cofferdam_api::EnvVar {
-                name: name.to_owned(),
-                value: value.to_owned(),
-            }
+        let own = [
+            ("https_proxy", "http://evil:1"),
+            ("MODEL", "m1"),
+            ("EMPTY", ""),
+            ("API_KEY", "own"),
+        ];
+        let user = own.map(|(name, value)| cofferdam_api::EnvVar {
+            name: name.to_owned(),
+            value: value.to_owned(),
         });
-        let variables = variables(&user);
+        let placeholders = [("API_KEY", "sk-placeholder".to_owned()), ("HOME", "x".to_owned())];
+        let variables = variables(&user, &placeholders);
         let values = |name: &str| -> Vec<Option<&str>> {
             variables
                 .iter()
@@ -111,6 +120,7 @@ mod tests {
         assert_eq!(values("MODEL"), [Some("m1")]);
         assert_eq!(values("EMPTY"), [None]);
         assert_eq!(values("HOME"), [Some("/home/agent")]);
+        assert_eq!(values("API_KEY"), [Some("sk-placeholder")]);
         let jvm = values("JAVA_TOOL_OPTIONS");
         let (options, port) = (jvm[0].unwrap(), FORWARDER_PORT.to_string());
         assert!(jvm.len() == 1 && options.matches(&port).count() == 2, "{options}");
@@ -122,7 +132,7 @@ mod tests {
             name: "JAVA_TOOL_OPTIONS".to_owned(),
             value: "-Xmx1g".to_owned(),
         };
-        let variables = variables(&[own]);
+        let variables = variables(&[own], &[]);
         let named = variables
             .iter()
             .filter(|variable| variable.name == "JAVA_TOOL_OPTIONS");

@@ -59,15 +59,19 @@ pub fn sidecar(input: &Input<'_>, identity: &Identity) -> Result<Container, Buil
 }
 
 /// The user's image as it is, by its full name.
-pub fn agent(input: &Input<'_>) -> Container {
+pub fn agent(input: &Input<'_>, identity: &Identity) -> Container {
     let agent = &input.run.spec.agent;
+    let credentials = input.admitted.credentials.iter();
+    let placeholders: Vec<(&str, String)> = credentials
+        .filter_map(|credential| credential.placeholder(&identity.uid))
+        .collect();
     let image = input.admitted.agent_image.to_string();
     Container {
         image_pull_policy: Some(pulling::agent(&image, input.admitted.pull_policy).to_owned()),
         image: Some(image),
         command: non_empty(&agent.command),
         args: non_empty(&agent.args),
-        env: Some(agent_env::variables(&agent.env)),
+        env: Some(agent_env::variables(&agent.env, &placeholders)),
         working_dir: Some(working_directory(input.run)),
         resources: Some(resources::agent(&input.admitted.resources)),
         volume_mounts: Some(volumes::agent_mounts(input)),

@@ -16,7 +16,10 @@ pub fn spec(input: &Input<'_>, identity: &Identity) -> Result<PodSpec, BuildErro
     let admitted = input.admitted;
     let spec = PodSpec {
         init_containers: Some(vec![containers::prepare(input, identity)?]),
-        containers: vec![containers::sidecar(input, identity)?, containers::agent(input)],
+        containers: vec![
+            containers::sidecar(input, identity)?,
+            containers::agent(input, identity),
+        ],
         volumes: Some(volumes::all(input)),
         restart_policy: Some("Never".to_owned()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),

@@ -6,14 +6,30 @@ import (
 	"time"
 )
 
-// Handler serves both APIs, each under its published paths.
+// keyPrefix is how every key begins that the keyed paths take; the rest is the test's own.
+const keyPrefix = "sk-demo-"
+
+// Handler serves both APIs, each under its published paths, and below /keyed to those alone who have a key.
 func (l Library) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", l.chatCompletions)
 	mux.HandleFunc("POST /v1/messages", l.messages)
 	mux.HandleFunc("GET /v1/models", l.models)
+	mux.Handle("/keyed/", http.StripPrefix("/keyed", keyed(mux)))
 	mux.HandleFunc("/", notFound)
 	return mux
+}
+
+// keyed lets requests with a key pass; a placeholder is none.
+func keyed(served http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !strings.HasPrefix(bearer, keyPrefix) && !strings.HasPrefix(r.Header.Get("x-api-key"), keyPrefix) {
+			openAIError(w, http.StatusUnauthorized, "invalid_request_error", "invalid_api_key", "", "Incorrect API key provided.")
+			return
+		}
+		served.ServeHTTP(w, r)
+	})
 }
 
 // models serves GET /v1/models, a path that both APIs have; Anthropic's clients always send its version header.
