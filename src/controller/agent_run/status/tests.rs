@@ -85,7 +85,10 @@ fn each_state_is_what_gitops_tools_take_it_for() {
     let states = states.map(|(name, status, (expected, argo))| {
         assert_eq!(kstatus(&status), expected, "{status:#?}");
         assert_eq!(status.observed_generation, Some(1));
-        serde_json::json!({"name": name, "kstatus": expected, "argo": argo, "status": status})
+        let mut told = serde_json::to_value(status).unwrap();
+        // Nobody judges a run by what it was resolved to, and the hash there changes with the form of frozen policies.
+        told.as_object_mut().unwrap().remove("resolved");
+        serde_json::json!({"name": name, "kstatus": expected, "argo": argo, "status": told})
     });
     insta::assert_snapshot!("states", serde_json::to_string_pretty(&states).unwrap());
 }
