@@ -317,7 +317,7 @@ at=https://git.internet.test/private/x-access-token
   echo "fetched $(git fetch -q $at/two-first.git HEAD && git rev-parse -q --verify FETCH_HEAD > /dev/null && echo yes)"
   echo "another $(git ls-remote $at/two-second.git 2>&1 | grep -o 'remote: cofferdam: RequestNotAllowed' | head -n 1)"
   echo "pushed $(git push -q $at/two-first.git HEAD:refs/heads/x 2>&1 | grep -o 'remote: cofferdam: RequestNotAllowed' | head -n 1)"
-  echo "kept $(grep -rl e2e-git- /workspace /home/agent /cofferdam /tmp 2> /dev/null | wc -l)"
+  echo "kept $(grep -rl 'e2e-gi[t]-' /workspace /home/agent /cofferdam /tmp 2> /dev/null | wc -l)"
 } > result
 "#;
 
