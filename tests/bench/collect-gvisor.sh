@@ -3,8 +3,8 @@
 # does, one changes it as an agent does, one collects as the sidecar does, each with its own mounts of the volumes.
 # `tests/bench/collect-gvisor.sh [small|large|new|sparse|many|all]` (all: each but `many`) measures 20 changes among 60,000 files
 # of 1 GB and of 8 GB, 49,500 new files, a sparse file of 20 GB, and a million new files, which takes the agent long to make. It
-# prints a row for each, and fails above the goals: 3 s, 15 s, else the 60 s that all collecting has; 128 MiB. It needs the cluster with the runner's image (`make install`), 20 GB below
-# the cluster's state directory, and nothing else running.
+# prints a row for each, and fails above the goals: 3 s, 15 s, else the 60 s that all collecting has; 128 MiB. It needs the
+# cluster with the runner's image (`make install`), 20 GB below the cluster's state directory, and nothing else running.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export COFFERDAM_STATE="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
@@ -20,7 +20,9 @@ end() {
 end
 trap end EXIT
 
-program=$(cargo bench --quiet --locked --bench collect --no-run --message-format=json-render-diagnostics |
+# Static, as the runner is: it rests on nothing in the image, and on what `images/build.sh` had built.
+program=$(env RUSTFLAGS="-C target-feature=+crt-static" \
+  cargo bench --quiet --locked --target x86_64-unknown-linux-gnu --bench collect --no-run --message-format=json-render-diagnostics |
   jq -r 'select(.target.name == "collect" and .executable != null).executable' | tail -1)
 mkdir -p "$place"
 cp "$program" "$place/collect"
