@@ -49,7 +49,7 @@ async fn an_entrypoint_that_cannot_be_executed_is_the_agents_failure() {
     space.close().await;
 }
 
-/// Nobody has a name there, names of hosts are answered at once, and what means the pod itself goes past the proxy.
+/// Who it is there, that names of hosts are answered at once, and that what means the pod itself goes past the proxy.
 const FINDS: &str = "import getpass, http.server, os, socket, subprocess, threading, urllib.request
 def said(call):
     try:
@@ -83,7 +83,8 @@ async fn an_agent_finds_what_the_page_says() {
         found,
         [
             "uid 65532 home /home/agent writable True",
-            "name KeyError",
+            // As its image's /etc/passwd says.
+            "name agent",
             // Not found, and not 124, which is the end of the time.
             "names 2",
             "localhost 200",
