@@ -100,6 +100,12 @@ impl Place<'_> {
             "metadata": {"name": "default", "namespace": self.namespace}, "spec": {"limits": default_limits()},
         });
         std::fs::write(self.beside("policy.yaml"), policy.to_string()).expect("a policy");
+        // A tunnel needs the consent of a cluster policy, which no policy of a namespace can give.
+        let consent = json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy",
+            "metadata": {"name": "tunnels"}, "spec": {"namespaceSelector": {}, "limits": {"tunnels": "Allow"}},
+        });
+        std::fs::write(self.beside("consent.yaml"), consent.to_string()).expect("a cluster policy");
         std::fs::write(self.beside("run.yaml"), texts::run(self.namespace, "")).expect("a run");
     }
 
@@ -142,7 +148,9 @@ impl Place<'_> {
             .args(["explain", "-o", "json", "-f"])
             .arg(run)
             .arg("--policy")
-            .arg(policy);
+            .arg(policy)
+            .arg("--policy")
+            .arg(self.beside("consent.yaml"));
         if let Some(more) = more {
             command.arg("--policy").arg(more);
         }
