@@ -5,15 +5,16 @@
 // reaches the sink. All that it is asked is recorded, one JSON line each.
 //
 //	203.0.113.10  git.internet.test      443
-//	203.0.113.20  model.internet.test    443
+//	203.0.113.20  model.internet.test    443, and by their own names the model APIs of presets
 //	203.0.113.30  allowed.internet.test  443, 8443, and 80 without TLS
 //	203.0.113.40  denied.internet.test   443, and 80 without TLS
+//	203.0.113.50  registries of packages 443, and 80 without TLS, by their own names
 //
-// All but the model have the repositories: git.internet.test at /, the others below /git/. The path /redirect/<host>/ of
+// The first, third and fourth have the repositories: git.internet.test at /, the others below /git/. The path /redirect/<host>/ of
 // git.internet.test answers that what is asked for is at that host, /unavailable/ that it cannot be served now, and /silent/
 // nothing to who asks for objects. Contents of Git LFS are served beside the repositories.
 //
-// Its state directory holds git/<name>.git (served), model/<name>.json (scripts), ca.pem and ca-key.pem (made once),
+// Its state directory holds git/<name>.git (served), model/<name>.json (scripts), registry/<host>/ (served), ca.pem and ca-key.pem (made once),
 // requests.jsonl and sink.jsonl (appended to).
 package main
 
@@ -46,13 +47,13 @@ func main() {
 type endpoint struct {
 	site    Site
 	address string
-	// name is what the certificate is for; empty for plain HTTP.
-	name string
+	// names are what the certificate is for; none for plain HTTP.
+	names []string
 }
 
 // serve opens everything, says so on standard output, and serves until the context ends or something breaks.
 func serve(ctx context.Context, state string) error {
-	for _, directory := range []string{"git", "model"} {
+	for _, directory := range []string{"git", "model", "registry"} {
 		if err := os.MkdirAll(filepath.Join(state, directory), 0o755); err != nil {
 			return err
 		}
@@ -112,22 +113,26 @@ func endpoints(state string) ([]endpoint, error) {
 	scripted := site("model", model.Library{Directory: filepath.Join(state, "model")}.Handler())
 	allowed := site("allowed", HostHandler("allowed.internet.test", repositories))
 	denied := site("denied", HostHandler("denied.internet.test", repositories))
+	registry := site("registry", RegistryHandler(filepath.Join(state, "registry")))
+	named := func(names ...string) []string { return names }
 	return []endpoint{
-		{git, "203.0.113.10:443", "git.internet.test"},
-		{scripted, "203.0.113.20:443", "model.internet.test"},
-		{allowed, "203.0.113.30:443", "allowed.internet.test"},
-		{allowed, "203.0.113.30:8443", "allowed.internet.test"},
-		{allowed, "203.0.113.30:80", ""},
-		{denied, "203.0.113.40:443", "denied.internet.test"},
-		{denied, "203.0.113.40:80", ""},
+		{git, "203.0.113.10:443", named("git.internet.test")},
+		{scripted, "203.0.113.20:443", append(named("model.internet.test"), model.Hosts...)},
+		{allowed, "203.0.113.30:443", named("allowed.internet.test")},
+		{allowed, "203.0.113.30:8443", named("allowed.internet.test")},
+		{allowed, "203.0.113.30:80", nil},
+		{denied, "203.0.113.40:443", named("denied.internet.test")},
+		{denied, "203.0.113.40:80", nil},
+		{registry, "203.0.113.50:443", registryHosts},
+		{registry, "203.0.113.50:80", nil},
 	}, nil
 }
 
 // start listens and serves in the background; what breaks later comes on failed.
 func (e endpoint) start(ctx context.Context, authority *Authority, failed chan<- error) error {
 	server := e.site.Server(nil)
-	if e.name != "" {
-		certificate, err := authority.Issue(e.name)
+	if len(e.names) > 0 {
+		certificate, err := authority.Issue(e.names...)
 		if err != nil {
 			return err
 		}

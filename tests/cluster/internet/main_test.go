@@ -69,7 +69,7 @@ func newNetwork(t *testing.T) network {
 	}
 	must(t, "ip", "-n", made.node, "link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", made.internet)
 	must(t, "ip", "-n", made.node, "address", "add", "203.0.113.1/24", "dev", "up0")
-	for _, host := range []string{"254", "10", "20", "30", "40", "66"} {
+	for _, host := range []string{"254", "10", "20", "30", "40", "50", "66"} {
 		must(t, "ip", "-n", made.internet, "address", "add", "203.0.113."+host+"/24", "dev", "up1")
 	}
 	must(t, "ip", "-n", made.node, "link", "set", "up0", "up")

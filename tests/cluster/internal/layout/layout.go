@@ -44,7 +44,7 @@ const (
 )
 
 // InternetAddresses are the addresses on which the servers of "the internet" listen.
-var InternetAddresses = []string{"203.0.113.10", "203.0.113.20", "203.0.113.30", "203.0.113.40", "203.0.113.66"}
+var InternetAddresses = []string{"203.0.113.10", "203.0.113.20", "203.0.113.30", "203.0.113.40", "203.0.113.50", "203.0.113.66"}
 
 const defaultState = "/var/tmp/cofferdam"
 

@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -9,7 +10,10 @@ import (
 // keyPrefix is how every key begins that the keyed paths take; the rest is the test's own.
 const keyPrefix = "sk-demo-"
 
-// Handler serves both APIs, each under its published paths, and below /keyed to those alone who have a key.
+// Hosts are the names under which the APIs are known outside. Whoever calls the server by one of them needs a key.
+var Hosts = []string{"api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com"}
+
+// Handler serves the APIs, each under its published paths, and below /keyed to those alone who have a key.
 func (l Library) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", l.chatCompletions)
@@ -17,7 +21,14 @@ func (l Library) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/models", l.models)
 	mux.Handle("/keyed/", http.StripPrefix("/keyed", keyed(mux)))
 	mux.HandleFunc("/", notFound)
-	return mux
+	behindKey := keyed(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(Hosts, r.Host) {
+			behindKey.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // keyed lets requests with a key pass; a placeholder is none.
