@@ -3,7 +3,8 @@
 
     images/lock.py DIRECTORY
 
-Every package gets its version and the hash of its wheel for CPython 3.11 on x86-64 Linux, the Python of Debian 12.
+Every package gets its version and the hash of its wheel for CPython 3.11 on x86-64 Linux, the Python of Debian 12, or of the
+version that a comment "# python: 3.13" in requirements.in names.
 A comment "# without: NAME ..." in requirements.in leaves these packages out, and what only they need.
 """
 
@@ -14,7 +15,7 @@ import subprocess
 import sys
 
 TARGET = [
-    "--python-version", "3.11", "--implementation", "cp", "--only-binary", ":all:",
+    "--implementation", "cp", "--only-binary", ":all:",
     "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64",
 ]
 
@@ -45,13 +46,15 @@ def reachable(packages: dict[str, dict], start: set[str], without: set[str]) -> 
 def main() -> None:
     directory = pathlib.Path(sys.argv[1])
     asked = directory / "requirements.in"
-    without = set()
+    without, python = set(), "3.11"
     for line in asked.read_text().splitlines():
+        if line.startswith("# python:"):
+            python = line.removeprefix("# python:").strip()
         if line.startswith("# without:"):
             without |= {plain(name) for name in line.removeprefix("# without:").split()}
     report = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-",
-         "--target", "/nonexistent", *TARGET, "--requirement", str(asked)],
+         "--target", "/nonexistent", "--python-version", python, *TARGET, "--requirement", str(asked)],
         check=True, stdout=subprocess.PIPE, text=True,
     ).stdout
     installs = json.loads(report)["install"]

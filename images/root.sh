@@ -3,7 +3,7 @@
 #
 #   images/root.sh NAME
 #
-# images/NAME/packages lists the packages, images/NAME/finish.sh (optional) is run on this machine with the root's
+# images/NAME/packages lists the packages, images/NAME/suite (optional) names the release, images/NAME/finish.sh (optional) is run on this machine with the root's
 # directory as its argument, after everything is installed. The result is kept in ~/.cache/cofferdam/roots by the
 # content of all that it is made of; delete it there to have it made anew with today's packages.
 set -euo pipefail
@@ -11,13 +11,15 @@ set -euo pipefail
 name=$1
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${COFFERDAM_CACHE:-$HOME/.cache/cofferdam}/roots
-# What the images contain is locked to this release: its Python is the one that the wheels are for.
-suite=bookworm
+# What the images contain is locked to a release: its Python is the one that the wheels are for.
+base=bookworm
+suite=$base
 
 inputs=("$here/root.sh" "$here/trim.sh" "$here/$name/packages")
-if [[ -f $here/$name/finish.sh ]]; then
-  inputs+=("$here/$name/finish.sh")
-fi
+for optional in finish.sh suite; do
+  if [[ -f $here/$name/$optional ]]; then inputs+=("$here/$name/$optional"); fi
+done
+if [[ -f $here/$name/suite ]]; then suite=$(<"$here/$name/suite"); fi
 hash=$(cat "${inputs[@]}" | sha256sum | cut -c1-16)
 root=$cache/$name-$hash.tar
 if [[ -f $root ]]; then
@@ -30,8 +32,8 @@ sources=()
 for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources; do
   [[ -s $file ]] && sources+=("$file")
 done
-if [[ ${#sources[@]} = 0 ]] || ! grep -q "$suite" "${sources[@]}"; then
-  echo "images/root.sh: this machine's apt sources have no Debian $suite" >&2
+if [[ ${#sources[@]} = 0 ]] || ! grep -q "$base" "${sources[@]}"; then
+  echo "images/root.sh: this machine's apt sources have no Debian $base" >&2
   exit 1
 fi
 options=()
@@ -46,6 +48,13 @@ fi
 mkdir -p "$cache"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# Another release is where this machine's own is.
+if [[ $suite != "$base" ]]; then
+  for index in "${!sources[@]}"; do
+    sed "s/$base/$suite/g" "${sources[index]}" >"$work/$index-${sources[index]##*/}"
+    sources[index]=$work/$index-${sources[index]##*/}
+  done
+fi
 echo "images: making the root file system $name (a few minutes)" >&2
 # trim.sh takes away apt altogether, so that mmdebstrap has nothing of it to clean.
 SOURCE_DATE_EPOCH=0 TMPDIR=$work mmdebstrap --quiet --variant=minbase --mode=root \
