@@ -11,6 +11,7 @@ export GOFLAGS := -buildvcs=false
 CLUSTER := target/cluster
 RELEASE_TARGET := x86_64-unknown-linux-gnu
 BINARY := target/$(RELEASE_TARGET)/release/cofferdam
+HELM := target/bin/helm
 
 .PHONY: help
 help: ## Say what there is
@@ -23,6 +24,10 @@ packages: ## Install the Debian packages that the rest needs
 $(CLUSTER): packages $(shell find tests/cluster -name '*.go' -o -name go.mod -o -name go.sum 2>/dev/null)
 	@mkdir -p target
 	cd tests/cluster && go build -trimpath -o ../../$(CLUSTER) .
+
+# The helm that the embedded cluster has, for targets that need no cluster.
+$(HELM): $(wildcard tests/cluster/components/tools/go.*)
+	cd tests/cluster/components/tools && go build -trimpath -o $(CURDIR)/$(HELM) helm.sh/helm/v4/cmd/helm
 
 .PHONY: cluster
 cluster: $(CLUSTER) ## Start the embedded one-node cluster (first time: builds Kubernetes, about 15 minutes)
@@ -46,13 +51,13 @@ image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Do
 	@images/build.sh cofferdam-runner --binary $(BINARY)
 
 .PHONY: install-yaml
-install-yaml: ## Render the chart into target/install.yaml, for clusters without Helm (VALUES=file)
-	@PATH="$(COFFERDAM_STATE)/bin:$$PATH" deploy/install-yaml.sh "$(or $(VALUES),$(error name a file with the values: make install-yaml VALUES=…))" target/install.yaml
+install-yaml: $(HELM) ## Render the chart into target/install.yaml, for clusters without Helm (VALUES=file)
+	@PATH="$(CURDIR)/$(dir $(HELM)):$$PATH" deploy/install-yaml.sh "$(or $(VALUES),$(error name a file with the values: make install-yaml VALUES=…))" target/install.yaml
 
 .PHONY: release
-release: plugin image ## Put everything of a release into target/release-files, with bills of materials and sums
+release: plugin image $(HELM) ## Put everything of a release into target/release-files, with bills of materials and sums
 	@rm -rf target/release-files
-	@PATH="$(COFFERDAM_STATE)/bin:$$PATH" deploy/release.sh target/release-files
+	@PATH="$(CURDIR)/$(dir $(HELM)):$$PATH" deploy/release.sh target/release-files
 
 .PHONY: crds
 crds: ## Generate crds/, the chart's copy of it, the reference in docs/api.md, and docs/presets.md

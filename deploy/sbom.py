@@ -39,7 +39,7 @@ def crates(program):
         match = LINE.match(line.removesuffix(" (*)"))
         if not match:
             sys.exit(f"sbom.py: cannot read `{line}` of cargo tree")
-        linked[match["name"], match["version"]] = match["licence"].removesuffix(" (*)")
+        linked[match["name"], match["version"]] = match["licence"]
     lock = tomllib.loads((TOP / "Cargo.lock").read_text())["package"]
     checksums = {(package["name"], package["version"]): package.get("checksum") for package in lock}
     metadata = json.loads(cargo("metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET))
@@ -99,7 +99,7 @@ def packages(blobs):
         fields = dict(re.findall(r"(?m)^([A-Za-z-]+): (.*)$", stanza))
         if fields.get("Status", "").endswith(" installed"):
             name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
-            purl = f"pkg:deb/debian/{name}@{version.replace('+', '%2B').replace(':', '%3A').replace('~', '~')}?arch={architecture}"
+            purl = f"pkg:deb/debian/{name}@{version.replace('+', '%2B').replace(':', '%3A')}?arch={architecture}"
             components.append({"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl})
     return sorted(components, key=lambda component: component["bom-ref"])
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # After the end-to-end tests: none of the operator's pods was started again, and none of their logs tells of a panic.
 set -uo pipefail
+cd "$(dirname "$0")/.."
+source tests/checks.sh
 state="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
 export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PATH"
-passed=0 failed=0
 pods=$(kubectl -n cofferdam-system get pods -o name) || exit 1
 [ "$(wc -l <<<"$pods")" -ge 5 ] || { echo "FAILED: keys, controller, gateway, archive and output are not all there: $pods"; exit 1; }
 for pod in $pods; do
@@ -18,5 +19,4 @@ for pod in $pods; do
     grep 'panicked at' <<<"$log"
   fi
 done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+checked

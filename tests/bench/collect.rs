@@ -5,6 +5,8 @@
 //! their work: `remote DIRECTORY DIRECTORIES EACH BYTES`, `prepare REMOTE PRISTINE TREE`, `change TREE`,
 //! `fill TREE new|many|sparse` and `measure PRISTINE TREE SCRATCH NAME`.
 
+mod proc;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -250,44 +252,12 @@ fn watched<T>(work: impl FnOnce() -> T) -> (T, u64) {
 /// KiB that this process and its children hold now.
 fn held() -> u64 {
     let own = std::process::id();
-    let listed = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
-    let children = if listed.is_ok() { told(own) } else { found(own) };
+    let children = proc::children(own);
     children.into_iter().chain([own]).filter_map(resident).sum()
-}
-
-/// Children as the kernel tells them, each with the thread that started it.
-fn told(parent: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{parent}/task"));
-    let tasks = tasks.into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists
-        .flat_map(|list| {
-            let numbers = list
-                .split_ascii_whitespace()
-                .filter_map(|number| number.parse().ok());
-            numbers.collect::<Vec<u32>>()
-        })
-        .collect()
-}
-
-/// Children among all processes, where the kernel tells none.
-fn found(parent: u32) -> Vec<u32> {
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let line = format!("PPid:\t{parent}");
-    numbers
-        .filter(|number| {
-            let status = fs::read_to_string(format!("/proc/{number}/status"));
-            status.is_ok_and(|status| status.lines().any(|known| known == line))
-        })
-        .collect()
 }
 
 /// KiB that a process holds; what it maps of files and what others map, too, counts nothing where the kernel tells it apart.
 /// gVisor's does not.
 fn resident(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let of = |name: &str| status.lines().find(|line| line.starts_with(name));
-    let line = of("RssAnon:").or_else(|| of("VmRSS:"))?;
-    line.split_ascii_whitespace().nth(1)?.parse().ok()
+    proc::status(process, "RssAnon:").or_else(|| proc::status(process, "VmRSS:"))
 }

@@ -11,6 +11,7 @@ mod audit;
 mod machine;
 #[path = "runs/metrics.rs"]
 mod metrics;
+mod proc;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -113,6 +114,7 @@ apiserver_request_total{code="200",component="apiserver",dry_run="",group="",res
 
 mod machine_tests {
     use super::machine::*;
+    use super::proc;
 
     #[test]
     fn this_process_has_used_time_and_memory() {
@@ -125,7 +127,7 @@ mod machine_tests {
             sum = sum.wrapping_add(1);
         }
         assert!(resident(own) > 0.5 && sum > 0);
-        assert!(started(own).unwrap() <= uptime());
+        assert!(proc::started(own).unwrap() <= uptime());
     }
 
     #[test]

@@ -4,17 +4,10 @@
 # descriptions in its values.schema.json, and docs/permissions.md anew. Needs helm, which the embedded cluster builds.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+source tests/checks.sh
 export PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
 chart=charts/cofferdam
 values=tests/chart/values.yaml
-passed=0
-failed=0
-
-# check WHAT COMMAND…: counts a command that must succeed.
-check() {
-  local what=$1 said; shift
-  if said=$("$@" 2>&1); then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; echo "$said"; fi
-}
 
 render() { helm template cofferdam "$chart" --namespace cofferdam-system --values "$values" "$@"; }
 
@@ -122,5 +115,4 @@ check "unless it is so wanted" aggregated 2 --set access.use=Editors
 check "an access that is none" refused "/access/use" --set access.use=Everybody
 check "a queue that is CEL" refused "/guard/queueControllers/0" --set "guard.queueControllers={x' || true || 'y}"
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+checked

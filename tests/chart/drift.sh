@@ -4,9 +4,8 @@
 # tests/install.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source tests/checks.sh
 export KUBECONFIG="${COFFERDAM_STATE:-/var/tmp/cofferdam}/kubeconfig" PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
-passed=0
-failed=0
 wanted=$(helm get manifest cofferdam --namespace cofferdam-system |
   kubectl create --dry-run=client --output=json --filename - |
   jq -c 'if .kind == "List" then .items[] else . end
@@ -23,5 +22,4 @@ while read -r object; do
     failed=$((failed + 1)); echo "FAILED: $name is stored with more than the chart has:"; echo "$difference"
   fi
 done <<<"$wanted"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 20 ]
+checked && [ "$passed" -gt 20 ]

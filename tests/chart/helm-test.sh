@@ -3,15 +3,8 @@
 # nothing. Then once more where it has to fail. Needs the chart installed by tests/install.sh.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+source tests/checks.sh
 export KUBECONFIG="${COFFERDAM_STATE:-/var/tmp/cofferdam}/kubeconfig" PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
-passed=0
-failed=0
-
-# check WHAT COMMAND…: counts a command that must succeed.
-check() {
-  local what=$1; shift
-  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; fi
-}
 
 try() { helm test cofferdam --namespace cofferdam-system --logs --timeout 5m 2>&1; }
 says() { grep -qE -- "$1" <<<"$log"; }
@@ -46,5 +39,4 @@ check "and leaves nothing but its pod" nothing_left
 helm upgrade cofferdam charts/cofferdam --namespace cofferdam-system --values target/test-values.yaml --wait --timeout 3m >/dev/null
 kubectl -n cofferdam-system delete pod cofferdam-helm-test --ignore-not-found >/dev/null
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+checked

@@ -3,17 +3,10 @@
 # object, and that it says the same as the release that Helm installed. Needs the chart installed by tests/install.sh.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+source tests/checks.sh
 export KUBECONFIG="${COFFERDAM_STATE:-/var/tmp/cofferdam}/kubeconfig" PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-# check WHAT COMMAND…: counts a command that must succeed.
-check() {
-  local what=$1 said; shift
-  if said=$("$@" 2>&1); then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; echo "$said"; fi
-}
 
 render() { deploy/install-yaml.sh "$@"; }
 # refused WORDS ARGUMENTS…: it says no, with these words, and writes nothing.
@@ -47,5 +40,4 @@ same() { local all; all=$(differ); [ -z "$all" ] || { echo "$all"; return 1; }; 
 check "and says the same" same
 check "the comparison looks at something" grep -q 'managed-by: kubectl' "$work/diff"
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+checked

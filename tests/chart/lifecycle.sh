@@ -4,13 +4,13 @@
 # wait is for a condition, with a limit. Needs the chart installed by tests/install.sh, and installs it again at its end.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+TELL_PASSED=yes
+source tests/checks.sh
 export COFFERDAM_STATE="${COFFERDAM_STATE:-/var/tmp/cofferdam}"
 export KUBECONFIG="$COFFERDAM_STATE/kubeconfig" PATH="$COFFERDAM_STATE/bin:$PATH"
 release=cofferdam-system
 space=lifecycle-$RANDOM
 work=$(mktemp -d)
-passed=0
-failed=0
 watcher=
 
 finish() {
@@ -18,25 +18,6 @@ finish() {
   rm -rf "$work"
 }
 trap finish EXIT
-
-# check WHAT COMMAND…: counts a command that must succeed, and says when it ended.
-check() {
-  local what=$1 said; shift
-  if said=$("$@" 2>&1); then
-    passed=$((passed + 1)); echo "$SECONDS s: $what"
-  else
-    failed=$((failed + 1)); echo "FAILED after $SECONDS s: $what"; echo "$said" | tail -20
-  fi
-}
-
-# until_true SECONDS COMMAND…: waits until the command succeeds.
-until_true() {
-  local limit=$((SECONDS + $1)); shift
-  until "$@" >/dev/null 2>&1; do
-    [ "$SECONDS" -lt "$limit" ] || { echo "not within its time: $*"; "$@"; return 1; }
-    sleep 0.5
-  done
-}
 
 phase_is() { [ "$(kubectl -n "$space" get agentrun "$1" -o jsonpath='{.status.phase}')" = "$2" ]; }
 reason_is() { [ "$(kubectl -n "$space" get agentrun "$1" -o jsonpath='{.status.reason}')" = "$2" ]; }
@@ -150,7 +131,7 @@ check "the guard went with it" no get validatingadmissionpolicy cofferdam-guard-
 check "the fence stands around the pod that is left" kubectl -n "$space" get networkpolicy cofferdam-fence
 pod_is_left() { [ "$(pod last)" = "$(cat "$work/pod-last")" ]; }
 check "which is still there" pod_is_left
-no_exit() { local before; before=$(reached last); until_true 20 silent; }
+no_exit() { until_true 20 silent; }
 silent() { local before; before=$(reached last); sleep 3; [ "$(reached last)" -eq "$before" ]; }
 check "and reaches nothing without the gateway" no_exit
 check "the namespace is deleted" kubectl delete namespace "$space" --wait=false
@@ -165,5 +146,4 @@ rescue() {
 check "the fence's finalizer can be taken away by hand, and the namespace goes" rescue
 check "the chart is installed again" tests/install.sh
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+checked

@@ -195,12 +195,17 @@ func TestArgoCD(t *testing.T) {
 			t.Errorf("%s for a run that is %s", got, name)
 		}
 	}
-	for _, kind := range []string{"SandboxPolicy", "ClusterSandboxPolicy"} {
+	for _, kind := range []string{"SandboxPolicy", "ClusterSandboxPolicy", "SandboxCredential"} {
 		for status, wanted := range map[string]string{"True": "Healthy", "False": "Degraded", "Unknown": "Progressing"} {
 			condition := map[string]any{"type": "Ready", "status": status, "reason": "X", "message": "why"}
-			policy := map[string]any{"metadata": map[string]any{}, "status": map[string]any{"conditions": []any{condition}}}
-			if got, message := health(t, scripts(t)[kind], policy); got != wanted || message != "why" {
+			object := map[string]any{"metadata": map[string]any{}, "status": map[string]any{"conditions": []any{condition}}}
+			if got, message := health(t, scripts(t)[kind], object); got != wanted || message != "why" {
 				t.Errorf("%s (%s) for a %s whose Ready is %s", got, message, kind, status)
+			}
+			object["metadata"] = map[string]any{"generation": int64(2)}
+			object["status"].(map[string]any)["observedGeneration"] = int64(1)
+			if got, _ := health(t, scripts(t)[kind], object); got != "Progressing" {
+				t.Errorf("%s for a %s with a newer generation", got, kind)
 			}
 		}
 	}

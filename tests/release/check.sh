@@ -4,18 +4,11 @@
 # the commands which would sign name the images' own digests. Needs helm, jq, and `make plugin image`.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+source tests/checks.sh
 export PATH="${COFFERDAM_STATE:-/var/tmp/cofferdam}/bin:$PATH"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
 
-# check WHAT COMMAND…: counts a command that must succeed.
-check() {
-  local what=$1 said; shift
-  if said=$("$@" 2>&1); then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $what"; echo "$said" | tail -20; fi
-}
-not() { ! "$@"; }
 sums() { (cd "$1" && sha256sum --check --strict --quiet SHA256SUMS); }
 
 check "a release is put together" deploy/release.sh "$work/one"
@@ -49,5 +42,4 @@ for image in cofferdam cofferdam-runner; do
 done
 check "the commands are a script" bash -n "$work/one/SIGN.sh"
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+checked

@@ -14,6 +14,8 @@
 mod client;
 mod load;
 mod origin;
+#[path = "../proc.rs"]
+mod proc;
 mod process;
 mod table;
 

@@ -1,9 +1,8 @@
 //! The host: HTTP/1.1 at port 80 and, inside TLS, at 443. It answers `/small`, `/endless` and `/events`.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -19,19 +18,11 @@ pub const SMALL: usize = 1024;
 /// Between the two events of a stream.
 pub const PAUSE: Duration = Duration::from_millis(200);
 
-fn read(path: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    BufReader::new(File::open(path).unwrap())
-        .read_to_end(&mut bytes)
-        .unwrap();
-    bytes
-}
-
 pub async fn serve(certificate: &str, key: &str) {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(certificate))
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&fs::read(certificate).unwrap())
         .map(Result::unwrap)
         .collect();
-    let key = PrivateKeyDer::from_pem_slice(&read(key)).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&fs::read(key).unwrap()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

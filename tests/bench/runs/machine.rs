@@ -6,10 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::Result;
-
-/// Clock ticks of `/proc/<pid>/stat` in a second: 100 on every platform that the embedded cluster runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
+use super::{Result, proc};
 
 /// Processes of the control plane whose CPU counts as a run's cost, in the order in which they are told.
 pub const CONTROL_PLANE: [&str; 7] = [
@@ -44,21 +41,11 @@ pub fn processes(state: &Path) -> Result<Processes> {
         .chain(cluster.kwok)
         .map(|record| (record.name, record.pid))
         .collect();
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
-            continue;
-        };
+    for pid in proc::all() {
         // A process that ended meanwhile has no command line.
-        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let mut words = command.split(|byte| *byte == 0);
-        let program = words.next().unwrap_or_default();
-        let role = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
-        if program.ends_with(b"cofferdam") && ["controller", "gateway", "archive"].contains(&role.as_str()) {
+        let mut words = proc::command(pid).into_iter();
+        let (program, role) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if program.ends_with("cofferdam") && ["controller", "gateway", "archive"].contains(&role.as_str()) {
             found.insert(role, pid);
         }
     }
@@ -69,23 +56,8 @@ pub fn processes(state: &Path) -> Result<Processes> {
 pub fn cpu(processes: &Processes) -> BTreeMap<String, f64> {
     processes
         .iter()
-        .map(|(name, pid)| (name.clone(), cpu_of(*pid).unwrap_or(0.0)))
+        .map(|(name, pid)| (name.clone(), proc::cpu(*pid).unwrap_or(0.0)))
         .collect()
-}
-
-fn cpu_of(pid: u32) -> Option<f64> {
-    let fields = stat(pid)?;
-    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
-}
-
-/// When the process started, in seconds since the machine did.
-pub fn started(pid: u32) -> Option<f64> {
-    stat(pid)?
-        .get(19)?
-        .parse::<f64>()
-        .ok()
-        .map(|ticks| ticks / TICKS_PER_SECOND)
 }
 
 /// Seconds since the machine started.
@@ -96,22 +68,9 @@ pub fn uptime() -> f64 {
         .unwrap_or(0.0)
 }
 
-/// The fields of `/proc/<pid>/stat` after the program's name, which may itself hold spaces and parentheses.
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = text.rsplit_once(") ")?;
-    Some(rest.split_whitespace().map(str::to_owned).collect())
-}
-
 /// Resident memory in MiB.
 pub fn resident(pid: u32) -> f64 {
-    status_kib(pid, "VmRSS:").unwrap_or(0.0) / 1024.0
-}
-
-fn status_kib(pid: u32, key: &str) -> Option<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    line.split_whitespace().next()?.parse().ok()
+    proc::status(pid, "VmRSS:").unwrap_or(0.0) / 1024.0
 }
 
 /// The machine in one line: processors, memory, kernel, and how busy it is.

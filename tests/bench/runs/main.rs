@@ -17,6 +17,8 @@ mod load;
 mod machine;
 mod metrics;
 mod place;
+#[path = "../proc.rs"]
+mod proc;
 mod report;
 mod sitting;
 mod stock;

@@ -124,7 +124,7 @@ async fn restart(place: &Place, gateway: &Gateway, namespace: &str) -> Result<(f
         }
     };
     let new = pid(place)?.ok_or("the controller does not run")?;
-    let started = machine::started(new).ok_or("the controller ended at once")?;
+    let started = proc::started(new).ok_or("the controller ended at once")?;
     let ago = Timestamp::now().duration_since(job).as_secs_f64();
     let seconds = machine::uptime() - ago - started;
     tokio::time::sleep(REST).await;
