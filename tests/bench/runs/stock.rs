@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::Result;
 use super::gateway::Gateway;
 use super::load::{self, Load};
-use super::machine;
 use super::place::{OPERATOR_NAMESPACE, Place, Purpose};
 use super::suite::{controller_mib, runs};
+use super::{machine, proc};
 
 /// Runs that are live at the same time.
 const LIVE: usize = 300;
