@@ -30,22 +30,19 @@ const STRIPPED: [&str; 22] = [
     "x-rewrite-url",
 ];
 
-/// The headers without those of the connection: [`STRIPPED`] and whatever `Connection` names.
-pub fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
+/// The headers without those of the connection: [`STRIPPED`] and whatever `Connection` names, in any spelling that
+/// [`without`] knows.
+pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
+    let named: Vec<String> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(|name| hyphened(&name.trim().to_ascii_lowercase()))
         .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in STRIPPED {
-        headers.remove(name);
-    }
-    headers
+    without(headers, |name| {
+        STRIPPED.contains(&name) || named.iter().any(|named| named == name)
+    })
 }
 
 /// Headers that carry a caller's own credentials, those of forges, registries, clouds and model APIs among them.
@@ -77,13 +74,17 @@ pub fn without_credentials(headers: HeaderMap) -> HeaderMap {
 pub fn without(mut headers: HeaderMap, meant: impl Fn(&str) -> bool) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| meant(&name.as_str().replace('_', "-")))
+        .filter(|name| meant(&hyphened(name.as_str())))
         .cloned()
         .collect();
     for name in named {
         headers.remove(name);
     }
     headers
+}
+
+fn hyphened(name: &str) -> String {
+    name.replace('_', "-")
 }
 
 /// Headers by which a client chooses whose account at a provider pays or sees what it asks.
@@ -117,6 +118,10 @@ mod tests {
         for (name, value) in [
             ("connection", "close, X-Private"),
             ("x-private", "1"),
+            ("x_private", "1"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x_original_url", "/admin"),
+            ("X_HTTP_Method_Override", "DELETE"),
             ("proxy-authorization", "Bearer t"),
             ("x-http-method-override", "DELETE"),
             ("x-original-url", "/admin"),
