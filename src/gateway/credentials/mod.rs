@@ -10,3 +10,8 @@ pub mod report;
 pub mod sent;
 pub mod store;
 pub mod value;
+
+/// Whether `part`, which is not empty, stands in `text`.
+fn has(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
+}

@@ -6,38 +6,49 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::has;
 use cofferdam_policy::dimension::credentials::Credential;
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_service::http1::Head;
 
-/// The credential whose placeholder for this run stands in a request to `host`, which is none of its hosts.
-pub fn leaked<'a>(
-    credentials: &'a [Credential],
-    run_uid: &str,
-    host: &Host,
-    head: &Head,
-) -> Option<&'a Credential> {
-    let elsewhere = credentials
-        .iter()
-        .filter(|credential| !credential.may_go_to(host));
-    let mut marked = elsewhere.filter_map(|credential| {
-        let (_, placeholder) = credential.placeholder(run_uid)?;
-        Some((credential, placeholder))
-    });
-    marked
-        .find(|(_, placeholder)| {
-            let mark = placeholder.as_bytes();
+/// The placeholders of a run that may not go to a host.
+#[derive(Debug)]
+pub struct Marks(Vec<Mark>);
+
+#[derive(Debug)]
+struct Mark {
+    credential: String,
+    placeholder: String,
+}
+
+impl Marks {
+    /// The placeholders that the run with this uid has of `credentials`, but for those of credentials that go to `host`.
+    pub fn of(credentials: &[Credential], run_uid: &str, host: &Host) -> Self {
+        let elsewhere = credentials
+            .iter()
+            .filter(|credential| !credential.may_go_to(host));
+        let marks = elsewhere.filter_map(|credential| {
+            let (_, placeholder) = credential.placeholder(run_uid)?;
+            Some(Mark {
+                credential: credential.name.clone(),
+                placeholder,
+            })
+        });
+        Self(marks.collect())
+    }
+
+    /// Name of the credential whose placeholder stands in the head of a request.
+    pub fn leaked(&self, head: &Head) -> Option<&str> {
+        let is_in = |mark: &&Mark| {
+            let mark = mark.placeholder.as_bytes();
             has(head.target.as_bytes(), mark)
                 || head
                     .headers
                     .iter()
                     .any(|line| has(&line.value, mark) || has(&decoded(&line.value), mark))
-        })
-        .map(|(credential, _)| credential)
-}
-
-fn has(text: &[u8], mark: &[u8]) -> bool {
-    !mark.is_empty() && text.len() >= mark.len() && text.windows(mark.len()).any(|part| part == mark)
+        };
+        self.0.iter().find(is_in).map(|mark| mark.credential.as_str())
+    }
 }
 
 /// What basic authentication says; nothing where there is none.
@@ -77,7 +88,9 @@ mod tests {
         let bytes = text.into_bytes();
         let end = http1::end_of_head(&bytes, 0).unwrap();
         let head = http1::parse(bytes, end).unwrap();
-        leaked(&[keyed()], uid, &host.parse().unwrap(), &head).is_some()
+        Marks::of(&[keyed()], uid, &host.parse().unwrap())
+            .leaked(&head)
+            .is_some()
     }
 
     #[rstest]

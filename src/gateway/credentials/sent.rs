@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
+use super::has;
 use super::store::Fault;
 use super::value::Value;
 use cofferdam_policy::dimension::credentials::{Credential, Injection};
@@ -87,10 +88,7 @@ impl Sent {
         // Of a line such as `Basic …` the word after the scheme tells as much.
         let line = self.line.as_bytes();
         let word = line.rsplit(|byte| *byte == b' ').next().unwrap_or(line);
-        let has = |secret: &[u8]| {
-            text.len() >= secret.len() && text.windows(secret.len()).any(|part| part == secret)
-        };
-        has(self.value.as_bytes()) || has(word)
+        has(text, self.value.as_bytes()) || has(text, word)
     }
 }
 

@@ -12,6 +12,7 @@ use super::sent::Sent;
 use super::value::{Value, ValueError};
 use crate::denial::Denial;
 use cofferdam_policy::dimension::credentials::{Credential, SecretKey};
+use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_wire::credential::{CredentialHealth, HealthReason};
 use cofferdam_wire::denial::DenialCode;
@@ -61,7 +62,7 @@ impl Fault {
 }
 
 /// The denial of a request that needs a credential which is not there.
-pub fn unavailable(name: &str, fault: &Fault) -> Denial {
+fn unavailable(name: &str, fault: &Fault) -> Denial {
     let message = format!("credential {name} cannot be added: {fault}");
     Denial::new(DenialCode::CredentialUnavailable, message)
 }
@@ -127,11 +128,22 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// The credential of this name in a run's policy, as it is sent to `host` now.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn of(&self, policy: &FrozenPolicy, name: &str, host: &Host, now: Instant) -> Result<Sent, Denial> {
+        let frozen = policy.credential(name).ok_or(Fault::Gone);
+        frozen
+            .and_then(|frozen| self.find(frozen, host, now))
+            .map_err(|fault| unavailable(name, &fault))
+    }
+
     /// The credential of a frozen policy as it is sent to `host` now.
     ///
     /// # Errors
     /// [`Fault`].
-    pub fn find(&self, frozen: &Credential, host: &Host, now: Instant) -> Result<Sent, Fault> {
+    fn find(&self, frozen: &Credential, host: &Host, now: Instant) -> Result<Sent, Fault> {
         {
             let definitions = self.definitions.read();
             let defined = definitions.seen(now).ok_or(Fault::NotSeen)?.get(&frozen.name);

@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::caller::view::ceilings::Left;
 use crate::caller::{Caller, Kind, Passing};
@@ -79,7 +80,8 @@ impl Upstreams {
         if !self.recorder.accepts(&run.uid).await {
             return Err(no_evidence());
         }
-        in_turn(ENTRY_LIMIT, |now| self.limits.enter(run, now)).await
+        let until = Instant::now() + ENTRY_LIMIT;
+        in_turn(until, |now| self.limits.enter(run, now)).await
     }
 
     /// Waits for the turn of one more request on a connection that is open: a run that is too fast, for itself or for the
@@ -96,7 +98,7 @@ impl Upstreams {
             }
             tokio::time::sleep(TURN_PAUSE).await;
         }
-        in_turn(TURN_LIMIT, |now| self.limits.request(run, now)).await
+        in_turn(until, |now| self.limits.request(run, now)).await
     }
 
     /// Takes the right to one more certificate for a host. A run that asks for many is slowed.
@@ -104,7 +106,8 @@ impl Upstreams {
     /// # Errors
     /// The turn does not come in [`TURN_LIMIT`].
     pub async fn name(&self, run: &RunIdentity) -> Result<(), Denial> {
-        in_turn(TURN_LIMIT, |now| self.limits.name(run, now)).await
+        let until = Instant::now() + TURN_LIMIT;
+        in_turn(until, |now| self.limits.name(run, now)).await
     }
 
     /// Decides about `host`. Nothing is resolved or dialled.
@@ -134,32 +137,16 @@ impl Upstreams {
         denied.is_some_and(|denied| !denied.contains(address.ip()) && route.permits_address(address.ip()))
     }
 
-    /// Opens another connection to an address of the host, of which it is noted what passes.
-    ///
-    /// # Errors
-    /// The address may be dialled no more, or cannot be.
-    pub async fn reach_again(
-        &self,
-        caller: &Caller,
-        route: &Route,
-        address: SocketAddr,
-    ) -> Result<Upstream, Denial> {
+    /// Another connection to an address of the host, of which it is noted what passes; `None`: the address may be dialled no
+    /// more, or cannot be, or the run has lost its right to egress.
+    pub async fn reach_again(&self, caller: &Caller, route: &Route, address: SocketAddr) -> Option<Upstream> {
         if !self.is_permitted(route, address) {
-            let message = format!(
-                "{} may not be dialled for {} any more",
-                address.ip(),
-                route.host()
-            );
-            return Err(Denial::new(DenialCode::AddressDenied, message));
+            return None;
         }
-        let reaching = async {
-            let stream = connect(self.dialer.as_ref(), address).await.map_err(|error| {
-                let message = format!("{} cannot be reached: {error}", route.host());
-                Denial::new(DenialCode::DialFailed, message)
-            })?;
-            Ok(Upstream { stream, address })
-        };
-        unless_cut(caller, reaching).await
+        tokio::select! {
+            stream = connect(self.dialer.as_ref(), address) => Some(Upstream { stream: stream.ok()?, address }),
+            _ = caller.cut() => None,
+        }
     }
 
     /// Opens a connection to the host that was decided about, for what `passing` says.
@@ -196,17 +183,16 @@ fn no_evidence() -> Denial {
     Denial::new(DenialCode::EvidenceUnavailable, message)
 }
 
-/// What `take` gives once it is the run's turn, which is waited for so long at most.
+/// What `take` gives once it is the run's turn, which is waited for until then at most.
 ///
 /// # Errors
 /// The turn does not come, or there is none to wait for.
 async fn in_turn<T>(
-    longest: Duration,
-    mut take: impl FnMut(Instant) -> Result<T, Over>,
+    until: Instant,
+    mut take: impl FnMut(std::time::Instant) -> Result<T, Over>,
 ) -> Result<T, Denial> {
-    let until = tokio::time::Instant::now() + longest;
     loop {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         match take(now.into_std()) {
             Ok(taken) => return Ok(taken),
             Err(Over::Rate(_)) if now < until => tokio::time::sleep(TURN_PAUSE).await,
@@ -216,7 +202,13 @@ async fn in_turn<T>(
 }
 
 /// What `work` comes to, unless the run loses its right to egress before.
-async fn unless_cut<T>(caller: &Caller, work: impl Future<Output = Result<T, Denial>>) -> Result<T, Denial> {
+///
+/// # Errors
+/// It loses that right, or `work` fails.
+pub async fn unless_cut<T>(
+    caller: &Caller,
+    work: impl Future<Output = Result<T, Denial>>,
+) -> Result<T, Denial> {
     tokio::select! {
         done = work => done,
         cause = caller.cut() => Err(cause.denial()),
@@ -311,16 +303,16 @@ mod tests {
             uid: "run-1".to_owned(),
         };
         let limits = Arc::new(RunLimits::new(10));
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         while limits.name(&run, start.into_std()).is_ok() {}
         // One comes back each second.
         for second in 1..=3 {
-            let slowed = in_turn(TURN_LIMIT, |now| limits.name(&run, now)).await;
+            let slowed = in_turn(Instant::now() + TURN_LIMIT, |now| limits.name(&run, now)).await;
             assert!(slowed.is_ok());
             assert_eq!(start.elapsed().as_secs(), second);
         }
         let asked = Cell::new(0);
-        let never = in_turn(TURN_LIMIT, |_| {
+        let never = in_turn(Instant::now() + TURN_LIMIT, |_| {
             asked.set(asked.get() + 1);
             Err::<(), _>(Over::Rate("too fast"))
         });
@@ -331,8 +323,11 @@ mod tests {
         );
         assert!(start.elapsed() >= TURN_LIMIT + Duration::from_secs(3) && asked.get() > 100);
         // Where nothing comes back by itself there is nothing to wait for.
-        let before = tokio::time::Instant::now();
-        let full = in_turn(TURN_LIMIT, |_| Err::<(), _>(Over::Count("full".into()))).await;
+        let before = Instant::now();
+        let full = in_turn(Instant::now() + TURN_LIMIT, |_| {
+            Err::<(), _>(Over::Count("full".into()))
+        })
+        .await;
         assert!(full.is_err() && before.elapsed().is_zero());
     }
 }

@@ -22,6 +22,7 @@ use super::link::{Body, Sender};
 use crate::credentials::sent::Sent;
 use crate::denial::Denial;
 use crate::evidence::RequestLog;
+use cofferdam_wire::denial::DenialCode;
 
 /// Longest time until the answer's head.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
@@ -55,6 +56,15 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// What the client is told.
+    pub const fn code(&self) -> DenialCode {
+        match self {
+            Self::Timeout => DenialCode::UpstreamTimeout,
+            Self::Switched | Self::Connection(_) | Self::Unsent(_) => DenialCode::UpstreamFailed,
+            Self::Echoed(..) => DenialCode::CredentialEchoed,
+        }
+    }
+
     /// Whether the host closed the connection before anything of an answer came.
     pub fn is_of_a_closed_connection(&self) -> bool {
         match self {

@@ -21,6 +21,7 @@ use super::link::{Link, Open};
 use super::pool::{Destination, Pool};
 use super::stage::Server;
 use crate::caller::Caller;
+use crate::credentials::placeholder::Marks;
 use crate::egress::limits::ConnectionSlot;
 use crate::egress::{Decided, Upstream, Upstreams};
 use crate::evidence::RequestLog;
@@ -45,6 +46,8 @@ pub struct Line {
     pub pool: Arc<Pool>,
     /// The host, as the client named it.
     pub server: Server,
+    /// The placeholders that may not go there.
+    pub(super) marks: Marks,
     /// The way that was decided about; brought up to date by each request.
     pub(super) decided: Mutex<Decided>,
     /// Its entry to the account of bytes in flight.
@@ -87,7 +90,9 @@ impl Line {
         {
             link.offer(open);
         }
+        let marks = Marks::of(decided.policy().credentials(), &caller.run.uid, decided.host());
         Arc::new(Self {
+            marks,
             caller,
             log,
             upstreams,

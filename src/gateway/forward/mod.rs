@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Admission, Admitted, within_share};
 use crate::denial::Denial;
 use crate::egress::limits::ConnectionSlot;
-use crate::egress::{Decided, Upstream, Upstreams, authority};
+use crate::egress::{Decided, Upstream, Upstreams, authority, unless_cut};
 use crate::inspect;
 use crate::transport;
 use crate::transport::in_flight::Held;
@@ -111,10 +111,8 @@ impl Requests {
         let server = tunnelled(&admitted.head, Scheme::Https);
         let opened = Opened::of(admitted, server, decided, None);
         let client = prefixed(hello, Paced::new(opened.stream, &opened.line.flow));
-        let accepted = tokio::select! {
-            accepted = within_share(&opened.unread, inspect::accept(config, client)) => accepted,
-            cause = opened.line.caller.cut() => Err(cause.denial()),
-        };
+        let accepting = within_share(&opened.unread, inspect::accept(config, client));
+        let accepted = unless_cut(&opened.line.caller, accepting).await;
         drop(opened.unread);
         match accepted {
             Ok(client) => {

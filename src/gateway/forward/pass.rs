@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::Response;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body as _, Incoming};
@@ -18,8 +19,8 @@ use super::link::{Body, Open, Sender};
 use super::refusal::{self, Shape};
 use super::stage::{Credentialed, Received, Scheme};
 use super::until_read::UntilRead;
+use crate::admission::within_share;
 use crate::caller::Passing;
-use crate::credentials::placeholder;
 use crate::credentials::sent::Sent;
 use crate::denial::Denial;
 use crate::egress::{self, Upstream};
@@ -81,39 +82,24 @@ impl Line {
     /// From a head that was read to the server's answer, stage by stage.
     async fn pass(&self, head: &Head, body: Incoming, mut log: RequestLog) -> Result<Response<Body>, Failed> {
         let unread = self.flow.hold(UNREAD_BYTES);
-        let passing = async {
-            let permitted = match self.permitted(head, &mut log).await {
-                Ok(permitted) => permitted,
-                Err(denial) => return Err((denial, log)),
-            };
-            let credential = permitted.credential();
-            let (sender, origin) = match self.connection(&permitted).await {
-                Ok(connection) => connection,
-                Err(denial) => return Err((denial, log)),
-            };
-            let recorded = permitted.record(&log, sender.address);
-            let exchange = Exchange::new(log, Arc::clone(&self.activity));
-            let outgoing = recorded.outgoing(head, exchange.sending(body));
-            let credential = credential.as_deref();
-            let (answer, sender) = self
-                .exchange(&exchange, (sender, origin), outgoing, credential)
-                .await;
-            Ok((answer, exchange, sender, origin))
+        let permitted = within_share(&unread, self.permitted(head, &mut log)).await;
+        let deny = |denial: Denial| {
+            log.denied(&denial);
+            Failed::Denied(denial)
         };
-        let passed = tokio::select! {
-            passed = passing => passed,
-            () = unread.evicted() => {
-                let message = "the run's connections hold more of the gateway's memory than its share: read from those that are open";
-                return Err(Failed::Denied(Denial::new(DenialCode::LimitExceeded, message)));
-            }
-        };
-        let (answer, exchange, sender, origin) = match passed {
-            Ok(passed) => passed,
-            Err((denial, log)) => {
-                log.denied(&denial);
-                return Err(Failed::Denied(denial));
-            }
-        };
+        let permitted = permitted.map_err(deny)?;
+        let connection = within_share(&unread, self.connection(&permitted)).await;
+        let (sender, origin) = connection.map_err(deny)?;
+        let credential = permitted.credential();
+        let recorded = permitted.record(&log, sender.address);
+        let exchange = Exchange::new(log, Arc::clone(&self.activity));
+        let outgoing = recorded.outgoing(head, exchange.sending(body));
+        let exchanging = self.exchange(&exchange, (sender, origin), outgoing, credential.as_deref());
+        let exchanged = within_share(&unread, exchanging.map(Ok)).await;
+        let (answer, sender) = exchanged.map_err(|denial| {
+            exchange.denied(&denial);
+            Failed::Denied(denial)
+        })?;
         match answer {
             Ok(answer) => {
                 self.link.give_back(sender);
@@ -129,14 +115,7 @@ impl Line {
             }
             Err(error) if origin == Origin::Kept && error.is_of_a_closed_connection() => Err(Failed::Gone),
             Err(error) => {
-                let code = match error {
-                    ExchangeError::Timeout => DenialCode::UpstreamTimeout,
-                    ExchangeError::Switched | ExchangeError::Connection(_) | ExchangeError::Unsent(_) => {
-                        DenialCode::UpstreamFailed
-                    }
-                    ExchangeError::Echoed(..) => DenialCode::CredentialEchoed,
-                };
-                let denial = Denial::new(code, error.to_string());
+                let denial = Denial::new(error.code(), error.to_string());
                 if denial.code == DenialCode::CredentialEchoed {
                     exchange.denied(&denial);
                 }
@@ -156,16 +135,20 @@ impl Line {
         outgoing: http::Request<Body>,
         credential: Option<&Sent>,
     ) -> (Result<Response<Body>, ExchangeError>, Sender) {
-        let again = repeatable(&outgoing);
+        let again = if origin == Origin::New {
+            None
+        } else {
+            repeatable(&outgoing)
+        };
         let answer = exchange.run(&mut sender, outgoing, credential).await;
         let outgoing = match (answer, again) {
             (Err(ExchangeError::Unsent(unsent)), _) if origin != Origin::New => *unsent,
-            (Err(error), Some(again)) if origin != Origin::New && error.is_of_a_closed_connection() => again,
+            (Err(error), Some(again)) if error.is_of_a_closed_connection() => again,
             (answer, _) => return (answer, sender),
         };
         match self.reopen(&sender).await {
-            Ok(mut sender) => (exchange.run(&mut sender, outgoing, credential).await, sender),
-            Err(_) => (Err(ExchangeError::Unsent(Box::new(outgoing))), sender),
+            Some(mut sender) => (exchange.run(&mut sender, outgoing, credential).await, sender),
+            None => (Err(ExchangeError::Unsent(Box::new(outgoing))), sender),
         }
     }
 
@@ -177,11 +160,9 @@ impl Line {
         self.upstreams.turn(&self.caller.run).await?;
         let mut decided = self.decided.lock();
         let policy = Arc::clone(decided.policy());
-        let run = &self.caller.run.uid;
-        if let Some(credential) = placeholder::leaked(policy.credentials(), run, decided.host(), head) {
+        if let Some(credential) = self.marks.leaked(head) {
             let message = format!(
-                "the request carries the placeholder of credential {} to {}, to which that never goes",
-                credential.name,
+                "the request carries the placeholder of credential {credential} to {}, to which that never goes",
                 decided.host()
             );
             return Err(Denial::new(DenialCode::PlaceholderLeaked, message));
@@ -215,14 +196,11 @@ impl Line {
         Ok((self.begin(upstream).await?, Origin::New))
     }
 
-    /// Another connection to the same address, which is noted already.
-    async fn reopen(&self, closed: &Sender) -> Result<Sender, Denial> {
+    /// Another connection to the same address, of which it is noted already what passes; `None`: there is none any more.
+    async fn reopen(&self, closed: &Sender) -> Option<Sender> {
         let way = self.decided.lock().route().clone();
-        let upstream = self
-            .upstreams
-            .reach_again(&self.caller, &way, closed.address)
-            .await?;
-        self.begin(upstream).await
+        let reaching = self.upstreams.reach_again(&self.caller, &way, closed.address);
+        self.begin(reaching.await?).await.ok()
     }
 
     /// Begins HTTP, inside TLS where the host speaks it.

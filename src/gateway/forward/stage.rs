@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use super::headers::{end_to_end, without, without_accounts, without_credentials};
 use crate::caller::Caller;
 use crate::credentials::sent::Sent;
-use crate::credentials::store::{Credentials, Fault, unavailable};
+use crate::credentials::store::Credentials;
 use crate::denial::Denial;
 use crate::egress::Decided;
 use crate::evidence::RequestLog;
@@ -175,9 +175,7 @@ impl Permitted {
                 credential: None,
             });
         };
-        let frozen = policy.credential(name).ok_or(Fault::Gone);
-        let found = frozen.and_then(|frozen| credentials.find(frozen, self.decision.host(), Instant::now()));
-        let sent = found.map_err(|fault| unavailable(name, &fault))?;
+        let sent = credentials.of(policy, name, self.decision.host(), Instant::now())?;
         Ok(Credentialed {
             permitted: self,
             credential: Some(Arc::new(sent)),

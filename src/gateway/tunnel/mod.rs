@@ -11,9 +11,8 @@ use tokio::net::TcpStream;
 
 use crate::admission::{Admission, Admitted, within_share};
 use crate::caller::{Caller, Kind, Passing};
-use crate::credentials::store::{Fault, unavailable};
 use crate::denial::Denial;
-use crate::egress::{Decided, Upstream, Upstreams, authority};
+use crate::egress::{Decided, Upstream, Upstreams, authority, unless_cut};
 use crate::forward::Requests;
 use crate::inspect::Inspection;
 use crate::transport::Received;
@@ -79,10 +78,7 @@ impl Tunnels {
             return Ok(known);
         }
         let turn = within_share(&admitted.unread, self.upstreams.name(&admitted.caller.run));
-        tokio::select! {
-            turn = turn => turn?,
-            cause = admitted.caller.cut() => return Err(cause.denial()),
-        }
+        unless_cut(&admitted.caller, turn).await?;
         self.inspection.mint(host)
     }
 
@@ -95,13 +91,8 @@ impl Tunnels {
             Kind::Egress | Kind::Collect => return Ok(()),
         }
         for name in decided.route().credentials() {
-            let frozen = decided.policy().credential(&name).ok_or(Fault::Gone);
-            let found = frozen.and_then(|frozen| {
-                self.upstreams
-                    .credentials
-                    .find(frozen, decided.host(), Instant::now())
-            });
-            found.map_err(|fault| unavailable(&name, &fault))?;
+            let credentials = &self.upstreams.credentials;
+            credentials.of(decided.policy(), &name, decided.host(), Instant::now())?;
         }
         Ok(())
     }
@@ -120,10 +111,7 @@ impl Tunnels {
             }
             Ok(first)
         };
-        let opened = tokio::select! {
-            opened = within_share(&admitted.unread, opening) => opened,
-            cause = admitted.caller.cut() => Err(cause.denial()),
-        };
+        let opened = unless_cut(&admitted.caller, within_share(&admitted.unread, opening)).await;
         match (opened, way) {
             (Ok(First::Hello(hello)), Way::Unread(decided, upstream)) => {
                 relay_unread(admitted, &decided, upstream, hello.len() as u64).await;
