@@ -1,6 +1,7 @@
 //! Clones the repositories of a run and checks them out.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -22,7 +23,7 @@ use cofferdam_api::{Access, CloneSubmodules, Reason};
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::{PrepareSpec, RepositoryCommit, RepositorySpec};
 
-/// Clones all repositories, at the same time, through a forwarder that adds the token for clones.
+/// Clones all repositories, at the same time.
 pub async fn repositories(
     spec: &PrepareSpec,
     paths: &Paths,
@@ -31,38 +32,31 @@ pub async fn repositories(
     if spec.repositories.is_empty() {
         return Ok(Vec::new());
     }
-    let internal = |error: std::io::Error| PrepareError::Internal(format!("no forwarder: {error}"));
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .map_err(internal)?;
-    let address = listener.local_addr().map_err(internal)?;
-    let forwarder = Forwarder::new(&spec.gateway, paths.token("prepare"));
-    let stop = CancellationToken::new();
-    let cut = stop.clone().drop_guard();
-    tokio::spawn(forwarder.clone().serve(listener, stop));
-    let transport = Transport {
-        proxy: Some(format!("http://{address}")),
-        certificates: Some(paths.contract().join("ca.pem").display().to_string()),
-        protocols: "https",
-    };
     let grants = spec
         .submodule_grants
         .iter()
         .map(Grant::read)
         .collect::<Result<_, _>>();
-    let shared = Shared {
-        transport,
-        deadline: deadline.clone(),
-        bytes: Arc::new(Bytes::new(spec.max_clone_bytes)),
-        grants: Arc::new(grants.map_err(PrepareError::Order)?),
-    };
+    let grants = Arc::new(grants.map_err(PrepareError::Order)?);
+    let bytes = Arc::new(Bytes::new(spec.max_clone_bytes));
+    let stop = CancellationToken::new();
+    let cut = stop.clone().drop_guard();
     let (ended, watch) = channel();
-    let watched = (shared.clone(), paths.pristines());
-    let watching = spawn_blocking(move || watched.0.bytes.watch(&watched.1, &watch, &watched.0.deadline));
+    let watched = (Arc::clone(&bytes), paths.pristines(), deadline.clone());
+    let watching = spawn_blocking(move || watched.0.watch(&watched.1, &watch, &watched.2));
     let clones = spec.repositories.iter().map(|repository| {
-        let (repository, paths) = (repository.clone(), paths.clone());
-        let (shared, forwarder) = (shared.clone(), forwarder.clone());
+        let (repository, paths, stop) = (repository.clone(), paths.clone(), stop.clone());
+        let (bytes, grants, deadline) = (Arc::clone(&bytes), Arc::clone(&grants), deadline.clone());
         async move {
+            let (forwarder, transport) = forwarder(&spec.gateway, &paths, stop)
+                .await
+                .map_err(|error| PrepareError::Internal(format!("no forwarder: {error}")))?;
+            let shared = Shared {
+                transport,
+                deadline,
+                bytes,
+                grants,
+            };
             let name = repository.name.clone();
             blocking(move || fetch(&repository, &paths, &shared))
                 .await?
@@ -75,8 +69,27 @@ pub async fn repositories(
         .await
         .map_err(|error| PrepareError::Internal(error.to_string()))?;
     // What ends between two measurements is measured here; a clone that was given up for its size says nothing else.
-    shared.bytes.measure(&paths.pristines())?;
+    bytes.measure(&paths.pristines())?;
     commits
+}
+
+/// A forwarder that adds the token for clones, until `stop`, and the way through it. Each repository has its own, so that
+/// a refusal is told of the repository that it was about.
+async fn forwarder(
+    gateway: &str,
+    paths: &Paths,
+    stop: CancellationToken,
+) -> io::Result<(Forwarder, Transport)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let forwarder = Forwarder::new(gateway, paths.token("prepare"));
+    tokio::spawn(forwarder.clone().serve(listener, stop));
+    let transport = Transport {
+        proxy: Some(format!("http://{address}")),
+        certificates: Some(paths.contract().join("ca.pem").display().to_string()),
+        protocols: "https",
+    };
+    Ok((forwarder, transport))
 }
 
 /// A repository that is not there for the agent.
@@ -117,7 +130,7 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
         message: error.to_string(),
         passes: true,
     })?;
-    large_files::in_work_tree(options, &pristine, &tree, url, shared).map_err(|error| Failed {
+    large_files::in_work_tree(options, &place, shared).map_err(|error| Failed {
         message: format!("{url}: {error}"),
         passes: error.passes(),
     })?;
@@ -182,3 +195,6 @@ fn with_refusal(message: String, refusal: Option<String>) -> String {
         None => message,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,24 +183,23 @@ impl<'a> Submodules<'a> {
             passes: error.passes(),
         })?;
         let tree = parent.tree.join(&declared.path);
+        let place = work_tree::Place {
+            pristine: &pristine,
+            tree: &tree,
+            url: address.as_str(),
+        };
         work_tree::make(
-            &work_tree::Place {
-                pristine: &pristine,
-                tree: &tree,
-                url: address.as_str(),
-            },
+            &place,
             &cloned,
             &options,
             &self.shared.bytes,
             &self.shared.deadline,
         )
         .map_err(|error| passing(shown, &error))?;
-        large_files::in_work_tree(&options, &pristine, &tree, address.as_str(), self.shared).map_err(
-            |error| Failed {
-                message: format!("{shown}: {address}: {error}"),
-                passes: error.passes(),
-            },
-        )?;
+        large_files::in_work_tree(&options, &place, self.shared).map_err(|error| Failed {
+            message: format!("{shown}: {address}: {error}"),
+            passes: error.passes(),
+        })?;
         register(parent.tree, declared, address).map_err(|error| passing(shown, &error))?;
         self.note(&pristine, &tree)
             .map_err(|error| passing(shown, &error))?;

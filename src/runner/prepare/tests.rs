@@ -87,7 +87,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> PrepareSpec {
     }
 }
 
-fn root() -> (tempfile::TempDir, Paths) {
+pub fn root() -> (tempfile::TempDir, Paths) {
     let directory = tempfile::tempdir().unwrap();
     for each in [
         "cofferdam/contract",
