@@ -250,8 +250,7 @@ async fn a_limit_range_that_refuses_is_quoted() {
     let run = space
         .script("too-large", BUSYBOX, "sh", "true\n", json!({}))
         .await;
-    let status = run.ends(Reason::AdmissionRefused).await.status.unwrap();
-    let message = status.message.unwrap_or_default();
+    let message = run.ends_saying(Reason::AdmissionRefused).await;
     assert!(
         message.contains("maximum memory usage per Container is 35Mi"),
         "{message}"

@@ -13,7 +13,7 @@ fn outer(clone: &Value) -> Value {
 }
 
 async fn message(run: &Run, reason: Reason) -> String {
-    run.ends(reason).await.status.unwrap().message.unwrap_or_default()
+    run.ends_saying(reason).await
 }
 
 const WHOLE: &str = "set -e

@@ -136,8 +136,7 @@ where
 
 async fn is_refused(space: &Space, run: &str) {
     let run = space.script(run, BUSYBOX, "sh", "true\n", json!({})).await;
-    let status = run.ends(Reason::AdmissionRefused).await.status.unwrap();
-    let message = status.message.unwrap_or_default();
+    let message = run.ends_saying(Reason::AdmissionRefused).await;
     assert!(message.contains(WORDS), "the engine's own words in: {message}");
     assert!(
         message.contains(&format!("{}-engine", space.name)),

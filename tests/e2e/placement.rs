@@ -38,7 +38,7 @@ async fn start(space: &Space, name: &str, policy: &str, more: &Value) -> Run {
 }
 
 async fn ends(run: &Run, reason: Reason) -> String {
-    run.ends(reason).await.status.unwrap().message.unwrap_or_default()
+    run.ends_saying(reason).await
 }
 
 #[tokio::test]

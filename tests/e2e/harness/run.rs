@@ -60,6 +60,12 @@ impl Run {
         .await
     }
 
+    /// Waits for the end, checks its reason, and gives what the status says of it.
+    pub async fn ends_saying(&self, reason: Reason) -> String {
+        let status = self.ends(reason).await.status.unwrap_or_default();
+        status.message.unwrap_or_default()
+    }
+
     /// Waits for the end and checks its reason.
     pub async fn ends(&self, reason: Reason) -> AgentRun {
         let run = self.ended().await;
