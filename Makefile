@@ -81,7 +81,7 @@ e2e: install ## End-to-end tests on the embedded cluster
 	@tests/run.sh e2e
 
 .PHONY: e2e-origins
-e2e-origins: ## Ambiguous requests through the gateway to nginx, Apache, lighttpd and Go's server (needs root; first time: fetches them)
+e2e-origins: ## Ambiguous requests through the gateway to nginx, Apache, lighttpd, h2o and Go's server (needs root; first time: fetches them)
 	@tests/origins.sh
 
 .PHONY: e2e-network-policy

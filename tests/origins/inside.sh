@@ -78,6 +78,19 @@ accesslog.format = "%m %U%q"
 EOF
       from "$servers/lighttpd" "$servers/lighttpd/usr/sbin/lighttpd" -D -f "$run/conf" -m "$servers/lighttpd/usr/lib/lighttpd" 2>"$run/log" &
       ;;
+    h2o)
+      mkdir -p "$run/root"
+      cat > "$run/conf" <<EOF
+listen: {host: 127.0.0.1, port: 8080}
+user: nobody
+num-threads: 1
+pid-file: $run/pid
+error-log: $run/errors
+access-log: {path: $run/seen, format: "%m %U%q"}
+hosts: {default: {paths: {"/": {file.dir: $run/root}}}}
+EOF
+      from "$servers/h2o" "$servers/h2o/usr/bin/h2o" -c "$run/conf" 2>"$run/log" &
+      ;;
     go)
       "$servers/origin" "$address" "$run/seen" 2>"$run/log" &
       ;;
@@ -93,7 +106,7 @@ EOF
 }
 
 passed=0 failed=0
-for name in nginx apache lighttpd go; do
+for name in nginx apache lighttpd h2o go; do
   start "$name"
   COFFERDAM_ORIGIN="$address" COFFERDAM_JUDGED="$work/$name/judged" \
     "$program" --quiet --ignored --exact tests::smuggling::a_real_server_gets_what_was_judged >"$work/$name/test" 2>&1 ||
