@@ -26,29 +26,51 @@ func anthropicHeaders(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	version := r.Header.Get("anthropic-version")
-	if _, known := messagesRequests[version]; !known {
+	if _, known := messagesRequest(version, nil); !known {
 		anthropicError(w, http.StatusBadRequest, "invalid_request_error", fmt.Sprintf("anthropic-version: header is required and %q is no version", version))
+		return false
+	}
+	if name, unknown := unknownBeta(asked(r)); unknown {
+		anthropicError(w, http.StatusBadRequest, "invalid_request_error", fmt.Sprintf("Unexpected value(s) `%s` for the `anthropic-beta` header. Please consult our documentation at docs.claude.com or try again without the header.", name))
 		return false
 	}
 	return true
 }
 
-// messages serves POST /v1/messages.
-func (l Library) messages(w http.ResponseWriter, r *http.Request) {
+// messageOf reads the body of a message, held to its version and betas; false if it was answered with an error.
+func messageOf(w http.ResponseWriter, r *http.Request, without ...string) (map[string]any, int, bool) {
 	const invalid = "invalid_request_error"
 	if !anthropicHeaders(w, r) {
-		return
+		return nil, 0, false
 	}
 	document, size, err := readJSON(r)
 	if err != nil {
 		anthropicError(w, http.StatusBadRequest, invalid, "The request body is not valid JSON: "+err.Error())
-		return
+		return nil, 0, false
 	}
-	if problem := messagesRequests[r.Header.Get("anthropic-version")](nil, document); problem != nil {
+	check, _ := messagesRequest(r.Header.Get("anthropic-version"), asked(r), without...)
+	if problem := check(nil, document); problem != nil {
 		anthropicError(w, http.StatusBadRequest, invalid, anthropicProblem(*problem))
+		return nil, 0, false
+	}
+	return object(document), size, true
+}
+
+// countTokens serves POST /v1/messages/count_tokens.
+func (l Library) countTokens(w http.ResponseWriter, r *http.Request) {
+	_, size, ok := messageOf(w, r, "max_tokens", "metadata", "stop_sequences", "stream", "service_tier", "temperature", "top_k", "top_p")
+	if ok {
+		answer(w, http.StatusOK, map[string]any{"input_tokens": tokens(size)})
+	}
+}
+
+// messages serves POST /v1/messages.
+func (l Library) messages(w http.ResponseWriter, r *http.Request) {
+	const invalid = "invalid_request_error"
+	request, size, ok := messageOf(w, r)
+	if !ok {
 		return
 	}
-	request := object(document)
 	name := str(request["model"])
 	script, err := l.Script(name)
 	if errors.Is(err, errNoModel) {

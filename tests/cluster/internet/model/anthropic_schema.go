@@ -6,15 +6,12 @@ import (
 	. "cofferdam.dev/tests/cluster/internet/schema"
 )
 
-// messagesRequests describes the body of POST /v1/messages for each version of the API, by its anthropic-version: the
-// newer one, which the newest SDK speaks, has no sampling parameters any more.
-var messagesRequests = map[string]Check{
-	"2026-10-21": Object(messagesFields),
-	"2023-06-01": Object(with(messagesFields, map[string]Field{
-		"temperature": Optional(Number(0, 1)),
-		"top_k":       Optional(Integer(0)),
-		"top_p":       Optional(Number(0, 1)),
-	})),
+// samplingFields are those that the older version of the API, by its anthropic-version, has beside messagesFields: the newer one,
+// which the newest SDK speaks, has no sampling parameters any more.
+var samplingFields = map[string]Field{
+	"temperature": Optional(Number(0, 1)),
+	"top_k":       Optional(Integer(0)),
+	"top_p":       Optional(Number(0, 1)),
 }
 
 // messagesFields are what both versions have.

@@ -1,5 +1,5 @@
-// Package model is a model server whose answers are written in advance: OpenAI's chat completions and Anthropic's
-// messages, streamed and not, with the requests held to what those APIs publish.
+// Package model is a model server whose answers are written in advance: OpenAI's chat completions and
+// responses, Anthropic's messages and Gemini's generateContent, streamed and not, with the requests held to what those APIs publish.
 package model
 
 import (
@@ -18,6 +18,9 @@ import (
 
 // Script is one conversation, written in advance.
 type Script struct {
+	// Examples is how many turns of the assistant a client makes up before it asks: some show the model what they want by a
+	// conversation that never was.
+	Examples int `json:"examples,omitempty"`
 	// Turns are the assistant's, in order.
 	Turns []Turn `json:"turns"`
 }
@@ -121,18 +124,22 @@ type conversation struct {
 // next chooses the turn that answers a conversation. The error is meant for the client: it is a mistake in the script
 // or in what the client did with it.
 func (s Script) next(c conversation) (Turn, error) {
-	if c.turns >= len(s.Turns) {
+	at := c.turns - s.Examples
+	if at < 0 {
+		return Turn{}, fmt.Errorf("the script comes after %d made-up turn(s) and the conversation has %d", s.Examples, c.turns)
+	}
+	if at >= len(s.Turns) {
 		return Turn{}, fmt.Errorf("the script has %d turn(s) and the conversation already has as many", len(s.Turns))
 	}
-	turn := s.Turns[c.turns]
+	turn := s.Turns[at]
 	for _, text := range turn.Expect {
 		if !strings.Contains(c.heard, text) {
-			return Turn{}, fmt.Errorf("turn %d of the script expects to be told %q, and was not", c.turns, text)
+			return Turn{}, fmt.Errorf("turn %d of the script expects to be told %q, and was not", at, text)
 		}
 	}
 	for _, call := range turn.Tools {
 		if !c.tools[call.Name] {
-			return Turn{}, fmt.Errorf("turn %d of the script calls the tool %q, which the request does not offer", c.turns, call.Name)
+			return Turn{}, fmt.Errorf("turn %d of the script calls the tool %q, which the request does not offer", at, call.Name)
 		}
 	}
 	return turn, nil

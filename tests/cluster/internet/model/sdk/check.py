@@ -1,4 +1,4 @@
-"""Holds the model server's answers to the types of the two official SDKs.
+"""Holds the model server's answers to the types of the official SDKs.
 
     check.py BASE_URL
 
@@ -11,6 +11,7 @@ import sys
 
 import anthropic
 import openai
+from google import genai
 from pydantic import BaseModel
 
 BASE = sys.argv[1]
@@ -100,6 +101,63 @@ def claude_stream() -> None:
     assert final.usage.output_tokens == whole.usage.output_tokens
 
 
+def responses_whole() -> None:
+    tool = {"type": "function", "name": "bash", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    asked = [{"role": "user", "content": "Repair it."}]
+    first = openai_client.responses.create(model="repair", input=asked, tools=[tool], store=False)
+    strict(first)
+    assert [item.type for item in first.output] == ["message", "function_call"] and first.output_text == "Let me look."
+    assert first.usage.total_tokens == first.usage.input_tokens + first.usage.output_tokens > 0
+    asked += [item.model_dump(exclude_none=True) for item in first.output]
+    asked.append({"type": "function_call_output", "call_id": first.output[1].call_id, "output": "pears = 3"})
+    second = openai_client.responses.create(model="repair", input=asked, tools=[tool], store=False)
+    strict(second)
+    assert second.output_text.startswith("Done") and second.status == "completed"
+
+
+def responses_stream() -> None:
+    for tool in (
+        {"type": "function", "name": "bash", "parameters": {"type": "object", "properties": {}}, "strict": False},
+        {"type": "custom", "name": "bash"},
+    ):
+        kinds = []
+        for event in openai_client.responses.create(model="repair", input="Repair it.", tools=[tool], stream=True):
+            strict(event)
+            assert event.sequence_number == len(kinds)
+            kinds.append(event.type)
+        assert kinds[:2] == ["response.created", "response.in_progress"] and kinds[-1] == "response.completed", kinds
+        with openai_client.responses.stream(model="repair", input="Repair it.", tools=[tool]) as stream:
+            for _ in stream:
+                pass
+            final = stream.get_final_response()
+        assert final.output_text == "Let me look." and final.output[1].type == kinds_of(tool), final
+
+
+def kinds_of(tool: dict) -> str:
+    return "custom_tool_call" if tool["type"] == "custom" else "function_call"
+
+
+def gemini() -> None:
+    client = genai.Client(api_key="placeholder", http_options={"base_url": BASE})
+    tools = [{"function_declarations": [{"name": "bash", "description": "runs", "parameters": {"type": "OBJECT", "properties": {"command": {"type": "STRING"}}}}]}]
+    config = {"tools": tools, "automatic_function_calling": {"disable": True}, "temperature": 0.5, "system_instruction": "Be brief."}
+    asked = [genai.types.Content(role="user", parts=[genai.types.Part(text="Repair it.")])]
+    whole = client.models.generate_content(model="repair", contents=asked, config=config)
+    strict(whole)
+    assert whole.function_calls[0].args == COMMAND and whole.candidates[0].finish_reason == "STOP"
+    chunks = list(client.models.generate_content_stream(model="repair", contents=asked, config=config))
+    for chunk in chunks:
+        strict(chunk)
+    parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts]
+    assert "".join(part.text or "" for part in parts) == "Let me look." and parts[-1].function_call.args == COMMAND
+    assert chunks[-1].usage_metadata.total_token_count == whole.usage_metadata.total_token_count
+    asked.append(whole.candidates[0].content)
+    asked.append(genai.types.Content(role="user", parts=[genai.types.Part(function_response={"name": "bash", "response": {"output": "pears = 3"}})]))
+    second = client.models.generate_content(model="repair", contents=asked, config=config)
+    assert second.text.startswith("Done"), second
+    assert client.models.count_tokens(model="repair", contents="one two three").total_tokens > 0
+
+
 def models() -> None:
     for listed in (openai_client.models.list(), claude.models.list()):
         assert [model.id for model in listed.data] == ["repair"]
@@ -122,6 +180,6 @@ def errors() -> None:
             raise AssertionError(f"no {expected.__name__}")
 
 
-for check in (chat_whole, chat_stream, claude_whole, claude_stream, models, errors):
+for check in (chat_whole, chat_stream, claude_whole, claude_stream, responses_whole, responses_stream, gemini, models, errors):
     check()
     print("ok", check.__name__)
