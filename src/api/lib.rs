@@ -10,6 +10,7 @@ pub mod crds;
 pub mod credential;
 pub mod env;
 mod exclude;
+pub mod inputs;
 pub mod limits;
 pub mod names;
 mod placement;
