@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use clap::Command;
 use clap_complete::Shell;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::ListParams;
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 
 use crate::EXECUTABLE;
 use crate::failure::{Exit, Failure};
-use crate::place::{Flags, Patience};
+use crate::place::{Cluster, Flags, Patience};
 use crate::print::out;
-use crate::runs::{Scope, list};
+use crate::run::template;
+use cofferdam_api::{AgentRun, SandboxPolicy};
 
 /// A shell that waits for a name longer than this has lost its user.
 const WAIT: Duration = Duration::from_secs(3);
@@ -59,8 +64,16 @@ pub fn script(args: &Args, command: &mut Command) -> Result<Exit, Failure> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Next {
     Words(Vec<String>),
+    Names(Kind),
+}
+
+/// Names that the cluster knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
     Runs,
     Namespaces,
+    Policies,
+    Templates,
 }
 
 /// Writes what can come next, as kubectl reads it: a line each, then a directive (4: no names of files).
@@ -68,8 +81,7 @@ pub async fn main(words: &Words, command: &Command, flags: &Flags) -> Result<Exi
     let last = words.words.last().map_or("", String::as_str);
     let found = match next(command, &words.words) {
         Next::Words(found) => found,
-        Next::Runs => names(flags_of(&words.words, flags), false).await,
-        Next::Namespaces => names(flags_of(&words.words, flags), true).await,
+        Next::Names(kind) => names(flags_of(&words.words, flags), kind).await,
     };
     let mut lines: Vec<String> = found.into_iter().filter(|word| word.starts_with(last)).collect();
     lines.push(":4\n".to_owned());
@@ -83,8 +95,8 @@ fn next(root: &Command, words: &[String]) -> Next {
         .split_last()
         .map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
     if let Some(flag) = before.last().filter(|word| word.starts_with('-')) {
-        if flag == "-n" || flag == "--namespace" {
-            return Next::Namespaces;
+        if let Some(kind) = kind_of(before, flag) {
+            return Next::Names(kind);
         }
         if let Some(values) = values_of(root, before, flag) {
             return Next::Words(values);
@@ -114,11 +126,22 @@ fn next(root: &Command, words: &[String]) -> Next {
                 values.iter().map(|value| value.get_name().to_owned()).collect()
             });
             if takes_run {
-                Next::Runs
+                Next::Names(Kind::Runs)
             } else {
                 Next::Words(values.unwrap_or_default())
             }
         }
+    }
+}
+
+/// What a flag names, where that is something of the cluster: `explain --policy` is a file.
+fn kind_of(before: &[String], flag: &str) -> Option<Kind> {
+    let explains = before.iter().any(|word| word == "explain");
+    match flag {
+        "-n" | "--namespace" => Some(Kind::Namespaces),
+        "--policy" if !explains => Some(Kind::Policies),
+        "--template" => Some(Kind::Templates),
+        _ => None,
     }
 }
 
@@ -156,24 +179,10 @@ fn flags_of(words: &[String], flags: &Flags) -> Flags {
 }
 
 /// Names from the cluster; none where it does not answer at once.
-async fn names(flags: Flags, of_namespaces: bool) -> Vec<String> {
+async fn names(flags: Flags, kind: Kind) -> Vec<String> {
     let ask = async {
         let cluster = flags.connect(Patience::Answer).await.ok()?;
-        if of_namespaces {
-            let api: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(cluster.client);
-            let found = api.list_metadata(&kube::api::ListParams::default()).await.ok()?;
-            return Some(
-                found
-                    .items
-                    .into_iter()
-                    .filter_map(|item| item.metadata.name)
-                    .collect(),
-            );
-        }
-        let scope = Scope::Namespace(cluster.namespace);
-        let listed = list(&cluster.client, &scope, None, None).await.ok()?;
-        let names = listed.runs.iter().map(|run| run.metadata("name").to_owned());
-        Some(names.chain(["@latest".to_owned()]).collect())
+        names_of(cluster, kind).await
     };
     tokio::time::timeout(WAIT, ask)
         .await
@@ -182,12 +191,53 @@ async fn names(flags: Flags, of_namespaces: bool) -> Vec<String> {
         .unwrap_or_default()
 }
 
+async fn names_of(Cluster { client, namespace }: Cluster, kind: Kind) -> Option<Vec<String>> {
+    match kind {
+        Kind::Runs => {
+            let api: Api<AgentRun> = Api::namespaced(client, &namespace);
+            let mut names = listed(&api, None).await?;
+            names.push("@latest".to_owned());
+            Some(names)
+        }
+        Kind::Namespaces => listed(&Api::<Namespace>::all(client), None).await,
+        Kind::Policies => listed(&Api::<SandboxPolicy>::namespaced(client, &namespace), None).await,
+        Kind::Templates => {
+            listed(
+                &Api::<ConfigMap>::namespaced(client, &namespace),
+                Some(template::LABEL),
+            )
+            .await
+        }
+    }
+}
+
+/// Names alone: of thousands of objects nothing else is asked for.
+async fn listed<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug>(
+    api: &Api<K>,
+    labels: Option<&str>,
+) -> Option<Vec<String>> {
+    let params = ListParams {
+        label_selector: labels.map(str::to_owned),
+        ..ListParams::default()
+    };
+    let found = api.list_metadata(&params).await.ok()?;
+    Some(
+        found
+            .items
+            .into_iter()
+            .filter_map(|item| item.metadata.name)
+            .collect(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
     use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
+    use crate::testing::{failure, server};
 
     fn asked(words: &[&str]) -> Next {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -195,13 +245,60 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&["describe", ""], Next::Runs)]
-    #[case(&["cancel", "fix"], Next::Runs)]
-    #[case(&["-n", ""], Next::Namespaces)]
-    #[case(&["list", "--namespace", "te"], Next::Namespaces)]
+    #[case(&["describe", ""], Next::Names(Kind::Runs))]
+    #[case(&["cancel", "fix"], Next::Names(Kind::Runs))]
+    #[case(&["-n", ""], Next::Names(Kind::Namespaces))]
+    #[case(&["list", "--namespace", "te"], Next::Names(Kind::Namespaces))]
+    #[case(&["run", "--policy", ""], Next::Names(Kind::Policies))]
+    #[case(&["run", "--template", ""], Next::Names(Kind::Templates))]
+    #[case(&["explain", "--policy", ""], Next::Words(Vec::new()))]
     #[case(&["explain", "-o", ""], Next::Words(vec!["text".to_owned(), "json".to_owned()]))]
     fn what_comes_next(#[case] words: &[&str], #[case] expected: Next) {
         assert_eq!(asked(words), expected);
+    }
+
+    #[tokio::test]
+    async fn names_come_from_the_cluster_and_nothing_but_names_is_asked_for() {
+        let (client, log) = server(|key| {
+            let name = ["agentruns", "sandboxpolicies", "configmaps", "namespaces"]
+                .into_iter()
+                .find(|kind| key.contains(&format!("/{kind}?")));
+            let items = [json!({"metadata": {"name": name.unwrap_or("other")}})];
+            (
+                200,
+                json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items}),
+            )
+        });
+        for (kind, expected) in [
+            (Kind::Runs, &["agentruns", "@latest"][..]),
+            (Kind::Policies, &["sandboxpolicies"]),
+            (Kind::Templates, &["configmaps"]),
+            (Kind::Namespaces, &["namespaces"]),
+        ] {
+            let cluster = Cluster {
+                client: client.clone(),
+                namespace: "team-a".to_owned(),
+            };
+            assert_eq!(names_of(cluster, kind).await.unwrap(), expected);
+        }
+        {
+            let log = log.lock();
+            assert!(
+                log[2]
+                    .0
+                    .contains("labelSelector=template.cofferdam.dev%2Ffor%3DAgentRun"),
+                "{}",
+                log[2].0
+            );
+            assert!(
+                log[..3]
+                    .iter()
+                    .all(|(key, _)| key.contains("/namespaces/team-a/"))
+            );
+        }
+        let (client, _) = server(|_| failure(403, "Forbidden", "you may not"));
+        let namespace = "team-a".to_owned();
+        assert_eq!(names_of(Cluster { client, namespace }, Kind::Runs).await, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
@@ -10,10 +11,11 @@ use serde_json::json;
 use crate::failure::{Exit, Failure};
 use crate::place::{Cluster, Flags, Patience};
 use crate::print;
-use crate::run::build::{Built, letters};
+use crate::run::build::{Built, letters, put_prompt};
 use crate::run::{create, follow};
 use crate::runs::which::{Which, find};
-use cofferdam_api::AgentRun;
+use cofferdam_api::inputs::{self, InputsError};
+use cofferdam_api::{AgentRun, names};
 use cofferdam_text::escape;
 
 /// Annotation of the new run: which one it repeats, as `name/uid`.
@@ -25,7 +27,7 @@ const NAME: usize = 57;
 
 /// Which run, and how.
 ///
-/// Needs what `run` needs, and `patch` on agentruns for the link from the first run. The object of the first run must be
+/// Needs what `run` needs, `get` on configmaps where the prompt stands in one, and `patch` on agentruns for the link from the first run. The object of the first run must be
 /// there: the archive keeps what came out of a run, not what went in.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -49,16 +51,19 @@ pub struct Args {
 pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     let Cluster { client, namespace } = flags.connect(Patience::Stream).await?;
     let first = find(&client, &namespace, args.run.as_ref()).await?.readable()?;
-    let again = repeat(&first, args.name.as_deref())?;
+    let mut again = repeat(&first, args.name.as_deref())?;
+    let prompt = copied_prompt(&client, &namespace, &first, &mut again).await?;
+    let inputs = same_inputs(&first, &again)?;
+    eprintln!(
+        "inputs {inputs}, as those of AgentRun {}",
+        escape(&first.name_any())
+    );
     if args.dry_run {
         let value = serde_json::to_value(&again).map_err(|error| Failure::Broken(error.to_string()))?;
         print::out(&print::yaml::text(&value))?;
         return Ok(Exit::Done);
     }
-    let built = Built {
-        run: again,
-        prompt: None,
-    };
+    let built = Built { run: again, prompt };
     let run = create(&client, &namespace, built, false).await?;
     print::out(&format!("agentrun.cofferdam.dev/{}\n", run.name_any()))?;
     link(&client, &namespace, &first, &run).await;
@@ -66,6 +71,61 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     follow::to_the_end(&client, &namespace, &run).await
+}
+
+/// The prompt of a run that has it in a ConfigMap, for the new run alone: the old ConfigMap goes with the old run.
+async fn copied_prompt(
+    client: &Client,
+    namespace: &str,
+    first: &AgentRun,
+    again: &mut AgentRun,
+) -> Result<Option<ConfigMap>, Failure> {
+    let Some(source) = &first.spec.task.prompt_from else {
+        return Ok(None);
+    };
+    let (old, key) = (first.name_any(), &source.config_map_key_ref);
+    let what = format!(
+        "ConfigMap {namespace}/{} with the prompt of AgentRun {old}",
+        key.name
+    );
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let map = api
+        .get_opt(&key.name)
+        .await
+        .map_err(|error| Failure::api(what.clone(), &error))?;
+    let text = map.and_then(|map| map.data?.remove(&key.key));
+    let text = text.ok_or_else(|| {
+        Failure::No(format!(
+            "the {what} is gone, or has no key {}, so the run cannot be repeated: create it again from the text of digest {}",
+            key.key, key.digest
+        ))
+    })?;
+    if names::digest(text.as_bytes()) != key.digest {
+        return Err(Failure::No(format!(
+            "the {what} holds another text than the one of digest {}, so the run cannot be repeated exactly",
+            key.digest
+        )));
+    }
+    put_prompt(again, &text)
+}
+
+/// The digest of what goes into both runs.
+fn same_inputs(first: &AgentRun, again: &AgentRun) -> Result<String, Failure> {
+    let unknown = |error: InputsError| {
+        Failure::No(format!(
+            "AgentRun {} cannot be repeated exactly: {error}",
+            first.name_any()
+        ))
+    };
+    let was = inputs::digest(first).map_err(unknown)?;
+    let is = inputs::digest(again).map_err(unknown)?;
+    if was == is {
+        return Ok(is);
+    }
+    Err(Failure::No(format!(
+        "AgentRun {} cannot be repeated exactly: its inputs were {was}, and those of the new run would be {is}",
+        first.name_any()
+    )))
 }
 
 /// The link back is worth a word, not the run.
@@ -148,6 +208,7 @@ fn pinned(image: &str, ran: Option<&str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{failure, server};
 
     fn first() -> AgentRun {
         serde_json::from_value(json!({
@@ -169,6 +230,83 @@ mod tests {
         insta::assert_json_snapshot!(serde_json::to_value(&again).unwrap());
         let named = repeat(&first(), None).unwrap().name_any();
         assert!(named.starts_with("fix-") && named.len() == 9, "{named}");
+    }
+
+    #[test]
+    fn a_run_and_its_repetition_have_equal_inputs() {
+        let again = repeat(&first(), None).unwrap();
+        assert_eq!(
+            same_inputs(&first(), &again).unwrap(),
+            inputs::digest(&first()).unwrap()
+        );
+        let mut other = again;
+        other.spec.agent.args = vec!["-v".to_owned()];
+        assert_eq!(same_inputs(&first(), &other).unwrap_err().exit(), Exit::No);
+    }
+
+    fn of_config_map(text: &str) -> AgentRun {
+        let mut run = first();
+        run.spec.task = serde_json::from_value(
+            json!({"promptFrom": {"configMapKeyRef": {"name": "fix-prompt", "key": "prompt", "digest": names::digest(text.as_bytes())}}}),
+        )
+        .unwrap();
+        run
+    }
+
+    async fn copied(
+        first: &AgentRun,
+        answer: (u16, serde_json::Value),
+    ) -> Result<(AgentRun, Option<ConfigMap>), Failure> {
+        let (client, _) = server(move |_| answer.clone());
+        let mut again = repeat(first, Some("again")).unwrap();
+        let map = copied_prompt(&client, "team-a", first, &mut again).await?;
+        Ok((again, map))
+    }
+
+    #[tokio::test]
+    async fn a_prompt_in_a_config_map_is_copied_so_that_it_outlives_the_first_run() {
+        let text = "x".repeat(3000);
+        let map = |text: &str| {
+            (
+                200,
+                json!({"metadata": {"name": "fix-prompt"}, "data": {"prompt": text}}),
+            )
+        };
+        let first = of_config_map(&text);
+        let (again, copy) = copied(&first, map(&text)).await.unwrap();
+        assert_eq!(copy.unwrap().metadata.name.as_deref(), Some("again-prompt"));
+        assert_eq!(
+            again
+                .spec
+                .task
+                .prompt_from
+                .as_ref()
+                .unwrap()
+                .config_map_key_ref
+                .name,
+            "again-prompt"
+        );
+        assert!(same_inputs(&first, &again).is_ok());
+        for (answer, exit, said) in [
+            (map(&format!("{text}.")), Exit::No, "holds another text"),
+            (
+                (200, json!({"metadata": {}, "data": {"other": ""}})),
+                Exit::No,
+                "has no key prompt",
+            ),
+            (failure(404, "NotFound", "gone"), Exit::No, "is gone"),
+            (
+                failure(403, "Forbidden", "you may not"),
+                Exit::CannotTell,
+                "you may not",
+            ),
+        ] {
+            let failure = copied(&first, answer).await.unwrap_err();
+            assert!(
+                failure.exit() == exit && failure.to_string().contains(said),
+                "{failure}"
+            );
+        }
     }
 
     #[test]

@@ -31,6 +31,52 @@ pub fn server(answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static) -> 
     (Client::new(service, "elsewhere"), log)
 }
 
+/// What a server of [`scripted`] does with a request.
+#[derive(Clone)]
+pub enum Answer {
+    /// Answers with a document.
+    Json(u16, Value),
+    /// Sends events, and ends.
+    Ends(Vec<Value>),
+    /// Sends events, and drops the connection.
+    Breaks(Vec<Value>),
+    /// Takes no connection.
+    Unreachable,
+}
+
+/// A client of a server that does one thing after the other and then answers nothing, and what was asked of it.
+pub fn scripted(answers: impl IntoIterator<Item = Answer>) -> (Client, Log) {
+    use futures::stream;
+    let log = Log::default();
+    let asked = Arc::clone(&log);
+    let answers: Arc<Mutex<std::collections::VecDeque<Answer>>> =
+        Arc::new(Mutex::new(answers.into_iter().collect()));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        asked
+            .lock()
+            .push((format!("{} {}", request.method(), request.uri()), Value::Null));
+        let answer = answers.lock().pop_front();
+        async move {
+            let broken = || std::io::Error::other("connection reset by peer");
+            let line = |value: &Value| Ok(hyper::body::Frame::data(bytes::Bytes::from(format!("{value}\n"))));
+            let (code, mut frames) = match &answer {
+                None => return std::future::pending().await,
+                Some(Answer::Unreachable) => return Err(broken()),
+                Some(Answer::Json(code, value)) => (*code, vec![line(value)]),
+                Some(Answer::Ends(events) | Answer::Breaks(events)) => {
+                    (200, events.iter().map(line).collect())
+                }
+            };
+            if matches!(answer, Some(Answer::Breaks(_))) {
+                frames.push(Err(broken()));
+            }
+            let body = http_body_util::StreamBody::new(stream::iter(frames));
+            Ok(Response::builder().status(code).body(body).unwrap())
+        }
+    });
+    (Client::new(service, "elsewhere"), log)
+}
+
 /// A `Status` of the API server.
 pub fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
     let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});

@@ -178,3 +178,105 @@ async fn exit_codes_say_how_a_run_ended_and_what_was_refused() {
     );
     space.close().await;
 }
+
+/// A template of the namespace.
+const TEMPLATE: &str = "apiVersion: cofferdam.dev/v1alpha1\nkind: AgentRun\nmetadata:\n  name: from-template\nspec:\n  task:\n    \
+    prompt: echo $(params.word) > new-file\n  agent:\n    image: cofferdam.test/busybox:dev\n    command: [sh, /cofferdam/prompt]\n  \
+    repositories:\n  - name: work\n    url: $(params.repository)\n    access: ReadWrite\n";
+
+#[tokio::test]
+async fn a_template_is_filled_and_its_run_is_found_by_what_it_was_made_of() {
+    let space = Space::open("command-finds").await;
+    let kim = Someone::with_edit(&space, "command-finds-kim").await;
+    let nowhere = Path::new("/");
+    let url = repository("work", "two-first", "ReadWrite")["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let manifest = format!("--from-literal=agentrun.yaml={TEMPLATE}");
+    let repository = format!("--from-literal=repository={url}");
+    let (code, _, told) = kim
+        .kubectl(&["create", "configmap", "fix", &manifest, &repository])
+        .await;
+    assert_eq!(code, 0, "{told}");
+    let (code, _, told) = kim.says(&["run", "--template", "fix"], "", nowhere).await;
+    assert!(code == 2 && told.contains("wants a value of word"), "{told}");
+    let (code, said, told) = kim
+        .says(
+            &["run", "--template", "fix", "--param", "word=changed; exit 0"],
+            "",
+            nowhere,
+        )
+        .await;
+    assert_eq!(
+        (code, said.as_str()),
+        (0, "agentrun.cofferdam.dev/from-template\n"),
+        "{told}"
+    );
+    let (_, patch, told) = kim.says(&["diff", "from-template"], "", nowhere).await;
+    assert!(patch.contains("+changed"), "{patch}{told}");
+
+    let field = async |path: &str| {
+        let template = format!("jsonpath={{{path}}}");
+        let (code, said, told) = kim
+            .says(&["describe", "from-template", "-o", &template], "", nowhere)
+            .await;
+        assert_eq!(code, 0, "{told}");
+        said.trim().to_owned()
+    };
+    assert!(field(".metadata.annotations").await.contains("fix@sha256:"));
+    let user = field(".spec.requestedBy.username").await;
+    let hash = field(".status.resolved.policyHash").await;
+    let commit = field(".status.resolved.repositories[0].commit").await;
+    for (filter, found) in [
+        (&["--requester", &user][..], true),
+        (&["--requester", "nobody"], false),
+        (&["--policy-hash", &hash], true),
+        (&["--policy-hash", &hash[..10]], true),
+        (&["--policy-hash", &hash.chars().rev().collect::<String>()], false),
+        (&["--commit", &commit[..7]], true),
+        (&["--commit", "0000000"], false),
+        (&["--image", "cofferdam.test/busybox"], true),
+        (&["--image", "cofferdam.test/busy"], false),
+        (
+            &["--field-selector", "spec.agent.image=cofferdam.test/busybox:dev"],
+            true,
+        ),
+        (
+            &["--field-selector", "spec.agent.image=cofferdam.test/busybox"],
+            false,
+        ),
+    ] {
+        let (code, said, told) = kim
+            .says(&[&["list", "-o", "name"], filter].concat(), "", nowhere)
+            .await;
+        assert_eq!(
+            (code, said.contains("/from-template")),
+            (0, found),
+            "{filter:?}: {said}{told}"
+        );
+    }
+
+    // A node that was given its image by hand knows no digest that could be pulled: that is said before anything is made.
+    let (code, _, told) = kim
+        .says(&["rerun", "from-template", "--name", "again"], "", nowhere)
+        .await;
+    assert!(code == 1 && told.contains("by which digest"), "{code}: {told}");
+    let (code, _, _) = kim.says(&["describe", "again"], "", nowhere).await;
+    assert_eq!(code, 3);
+    let (code, events, told) = kim
+        .says(&["audit", "show", "from-template", "-o", "ocsf"], "", nowhere)
+        .await;
+    assert_eq!(code, 0, "{told}");
+    let events: Vec<serde_json::Value> = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let requests = events.iter().filter(|event| event["class_uid"] == 4002);
+    let of_kim = |event: &&serde_json::Value| event["actor"]["user"]["name"] == user.as_str();
+    assert!(
+        requests.clone().count() > 0 && requests.clone().all(|event| of_kim(&event)),
+        "{events:?}"
+    );
+    space.close().await;
+}

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::Facts;
 use crate::print::paint::Paint;
 use crate::print::time::{age, seconds_between, span};
-use cofferdam_api::{AgentRun, PatchOutput, Stage};
+use cofferdam_api::{AgentRun, PatchOutput, Stage, inputs};
 use cofferdam_text::{bounded, escape, one_line};
 
 /// Longest text of a line.
@@ -159,6 +159,7 @@ pub fn resolved(run: &AgentRun, paint: Paint) -> String {
             section.line("commit", &format!("{} {}", repository.name, repository.commit));
         }
     }
+    section.line("inputs", &inputs::digest(run).unwrap_or_default());
     if let Some(isolation) = &status.isolation {
         section.line(
             "sandbox",

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::place::Cluster;
 use crate::run::build::{Built, letters};
 use crate::run::create;
-use crate::run::watch::{self, Seen};
+use crate::runs::follow::{Seen, follow};
 use cofferdam_api::{Agent, AgentRun, AgentRunSpec, PolicyRef, Resources, Task};
 use cofferdam_text::bounded;
 
@@ -85,7 +85,7 @@ pub async fn one(cluster: &Cluster, asked: &Asked<'_>) -> Tried {
         "AgentRun {namespace}/{name} is tried, for at most {} s",
         asked.limit.as_secs()
     );
-    let mut seen = watch::follow(client.clone(), namespace.to_owned(), run.clone());
+    let mut seen = follow(client.clone(), namespace.to_owned(), &run);
     let mut last = run;
     let ended = match timeout(asked.limit, end(&mut seen, &mut last)).await {
         Ok(ended) => ended,
@@ -219,7 +219,10 @@ mod tests {
             Some(("POST", _)) => (201, run("team-a", "doctor-x")),
             Some(("DELETE", _)) => (200, over()),
             Some((_, path)) if path.contains("watch=") => (200, json!({"type": "DELETED", "object": over()})),
-            Some((_, path)) if path.contains("/agentruns/doctor-x") => (200, over()),
+            Some(("GET", _)) => (
+                200,
+                json!({"metadata": {"resourceVersion": "7"}, "items": [over()]}),
+            ),
             _ => failure(404, "NotFound", "no such path"),
         });
         let namespace = "team-a".to_owned();
@@ -263,7 +266,10 @@ mod tests {
             Some(("POST", _)) => (201, run("team-a", "doctor-x")),
             Some(("DELETE", _)) => failure(403, "Forbidden", "you may not"),
             Some((_, path)) if path.contains("watch=") => failure(500, "InternalError", "no watch"),
-            _ => (200, run("team-a", "doctor-x")),
+            _ => (
+                200,
+                json!({"metadata": {"resourceVersion": "7"}, "items": [run("team-a", "doctor-x")]}),
+            ),
         });
         let namespace = "team-a".to_owned();
         let tried = one(&Cluster { client, namespace }, &asked()).await;

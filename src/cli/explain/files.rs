@@ -66,6 +66,14 @@ pub fn text(file: &str) -> Result<String, Stop> {
 /// # Errors
 /// There is not one run, or it is not what the API server would take.
 pub fn run(file: &str, text: &str) -> Result<AgentRun, Stop> {
+    run_of(file, text, &mut str::to_owned)
+}
+
+/// The same, of a file whose texts are changed by `change` before they are looked at.
+///
+/// # Errors
+/// There is not one run then, or it is not what the API server would take.
+pub fn run_of(file: &str, text: &str, change: &mut dyn FnMut(&str) -> String) -> Result<AgentRun, Stop> {
     let problem = |what: &str| {
         let problem = Problem {
             file: file.to_owned(),
@@ -75,7 +83,7 @@ pub fn run(file: &str, text: &str) -> Result<AgentRun, Stop> {
         };
         Stop::Flawed(vec![problem], Answer::CannotTell)
     };
-    let manifests = manifest::read(file, text).map_err(|unreadable| match unreadable {
+    let manifests = manifest::read_changed(file, text, change).map_err(|unreadable| match unreadable {
         Unreadable::Malformed(problems) => Stop::Flawed(problems, Answer::CannotTell),
         Unreadable::Invalid(problems) => Stop::Flawed(problems, Answer::Refused),
     })?;

@@ -1,16 +1,19 @@
 //! `list`: runs, newest last, with their places in the queue.
 
 mod rows;
+mod select;
 mod watch;
 
+use kube::Client;
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::place::{Cluster, Flags, Patience};
 use crate::print::paint::Paint;
 use crate::print::{self, Format};
-use crate::runs::which::requester;
+use crate::runs::watch::{Changes, Selection};
 use crate::runs::{Listed, Run, Scope, list, who_am_i};
+use select::Filters;
 
 /// Which runs, and how to write them.
 ///
@@ -20,24 +23,8 @@ pub struct Args {
     /// Runs of all namespaces.
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
-    /// Runs that I asked for.
-    #[arg(long)]
-    mine: bool,
-    /// Runs in this phase: Pending, Queued, Suspended, Running, Retrying, Stopping, Succeeded, Failed.
-    #[arg(long)]
-    phase: Option<String>,
-    /// Runs for this reason, such as `PolicyDenied`.
-    #[arg(long)]
-    reason: Option<String>,
-    /// Runs under this `SandboxPolicy`, as far as they name it.
-    #[arg(long)]
-    policy: Option<String>,
-    /// Runs with these labels.
-    #[arg(short = 'l', long)]
-    selector: Option<String>,
-    /// Runs with these fields: metadata.name, spec.policyRef.name, status.phase, status.reason.
-    #[arg(long)]
-    field_selector: Option<String>,
+    #[command(flatten)]
+    filters: Filters,
     /// Go on with what changes.
     #[arg(short, long)]
     watch: bool,
@@ -52,27 +39,6 @@ fn format(text: &str) -> Result<Format, String> {
         Ok(Format::Table)
     } else {
         text.parse()
-    }
-}
-
-impl Args {
-    /// Everything that the API server can select by itself.
-    fn fields(&self) -> Option<String> {
-        let named = [
-            ("status.phase", &self.phase),
-            ("status.reason", &self.reason),
-            ("spec.policyRef.name", &self.policy),
-        ];
-        let mut terms: Vec<String> = named
-            .into_iter()
-            .filter_map(|(field, value)| Some(format!("{field}={}", value.as_ref()?)))
-            .collect();
-        terms.extend(self.field_selector.clone());
-        (!terms.is_empty()).then(|| terms.join(","))
-    }
-
-    fn is_narrowed(&self) -> bool {
-        self.fields().is_some() || self.selector.is_some()
     }
 }
 
@@ -92,52 +58,60 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     } else {
         Scope::Namespace(namespace)
     };
-    let me = if args.mine {
+    let me = if args.filters.is_about_me() {
         Some(who_am_i(&client).await?)
     } else {
         None
     };
-    let fields = args.fields();
-    let Listed {
-        runs,
-        resource_version,
-    } = list(&client, &scope, args.selector.as_deref(), fields.as_deref()).await?;
-    let queued = if args.is_narrowed() && runs.iter().any(rows::is_queued) {
-        list(&client, &scope, None, Some("status.phase=Queued"))
+    let filters = args.filters.clone().with_me(me);
+    let (selection, listed) = listed(&client, scope, &filters).await?;
+    let changes = args
+        .watch
+        .then(|| Changes::after(client.clone(), selection.clone(), &listed));
+    let mut runs = listed.runs;
+    runs.retain(|run| filters.fits(run));
+    let queued = if filters.is_narrow() && runs.iter().any(rows::is_queued) {
+        list(&client, &selection.scope, None, Some("status.phase=Queued"))
             .await?
             .runs
     } else {
         Vec::new()
     };
-    let mut runs = of(runs, me.as_deref());
     runs.sort_by_cached_key(|run| {
         let text = |field| run.metadata(field).to_owned();
         (text("creationTimestamp"), text("namespace"), text("name"))
     });
-    write(args, &scope, &runs, &queued)?;
-    if args.watch {
-        watch::go_on(&client, &scope, args, me.as_deref(), resource_version).await?;
-    }
-    Ok(Exit::Done)
-}
-
-/// Those of `me`, if anybody is meant.
-fn of(runs: Vec<Run>, me: Option<&str>) -> Vec<Run> {
-    match me {
-        None => runs,
-        Some(me) => runs.into_iter().filter(|run| is_of(run, me)).collect(),
+    write(args, &selection.scope, &filters, &runs, &queued)?;
+    match changes {
+        Some(changes) => watch::go_on(changes, args, &selection.scope, &filters, &runs).await,
+        None => Ok(Exit::Done),
     }
 }
 
-fn is_of(run: &Run, me: &str) -> bool {
-    run.read.as_ref().and_then(requester) == Some(me)
+/// The runs that the API server selects, and how it was asked.
+async fn listed(client: &Client, scope: Scope, filters: &Filters) -> Result<(Selection, Listed), Failure> {
+    let mut selection = Selection {
+        scope,
+        labels: filters.selector.clone(),
+        fields: filters.all_fields(),
+    };
+    match selection.list(client).await {
+        // Definitions of an older version know less fields; what they do not select is selected here.
+        Err(Failure::Api { code: Some(400), .. }) if selection.fields != filters.fields() => {
+            selection.fields = filters.fields();
+        }
+        listed => return Ok((selection, listed?)),
+    }
+    let listed = selection.list(client).await?;
+    Ok((selection, listed))
 }
 
-fn write(args: &Args, scope: &Scope, runs: &[Run], queued: &[Run]) -> Result<(), Failure> {
+fn write(args: &Args, scope: &Scope, filters: &Filters, runs: &[Run], queued: &[Run]) -> Result<(), Failure> {
     let paint = Paint::for_output(&std::io::stdout());
     match &args.output {
         Format::Table | Format::Wide if runs.is_empty() => {
-            eprintln!("there are none of {}{}", scope.describe(), narrowed(args));
+            let that_fit = if filters.is_narrow() { " that fit" } else { "" };
+            eprintln!("there are none of {}{that_fit}", scope.describe());
             Ok(())
         }
         Format::Table | Format::Wide => {
@@ -159,14 +133,6 @@ fn write(args: &Args, scope: &Scope, runs: &[Run], queued: &[Run]) -> Result<(),
             let text = documents.document(&list, print::to_terminal())?;
             print::out(&text.unwrap_or_default())
         }
-    }
-}
-
-fn narrowed(args: &Args) -> &'static str {
-    if args.mine || args.is_narrowed() {
-        " that fit"
-    } else {
-        ""
     }
 }
 

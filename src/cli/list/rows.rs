@@ -36,6 +36,24 @@ pub fn table(runs: &[Run], all: &[Run], shape: Shape, now: Timestamp, paint: Pai
     render(&header(shape), &rows, paint)
 }
 
+/// The table of one run that was deleted, or fits no more.
+pub fn gone(run: &Run, shape: Shape, paint: Paint) -> String {
+    let mut cells = named(run, shape);
+    cells.push(Cell::new("Gone", Look::Odd));
+    let header = header(shape);
+    cells.resize(header.len(), Cell::default());
+    render(&header, &[cells], paint)
+}
+
+fn named(run: &Run, shape: Shape) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    if shape.namespaces {
+        cells.push(Cell::from(run.metadata("namespace")));
+    }
+    cells.push(Cell::from(run.metadata("name")));
+    cells
+}
+
 fn header(shape: Shape) -> Vec<&'static str> {
     let mut header = Vec::new();
     if shape.namespaces {
@@ -49,11 +67,7 @@ fn header(shape: Shape) -> Vec<&'static str> {
 }
 
 fn row(run: &Run, places: &HashMap<&str, Place>, shape: Shape, now: Timestamp) -> Vec<Cell> {
-    let mut cells = Vec::new();
-    if shape.namespaces {
-        cells.push(Cell::from(run.metadata("namespace")));
-    }
-    cells.push(Cell::from(run.metadata("name")));
+    let mut cells = named(run, shape);
     let Some(read) = &run.read else {
         // What another version wrote is there all the same.
         cells.push(Cell::new("Unreadable", Look::Odd));

@@ -65,47 +65,49 @@ fn a_list_has_places_patches_and_times() {
     );
 }
 
-fn args(line: &[&str]) -> Args {
-    use clap::Parser as _;
-    #[derive(clap::Parser)]
-    struct Program {
-        #[command(flatten)]
-        flags: Flags,
-        #[command(flatten)]
-        args: Args,
-    }
-    Program::try_parse_from([&["list"], line].concat()).unwrap().args
-}
-
-#[test]
-fn what_the_api_server_can_select_it_selects() {
-    assert_eq!(args(&[]).fields(), None);
-    assert!(!args(&["--mine"]).is_narrowed());
-    let narrowed = args(&[
-        "--phase",
-        "Running",
-        "--policy",
-        "strict",
-        "--field-selector",
-        "metadata.name=x",
-    ]);
+/// Definitions of before the upgrade know fewer fields that select.
+#[tokio::test]
+async fn what_an_older_cluster_does_not_select_is_selected_here() {
+    let (client, log) = crate::testing::server(|key| {
+        if key.contains("requestedBy") {
+            return crate::testing::failure(
+                400,
+                "BadRequest",
+                "field label not supported: spec.requestedBy.username",
+            );
+        }
+        (
+            200,
+            json!({"metadata": {"resourceVersion": "7"}, "items": [run("a", "Running", "Running").value]}),
+        )
+    });
+    let filters = Filters::default().with_me(Some("bert".to_owned()));
+    let scope = Scope::Namespace("team-a".to_owned());
+    let (selection, listed) = listed(&client, scope, &filters).await.unwrap();
     assert_eq!(
-        narrowed.fields().as_deref(),
-        Some("status.phase=Running,spec.policyRef.name=strict,metadata.name=x")
+        (selection.fields, listed.runs.len(), log.lock().len()),
+        (None, 1, 2)
     );
+    assert!(!filters.fits(&listed.runs[0]));
 }
 
 #[test]
-fn mine_are_those_that_i_asked_for() {
-    let runs = vec![
+fn names_are_those_of_kubectl() {
+    let runs = [
         run("a", "Running", "Running"),
         Run::from(json!({"metadata": {"name": "b"}})),
     ];
-    assert_eq!(of(runs.clone(), Some("anna")).len(), 1);
-    assert_eq!(of(runs.clone(), Some("bert")).len(), 0);
-    assert_eq!(of(runs.clone(), None).len(), 2);
     assert_eq!(
         names(&runs),
         "agentrun.cofferdam.dev/a\nagentrun.cofferdam.dev/b\n"
+    );
+    let gone = super::rows::gone(&runs[1], Shape::default(), Paint::Plain);
+    assert_eq!(
+        gone.lines()
+            .nth(1)
+            .unwrap()
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        ["b", "Gone", "-", "-", "-", "-", "-"]
     );
 }

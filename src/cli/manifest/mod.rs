@@ -91,14 +91,29 @@ pub enum Unreadable {
 /// # Errors
 /// Everything that is wrong in it.
 pub fn read(file: &str, text: &str) -> Result<Vec<Manifest>, Unreadable> {
+    read_changed(file, text, &mut str::to_owned)
+}
+
+/// The same, of a file whose texts are changed by `change` before they are looked at.
+///
+/// # Errors
+/// Everything that is wrong in it then.
+pub fn read_changed(
+    file: &str,
+    text: &str,
+    change: &mut dyn FnMut(&str) -> String,
+) -> Result<Vec<Manifest>, Unreadable> {
     let problem = |line, field: &str, what: String| Problem {
         file: file.to_owned(),
         line,
         field: field.to_owned(),
         what,
     };
-    let documents = yaml::parse(text)
+    let mut documents = yaml::parse(text)
         .map_err(|error| Unreadable::Malformed(vec![problem(error.line, "", error.what)]))?;
+    for document in &mut documents {
+        document.change_texts(change);
+    }
     let mut malformed = Vec::new();
     let mut invalid = Vec::new();
     let mut manifests = Vec::new();

@@ -58,6 +58,18 @@ impl Tree {
         matches!(self.node, Node::Scalar(Value::Null))
     }
 
+    /// Every text that is a value, changed by `change`; names of fields stay.
+    pub fn change_texts(&mut self, change: &mut dyn FnMut(&str) -> String) {
+        match &mut self.node {
+            Node::Scalar(Value::String(text)) => *text = change(text),
+            Node::Scalar(_) => {}
+            Node::List(items) => items.iter_mut().for_each(|item| item.change_texts(change)),
+            Node::Map(fields) => fields
+                .iter_mut()
+                .for_each(|field| field.value.change_texts(change)),
+        }
+    }
+
     /// The same without lines. A field that is null is left out, as the API server takes it.
     pub fn to_json(&self) -> Value {
         match &self.node {

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
 
+use super::template::{OF, Template};
 use crate::explain::files;
 use crate::failure::Failure;
 use cofferdam_api::{
@@ -26,6 +27,13 @@ pub struct Asked {
     /// A manifest of one AgentRun; - is standard input. What other flags say takes the place of what stands there.
     #[arg(short, long, value_name = "FILE")]
     filename: Option<String>,
+    /// A template of the namespace: a ConfigMap with a manifest of one AgentRun as `agentrun.yaml`. Its other keys are
+    /// defaults of parameters.
+    #[arg(long, value_name = "NAME", conflicts_with = "filename")]
+    template: Option<String>,
+    /// A parameter of the template, or of the manifest: it takes the place of `$(params.NAME)` in texts. Can be given several times.
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    param: Vec<(String, String)>,
     /// Its name. Without one: the first words of the prompt, and five letters.
     #[arg(long)]
     name: Option<String>,
@@ -97,19 +105,49 @@ pub struct Built {
 impl Asked {
     /// Whether a manifest brings the prompt.
     pub fn has_prompt(&self) -> bool {
-        self.filename.is_some()
+        self.filename.is_some() || self.template.is_some()
     }
 
-    /// The run that is asked for.
+    /// The template that is asked for.
+    pub fn template(&self) -> Option<&str> {
+        self.template.as_deref()
+    }
+
+    /// The run that is asked for; `template` is what [`Self::template`] names.
     ///
     /// # Errors
     /// Something is missing, or the manifest is none.
-    pub fn build(&self, prompt: Option<&str>, namespace: Option<&str>) -> Result<Built, Failure> {
-        let run = match &self.filename {
-            Some(file) => from_file(file)?,
-            None => self.bare(prompt)?,
+    pub fn build(
+        &self,
+        prompt: Option<&str>,
+        namespace: Option<&str>,
+        template: Option<&Template>,
+    ) -> Result<Built, Failure> {
+        let run = match (template, &self.filename) {
+            (Some(template), _) => self.filled(template)?,
+            (None, Some(file)) if self.param.is_empty() => from_file(file)?,
+            (None, Some(file)) => Template {
+                what: file.clone(),
+                text: files::text(file).map_err(|stop| Failure::Usage(stop.to_string()))?,
+                defaults: BTreeMap::new(),
+            }
+            .fill(&self.param)?,
+            (None, None) if self.param.is_empty() => self.bare(prompt)?,
+            (None, None) => {
+                return Err(Failure::Usage(
+                    "of what are these the parameters? give --template, or a manifest with -f".to_owned(),
+                ));
+            }
         };
         self.finish(run, prompt, namespace)
+    }
+
+    fn filled(&self, template: &Template) -> Result<AgentRun, Failure> {
+        let mut run = template.fill(&self.param)?;
+        let name = self.template.as_deref().unwrap_or_default();
+        let annotations = run.metadata.annotations.get_or_insert_with(BTreeMap::new);
+        annotations.insert(OF.to_owned(), format!("{name}@{}", template.digest()));
+        Ok(run)
     }
 
     fn bare(&self, prompt: Option<&str>) -> Result<AgentRun, Failure> {
@@ -236,7 +274,10 @@ fn from_file(file: &str) -> Result<AgentRun, Failure> {
 }
 
 /// Puts the prompt into the run, or into a ConfigMap that the run names by the digest of its text.
-fn put_prompt(run: &mut AgentRun, prompt: &str) -> Result<Option<ConfigMap>, Failure> {
+///
+/// # Errors
+/// There is none.
+pub fn put_prompt(run: &mut AgentRun, prompt: &str) -> Result<Option<ConfigMap>, Failure> {
     if prompt.is_empty() {
         return Err(Failure::Usage("the prompt is empty".to_owned()));
     }

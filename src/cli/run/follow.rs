@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::ended::{exit, said};
 use super::line::{Beside, line};
-use super::watch::{self, Seen};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::print::time::now;
+use crate::runs::follow::{Seen, follow};
 use crate::runs::{Scope, list};
 use cofferdam_api::{AgentRun, queue};
 use cofferdam_text::escape;
@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(2);
 /// # Errors
 /// Nobody can tell any more how it goes.
 pub async fn to_the_end(client: &Client, namespace: &str, run: &AgentRun) -> Result<Exit, Failure> {
-    let mut seen = watch::follow(client.clone(), namespace.to_owned(), run.clone());
+    let mut seen = follow(client.clone(), namespace.to_owned(), run);
     let mut beside = ask_beside(client.clone(), namespace.to_owned(), run.clone());
     let mut screen = Screen::new();
     let mut current = run.clone();

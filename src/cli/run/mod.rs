@@ -6,7 +6,7 @@ mod ended;
 pub mod follow;
 mod line;
 pub mod prompt;
-pub mod watch;
+pub mod template;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -54,12 +54,30 @@ pub struct Args {
 /// The run cannot be made.
 pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     let text = args.prompt.read(args.asked.has_prompt())?;
-    let given = args.asked.build(text.as_deref(), flags.namespace.as_deref())?;
+    // Only a template has to be asked for before it is known what is to run.
+    let (cluster, template) = match args.asked.template() {
+        None => (None, None),
+        Some(name) => {
+            let cluster = flags.connect(Patience::Stream).await?;
+            let template = template::read(&cluster.client, &cluster.namespace, name).await?;
+            (Some(cluster), Some(template))
+        }
+    };
+    let of_namespace = cluster
+        .as_ref()
+        .map(|cluster| cluster.namespace.as_str())
+        .or(flags.namespace.as_deref());
+    let given = args
+        .asked
+        .build(text.as_deref(), of_namespace, template.as_ref())?;
     if args.dry_run.as_deref() == Some("client") {
         write(&given.run, &args.output)?;
         return Ok(Exit::Done);
     }
-    let Cluster { client, namespace } = flags.connect(Patience::Stream).await?;
+    let Cluster { client, namespace } = match cluster {
+        Some(cluster) => cluster,
+        None => flags.connect(Patience::Stream).await?,
+    };
     let namespace = given.run.namespace().unwrap_or(namespace);
     let run = create(&client, &namespace, given, args.dry_run.is_some()).await?;
     write(&run, &args.output)?;

@@ -42,7 +42,7 @@ fn flags_make_a_run() {
         "mini",
         "--yolo",
     ]);
-    let built = asked.build(Some("Fix it."), Some("team-a")).unwrap();
+    let built = asked.build(Some("Fix it."), Some("team-a"), None).unwrap();
     insta::assert_json_snapshot!(serde_json::to_value(&built.run).unwrap());
     assert_eq!(built.prompt, None);
 }
@@ -51,7 +51,7 @@ fn flags_make_a_run() {
 fn a_long_prompt_stands_in_a_config_map_under_its_digest() {
     let text = "x".repeat(2049);
     let built = asked(&["--image", "i", "--name", "fix"])
-        .build(Some(&text), None)
+        .build(Some(&text), None, None)
         .unwrap();
     let source = built
         .run
@@ -67,7 +67,9 @@ fn a_long_prompt_stands_in_a_config_map_under_its_digest() {
     );
     let map = built.prompt.unwrap();
     assert_eq!(map.data.unwrap()["prompt"], text);
-    let inline = asked(&["--image", "i"]).build(Some(&text[..2048]), None).unwrap();
+    let inline = asked(&["--image", "i"])
+        .build(Some(&text[..2048]), None, None)
+        .unwrap();
     assert_eq!(
         (inline.prompt, inline.run.spec.task.prompt.unwrap().len()),
         (None, 2048)
@@ -81,7 +83,7 @@ fn a_long_prompt_stands_in_a_config_map_under_its_digest() {
 #[case(&["-f", "/nonexistent"], None)]
 fn what_is_missing_is_said(#[case] words: &[&str], #[case] prompt: Option<&str>) {
     assert_eq!(
-        asked(words).build(prompt, None).unwrap_err().exit(),
+        asked(words).build(prompt, None, None).unwrap_err().exit(),
         Exit::CannotTell
     );
 }
@@ -97,7 +99,7 @@ fn a_manifest_is_changed_by_what_the_flags_say() {
         "--repo",
         "app=https://git.test/fork",
     ])
-    .build(Some("Do else."), None)
+    .build(Some("Do else."), None, None)
     .unwrap();
     let spec = &built.run.spec;
     assert_eq!(
@@ -113,7 +115,7 @@ fn a_manifest_is_changed_by_what_the_flags_say() {
     );
     assert_eq!(spec.repositories.last().unwrap().url, "https://git.test/fork");
     assert!(
-        asked(&["-f", example]).build(None, Some("team-b")).is_err(),
+        asked(&["-f", example]).build(None, Some("team-b"), None).is_err(),
         "it is of team-a"
     );
 }
@@ -125,7 +127,7 @@ fn a_manifest_is_changed_by_what_the_flags_say() {
 #[case("supercalifragilisticexpialidocious", "run")]
 fn names_come_from_prompts(#[case] prompt: &str, #[case] name: &str) {
     assert_eq!(slug(prompt), name);
-    let built = asked(&["--image", "i"]).build(Some(prompt), None).unwrap();
+    let built = asked(&["--image", "i"]).build(Some(prompt), None, None).unwrap();
     let full = built.run.metadata.name.unwrap();
     assert!(
         full.starts_with(&format!("{name}-")) && full.len() == name.len() + 6,
@@ -202,7 +204,7 @@ async fn the_prompt_is_there_before_the_run_and_goes_with_it() {
     let text = "x".repeat(3000);
     let build = || {
         asked(&["--image", "i", "--name", "fix"])
-            .build(Some(&text), None)
+            .build(Some(&text), None, None)
             .unwrap()
     };
     let (client, log) = server(|key| {

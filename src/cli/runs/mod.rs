@@ -1,5 +1,7 @@
 //! Runs of a cluster, as the API server tells of them to whoever asks.
 
+pub mod follow;
+pub mod watch;
 pub mod which;
 
 use kube::Client;
@@ -55,7 +57,7 @@ pub struct Run {
 impl From<Value> for Run {
     fn from(value: Value) -> Self {
         Self {
-            read: serde_json::from_value(value.clone()).ok(),
+            read: AgentRun::deserialize(&value).ok(),
             value,
         }
     }
@@ -136,6 +138,18 @@ pub async fn list(
             }
         }
     }
+}
+
+/// As Kubernetes writes a value in a field selector.
+pub fn field_value(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for character in value.chars() {
+        if matches!(character, '\\' | ',' | '=') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
 }
 
 /// One run.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use kube::Client;
 
-use super::{Run, Scope, get, list, who_am_i};
+use super::{Run, Scope, field_value, get, list, who_am_i};
 use crate::failure::Failure;
 use cofferdam_api::AgentRun;
 use cofferdam_text::escape;
@@ -52,13 +52,24 @@ pub async fn find(client: &Client, namespace: &str, which: Option<&Which>) -> Re
     if let Some(Which::Name(name)) = which {
         return get(client, namespace, name).await;
     }
-    let runs = list(client, &Scope::Namespace(namespace.to_owned()), None, None)
-        .await?
-        .runs;
+    let scope = Scope::Namespace(namespace.to_owned());
     // Who cannot be told apart has no runs of their own.
     let me = who_am_i(client).await.ok();
-    let (run, whose) = newest(runs, me.as_deref())
-        .ok_or_else(|| Failure::Absent(format!("there is no AgentRun in namespace {namespace}")))?;
+    let mine = match &me {
+        // Definitions of an older version do not select by it; then all are looked at.
+        Some(me) => {
+            let fields = format!("spec.requestedBy.username={}", field_value(me));
+            list(client, &scope, None, Some(&fields)).await.ok()
+        }
+        None => None,
+    };
+    let mine = mine.and_then(|listed| newest(listed.runs, me.as_deref()));
+    let found = match mine {
+        Some(mine) => Some(mine),
+        None => newest(list(client, &scope, None, None).await?.runs, me.as_deref()),
+    };
+    let (run, whose) =
+        found.ok_or_else(|| Failure::Absent(format!("there is no AgentRun in namespace {namespace}")))?;
     let why = if which.is_none() {
         ", as you named none"
     } else {
@@ -98,6 +109,7 @@ pub fn requester(run: &AgentRun) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{failure, server};
     use serde_json::json;
 
     #[test]
@@ -116,6 +128,38 @@ mod tests {
             "metadata": {"name": name, "creationTimestamp": format!("2026-11-{day:02}T10:00:00Z")},
             "spec": {"task": {"prompt": "p"}, "agent": {"image": "i"}, "requestedBy": user.map(|user| json!({"username": user}))},
         }))
+    }
+
+    /// A namespace may have thousands of runs of others.
+    #[tokio::test]
+    async fn mine_are_asked_for_first_and_all_only_where_there_is_none() {
+        for (user, mine_are_selected, found, asked) in [
+            ("me", true, "mine", 2),
+            ("nobody", true, "other", 3),
+            ("me", false, "mine", 3),
+        ] {
+            let (client, log) = server(move |key| {
+                let page = |runs: &[Run]| {
+                    let items: Vec<_> = runs.iter().map(|run| run.value.clone()).collect();
+                    (200, json!({"metadata": {"resourceVersion": "7"}, "items": items}))
+                };
+                let all = [run("mine", 5, Some("me")), run("other", 9, Some("you"))];
+                match key {
+                    key if key.contains("selfsubjectreviews") => (
+                        201,
+                        json!({"metadata": {}, "status": {"userInfo": {"username": user}}}),
+                    ),
+                    key if key.contains("requestedBy") && !mine_are_selected => {
+                        failure(400, "BadRequest", "field label not supported")
+                    }
+                    key if key.contains("requestedBy.username%3Dme") => page(&all[..1]),
+                    key if key.contains("requestedBy") => page(&[]),
+                    _ => page(&all),
+                }
+            });
+            let run = find(&client, "team-a", None).await.unwrap();
+            assert_eq!((run.metadata("name"), log.lock().len()), (found, asked), "{user}");
+        }
     }
 
     #[test]
