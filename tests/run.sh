@@ -61,6 +61,7 @@ unit_stages() {
   stage lint tests/lint.sh
   stage unit-rust cargo test --locked
   stage unit-go go_tests
+  stage ocsf tests/ocsf/check.sh
 }
 
 installed_stages() {

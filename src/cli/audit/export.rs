@@ -1,10 +1,12 @@
 //! `audit export`: a directory with all that the archive holds of a run.
 
 use std::fs;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::ocsf;
 use crate::failure::{Exit, Failure};
-use crate::output::Target;
+use crate::output::{Spool, Target};
 use crate::place::{Cluster, Flags, Patience};
 use crate::verify::published;
 use cofferdam_wire::output_api::RunSummary;
@@ -17,6 +19,8 @@ pub const RECORDS: &str = "records.jsonl";
 pub const STATEMENT: &str = "statement.dsse.json";
 /// Name of the public keys of the installation.
 pub const KEYS: &str = "keys.json";
+/// Name of the events of OCSF, where they are asked for: `verify` does not read them.
+const EVENTS: &str = "events.ocsf.jsonl";
 /// Directory of the patches.
 pub const PATCHES: &str = "patches";
 
@@ -28,6 +32,9 @@ pub struct Args {
     /// The directory, which is made. Without it: the run's name.
     #[arg(short, long, value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// ocsf: the records as events of the Open Cybersecurity Schema Framework 1.8 too.
+    #[arg(long, value_parser = ["ocsf"])]
+    format: Option<String>,
     /// The namespace of the operator, which publishes the keys of statements.
     #[arg(long, default_value = "cofferdam-system")]
     operator_namespace: String,
@@ -48,7 +55,10 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     make(&directory)?;
     let expected = summary.record.chain.as_ref().map(|chain| chain.bytes);
     let mut records = output.records(expected).await?;
-    write(&directory, RECORDS, &records.spool.read()?)?;
+    copy(&directory, RECORDS, &mut records.spool)?;
+    if args.format.is_some() {
+        write_events(&directory, &mut records.spool)?;
+    }
     if let Some(statement) = output.statement().await? {
         write(&directory, STATEMENT, &statement)?;
     }
@@ -63,8 +73,7 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     make(&directory.join(PATCHES))?;
     for patch in patches {
         let name = file_name(&patch.name())?;
-        let bytes = output.patch(patch).await?.read()?;
-        write(&directory.join(PATCHES), &name, &bytes)?;
+        copy(&directory.join(PATCHES), &name, &mut output.patch(patch).await?)?;
     }
     // Last: an export without it is not whole, and `verify` says so.
     let document = serde_json::to_vec_pretty(&summary)
@@ -110,12 +119,30 @@ fn make(directory: &Path) -> Result<(), Failure> {
 
 /// Writes a file that was not there.
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-    use std::io::Write as _;
+    let (mut file, what) = create(directory, name)?;
+    file.write_all(bytes).map_err(Failure::io(what))
+}
+
+/// The same of what was fetched, a piece after the other.
+fn copy(directory: &Path, name: &str, from: &mut Spool) -> Result<(), Failure> {
+    let (mut file, what) = create(directory, name)?;
+    from.copy_to(&mut file).map_err(Failure::io(what))
+}
+
+fn create(directory: &Path, name: &str) -> Result<(fs::File, String), Failure> {
     let path = directory.join(name);
     let what = format!("{} cannot be written", path.display());
     let file = fs::File::options().write(true).create_new(true).open(&path);
-    file.and_then(|mut file| file.write_all(bytes))
-        .map_err(Failure::io(what))
+    Ok((file.map_err(Failure::io(what.clone()))?, what))
+}
+
+fn write_events(directory: &Path, records: &mut Spool) -> Result<(), Failure> {
+    let (file, what) = create(directory, EVENTS)?;
+    let mut file = BufWriter::new(file);
+    ocsf::events(records, |event| {
+        writeln!(file, "{event}").map_err(Failure::io(what.clone()))
+    })?;
+    file.flush().map_err(Failure::io(what.clone()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `audit`: the records of a run, for people and for whoever keeps them.
 
 pub mod export;
+mod ocsf;
 mod show;
+mod whole;
 
 use clap::Subcommand;
 

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::ocsf::{self, Tags};
+use super::whole::Whole;
 use crate::failure::{Exit, Failure};
 use crate::output::Target;
 use crate::place::{Cluster, Flags, Patience};
@@ -11,8 +13,6 @@ use cofferdam_wire::record::{Record, RecordEvent};
 
 /// Longest text of a line.
 const LINE: usize = 400;
-/// Longest record that is waited for; the archive takes shorter ones only.
-const RECORD: usize = 64 * 1024;
 
 /// Which run's records, and how to write them.
 #[derive(clap::Args, Debug)]
@@ -25,9 +25,16 @@ pub struct Args {
     /// Only what was denied.
     #[arg(long)]
     denied: bool,
-    /// The lines of JSON as the archive chains them.
-    #[arg(short, long, value_parser = ["json"])]
-    output: Option<String>,
+    /// json: the lines as the archive chains them; ocsf: an event of the Open Cybersecurity Schema Framework 1.8 for each.
+    #[arg(short, long, visible_alias = "format", value_name = "json|ocsf")]
+    output: Option<Form>,
+}
+
+/// How a record is written other than in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    Json,
+    Ocsf,
 }
 
 /// Writes them.
@@ -42,52 +49,53 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     };
     let Cluster { client, namespace } = flags.connect(patience).await?;
     let output = args.target.output(&client, &namespace).await?;
-    let mut lines = Lines::new(args.output.is_some(), args.denied, print::to_terminal());
+    let mut lines = Lines::new(args.output, args.denied, print::to_terminal());
     if args.follow {
         output.follow(|piece| print::out(&lines.piece(piece)?)).await?;
     } else {
         let mut fetched = output.records(None).await?;
-        print::out(&lines.piece(&fetched.spool.read()?)?)?;
+        if args.output == Some(Form::Ocsf) {
+            lines.tags = Tags::of(&mut fetched.spool)?;
+        }
+        fetched
+            .spool
+            .each_piece(|piece| print::out(&lines.piece(piece)?))?;
     }
     Ok(Exit::Done)
 }
 
 /// Makes lines of pieces.
 struct Lines {
-    raw: bool,
+    form: Option<Form>,
     denied: bool,
     for_terminal: bool,
-    rest: Vec<u8>,
+    whole: Whole,
+    tags: Tags,
 }
 
 impl Lines {
-    fn new(raw: bool, denied: bool, for_terminal: bool) -> Self {
+    fn new(form: Option<Form>, denied: bool, for_terminal: bool) -> Self {
         Self {
-            raw,
+            form,
             denied,
             for_terminal,
-            rest: Vec::new(),
+            whole: Whole::default(),
+            tags: Tags::default(),
         }
     }
 
     fn piece(&mut self, piece: &[u8]) -> Result<String, Failure> {
-        self.rest.extend_from_slice(piece);
-        let end = self
-            .rest
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |position| position + 1);
-        if self.rest.len() - end > RECORD {
-            return Err(Failure::Broken("a record is longer than any can be".to_owned()));
-        }
-        let whole: Vec<u8> = self.rest.drain(..end).collect();
-        let lines = whole.split_inclusive(|byte| *byte == b'\n');
-        Ok(lines
-            .filter_map(|line| self.line(line.strip_suffix(b"\n").unwrap_or(line)))
-            .collect())
+        let mut whole = std::mem::take(&mut self.whole);
+        let mut text = String::new();
+        whole.take(piece, |line| {
+            text.extend(self.line(line));
+            Ok(())
+        })?;
+        self.whole = whole;
+        Ok(text)
     }
 
-    fn line(&self, line: &[u8]) -> Option<String> {
+    fn line(&mut self, line: &[u8]) -> Option<String> {
         let value: Option<Value> = serde_json::from_slice(line).ok();
         let record: Option<Record> = serde_json::from_slice(line).ok();
         let is_denial = matches!(
@@ -97,22 +105,24 @@ impl Lines {
         if self.denied && !is_denial {
             return None;
         }
-        if self.raw {
+        let text = match self.form {
+            None => return Some(in_words(value, record, line)),
             // Records are text; what is none is no record.
-            let text = String::from_utf8_lossy(line);
-            return Some(format!(
-                "{}\n",
-                if self.for_terminal {
-                    escape(&text)
-                } else {
-                    text.into_owned()
-                }
-            ));
-        }
-        Some(match (value, record) {
-            (Some(value), Some(record)) => format!("{}\n", told(&value, &record)),
-            _ => format!("?  {}\n", bounded(&String::from_utf8_lossy(line), LINE)),
-        })
+            Some(Form::Json) => String::from_utf8_lossy(line).into_owned(),
+            Some(Form::Ocsf) => {
+                self.tags.take(line);
+                ocsf::event(line, &self.tags).to_string()
+            }
+        };
+        let text = if self.for_terminal { escape(&text) } else { text };
+        Some(format!("{text}\n"))
+    }
+}
+
+fn in_words(value: Option<Value>, record: Option<Record>, line: &[u8]) -> String {
+    match (value, record) {
+        (Some(value), Some(record)) => format!("{}\n", told(&value, &record)),
+        _ => format!("?  {}\n", bounded(&String::from_utf8_lossy(line), LINE)),
     }
 }
 
@@ -214,7 +224,7 @@ mod tests {
     }
 
     fn shown(text: &str) -> String {
-        Lines::new(false, false, true).piece(text.as_bytes()).unwrap()
+        Lines::new(None, false, true).piece(text.as_bytes()).unwrap()
     }
 
     #[test]
@@ -236,7 +246,7 @@ mod tests {
         .concat();
         insta::assert_snapshot!(shown(&text));
         assert_eq!(
-            Lines::new(false, true, true)
+            Lines::new(None, true, true)
                 .piece(text.as_bytes())
                 .unwrap()
                 .lines()
@@ -244,7 +254,9 @@ mod tests {
             1
         );
         assert_eq!(
-            Lines::new(true, false, false).piece(text.as_bytes()).unwrap(),
+            Lines::new(Some(Form::Json), false, false)
+                .piece(text.as_bytes())
+                .unwrap(),
             text
         );
     }
@@ -256,7 +268,7 @@ mod tests {
             let text = [line("Denied", &data), line(&format!("x{host}"), &data)].concat();
             let whole = shown(&text);
             prop_assert!(whole.chars().all(|character| character == '\n' || !is_hidden(character)), "{whole:?}");
-            let mut lines = Lines::new(false, false, true);
+            let mut lines = Lines::new(None, false, true);
             let (one, two) = text.as_bytes().split_at(at % text.len());
             let cut = [lines.piece(one).unwrap(), lines.piece(two).unwrap()].concat();
             prop_assert_eq!(cut, whole);

@@ -7,6 +7,7 @@ mod fetch;
 mod spool;
 
 pub use fetch::Output;
+pub use spool::Spool;
 
 use kube::Client;
 

@@ -78,6 +78,24 @@ impl Spool {
         }
     }
 
+    /// All of it by `take`, a piece after the other.
+    ///
+    /// # Errors
+    /// It cannot be read, or not be taken.
+    pub fn each_piece(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let unreadable = "the temporary file cannot be read";
+        self.file
+            .seek(SeekFrom::Start(0))
+            .map_err(Failure::io(unreadable))?;
+        let mut piece = vec![0; PIECE];
+        loop {
+            match self.file.read(&mut piece).map_err(Failure::io(unreadable))? {
+                0 => return Ok(()),
+                read => take(piece.get(..read).unwrap_or_default())?,
+            }
+        }
+    }
+
     /// All of it, for what has to look at it as a whole.
     ///
     /// # Errors
