@@ -42,8 +42,8 @@ binary: packages ## Build the static release binaries: the roles, and the comman
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin cofferdam --bin kubectl-cofferdam --target $(RELEASE_TARGET)
 
 .PHONY: plugin
-plugin: binary ## Pack `kubectl cofferdam` for krew (PLUGIN_URI=https://… of the archive: with its manifest)
-	@deploy/krew.sh target/$(RELEASE_TARGET)/release/kubectl-cofferdam target/plugin "$(PLUGIN_URI)"
+plugin: binary ## Pack `kubectl cofferdam` for krew (PLUGIN_URI=https://… of the archives' directory: with its manifest; PLUGIN_TARGETS="…": for these too)
+	@deploy/plugin.sh target/plugin "$(PLUGIN_URI)" $(RELEASE_TARGET) $(PLUGIN_TARGETS)
 
 .PHONY: image
 image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Docker
@@ -57,7 +57,7 @@ install-yaml: $(HELM) ## Render the chart into target/install.yaml, for clusters
 .PHONY: release
 release: plugin image $(HELM) ## Put everything of a release into target/release-files, with bills of materials and sums
 	@rm -rf target/release-files
-	@PATH="$(CURDIR)/$(dir $(HELM)):$$PATH" deploy/release.sh target/release-files
+	@PATH="$(CURDIR)/$(dir $(HELM)):$$PATH" PLUGIN_TARGETS="$(PLUGIN_TARGETS)" deploy/release.sh target/release-files
 
 .PHONY: crds
 crds: ## Generate crds/, the chart's copy of it, the reference in docs/api.md, and docs/presets.md
@@ -118,6 +118,10 @@ bench-collect-gvisor: install ## The same under gVisor, in a pod of the embedded
 .PHONY: bench-runs
 bench-runs: install ## What a run costs the control plane, beside bare Jobs in the same sitting (BENCH="loads" for a part)
 	@tests/bench/runs.sh $(or $(BENCH),all 20000)
+
+.PHONY: bench-command
+bench-command: install ## What `kubectl cofferdam` costs whoever waits for it, held to its goals (wants a quiet machine)
+	@PLUGIN=$(CURDIR)/target/$(RELEASE_TARGET)/release/kubectl-cofferdam tests/bench/runs.sh command
 
 .PHONY: e2e-cluster
 e2e-cluster: $(CLUSTER) ## The cluster itself: up twice, down, crashes half-way (needs the cluster to be down)

@@ -25,8 +25,20 @@ for program in cofferdam kubectl-cofferdam; do
 done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-"$top/deploy/krew.sh" "$binaries/kubectl-cofferdam" "$work" >/dev/null
-mv "$work/kubectl-cofferdam-$version-linux-amd64.tar.gz" .
+"$binaries/kubectl-cofferdam" __man "$work/manual"
+plugins=("linux-amd64=$binaries/kubectl-cofferdam")
+# Those of other platforms that this release is to have: `make plugin` has built them.
+for target in ${PLUGIN_TARGETS:-}; do
+  case $target in
+    aarch64-unknown-linux-gnu) platform=linux-arm64 ;;
+    x86_64-apple-darwin) platform=darwin-amd64 ;;
+    aarch64-apple-darwin) platform=darwin-arm64 ;;
+    *) echo "$0: the plugin is not built for $target" >&2; exit 2 ;;
+  esac
+  plugins+=("$platform=$binaries/../../$target/release/kubectl-cofferdam")
+done
+"$top/deploy/krew.sh" "$work/packed" "$work/manual" "" "${plugins[@]}" >/dev/null
+mv "$work"/packed/*.tar.gz .
 
 for image in cofferdam cofferdam-runner; do
   cp --dereference "$images/$image.tar" "$image-$version-image-amd64.tar"

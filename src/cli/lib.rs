@@ -12,6 +12,7 @@ mod failure;
 mod git;
 mod list;
 mod logs;
+mod man;
 mod manifest;
 mod output;
 mod patch;
@@ -84,6 +85,9 @@ enum Command {
     /// Write what could come next on a command line, a line each.
     #[command(name = "__complete", hide = true, disable_help_flag = true)]
     Complete(complete::Words),
+    /// Write the manual pages into a directory.
+    #[command(name = "__man", hide = true, disable_help_flag = true)]
+    Man(man::Args),
     /// Say which version this is, and what the cluster serves.
     Version(version::Args),
 }
@@ -118,6 +122,7 @@ async fn execute(command: Command, flags: &Flags) -> ExitCode {
         Command::Policy(args) => Box::pin(policy::main(&args, flags)).await,
         Command::Completion(args) => complete::script(&args, &mut Cli::command()),
         Command::Complete(words) => Box::pin(complete::main(&words, &Cli::command(), flags)).await,
+        Command::Man(args) => man::write(&args, Cli::command()),
         Command::Version(args) => Box::pin(version::main(&args, flags)).await,
     };
     match done {

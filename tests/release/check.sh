@@ -20,6 +20,9 @@ check "every file has one" [ "$(ls "$work/one" | grep -cvE '^(SHA256SUMS|SIGN.sh
 printf x >> "$work/two/cofferdam-runner-$(sed -n 's/^version: //p' charts/cofferdam/Chart.yaml)-image-amd64.tar"
 check "a byte more is found" not sums "$work/two"
 
+check "the plugin's archive has manual pages that man reads" bash -c '
+  tar -xzf "$1"/kubectl-cofferdam-*-linux-amd64.tar.gz -C "$2" man && [ "$(ls "$2"/man/man1 | wc -l)" -gt 10 ]' _ "$work/one" "$work"
+
 for sbom in "$work"/one/*-linux-amd64.cdx.json; do
   file=${sbom%.cdx.json}
   check "$(basename "$sbom") is about its program" [ "$(jq -r '.metadata.component.hashes[0].content' "$sbom")" = "$(sha256sum "$file" | cut -d' ' -f1)" ]

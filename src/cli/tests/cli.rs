@@ -181,37 +181,62 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_is_packed_for_krew_with_the_digest_of_its_archive() {
+    fn the_plugin_is_packed_for_krew_with_the_digests_of_its_archives() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let directory = tempfile::tempdir().unwrap();
         // A small file stands for the program: what is tested is how it is packed.
         let binary = directory.path().join("built");
         std::fs::write(&binary, "#!/bin/sh\n").unwrap();
-        let pack = |uri: &str, into: &str| {
+        let manual = directory.path().join("manual");
+        assert!(plugin(&["__man", manual.to_str().unwrap()], "").status.success());
+        let pack_for = |platforms: &[&str], uri: &str, into: &str| {
             let into = directory.path().join(into);
+            let built = |platform: &&str| format!("{platform}={}", binary.display());
             let output = Command::new(root.join("deploy/krew.sh"))
-                .arg(&binary)
-                .arg(&into)
+                .args([&into, &manual])
                 .arg(uri)
+                .args(platforms.iter().map(built))
                 .output()
                 .unwrap();
             (output.status.success(), into)
         };
-        let (done, packed) = pack("https://downloads.example.com/v0.1.0/cofferdam.tar.gz", "one");
+        let pack = |uri: &str, into: &str| pack_for(&["linux-amd64", "darwin-arm64"], uri, into);
+        let (done, packed) = pack("https://downloads.example.com/v0.1.0/", "one");
         assert!(done);
         let manifest: serde_json::Value =
             serde_saphyr::from_str(&std::fs::read_to_string(packed.join("cofferdam.yaml")).unwrap()).unwrap();
-        let platform = &manifest["spec"]["platforms"][0];
-        let archive = std::fs::read_dir(&packed)
+        let platform = &manifest["spec"]["platforms"][1];
+        let name = concat!(
+            "kubectl-cofferdam-",
+            env!("CARGO_PKG_VERSION"),
+            "-darwin-arm64.tar.gz"
+        );
+        let archive = packed.join(name);
+        assert_eq!(
+            platform["selector"]["matchLabels"],
+            serde_json::json!({"os": "darwin", "arch": "arm64"})
+        );
+        let listed = Command::new("tar")
+            .arg("-tzf")
+            .arg(&archive)
+            .output()
             .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .find(|path| path.extension().is_some_and(|extension| extension == "gz"))
-            .unwrap();
+            .stdout;
+        let listed = String::from_utf8(listed).unwrap();
+        for file in [
+            "kubectl-cofferdam",
+            "kubectl_complete-cofferdam",
+            "LICENSE",
+            "man/man1/kubectl-cofferdam.1",
+            "man/man1/kubectl-cofferdam-run.1",
+        ] {
+            assert!(listed.lines().any(|line| line == file), "{file}: {listed}");
+        }
         let digest = cofferdam_api::names::digest(&std::fs::read(&archive).unwrap());
         assert_eq!(format!("sha256:{}", platform["sha256"].as_str().unwrap()), digest);
         assert_eq!(
             platform["uri"],
-            "https://downloads.example.com/v0.1.0/cofferdam.tar.gz"
+            format!("https://downloads.example.com/v0.1.0/{name}")
         );
         assert_eq!(
             manifest["spec"]["version"],
@@ -226,8 +251,9 @@ mod tests {
         // Nor does one stay that was written for an archive before.
         let (done, again) = pack("", "one");
         assert!(done && !again.join("cofferdam.yaml").exists());
+        assert!(!pack_for(&["windows-amd64"], "", "three").0);
         for uri in [
-            "http://downloads.example.com/a.tar.gz",
+            "http://downloads.example.com/v0.1.0",
             "https://x.example/a\nevil: true",
             "a b",
         ] {
