@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures what runs cost, on the embedded cluster with the chart installed:
-# `tests/bench/runs.sh guard|loads|queue|floors|finished N|all N`.
+# `tests/bench/runs.sh guard|command|loads|queue|floors|finished N|all N`.
 # The fake node comes before and goes after, however this ends.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

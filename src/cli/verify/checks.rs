@@ -1,6 +1,8 @@
 //! What is checked of a run's evidence. Pure.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::signature::{self, Keys};
@@ -70,8 +72,9 @@ pub fn all(material: &Material, keys: Option<&Keys>) -> Vec<Check> {
     let (chain, verified) = chain(material);
     let mut checks = vec![chain];
     if let Some(verified) = verified {
-        checks.push(streams(&verified, &material.records));
-        checks.push(counts(material));
+        let tally = Tally::of(&material.records);
+        checks.push(streams(&verified, &tally));
+        checks.push(counts(material, &tally));
     }
     checks.extend(patches(material));
     checks.extend(signature::checks(material, keys));
@@ -112,7 +115,7 @@ fn chain(material: &Material) -> (Check, Option<Verified>) {
 }
 
 /// Whether every source closed what it opened, and every number that it gave is there.
-fn streams(verified: &Verified, records: &[u8]) -> Check {
+fn streams(verified: &Verified, tally: &Tally) -> Check {
     let missing: Vec<String> = verified
         .sources
         .iter()
@@ -130,7 +133,7 @@ fn streams(verified: &Verified, records: &[u8]) -> Check {
             format!("records were lost: {}", missing.join(", ")),
         );
     }
-    let open = open_sources(records);
+    let open = tally.open;
     if open > 0 {
         let said = format!(
             "{open} of {} sources have no end: the run goes on, or their end was lost",
@@ -148,21 +151,12 @@ fn streams(verified: &Verified, records: &[u8]) -> Check {
     )
 }
 
-/// Sources that began and have not ended.
-fn open_sources(records: &[u8]) -> i64 {
-    read(records).fold(0, |open, record| match record.event {
-        RecordEvent::StreamOpened => open + 1,
-        RecordEvent::StreamClosed { .. } => open - 1,
-        _ => open,
-    })
-}
-
 /// Whether the last records of a run that handed its work over are still to come: gateways end them some seconds after its
 /// pod has ended.
 pub fn is_ending(material: &Material) -> bool {
     material.summary.record.receipt.is_some()
         && !is_sealed(&material.records)
-        && open_sources(&material.records) > 0
+        && Tally::of(&material.records).open > 0
 }
 
 /// Whether the last record says that none will follow.
@@ -175,15 +169,8 @@ fn is_sealed(records: &[u8]) -> bool {
 }
 
 /// Whether the records come to what the archive counted.
-fn counts(material: &Material) -> Check {
-    let (mut allowed, mut denied) = (0_u64, 0_u64);
-    for record in read(&material.records) {
-        match record.event {
-            RecordEvent::Allowed { .. } => allowed += 1,
-            RecordEvent::Denied { count, .. } => denied = denied.saturating_add(count),
-            _ => {}
-        }
-    }
+fn counts(material: &Material, tally: &Tally) -> Check {
+    let Tally { allowed, denied, .. } = *tally;
     let counted = (
         material.summary.record.requests,
         material.summary.record.denied_requests,
@@ -233,9 +220,46 @@ fn patches(material: &Material) -> Vec<Check> {
     receipt.manifest.patches.iter().map(check).collect()
 }
 
-fn read(records: &[u8]) -> impl Iterator<Item = Record> {
-    records
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .filter_map(|line| serde_json::from_slice(line).ok())
+/// What the records of a run come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    /// Sources that began and have not ended.
+    open: i64,
+    /// Requests that were let through.
+    allowed: u64,
+    /// Requests that were denied.
+    denied: u64,
+}
+
+impl Tally {
+    /// Reads of each line what it is, and the rest only where that counts: a chain may have a million lines.
+    fn of(records: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Kind<'a> {
+            #[serde(borrow)]
+            r#type: Cow<'a, str>,
+        }
+        let mut tally = Self::default();
+        for line in records.split(|byte| *byte == b'\n') {
+            let Ok(Kind { r#type }) = serde_json::from_slice(line) else {
+                continue;
+            };
+            match r#type.as_ref() {
+                "StreamOpened" => tally.open += 1,
+                "StreamClosed" => tally.open -= 1,
+                "Allowed" => tally.allowed += 1,
+                "Denied" => {
+                    if let Ok(Record {
+                        event: RecordEvent::Denied { count, .. },
+                        ..
+                    }) = serde_json::from_slice(line)
+                    {
+                        tally.denied = tally.denied.saturating_add(count);
+                    }
+                }
+                _ => {}
+            }
+        }
+        tally
+    }
 }

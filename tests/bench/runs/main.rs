@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod command;
 mod floors;
 mod gateway;
 mod guard;
@@ -36,8 +37,7 @@ use self::suite::Scope;
 /// An error ends the bench and is printed.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const USAGE: &str =
-    "usage: runs guard | loads | queue | floors | finished N | all N    (N finished runs, such as 20000)";
+const USAGE: &str = "usage: runs guard | command | loads | queue | floors | finished N | all N    (N finished runs, such as 20000)";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -60,6 +60,7 @@ async fn begin() -> Result<ExitCode> {
     let nothing = Scope::default();
     let work = match (words.first().map(String::as_str), number) {
         (Some("guard"), None) => Work::Guard,
+        (Some("command"), None) => Work::Command,
         (Some("loads"), None) => Work::Bench(Scope {
             loads: true,
             ..nothing
@@ -104,6 +105,7 @@ async fn begin() -> Result<ExitCode> {
 #[derive(Clone, Copy)]
 enum Work {
     Guard,
+    Command,
     Bench(Scope),
 }
 
@@ -114,6 +116,12 @@ async fn measure(place: &Place, work: Work) -> Result<ExitCode> {
             let (passed, failed) = guard::guard(place, &gateway).await?;
             println!("{passed} passed, {failed} failed");
             if failed > 0 {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Work::Command => {
+            println!("{}", machine::facts());
+            if !command::bench(place, &gateway).await? {
                 return Ok(ExitCode::FAILURE);
             }
         }

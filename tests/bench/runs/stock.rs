@@ -22,7 +22,7 @@ use super::{machine, proc};
 /// Runs that are live at the same time.
 const LIVE: usize = 300;
 /// Namespace of the runs that are made up.
-const STOCK: &str = "bench-stock";
+pub const STOCK: &str = "bench-stock";
 /// For the controller's memory to come to rest.
 const REST: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -132,7 +132,7 @@ async fn restart(place: &Place, gateway: &Gateway, namespace: &str) -> Result<(f
 }
 
 /// A finished run as it is stored, to make others from.
-async fn sample(place: &Place, gateway: &Gateway) -> Result<AgentRun> {
+pub async fn sample(place: &Place, gateway: &Gateway) -> Result<AgentRun> {
     let load = runs("bench-sample", 1, 1);
     place
         .namespace(&load.namespace, Purpose::Runs { max_running: 1 })
@@ -144,7 +144,7 @@ async fn sample(place: &Place, gateway: &Gateway) -> Result<AgentRun> {
 
 /// Makes finished runs up, from number `from` to `to`. The namespace admits no run, so that the controller starts none
 /// before its status is there.
-async fn fill(place: &Place, template: &AgentRun, from: usize, to: usize) -> Result<()> {
+pub async fn fill(place: &Place, template: &AgentRun, from: usize, to: usize) -> Result<()> {
     let next = Arc::new(AtomicUsize::new(from));
     let status = Arc::new(serde_json::to_value(&template.status)?);
     let makers: Vec<_> = (0..16)
