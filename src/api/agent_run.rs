@@ -7,10 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::clone::CloneOptions;
-use super::exclude::Exclude;
 use super::limits::{Mode, default_ports};
+use super::repository::Repository;
 use super::status::AgentRunStatus;
+use super::task::{Agent, Task};
 use super::{bounds, names, rules};
 
 /// What a run asks for. Everything but `suspend`, `cancel` and `ttlSecondsAfterFinished` is immutable.
@@ -147,6 +147,15 @@ pub struct AgentRunSpec {
     pub ttl_seconds_after_finished: Option<i32>,
 }
 
+impl AgentRunSpec {
+    /// Name of the `SandboxPolicy` that governs the run.
+    pub fn policy_name(&self) -> &str {
+        self.policy_ref
+            .as_ref()
+            .map_or(names::DEFAULT_POLICY, |policy| policy.name.as_str())
+    }
+}
+
 /// Who asked for a run, in the words of the API server's authentication (`UserInfo`).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -210,155 +219,6 @@ pub struct PolicyRef {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::label("policyRef.name"))]
     pub name: String,
-}
-
-/// What the agent is to do: exactly one of `prompt` and `promptFrom`.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::exactly_one("prompt", "promptFrom"))]
-pub struct Task {
-    /// The prompt itself, at most 2048 characters; longer ones stand in a ConfigMap.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub prompt: Option<String>,
-    /// Where a longer prompt stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt_from: Option<PromptSource>,
-}
-
-/// Source of a prompt.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct PromptSource {
-    /// A key of a ConfigMap in the run's namespace, and which text is expected there.
-    pub config_map_key_ref: ConfigMapKeyRef,
-}
-
-impl Task {
-    /// Digest of the prompt, `sha256:…`: of the one that stands here, or the one that is given for the ConfigMap's.
-    pub fn prompt_digest(&self) -> Option<String> {
-        match (&self.prompt, &self.prompt_from) {
-            (Some(prompt), _) => Some(names::digest(prompt.as_bytes())),
-            (None, Some(source)) => Some(source.config_map_key_ref.digest.clone()),
-            (None, None) => None,
-        }
-    }
-}
-
-/// A key of a ConfigMap in the run's namespace, and which text is expected there.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct ConfigMapKeyRef {
-    /// Name of a ConfigMap in the run's namespace.
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = rules::subdomain("configMapKeyRef.name"))]
-    pub name: String,
-    /// Key of the ConfigMap that holds the prompt.
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = rules::config_map_key())]
-    pub key: String,
-    /// Digest of the prompt as `sha256sum` prints it, after `sha256:`. A run whose ConfigMap holds another text when its
-    /// pod starts ends as `PromptChanged` before its agent starts: who asked for the run answers for these words alone.
-    #[schemars(length(min = 71, max = 71))]
-    #[x_kube(validation = rules::prompt_digest())]
-    pub digest: String,
-}
-
-/// The agent's container: the user's image as it is.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Agent {
-    /// Image reference, such as `ghcr.io/team/agent:1`; policy may ask for `@sha256:…`.
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = rules::image_reference())]
-    pub image: String,
-    /// Replaces the image's entrypoint.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 2048)))]
-    pub command: Vec<String>,
-    /// Arguments of the entrypoint or of `command`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 2048)))]
-    pub args: Vec<String>,
-    /// Environment, literals only: a sandbox holds no secret.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
-    pub env: Vec<EnvVar>,
-}
-
-/// One environment variable.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct EnvVar {
-    /// Its name; those that the sandbox sets itself (`HOME`, proxies, certificate authorities) are refused.
-    #[schemars(length(min = 1, max = 128))]
-    #[x_kube(validation = rules::variable_name(), validation = rules::variable_not_reserved())]
-    pub name: String,
-    /// Value of the variable, not a secret: everyone who can read the run reads it.
-    #[schemars(length(max = 2048))]
-    pub value: String,
-}
-
-/// A repository that is cloned for the agent.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    /// Name within the run, a DNS label.
-    #[schemars(length(min = 1, max = 40))]
-    #[x_kube(validation = rules::label("repositories[].name"))]
-    pub name: String,
-    /// `https://…` without credentials.
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(
-        validation = rules::repository_is_https(),
-        validation = rules::repository_without_user(),
-        validation = rules::repository_url()
-    )]
-    pub url: String,
-    /// What to work on, as git names it: `HEAD`, a branch, a tag, another reference such as `pull/5/head` or
-    /// `refs/changes/01/1/1`, or a commit, full or its first seven digits and more. Of a branch and a tag of one name the branch
-    /// counts. Absent: the remote's HEAD.
-    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    #[x_kube(
-        validation = rules::git_reference(),
-        validation = rules::git_reference_not_sha256()
-    )]
-    pub reference: Option<String>,
-    /// Directory below `/workspace`, one DNS label. Absent: `name`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    #[x_kube(validation = rules::label("repositories[].path"))]
-    pub path: Option<String>,
-    /// `ReadOnly`: the copy is mounted read-only. `ReadWrite`: the agent may change it, and its changes are collected as a
-    /// patch.
-    #[serde(default)]
-    pub access: Access,
-    /// How much of it is cloned. Absent: what `ref` names with one commit of history, all files, no submodules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clone: Option<CloneOptions>,
-    /// New files that are not collected. Absent: the policy's default, else a built-in list of what tools leave behind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclude: Option<Exclude>,
-}
-
-impl Repository {
-    /// Directory of the work tree below `/workspace`.
-    pub fn directory(&self) -> &str {
-        self.path.as_deref().unwrap_or(&self.name)
-    }
-
-    /// How much of it is cloned.
-    pub fn clone_options(&self) -> CloneOptions {
-        self.clone.clone().unwrap_or_default()
-    }
-}
-
-/// What the agent may do with its copy of a repository.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Access {
-    /// The copy is mounted read-only.
-    #[default]
-    ReadOnly,
-    /// The copy is collected as a patch.
-    ReadWrite,
 }
 
 /// Resources of the agent's container, as in a pod.

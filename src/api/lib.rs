@@ -19,14 +19,15 @@ pub mod policy_status;
 pub mod queue;
 pub mod reason;
 pub mod reference;
+mod repository;
 mod rules;
 pub mod scheduling;
 pub mod stage;
 pub mod status;
+mod task;
 
 pub use agent_run::{
-    Access, Agent, AgentRun, AgentRunSpec, Cancel, ConfigMapKeyRef, EgressAsk, EgressAskRule, EnvVar,
-    PolicyRef, PromptSource, Repository, Requester, Resources, Task,
+    AgentRun, AgentRunSpec, Cancel, EgressAsk, EgressAskRule, PolicyRef, Requester, Resources,
 };
 pub use clone::{CloneBranches, CloneLfs, CloneOptions, CloneSubmodules};
 pub use credential::{
@@ -45,6 +46,7 @@ pub use policies::{
 };
 pub use policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
 pub use reason::{FailureClass, LiveReason, Reason};
+pub use repository::{Access, Repository};
 pub use scheduling::{Disruption, SchedulingProfile};
 pub use stage::Stage;
 pub use status::{
@@ -52,3 +54,4 @@ pub use status::{
     PatchOutput, ProvenNodeAccess, ResolvedImage, ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot,
     Usage, WorkloadRef,
 };
+pub use task::{Agent, ConfigMapKeyRef, EnvVar, PromptSource, Task};

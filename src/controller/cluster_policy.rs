@@ -12,13 +12,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::core::{ParseExpressionError, Selector, SelectorExt};
 use kube::{Api, Client, ResourceExt};
 
-use super::policy_status::{Context, Policy, READY};
-use crate::conditions::{self, Desired};
+use super::policy_status::{Context, Found, Judged};
 use cofferdam_api::{ClusterSandboxPolicy, ClusterSandboxPolicyStatus, SandboxPolicy, SandboxPolicySpec};
 use cofferdam_policy::layer::layers::Layers;
 use cofferdam_policy::layer::mistakes;
 
-impl Policy for ClusterSandboxPolicy {
+impl Judged for ClusterSandboxPolicy {
     // Its status cannot be written either; every SandboxPolicy says so.
     const UNREADABLE: &'static str = "a cluster policy cannot be read: no run starts";
 
@@ -41,58 +40,40 @@ fn judge(
     namespaces: &[Arc<Namespace>],
     now: Timestamp,
 ) -> ClusterSandboxPolicyStatus {
-    let (holds, reason, message) = found(policy, namespaces);
-    let mut conditions = policy
-        .status
-        .as_ref()
-        .map(|status| status.conditions.clone())
-        .unwrap_or_default();
-    let desired = Desired {
-        type_: READY,
-        holds: Some(holds),
-        reason: reason.to_owned(),
-        message,
-    };
-    conditions::set(&mut conditions, desired, policy.metadata.generation, now);
+    let before = policy.status.as_ref().map(|status| &status.conditions);
     ClusterSandboxPolicyStatus {
         observed_generation: policy.metadata.generation,
-        conditions,
+        conditions: found(policy, namespaces).into_ready(policy, before, now),
     }
 }
 
-/// Whether it is in order, the reason, and that for people.
-fn found(policy: &ClusterSandboxPolicy, namespaces: &[Arc<Namespace>]) -> (bool, &'static str, String) {
+/// Whether it is in order.
+fn found(policy: &ClusterSandboxPolicy, namespaces: &[Arc<Namespace>]) -> Found {
     // Over everything, so that its patterns are read whatever it selects.
     let mut everywhere = policy.clone();
     everywhere.spec.namespace_selector = LabelSelector::default();
     let none = SandboxPolicy::new("none", SandboxPolicySpec::default());
     let layers = match Layers::read(&BTreeMap::new(), &[everywhere], &none) {
         Ok(layers) => layers,
-        Err(refusal) => return (false, "PolicyUnreadable", refusal.message()),
+        Err(refusal) => return Found::wrong("PolicyUnreadable", refusal.message()),
     };
     // By itself: whether another policy consents to its tunnels is a matter of each namespace.
     let own = layers.policies.first().map(mistakes::contradictions);
     if let Some(mistake) = own.unwrap_or_default().first() {
-        return (false, mistake.kind.as_str(), mistake.refusal.message());
+        return Found::wrong(mistake.kind.as_str(), mistake.refusal.message());
     }
     match selected(policy, namespaces) {
-        Err(error) => (
-            false,
-            "PolicyUnreadable",
-            format!("spec.namespaceSelector: {error}"),
-        ),
-        Ok(false) => (
-            false,
+        Err(error) => Found::wrong("PolicyUnreadable", format!("spec.namespaceSelector: {error}")),
+        Ok(false) => Found::wrong(
             "SelectsNoNamespace",
             "spec.namespaceSelector matches no namespace, so this policy limits nothing. Compare it with \
-             kubectl get namespaces --show-labels."
-                .to_owned(),
+             kubectl get namespaces --show-labels.",
         ),
-        Ok(true) => (
-            true,
-            "Ready",
-            "It limits every run of the namespaces that it selects.".to_owned(),
-        ),
+        Ok(true) => Found {
+            holds: Some(true),
+            reason: "Ready".to_owned(),
+            message: "It limits every run of the namespaces that it selects.".to_owned(),
+        },
     }
 }
 

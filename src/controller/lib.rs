@@ -198,7 +198,7 @@ fn sealer(args: &Args, client: &kube::Client, archive: &Archive, process: Proces
     )
 }
 
-/// What each reconciler holds; both kinds of policies share theirs.
+/// What each reconciler holds; policies of both kinds and credentials share theirs.
 struct Contexts {
     runs: Arc<agent_run::Context>,
     policies: Arc<policy_status::Context>,

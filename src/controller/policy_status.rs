@@ -1,5 +1,5 @@
-//! Keeps the status of policies of both kinds: written when it changes, so that the owner of a policy learns before any
-//! run does that nothing could start under it.
+//! Keeps the status of policies of both kinds and of credentials: written when it changes, so that the owner of one learns
+//! before any run does that nothing could start under it, or with it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use serde::de::DeserializeOwned;
 
 use super::api_server::{Guarded, post, superseded_is_fine};
 use super::backoff::Failures;
+use super::conditions::{self, Desired};
 use super::events::{Kind, Notice, Publisher};
 use super::stores::Stores;
 
-/// Condition that says whether runs can start under a policy.
+/// Condition that says whether runs can rely on an object.
 pub const READY: &str = "Ready";
 
 /// What the reconcilers of policies need.
@@ -42,8 +43,8 @@ pub struct StatusError {
     source: kube::Error,
 }
 
-/// A kind of policy.
-pub trait Policy:
+/// A kind of object whose status says whether runs can rely on it: both kinds of policies, and credentials.
+pub trait Judged:
     Resource<DynamicType = ()>
     + HasStatus<Status: Clone + PartialEq>
     + Clone
@@ -68,7 +69,7 @@ pub trait Policy:
 ///
 /// # Errors
 /// The API server did not take it; it is tried again.
-pub async fn reconcile<P: Policy>(
+pub async fn reconcile<P: Judged>(
     policy: Arc<Guarded<P>>,
     context: Arc<Context>,
 ) -> Result<Action, StatusError> {
@@ -95,14 +96,14 @@ pub async fn reconcile<P: Policy>(
 
 /// What to do after a failure.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the runtime's")]
-pub fn on_error<P: Policy>(policy: Arc<Guarded<P>>, error: &StatusError, context: Arc<Context>) -> Action {
+pub fn on_error<P: Judged>(policy: Arc<Guarded<P>>, error: &StatusError, context: Arc<Context>) -> Action {
     let delay = context.failures.failed(&policy.uid().unwrap_or_default());
     tracing::warn!(namespace = policy.namespace(), %error, retry_ms = delay.as_millis(), "will try again");
     Action::requeue(delay)
 }
 
 /// Writes a status. A policy that changed or went meanwhile is reconciled again because of just that.
-async fn write<P: Policy>(policy: &P, status: &P::Status, context: &Context) -> Result<(), StatusError> {
+async fn write<P: Judged>(policy: &P, status: &P::Status, context: &Context) -> Result<(), StatusError> {
     let mut changed = policy.clone();
     *changed.status_mut() = Some(status.clone());
     let name = policy.name_any();
@@ -115,6 +116,45 @@ async fn write<P: Policy>(policy: &P, status: &P::Status, context: &Context) -> 
         name,
         source,
     })
+}
+
+/// What is found of an object: whether runs can rely on it, the reason, and that for people with what to do.
+pub struct Found {
+    /// Whether they can; `None`: it is not known yet.
+    pub holds: Option<bool>,
+    /// One word.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Found {
+    /// Something is wrong.
+    pub fn wrong(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            holds: Some(false),
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// The conditions of `object`, which has had `conditions` until now, with `Ready` as it is found.
+    pub fn into_ready<K: Resource>(
+        self,
+        object: &K,
+        conditions: Option<&Vec<Condition>>,
+        now: Timestamp,
+    ) -> Vec<Condition> {
+        let mut conditions = conditions.cloned().unwrap_or_default();
+        let desired = Desired {
+            type_: READY,
+            holds: self.holds,
+            reason: self.reason,
+            message: self.message,
+        };
+        conditions::set(&mut conditions, desired, object.meta().generation, now);
+        conditions
+    }
 }
 
 fn ready(conditions: &[Condition]) -> Option<&Condition> {

@@ -89,7 +89,12 @@ impl Senders {
             }
             Trigger::AllPolicies => send(&self.policies, stores.policy_references(None)),
             Trigger::ClusterPolicies => send(&self.cluster_policies, stores.cluster_policy_references()),
-            Trigger::Credentials => send(&self.credentials, stores.credential_references()),
+            Trigger::Credential(name) => send(&self.credentials, [ObjectRef::new(&name)]),
+            Trigger::UsersOf(credential) => {
+                let (runs, policies) = stores.users_of(&credential);
+                send(&self.runs, runs);
+                send(&self.policies, policies);
+            }
         }
     }
 }

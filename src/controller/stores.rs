@@ -1,6 +1,6 @@
 //! What the watches see: one cache of each kind, trimmed, and questions about them. No call to the API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::api_server::{Guarded, is_owned};
 use super::credentials::Health;
+use super::credentials::users::{Seen, Users};
 use super::fence::foreign;
 use super::fence::services::SelectingServices;
 use super::guard::Tenant;
@@ -235,24 +236,13 @@ impl Stores {
             .collect()
     }
 
-    /// All credentials that can be read: one that cannot is none.
-    pub fn credentials(&self) -> Vec<SandboxCredential> {
-        let all = self.credentials.state();
-        let mut read: Vec<SandboxCredential> = all
-            .iter()
-            .filter_map(|credential| credential.0.as_ref().ok().cloned())
-            .collect();
-        read.sort_by_key(ResourceExt::name_any);
-        read
-    }
-
-    /// References to all credentials.
-    pub fn credential_references(&self) -> Vec<ObjectRef<Guarded<SandboxCredential>>> {
-        let credentials = self.credentials.state();
-        credentials
-            .iter()
-            .map(|credential| ObjectRef::from_obj(&**credential))
-            .collect()
+    /// Those of the named credentials that exist and can be read, by name.
+    pub fn credentials(&self, named: &BTreeSet<&str>) -> Vec<SandboxCredential> {
+        let found = named.iter().filter_map(|name| {
+            let credential = self.credentials.get(&ObjectRef::new(name))?;
+            credential.0.as_ref().ok().cloned()
+        });
+        found.collect()
     }
 
     /// The runtime classes that exist, by name, and what nodes advertise of their handlers.
@@ -291,6 +281,17 @@ impl Stores {
             .iter()
             .map(|policy| ObjectRef::from_obj(&**policy))
             .collect()
+    }
+
+    /// The runs that are not over and the policies that a credential of this name has a say in.
+    pub fn users_of(&self, credential: &str) -> Users {
+        Seen {
+            runs: self.runs.state(),
+            policies: self.policies.state(),
+            cluster_policies: self.cluster_policies.state(),
+            namespaces: self.namespaces.state(),
+        }
+        .users_of(credential)
     }
 
     /// References to all runs that are not over, of one namespace or of all.

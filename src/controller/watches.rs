@@ -8,7 +8,10 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use self::trigger::{Change, look_at_pod, runs_and_fence, runs_of_its_namespace_and_itself};
+use self::trigger::{
+    Change, SeenSpecs, look_at_cluster_policy, look_at_credential, look_at_pod, look_at_policy,
+    runs_and_fence,
+};
 use self::watch::Watch;
 use super::api_server::Guarded;
 use super::fence::services::SelectingServices;
@@ -47,6 +50,8 @@ pub fn start(
     let seen = Arc::clone(memory);
     let readings = Arc::new(PolicyCache::default());
     let (of_policies, of_cluster_policies) = (Arc::clone(&readings), Arc::clone(&readings));
+    let (mut seen_policies, mut seen_cluster_policies) = (SeenSpecs::default(), SeenSpecs::default());
+    let mut seen_credentials = SeenSpecs::default();
     let scanned = triggers.clone();
     let selected = triggers.clone();
     let indices = Indices::default();
@@ -70,7 +75,7 @@ pub fn start(
             watcher::Config::default(),
             move |policy, change| {
                 forget(&of_policies, policy, change);
-                runs_of_its_namespace_and_itself(policy)
+                look_at_policy(policy, seen_policies.is_news(policy, change))
             },
         ),
         cluster_policies: watch.one(
@@ -78,14 +83,14 @@ pub fn start(
             watcher::Config::default(),
             move |policy: &Guarded<ClusterSandboxPolicy>, change| {
                 forget(&of_cluster_policies, policy, change);
-                vec![Trigger::AllRuns, Trigger::AllPolicies, Trigger::ClusterPolicies]
+                look_at_cluster_policy(seen_cluster_policies.is_news(policy, change))
             },
         ),
         credentials: watch.one(
             Api::all(client.clone()),
             watcher::Config::default(),
-            |_: &Guarded<SandboxCredential>, _| {
-                vec![Trigger::Credentials, Trigger::AllRuns, Trigger::AllPolicies]
+            move |credential: &Guarded<SandboxCredential>, change| {
+                look_at_credential(credential, seen_credentials.is_news(credential, change))
             },
         ),
         credential_health: Arc::default(),

@@ -8,12 +8,9 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
-use crate::dimension::credentials::Credential;
-use crate::dimension::egress::{EgressAsk, EgressLayer};
-use crate::dimension::repositories::{Granted, Submodules};
-use crate::dimension::runtime::{Runtime, RuntimeClassFact};
-use crate::dimension::times::Times;
-use crate::dimension::vulnerabilities::{Ceiling, Reports};
+use crate::dimension::repositories::Granted;
+use crate::dimension::runtime::RuntimeClassFact;
+use crate::dimension::vulnerabilities::Reports;
 use crate::dimension::{
     credentials, egress, images, literals, repositories, requester, resources, runtime, scheduling, times,
     tunnels, vulnerabilities,
@@ -25,15 +22,17 @@ use crate::layer::parsed::{ParsedPolicy, strictest};
 use crate::pattern::image::ImageReference;
 use crate::preset::Used;
 use crate::source::Sourced;
-use cofferdam_api::names::{DEFAULT_POLICY, LABEL_SANDBOX, SANDBOX_ENABLED};
+use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{
-    AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, RequesterMode,
-    ResolvedPolicy, Resources, Retry, RunAsUser, SandboxCredential, SandboxPolicy, SchedulingProfile,
-    Tunnels,
+    AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, ResolvedPolicy, Resources,
+    Retry, RunAsUser, SandboxCredential, SandboxPolicy, SchedulingProfile,
 };
 
+pub use self::evaluation::Evaluation;
 pub use crate::dimension::repositories::{AdmittedRepository, CloneGrant};
 pub use crate::refusal::{Layer, LayerKind, Refusal};
+
+mod evaluation;
 
 /// Runs of a namespace that may have a pod at a time, where no policy names fewer.
 pub const MAX_RUNNING: i32 = 1000;
@@ -103,55 +102,6 @@ pub struct Admitted {
     pub submodules: Option<Vec<CloneGrant>>,
     /// Bytes that the clones come to at most.
     pub max_clone_bytes: i64,
-    /// The credentials that the gateway adds to the run's requests.
-    pub credentials: Vec<Credential>,
-}
-
-/// Every dimension of a run, judged.
-#[derive(Clone, Debug)]
-pub struct Evaluation {
-    /// What is wrong with the policies themselves, whatever the run asks.
-    pub mistakes: Vec<Refusal>,
-    /// Whether the run must say who asks.
-    pub requester: Result<Sourced<RequesterMode>, Refusal>,
-    /// What isolates it.
-    pub runtime: Result<Runtime, Refusal>,
-    /// The agent's image.
-    pub agent_image: Result<Sourced<ImageReference>, Refusal>,
-    /// The worst severity that the agent's image may have; absent: the image is refused.
-    pub vulnerabilities: Option<Result<Ceiling, Refusal>>,
-    /// When images are pulled.
-    pub pull_policy: Sourced<Option<PullPolicy>>,
-    /// Each repository, in the run's order.
-    pub repositories: Vec<(String, Result<Granted, Refusal>)>,
-    /// From where submodules may come; absent: no repository asks for any.
-    pub submodules: Option<Submodules>,
-    /// What the layers say of egress.
-    pub egress: Vec<Arc<EgressLayer>>,
-    /// The presets of these layers, which were expanded.
-    pub presets: Vec<Used>,
-    /// Whether anything of it may pass unread.
-    pub tunnels: Sourced<Tunnels>,
-    /// What the run asks of it.
-    pub ask: Result<Option<EgressAsk>, Refusal>,
-    /// The credentials that its rules name.
-    pub credentials: Result<Vec<credentials::Granted>, Refusal>,
-    /// Whether what the run says in clear text is fit to be read by everyone.
-    pub literals: Result<(), Refusal>,
-    /// Its times.
-    pub times: Times,
-    /// Its resources.
-    pub resources: Result<resources::Decided, Refusal>,
-    /// How its pod is scheduled.
-    pub scheduling: Result<Sourced<Option<SchedulingProfile>>, Refusal>,
-    /// Runs of its namespace that may have a pod at a time.
-    pub max_running: Sourced<i32>,
-    /// Bytes that its clones come to at most.
-    pub max_clone_bytes: Sourced<i64>,
-    /// Whether it may be tried again.
-    pub retry: Sourced<Retry>,
-    pub(crate) policies: Vec<ResolvedPolicy>,
-    pub(crate) image_pull_secrets: Vec<String>,
 }
 
 /// Decides about a run.
@@ -272,100 +222,6 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
     }
 }
 
-impl Evaluation {
-    /// What the run gets.
-    ///
-    /// # Errors
-    /// The first refusal.
-    pub fn admit(self) -> Result<Admitted, Refusal> {
-        // Without `..`: a dimension that is judged and never asked here does not compile.
-        let Self {
-            mistakes,
-            requester,
-            runtime,
-            agent_image,
-            vulnerabilities,
-            pull_policy,
-            repositories,
-            submodules,
-            egress,
-            // Expanded in the layers.
-            presets: _,
-            tunnels,
-            ask,
-            credentials,
-            literals,
-            times,
-            resources,
-            scheduling,
-            max_running,
-            max_clone_bytes,
-            retry,
-            policies,
-            image_pull_secrets,
-        } = self;
-        if let Some(mistake) = mistakes.into_iter().next() {
-            return Err(mistake);
-        }
-        literals?;
-        // Optional or required: the run meets it, and gets nothing from it.
-        let _: Sourced<RequesterMode> = requester?;
-        let Runtime {
-            class,
-            node_access,
-            run_as_user,
-            user_namespace,
-            kernel_check,
-        } = runtime?;
-        let agent_image = agent_image?.value;
-        // The ceiling that the image was held to: the run gets nothing from it.
-        let _: Option<Ceiling> = vulnerabilities.transpose()?;
-        let granted = repositories
-            .into_iter()
-            .map(|(_, granted)| granted)
-            .collect::<Result<Vec<_>, _>>()?;
-        let ask = ask?;
-        let credentials: Vec<Credential> = credentials?
-            .into_iter()
-            .map(|granted| granted.credential)
-            .collect();
-        let Times {
-            start_deadline_seconds,
-            active_deadline_seconds,
-            ttl_seconds_after_finished,
-        } = times;
-        Ok(Admitted {
-            frozen: FrozenPolicy::new(
-                egress,
-                tunnels.value,
-                ask,
-                repositories::git_hosts(&granted, submodules.as_ref()),
-            )
-            .with_credentials(credentials.clone()),
-            agent_image,
-            runtime_class: class.value,
-            node_access: node_access.value,
-            run_as_user: run_as_user.value,
-            user_namespace: user_namespace.value,
-            kernel_check: kernel_check.value,
-            pull_policy: pull_policy.value,
-            image_pull_secrets,
-            start_deadline_seconds: start_deadline_seconds?.value,
-            active_deadline_seconds: active_deadline_seconds?.value,
-            ttl_seconds_after_finished: ttl_seconds_after_finished?.value,
-            resources: resources?.resources,
-            scheduling: scheduling?.value,
-            max_running,
-            retry: retry.value,
-            repositories: granted.into_iter().map(|granted| granted.repository).collect(),
-            submodules: submodules.map(|submodules| submodules.grants),
-            max_clone_bytes: max_clone_bytes.value,
-            credentials,
-            policies,
-        })
-    }
-}
-
 /// Every preset that the layers use.
 fn presets(layers: &[Arc<ParsedPolicy>]) -> Vec<Used> {
     let uses = layers.iter().flat_map(|layer| {
@@ -401,12 +257,7 @@ fn find_policy<'a>(request: &Request<'a>) -> Result<&'a SandboxPolicy, Refusal> 
             ),
         ));
     }
-    let name = request
-        .run
-        .spec
-        .policy_ref
-        .as_ref()
-        .map_or(DEFAULT_POLICY, |reference| &reference.name);
+    let name = request.run.spec.policy_name();
     request.policy.filter(|policy| policy.name_any() == name).ok_or_else(|| {
         missing(
             "spec.policyRef.name",

@@ -169,7 +169,8 @@ fn the_private_demo_holds_no_key_and_gets_two() {
     })
     .unwrap();
     let names: Vec<&str> = admitted
-        .credentials
+        .frozen
+        .credentials()
         .iter()
         .map(|credential| credential.name.as_str())
         .collect();

@@ -117,10 +117,7 @@ pub fn asked(run: &AgentRun, paint: Paint) -> String {
         .map(String::as_str)
         .collect();
     section.line("command", &command.join(" "));
-    section.line(
-        "policy",
-        spec.policy_ref.as_ref().map_or("default", |policy| &policy.name),
-    );
+    section.line("policy", spec.policy_name());
     for repository in &spec.repositories {
         let reference = repository.reference.as_deref().unwrap_or("HEAD");
         section.line(

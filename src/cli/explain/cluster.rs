@@ -8,7 +8,8 @@ use kube::{Api, Client, ResourceExt as _};
 use super::document::{Queue, Unknown};
 use super::judge::{Facts, policy_name};
 use crate::place::in_full;
-use cofferdam_api::{AgentRun, ClusterSandboxPolicy, PolicyLimits, SandboxCredential, SandboxPolicy, queue};
+use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy, queue};
+use cofferdam_policy::dimension::credentials::named_by;
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 
@@ -81,12 +82,7 @@ async fn credentials(
     policy: Option<&SandboxPolicy>,
     cluster_policies: &[ClusterSandboxPolicy],
 ) -> kube::Result<Vec<SandboxCredential>> {
-    let own = policy.iter().map(|policy| &policy.spec.limits);
-    let mut all = cluster_policies
-        .iter()
-        .map(|policy| &policy.spec.limits)
-        .chain(own);
-    if !all.any(PolicyLimits::names_credential) {
+    if named_by(policy, cluster_policies).is_empty() {
         return Ok(Vec::new());
     }
     let credentials: Api<SandboxCredential> = Api::all(client.clone());

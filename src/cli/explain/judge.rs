@@ -210,6 +210,5 @@ fn closed_because(evaluation: &Evaluation) -> String {
 
 /// Name of the policy that a run is under.
 pub fn policy_name(run: &AgentRun) -> &str {
-    let named = run.spec.policy_ref.as_ref();
-    named.map_or(cofferdam_api::names::DEFAULT_POLICY, |policy| &policy.name)
+    run.spec.policy_name()
 }

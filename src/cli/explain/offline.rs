@@ -7,11 +7,15 @@ use kube::ResourceExt as _;
 use super::judge::{Facts, policy_name};
 use crate::manifest::Manifest;
 use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
-use cofferdam_api::{AgentRun, BasicInjection, PolicyLimits, SandboxCredential, SandboxCredentialSpec};
+use cofferdam_api::{
+    AgentRun, BasicInjection, ClusterSandboxPolicy, PolicyLimits, SandboxCredential, SandboxCredentialSpec,
+    SandboxPolicy,
+};
+use cofferdam_policy::dimension::credentials::hosts_named;
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
 use cofferdam_policy::explain::asked::Asked;
-use cofferdam_policy::pattern::repository::RepositoryPattern;
+use cofferdam_policy::layer::layers::Layers;
 
 /// Label that Kubernetes puts on every namespace.
 const LABEL_NAME: &str = "kubernetes.io/metadata.name";
@@ -83,13 +87,14 @@ pub fn facts(run: &AgentRun, manifests: &[Manifest], given: &Given) -> Result<As
         .chain(limits)
         .collect();
     let runtime_classes = classes(&limits, manifests, given, &mut assumed);
-    let credentials = credentials(&limits, manifests, &mut assumed)?;
+    let policy = policies
+        .into_iter()
+        .find(|policy| policy.name_any() == policy_name(run));
+    let in_force = (policy, cluster_policies.as_slice());
+    let credentials = credentials(in_force, &namespace_labels, manifests, &mut assumed)?;
     let facts = Facts {
         namespace_labels,
-        policy: policies
-            .into_iter()
-            .find(|policy| policy.name_any() == policy_name(run))
-            .cloned(),
+        policy: policy.cloned(),
         cluster_policies,
         runtime_classes,
         reports: Reports::new(),
@@ -166,7 +171,8 @@ fn labels(
 
 /// The credentials that are given; where none are, all that rules name, for the hosts of these rules.
 fn credentials(
-    limits: &[&PolicyLimits],
+    (policy, cluster_policies): (Option<&SandboxPolicy>, &[ClusterSandboxPolicy]),
+    namespace_labels: &BTreeMap<String, String>,
     manifests: &[Manifest],
     assumed: &mut Vec<String>,
 ) -> Result<Vec<SandboxCredential>, Twice> {
@@ -176,43 +182,31 @@ fn credentials(
     });
     let given: Vec<SandboxCredential> = given.collect();
     once("SandboxCredential", given.iter().map(kube::ResourceExt::name_any))?;
-    let mut hosts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for limits in limits {
-        for rule in limits.egress.iter().flat_map(|egress| &egress.rules) {
-            if let Some(credential) = &rule.credential {
-                hosts
-                    .entry(credential)
-                    .or_default()
-                    .extend(rule.hosts.iter().cloned());
-            }
-        }
-        for rule in limits
-            .repositories
-            .iter()
-            .flat_map(|repositories| &repositories.clone)
-        {
-            let host = RepositoryPattern::parse(&rule.url).map(|url| url.host().to_string());
-            if let (Some(credential), Ok(host)) = (&rule.credential, host) {
-                hosts.entry(credential).or_default().push(host);
-            }
-        }
-    }
-    if !given.is_empty() || hosts.is_empty() {
+    if !given.is_empty() {
         return Ok(given);
     }
-    assumed.push(
-        "every SandboxCredential that a policy names exists, for the hosts of its rules and for this namespace"
-            .to_owned(),
-    );
-    let made = hosts.into_iter().map(|(name, hosts)| {
-        let spec = SandboxCredentialSpec {
-            hosts,
-            basic: Some(BasicInjection::default()),
-            ..SandboxCredentialSpec::default()
-        };
-        SandboxCredential::new(name, spec)
-    });
-    Ok(made.collect())
+    // Policies that cannot be read are the verdict, whatever credentials there are.
+    let layers = policy.and_then(|policy| Layers::read(namespace_labels, cluster_policies, policy).ok());
+    let named = layers.as_ref().map(|layers| hosts_named(&layers.policies));
+    let made: Vec<SandboxCredential> = named
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, hosts)| {
+            let spec = SandboxCredentialSpec {
+                hosts: hosts.iter().map(ToString::to_string).collect(),
+                basic: Some(BasicInjection::default()),
+                ..SandboxCredentialSpec::default()
+            };
+            SandboxCredential::new(name, spec)
+        })
+        .collect();
+    if !made.is_empty() {
+        assumed.push(
+            "every SandboxCredential that a policy names exists, for the hosts of its rules and for this namespace"
+                .to_owned(),
+        );
+    }
+    Ok(made)
 }
 
 /// The classes that are given; where none are, all that policies name.

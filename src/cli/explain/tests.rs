@@ -113,6 +113,19 @@ fn requests_are_answered_and_a_denied_one_is_a_refusal() {
 }
 
 #[test]
+fn a_credential_of_a_preset_is_taken_to_go_to_the_hosts_of_the_preset() {
+    let rule = "hosts: [api.anthropic.com]\n          tls: Tunnel";
+    let policies = policies(&[(rule, "preset: anthropic\n          credential: model")]);
+    let explanation = judged_on_files(&run(&[]), &policies, &Given::default());
+    let text = text(&explanation);
+    assert_eq!(explanation.exit_code(), 0, "{text}");
+    assert!(
+        text.contains("every SandboxCredential that a policy names exists"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_preset_is_shown_with_what_it_comes_to_and_what_it_could_leak() {
     let policies = policies(&[(
         "hosts: [api.anthropic.com]\n          tls: Tunnel",

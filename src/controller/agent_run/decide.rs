@@ -85,7 +85,7 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
         Ok(admitted) => admitted,
         Err(verdict) => return refused(verdict, facts, now),
     };
-    let without = credentials::gap(&admitted.credentials, &facts.credential_health);
+    let without = credentials::gap(admitted.frozen.credentials(), &facts.credential_health);
     let gap = facts.guard_gap.as_ref().or(facts.fence_gap.as_ref());
     let gap = gap.or(without.as_ref());
     match (gap, &facts.gateway) {

@@ -22,8 +22,9 @@ use crate::pod_view::is_over;
 use crate::run_pod::RunPod;
 use crate::slots::Answer;
 use crate::verdict::{Gap, Verdict};
-use cofferdam_api::names::{DEFAULT_POLICY, workload_name};
+use cofferdam_api::names::workload_name;
 use cofferdam_api::{AgentRun, AgentRunStatus, LiveReason, Reason};
+use cofferdam_policy::dimension::credentials;
 use cofferdam_policy::dimension::vulnerabilities::{self, Reports};
 use cofferdam_policy::layer::layers::ttl_ceiling;
 use cofferdam_policy::source::Sourced;
@@ -246,7 +247,7 @@ fn has_begun(run: &AgentRun) -> bool {
 /// What the policies in force say of how long the run is kept after its end.
 fn policy_ttl(run: &AgentRun, namespace: &str, context: &Context) -> PolicyTtl {
     let stores = &context.stores;
-    let policy = stores.policy(namespace, policy_name(run));
+    let policy = stores.policy(namespace, run.spec.policy_name());
     let cluster_policies = stores.cluster_policies().unwrap_or_default();
     let labels = stores.namespace_labels(namespace);
     PolicyTtl {
@@ -257,18 +258,11 @@ fn policy_ttl(run: &AgentRun, namespace: &str, context: &Context) -> PolicyTtl {
     }
 }
 
-fn policy_name(run: &AgentRun) -> &str {
-    run.spec
-        .policy_ref
-        .as_ref()
-        .map_or(DEFAULT_POLICY, |policy| policy.name.as_str())
-}
-
 /// What the decision about a run without a Job rests on.
 fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
     let namespace = run.namespace().unwrap_or_default();
     let stores = &context.stores;
-    let policy = stores.policy(&namespace, policy_name(run));
+    let policy = stores.policy(&namespace, run.spec.policy_name());
     let cluster_policies = stores.cluster_policies();
     let reports =
         if vulnerabilities::is_asked(policy.as_ref(), cluster_policies.as_deref().unwrap_or_default()) {
@@ -276,13 +270,15 @@ fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
         } else {
             Some(Reports::new())
         };
+    let named = credentials::named_by(policy.as_ref(), cluster_policies.as_deref().unwrap_or_default());
+    let credentials = stores.credentials(&named);
     Facts {
         namespace_labels: stores.namespace_labels(&namespace),
         policy,
         cluster_policies,
         runtime_classes: stores.runtime_classes(),
         reports,
-        credentials: stores.credentials(),
+        credentials,
         credential_health: stores.credential_health.told(),
         gateway: stores.gateway().ok_or_else(|| no_gateway(&context.installation)),
         guard_gap: context.guard.gap(),

@@ -1,7 +1,7 @@
 //! Whether credentials can be sent: the gateway reads their Secrets, the archive keeps what it tells, and the status of each
 //! `SandboxCredential` says it. The controller reads no Secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use cofferdam_policy::dimension::credentials::Credential;
 use cofferdam_wire::credential::CredentialHealth;
 
 mod status;
+pub mod users;
 
 /// How often the archive is asked.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -34,18 +35,18 @@ impl Health {
         Arc::clone(&self.0.read())
     }
 
-    /// Keeps what they tell now, and says whether it is something else than before.
-    fn put(&self, all: Vec<CredentialHealth>) -> bool {
+    /// Keeps what they tell now, and gives the names of those of which it is something else than before.
+    fn put(&self, all: Vec<CredentialHealth>) -> Vec<String> {
         let told: Told = all
             .into_iter()
             .map(|health| (health.name.clone(), health))
             .collect();
         let mut known = self.0.write();
-        let is_news = **known != told;
-        if is_news {
-            *known = Arc::new(told);
-        }
-        is_news
+        let both: BTreeSet<&String> = known.keys().chain(told.keys()).collect();
+        let differs = |name: &&String| known.get(*name) != told.get(*name);
+        let news: Vec<String> = both.into_iter().filter(differs).cloned().collect();
+        *known = Arc::new(told);
+        news
     }
 }
 
@@ -61,8 +62,8 @@ pub async fn follow(archive: &Archive, stores: &Stores, triggers: &Triggers, sto
         }
         match archive.credentials().await {
             Ok(all) => {
-                if stores.credential_health.put(all) {
-                    for trigger in [Trigger::Credentials, Trigger::AllRuns, Trigger::AllPolicies] {
+                for name in stores.credential_health.put(all) {
+                    for trigger in [Trigger::Credential(name.clone()), Trigger::UsersOf(name)] {
                         // Nobody listens only when the process ends.
                         drop(triggers.unbounded_send(trigger));
                     }
@@ -73,17 +74,29 @@ pub async fn follow(archive: &Archive, stores: &Stores, triggers: &Triggers, sto
     }
 }
 
+/// Says that no gateway has spoken of `what` yet.
+fn not_told(what: &str) -> String {
+    format!(
+        "No gateway has told yet whether it has {what}. It comes within seconds; if not, look at the gateway's log."
+    )
+}
+
+/// Says that a credential cannot be sent.
+pub fn not_ready(health: &CredentialHealth) -> String {
+    format!(
+        "SandboxCredential {} is not ready: {}",
+        health.name, health.message
+    )
+}
+
 /// What keeps a run from starting that needs these credentials. Pure.
 pub fn gap(needed: &[Credential], told: &Told) -> Option<Gap> {
     let message = needed.iter().find_map(|credential| {
         let name = &credential.name;
         match told.get(name) {
             Some(health) if health.is_ready() => None,
-            Some(health) => Some(format!("SandboxCredential {name} is not ready: {}", health.message)),
-            None => Some(format!(
-                "No gateway has told yet whether it has the value of SandboxCredential {name}. It comes within seconds; if not, \
-                 look at the gateway's log."
-            )),
+            Some(health) => Some(not_ready(health)),
+            None => Some(not_told(&format!("the value of SandboxCredential {name}"))),
         }
     })?;
     Some(Gap {
@@ -134,9 +147,19 @@ mod tests {
     #[test]
     fn the_same_again_is_no_news() {
         let kept = Health::default();
-        assert!(kept.put(vec![health(HealthReason::Ready)]));
-        assert!(!kept.put(vec![health(HealthReason::Ready)]));
-        assert!(kept.put(vec![health(HealthReason::SecretMissing)]));
-        assert!(kept.put(Vec::new()));
+        let other = || CredentialHealth {
+            name: "other".to_owned(),
+            ..health(HealthReason::Ready)
+        };
+        assert_eq!(
+            kept.put(vec![health(HealthReason::Ready), other()]),
+            ["model", "other"]
+        );
+        assert_eq!(kept.put(vec![health(HealthReason::Ready), other()]), [""; 0]);
+        assert_eq!(
+            kept.put(vec![health(HealthReason::SecretMissing), other()]),
+            ["model"]
+        );
+        assert_eq!(kept.put(vec![health(HealthReason::SecretMissing)]), ["other"]);
     }
 }

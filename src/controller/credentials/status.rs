@@ -4,13 +4,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client, ResourceExt};
 
-use super::Told;
-use crate::conditions::{self, Desired};
-use crate::policy_status::{Context, Policy, READY};
+use super::{Told, not_told};
+use crate::policy_status::{Context, Found, Judged};
 use cofferdam_api::{SandboxCredential, SandboxCredentialStatus};
 use cofferdam_policy::dimension::credentials::{Credential, selects};
 
-impl Policy for SandboxCredential {
+impl Judged for SandboxCredential {
     const UNREADABLE: &'static str = "a credential cannot be read: runs that need it do not start";
 
     fn api(&self, client: &Client) -> Api<Self> {
@@ -28,52 +27,43 @@ impl Policy for SandboxCredential {
 
 /// The status of a credential. Pure.
 fn judge(credential: &SandboxCredential, told: &Told, now: Timestamp) -> SandboxCredentialStatus {
-    let (holds, reason, message) = found(credential, told);
-    let status = credential.status.as_ref();
-    let mut conditions = status.map(|status| status.conditions.clone()).unwrap_or_default();
-    let desired = Desired {
-        type_: READY,
-        holds,
-        reason,
-        message,
-    };
-    conditions::set(&mut conditions, desired, credential.metadata.generation, now);
+    let before = credential.status.as_ref().map(|status| &status.conditions);
     SandboxCredentialStatus {
         observed_generation: credential.metadata.generation,
-        conditions,
+        conditions: found(credential, told).into_ready(credential, before, now),
     }
 }
 
-/// Whether it can be sent, the reason, and that for people with what to do.
-fn found(credential: &SandboxCredential, told: &Told) -> (Option<bool>, String, String) {
+/// Whether it can be sent.
+fn found(credential: &SandboxCredential, told: &Told) -> Found {
     let read = Credential::read(credential).and_then(|read| {
         selects(credential, &std::collections::BTreeMap::new())?;
         Ok(read)
     });
     if let Err(error) = read {
-        return (Some(false), "Malformed".to_owned(), format!("{error}."));
+        return Found::wrong("Malformed", format!("{error}."));
     }
-    match told.get(&credential.name_any()) {
-        Some(health) => {
-            let reason = health.reason.to_string();
-            let message = if health.is_ready() {
-                health.message.clone()
-            } else {
-                let key = &credential.spec.secret_key;
-                format!(
-                    "{} Runs that need this credential do not start. Create the Secret with the value at key {key}, or correct \
-                     spec.secretName and spec.secretKey.",
-                    health.message
-                )
-            };
-            (Some(health.is_ready()), reason, message)
-        }
-        None => (
-            None,
-            "WaitingForGateway".to_owned(),
-            "No gateway has told yet whether it has the value. It comes within seconds; if not, look at the gateway's log."
-                .to_owned(),
-        ),
+    let Some(health) = told.get(&credential.name_any()) else {
+        return Found {
+            holds: None,
+            reason: "WaitingForGateway".to_owned(),
+            message: not_told("the value"),
+        };
+    };
+    let message = if health.is_ready() {
+        health.message.clone()
+    } else {
+        let key = &credential.spec.secret_key;
+        format!(
+            "{} Runs that need this credential do not start. Create the Secret with the value at key {key}, or correct \
+             spec.secretName and spec.secretKey.",
+            health.message
+        )
+    };
+    Found {
+        holds: Some(health.is_ready()),
+        reason: health.reason.to_string(),
+        message,
     }
 }
 

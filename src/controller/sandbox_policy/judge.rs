@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::conditions::{self, Desired};
-use crate::credentials::Told;
+use crate::credentials::{Told, not_ready};
 use crate::fence;
 use cofferdam_api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{ClusterSandboxPolicy, SandboxCredential, SandboxPolicy, SandboxPolicyStatus};
@@ -228,11 +228,7 @@ fn without_credentials(layers: &Layers, facts: &Facts) -> Vec<(&'static str, Str
             .iter()
             .filter_map(|granted| {
                 let health = facts.credential_health.get(&granted.credential.name)?;
-                (!health.is_ready()).then(|| {
-                    let name = &granted.credential.name;
-                    let message = format!("SandboxCredential {name} is not ready: {}", health.message);
-                    ("CredentialNotReady", message)
-                })
+                (!health.is_ready()).then(|| ("CredentialNotReady", not_ready(health)))
             })
             .collect(),
         Err(refusal) => vec![("CredentialRefused", refusal.message())],

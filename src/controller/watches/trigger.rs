@@ -1,5 +1,7 @@
 //! What a change asks to be looked at.
 
+use std::collections::HashMap;
+
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
@@ -9,7 +11,7 @@ use crate::pod_view::is_over;
 use crate::run_pod::RunPod;
 use crate::stores::run_of;
 use cofferdam_api::names::{LABEL_RUN, LABEL_RUN_UID};
-use cofferdam_api::{AgentRun, SandboxPolicy};
+use cofferdam_api::{AgentRun, SandboxCredential, SandboxPolicy};
 
 /// What a change asks to be looked at.
 #[derive(Clone, Debug)]
@@ -32,8 +34,10 @@ pub enum Trigger {
     AllPolicies,
     /// The status of every cluster policy.
     ClusterPolicies,
-    /// The status of every credential.
-    Credentials,
+    /// The status of a credential.
+    Credential(String),
+    /// Every run that is not over and every policy that a credential of this name has a say in.
+    UsersOf(String),
 }
 
 /// Sends triggers to whoever looks.
@@ -48,10 +52,54 @@ pub(super) enum Change {
     Deleted,
 }
 
-pub(super) fn runs_of_its_namespace_and_itself(policy: &Guarded<SandboxPolicy>) -> Vec<Trigger> {
+/// A policy. What rests on it is looked at where it `is_news`.
+pub(super) fn look_at_policy(policy: &Guarded<SandboxPolicy>, is_news: bool) -> Vec<Trigger> {
     let runs = policy.meta().namespace.clone().map(Trigger::RunsOf);
     let itself = Trigger::Policy(ObjectRef::from_obj(policy));
-    runs.into_iter().chain([itself]).collect()
+    runs.into_iter().filter(|_| is_news).chain([itself]).collect()
+}
+
+/// A cluster policy, as [`look_at_policy`]. Which one it is does not matter to those over the same namespaces.
+pub(super) fn look_at_cluster_policy(is_news: bool) -> Vec<Trigger> {
+    let others = [Trigger::AllRuns, Trigger::AllPolicies];
+    others
+        .into_iter()
+        .filter(|_| is_news)
+        .chain([Trigger::ClusterPolicies])
+        .collect()
+}
+
+/// A credential, as [`look_at_policy`].
+pub(super) fn look_at_credential(credential: &Guarded<SandboxCredential>, is_news: bool) -> Vec<Trigger> {
+    let name = credential.name_any();
+    let users = is_news.then(|| Trigger::UsersOf(name.clone()));
+    users.into_iter().chain([Trigger::Credential(name)]).collect()
+}
+
+/// The specs of a kind's objects as they were seen, so that a write of a status, which changes none, wakes nothing that
+/// rests on a spec.
+#[derive(Debug, Default)]
+pub(super) struct SeenSpecs(HashMap<(Option<String>, String), Version>);
+
+/// Uid and generation of an object: what changes with its spec.
+type Version = (Option<String>, Option<i64>);
+
+impl SeenSpecs {
+    /// Whether the spec of `object` now differs from what was seen of it before.
+    pub(super) fn is_news<K: Resource>(&mut self, object: &K, change: Change) -> bool {
+        let meta = object.meta();
+        let key = (meta.namespace.clone(), object.name_any());
+        match change {
+            Change::Applied => {
+                let now = (meta.uid.clone(), meta.generation);
+                self.0.insert(key, now.clone()) != Some(now)
+            }
+            Change::Deleted => {
+                self.0.remove(&key);
+                true
+            }
+        }
+    }
 }
 
 /// A run that is gone gives back its slot.
@@ -95,7 +143,7 @@ pub(super) fn all_at_once(triggers: impl Iterator<Item = Trigger>) -> Vec<Trigge
             let kind = std::mem::discriminant(trigger);
             let is_for_all = matches!(
                 trigger,
-                Trigger::AllRuns | Trigger::AllPolicies | Trigger::ClusterPolicies | Trigger::Credentials
+                Trigger::AllRuns | Trigger::AllPolicies | Trigger::ClusterPolicies
             );
             let is_new = !asked.contains(&kind);
             if is_for_all && is_new {
@@ -109,6 +157,33 @@ pub(super) fn all_at_once(triggers: impl Iterator<Item = Trigger>) -> Vec<Trigge
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_written_status_wakes_nothing_that_rests_on_the_spec() {
+        let mut seen = SeenSpecs::default();
+        let mut credential = testing::defined("model", "model.example");
+        let mut look = |uid: &str, generation, change| {
+            credential.metadata.uid = Some(uid.to_owned());
+            credential.metadata.generation = Some(generation);
+            let guarded = kube::core::DeserializeGuard(Ok(credential.clone()));
+            let triggers = look_at_credential(&guarded, seen.is_news(&guarded, change));
+            let wakes = |trigger: &Trigger| matches!(trigger, Trigger::UsersOf(name) if name == "model");
+            assert!(
+                triggers
+                    .iter()
+                    .any(|trigger| matches!(trigger, Trigger::Credential(_))),
+                "its own status is always looked at"
+            );
+            triggers.iter().any(wakes)
+        };
+        assert!(look("one", 1, Change::Applied), "it is new");
+        assert!(!look("one", 1, Change::Applied), "its status was written");
+        assert!(look("one", 2, Change::Applied), "its spec changed");
+        assert!(look("two", 2, Change::Applied), "it was made anew");
+        assert!(look("two", 2, Change::Deleted));
+        assert!(look("two", 2, Change::Applied), "it came back");
+    }
 
     #[test]
     fn many_triggers_for_all_runs_become_one_and_others_stay() {

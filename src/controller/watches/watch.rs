@@ -53,7 +53,7 @@ impl Watch<'_> {
         &self,
         api: Api<K>,
         config: watcher::Config,
-        triggered: impl Fn(&K, Change) -> Vec<Trigger> + Send + 'static,
+        triggered: impl FnMut(&K, Change) -> Vec<Trigger> + Send + 'static,
     ) -> Store<K>
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,

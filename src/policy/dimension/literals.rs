@@ -1,5 +1,8 @@
 //! What a run says in clear text: nothing that looks like a real key.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use cofferdam_api::{AgentRunSpec, Reason};
 
 use crate::refusal::Refusal;
@@ -45,44 +48,56 @@ fn key_in(text: &str) -> Option<&'static str> {
                 let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_' || char == '-';
                 let begins = !text.get(..at).is_some_and(|before| before.ends_with(is_word));
                 let rest = text.get(at + prefix.len()..).unwrap_or_default();
-                let key: Vec<char> = rest.chars().take_while(|char| is_word(*char)).collect();
-                let mut kinds = key.clone();
-                kinds.sort_unstable();
-                kinds.dedup();
-                begins && key.len() >= *least && kinds.len() >= VARIETY
+                let key = || rest.chars().take_while(|char| is_word(*char));
+                let kinds: HashSet<char> = key().collect();
+                begins && key().count() >= *least && kinds.len() >= VARIETY
             })
         })
         .map(|(.., whose)| *whose)
+}
+
+/// Where a text stands.
+enum Place<'a> {
+    Env(&'a str),
+    Item(&'static str, usize),
+    Prompt,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "spec.agent.env[{name}]"),
+            Self::Item(field, index) => write!(f, "spec.agent.{field}[{index}]"),
+            Self::Prompt => f.write_str("spec.task.prompt"),
+        }
+    }
 }
 
 /// Refuses a run that carries a key in clear text.
 ///
 /// # Errors
 /// `PolicyDenied`, with the place and never the value.
-pub(crate) fn decide(spec: &AgentRunSpec) -> Result<(), Refusal> {
-    let env = spec.agent.env.iter();
-    let listed = |field: &'static str, items: &'_ [String]| -> Vec<(String, String)> {
+pub(crate) fn decide<'a>(spec: &'a AgentRunSpec) -> Result<(), Refusal> {
+    let agent = &spec.agent;
+    let env = agent
+        .env
+        .iter()
+        .map(|variable| (Place::Env(&variable.name), &variable.value));
+    let listed = |field: &'static str, items: &'a [String]| {
         let each = items.iter().enumerate();
-        each.map(|(index, item)| (format!("spec.agent.{field}[{index}]"), item.clone()))
-            .collect()
+        each.map(move |(index, item)| (Place::Item(field, index), item))
     };
-    let prompt = spec.task.prompt.iter();
+    let prompt = spec.task.prompt.iter().map(|prompt| (Place::Prompt, prompt));
     let texts = env
-        .map(|variable| {
-            (
-                format!("spec.agent.env[{}]", variable.name),
-                variable.value.clone(),
-            )
-        })
-        .chain(listed("command", &spec.agent.command))
-        .chain(listed("args", &spec.agent.args))
-        .chain(prompt.map(|prompt| ("spec.task.prompt".to_owned(), prompt.clone())));
-    for (field, text) in texts {
-        if let Some(whose) = key_in(&text) {
+        .chain(listed("command", &agent.command))
+        .chain(listed("args", &agent.args))
+        .chain(prompt);
+    for (place, text) in texts {
+        if let Some(whose) = key_in(text) {
             return Err(Refusal {
                 reason: Reason::PolicyDenied,
                 layer: None,
-                field,
+                field: place.to_string(),
                 rule: None,
                 offered: String::new(),
                 allowed: Vec::new(),

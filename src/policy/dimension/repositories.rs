@@ -191,7 +191,7 @@ pub fn decide(
 }
 
 /// From where submodules and files of Git LFS may come, if any repository asks for its own.
-pub fn submodules(repositories: &[Repository], layers: &[Arc<ParsedPolicy>]) -> Option<Submodules> {
+pub fn submodules<'a>(repositories: &[Repository], layers: &'a [Arc<ParsedPolicy>]) -> Option<Submodules> {
     let wanted = |repository: &Repository| {
         let CloneOptions { submodules, lfs, .. } = repository.clone_options();
         submodules != CloneSubmodules::None || lfs != CloneLfs::Pointers
@@ -200,15 +200,14 @@ pub fn submodules(repositories: &[Repository], layers: &[Arc<ParsedPolicy>]) -> 
         return None;
     }
     let opinions = || {
-        let opinion =
-            |layer: &Arc<ParsedPolicy>| Some((layer.layer.to_string(), layer.repositories.clone()?));
+        let opinion = |layer: &'a Arc<ParsedPolicy>| Some((&layer.layer, layer.repositories.as_deref()?));
         layers.iter().filter_map(opinion)
     };
     let grants = opinions().map(|(layer, rules)| CloneGrant {
-        layer,
+        layer: layer.to_string(),
         urls: rules.iter().map(|rule| rule.url.to_string()).collect(),
     });
-    // The gateway sees no paths: within a layer a host gets the networks that all its rules grant.
+    // Addresses are judged before any path is seen: within a layer a host gets the networks that all its rules grant.
     let hosts = opinions().map(|(_, rules)| {
         meet_hosts(rules.iter().map(|rule| GitHost {
             host: rule.url.host().clone(),
@@ -263,34 +262,35 @@ pub(crate) fn git_hosts(granted: &[Granted], submodules: Option<&Submodules>) ->
             hosts.push(more.clone());
         }
     }
+    let own: Vec<GitRule> = granted.iter().map(Granted::rule).collect();
+    // Only the commits say which submodules there are; what every layer grants covers the repositories too.
+    let rules = submodules.map_or(std::slice::from_ref(&own), |submodules| {
+        submodules.rules.as_slice()
+    });
     for host in &mut hosts {
-        host.repositories = readable(host, granted, submodules);
+        host.repositories = readable(host, rules);
     }
     sorted(hosts)
 }
 
-/// What may be read at a host, layer by layer; nothing where no credential has a say, for then nobody looks.
-fn readable(host: &GitHost, granted: &[Granted], submodules: Option<&Submodules>) -> Vec<Vec<GitRule>> {
+/// What the rules of each layer let be read at a host; nothing where no credential has a say, for then nobody looks.
+fn readable(host: &GitHost, rules: &[Vec<GitRule>]) -> Vec<Vec<GitRule>> {
     let is_here = |rule: &&GitRule| *rule.url.host() == host.host && rule.url.port() == host.port;
-    let own: Vec<GitRule> = granted.iter().filter_map(Granted::rule).collect();
-    // Only the commits say which submodules there are; what every layer grants covers the repositories too.
-    let all = submodules.map_or_else(|| vec![own], |submodules| submodules.rules.clone());
     let here = |rules: &Vec<GitRule>| sorted(rules.iter().filter(is_here).cloned().collect());
-    let layers: Vec<Vec<GitRule>> = all.iter().map(here).collect();
+    let layers: Vec<Vec<GitRule>> = rules.iter().map(here).collect();
     let has_credential = layers.iter().flatten().any(|rule| rule.credential.is_some());
     if has_credential { layers } else { Vec::new() }
 }
 
 impl Granted {
     /// The repository alone, as the gateway judges requests for it.
-    fn rule(&self) -> Option<GitRule> {
+    fn rule(&self) -> GitRule {
         let AdmittedRepository { name, url, .. } = &self.repository;
-        Some(GitRule {
+        GitRule {
             rule: format!("AgentRun/repositories/{name}"),
-            // Every URL is a pattern of itself.
-            url: RepositoryPattern::parse(url.as_str()).ok()?,
+            url: RepositoryPattern::of(url),
             credential: self.credential.clone(),
-        })
+        }
     }
 }
 

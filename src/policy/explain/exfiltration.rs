@@ -56,9 +56,8 @@ struct Known(Hosts, Exfiltration, &'static str);
 use Exfiltration::{Relay, TenantShared};
 use Hosts::{Below, One};
 
-/// The table. If several rows match, the worst class holds, and of equal ones the first.
-const KNOWN: &[Known] = &[
-    // Model APIs (docs/design.md, rule 8).
+/// Hosts of model APIs (docs/design.md, rule 8), where a key spends money.
+const MODELS: &[Known] = &[
     Known(
         One("api.anthropic.com"),
         Relay,
@@ -74,6 +73,10 @@ const KNOWN: &[Known] = &[
         Relay,
         "the model's provider fetches URLs that a request names (url_context)",
     ),
+];
+
+/// Every other host. If several rows of both tables match, the worst class holds, and of equal ones the first.
+const OTHERS: &[Known] = &[
     // Package proxies that fetch from wherever the package's name points to.
     Known(
         One("proxy.golang.org"),
@@ -172,21 +175,19 @@ const KNOWN: &[Known] = &[
     ),
 ];
 
-/// Hosts of model APIs, where a key spends money.
-const MODELS: [&str; 3] = [
-    "api.anthropic.com",
-    "api.openai.com",
-    "generativelanguage.googleapis.com",
-];
+/// Every row.
+fn known() -> impl Iterator<Item = &'static Known> {
+    MODELS.iter().chain(OTHERS)
+}
 
 /// Whether the pattern names a host that is known to serve models.
 pub fn is_model(pattern: &HostPattern) -> bool {
-    MODELS.iter().any(|name| One(name).meet(pattern))
+    MODELS.iter().any(|Known(hosts, ..)| hosts.meet(pattern))
 }
 
 /// What is known of the hosts that `pattern` names: the worst of them.
 pub fn judge(pattern: &HostPattern) -> Judged {
-    let rows = KNOWN.iter().filter(|Known(hosts, ..)| hosts.meet(pattern));
+    let rows = known().filter(|Known(hosts, ..)| hosts.meet(pattern));
     let worst = rows.reduce(|worst, next| if next.1 > worst.1 { next } else { worst });
     match (worst, rented_suffix(pattern)) {
         // No row is better than a rented name.
@@ -269,7 +270,7 @@ mod tests {
     #[test]
     fn every_row_is_a_host_with_a_reason_and_only_once() {
         let mut seen = Vec::new();
-        for Known(hosts, class, why) in KNOWN {
+        for Known(hosts, class, why) in known() {
             let (One(name) | Below(name)) = hosts;
             assert_eq!(Host::parse(name).unwrap().as_str(), *name);
             assert!(*class > Exfiltration::Unknown && !why.is_empty());

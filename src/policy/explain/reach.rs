@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::dimension::egress::{EgressAsk, EgressLayer};
 use crate::dimension::requests::Requests;
 use crate::pattern::host::HostPattern;
-use crate::route::grant;
+use crate::route::matching::grant;
 use cofferdam_api::{TlsMode, Tunnels};
 
 /// Hosts that can be reached, and why. A host that several of these match is meant by the most specific one.

@@ -1,16 +1,14 @@
 //! What one policy says of egress, read with its presets expanded.
 
 use crate::dimension::egress::{EgressLayer, EgressRule};
-use crate::layer::parsed::{
-    RepositoryGrant, granted, read_all, read_networks, read_repositories, unreadable,
-};
+use crate::layer::parsed::{RepositoryGrant, granted, read_all, read_networks, unreadable};
 use crate::pattern::host::HostPattern;
 use crate::pattern::method::Method;
 use crate::pattern::path::PathPattern;
 use crate::pattern::{read_port, sorted};
 use crate::preset;
 use crate::refusal::{Layer, Refusal};
-use cofferdam_api::{EgressLimits, EgressRule as Written, Preset, RepositoryLimits, TlsMode};
+use cofferdam_api::{EgressLimits, EgressRule as Written, Preset, TlsMode};
 
 /// Why a rule with methods or paths is no tunnel.
 const UNREAD: &str = "a tunnel passes bytes unread, so methods and paths cannot be told in it";
@@ -28,16 +26,12 @@ const NO_HOSTS: &str = "a rule has either hosts or a preset";
 pub(crate) fn read_egress(
     layer: &Layer,
     limits: &EgressLimits,
-    repositories: Option<&RepositoryLimits>,
+    repositories: &[RepositoryGrant],
 ) -> Result<EgressLayer, Refusal> {
-    let repositories = match repositories {
-        Some(repositories) => read_repositories(layer, repositories)?,
-        None => Vec::new(),
-    };
     let rules = limits
         .rules
         .iter()
-        .map(|rule| read_rule(layer, rule, &repositories));
+        .map(|rule| read_rule(layer, rule, repositories));
     let rules = sorted(rules.collect::<Result<Vec<_>, Refusal>>()?.concat());
     Ok(EgressLayer {
         kind: layer.kind,

@@ -11,7 +11,7 @@ use crate::dimension::egress::EgressLayer;
 use crate::dimension::tunnels;
 use crate::layer::egress::read_egress;
 use crate::layer::mistakes::{self, Mistake};
-use crate::layer::parsed::{ParsedPolicy, unreadable};
+use crate::layer::parsed::{ParsedPolicy, read_repositories, unreadable};
 use crate::refusal::{Layer, LayerKind, Refusal};
 use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, ResolvedPolicy, SandboxPolicy, Tunnels};
 
@@ -140,11 +140,16 @@ pub fn cluster_egress(
     };
     let opinionated = matching.into_iter().filter_map(|policy| {
         let limits = policy.spec.limits.egress.as_ref()?;
+        Some((policy, limits))
+    });
+    let layers = opinionated.map(|(policy, limits)| {
+        let layer = cluster_layer(policy);
         let repositories = policy.spec.limits.repositories.as_ref();
-        Some(read_egress(&cluster_layer(policy), limits, repositories))
+        let repositories = repositories.map(|limits| read_repositories(&layer, limits));
+        read_egress(&layer, limits, &repositories.transpose()?.unwrap_or_default())
     });
     Ok(ClusterEgress {
-        layers: opinionated.collect::<Result<_, _>>()?,
+        layers: layers.collect::<Result<_, Refusal>>()?,
         tunnels,
     })
 }

@@ -168,16 +168,18 @@ impl ParsedPolicy {
             max_clone_bytes,
             retry,
         } = limits;
+        let repositories = repositories
+            .as_ref()
+            .map(|l| read_repositories(&layer, l))
+            .transpose()?;
+        let named = repositories.as_deref().unwrap_or_default();
         Ok(Self {
             images: images.as_ref().map(|l| read_images(&layer, l)).transpose()?,
-            repositories: repositories
-                .as_ref()
-                .map(|l| read_repositories(&layer, l))
-                .transpose()?,
             egress: egress
                 .as_ref()
-                .map(|l| read_egress(&layer, l, repositories.as_ref()).map(Arc::new))
+                .map(|l| read_egress(&layer, l, named).map(Arc::new))
                 .transpose()?,
+            repositories,
             presets: presets(egress.as_ref()),
             tunnels: *tunnels,
             max_resources: read_resources(&layer, max_resources.as_ref())?,

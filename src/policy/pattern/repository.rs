@@ -219,6 +219,15 @@ pub struct RepositoryPattern {
 }
 
 impl RepositoryPattern {
+    /// The pattern that means this repository alone: every URL is a pattern of itself.
+    pub fn of(url: &RepositoryUrl) -> Self {
+        Self {
+            host: url.host.clone(),
+            port: url.port,
+            path: SegmentPattern::of_path(&url.path),
+        }
+    }
+
     /// Reads a pattern.
     ///
     /// # Errors

@@ -41,6 +41,17 @@ impl SegmentPattern {
         Self::read(text, segment)
     }
 
+    /// The one path `text`, in which a star stands for nothing but itself.
+    pub fn of_path(text: &str) -> Self {
+        Self {
+            fixed: text
+                .split('/')
+                .map(|name| Segment::Literal(name.to_owned()))
+                .collect(),
+            any_rest: false,
+        }
+    }
+
     fn read(text: &str, segment: fn(&str) -> Result<Segment, SegmentError>) -> Result<Self, SegmentError> {
         let mut segments: Vec<&str> = text.split('/').collect();
         let any_rest = segments.last() == Some(&"**");

@@ -8,7 +8,8 @@ use crate::pattern::host::Host;
 use crate::pattern::method::Method;
 use crate::pattern::repository::RepositoryPattern;
 use crate::refusal::{listed, shown};
-use crate::route::{LayerGrant, Route, RuleGrant};
+use crate::route::Route;
+use crate::route::grant::{LayerGrant, RuleGrant};
 
 /// A request that every layer allows, and to whom it goes.
 ///

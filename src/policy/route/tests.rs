@@ -6,9 +6,14 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use rstest::rstest;
 
+use super::grant::stricter;
+use super::matching::grant;
 use super::*;
-use crate::dimension::egress::EgressAskRule;
+use crate::decision::{Denied, DenyReason};
+use crate::dimension::egress::{EgressAskRule, EgressRule};
+use crate::pattern::host::HostPattern;
 use crate::refusal::LayerKind;
+use cofferdam_api::Mode;
 
 fn rule(name: &str, hosts: &[&str], ports: &[u16], addresses: &[&str]) -> EgressRule {
     EgressRule {

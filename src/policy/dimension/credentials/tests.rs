@@ -1,4 +1,6 @@
 use super::*;
+use crate::pattern::host::Host;
+use crate::refusal::{Layer, LayerKind};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -66,4 +68,46 @@ fn a_placeholder_is_shaped_like_a_key_and_is_of_one_run(
     assert_eq!(other(read("model"), UID), Some(value.clone()), "always the same");
     assert_ne!(other(read("model"), "another-run"), Some(value.clone()));
     assert_ne!(other(read("another"), UID), Some(value));
+}
+
+fn parsed(kind: LayerKind, limits: &Value) -> Arc<ParsedPolicy> {
+    let layer = Layer {
+        kind,
+        name: "default".to_owned(),
+    };
+    Arc::new(ParsedPolicy::read(layer, &serde_json::from_value(limits.clone()).unwrap()).unwrap())
+}
+
+#[test]
+fn a_rule_with_a_preset_names_the_hosts_of_the_preset() {
+    let own = json!({
+        "repositories": {"mode": "AllowList", "clone": [
+            {"name": "ours", "url": "https://forge.example/team/*", "credential": "forge"},
+            {"name": "open", "url": "https://open.example/**"},
+        ]},
+        "egress": {"mode": "AllowList", "rules": [
+            {"name": "model", "preset": "anthropic", "credential": "model"},
+            {"name": "fetch", "preset": "git", "credential": "forge"},
+            {"name": "plain", "hosts": ["plain.example"]},
+        ]},
+    });
+    let over = json!({"egress": {"mode": "AllowList", "rules": [
+        {"name": "model", "hosts": ["model.example"], "methods": ["GET"], "paths": ["/"], "credential": "model"},
+    ]}});
+    let layers = [
+        parsed(LayerKind::ClusterSandboxPolicy, &over),
+        parsed(LayerKind::SandboxPolicy, &own),
+    ];
+    let named: Vec<(&str, Vec<String>)> = hosts_named(&layers)
+        .into_iter()
+        .map(|(name, hosts)| (name, hosts.iter().map(ToString::to_string).collect()))
+        .collect();
+    let hosts = |hosts: &[&str]| -> Vec<String> { hosts.iter().map(ToString::to_string).collect() };
+    assert_eq!(
+        named,
+        [
+            ("forge", hosts(&["forge.example", "open.example"])),
+            ("model", hosts(&["api.anthropic.com", "model.example"])),
+        ]
+    );
 }

@@ -136,3 +136,17 @@ fn patterns_that_share_a_repository(#[case] one: &str, #[case] two: &str, #[case
     let [one, two] = [one, two].map(|text| RepositoryPattern::parse(text).unwrap());
     assert_eq!((one.overlaps(&two), two.overlaps(&one)), (overlap, overlap));
 }
+
+#[rstest]
+#[case("https://github.com/team/app")]
+#[case("https://github.com/team/app.git")]
+#[case("https://forge.example:8443/a/b/c")]
+#[case("https://dev.azure.com/org/My%20Project/_git/shop")]
+#[case("https://a.example/%2A/%2A%2A")]
+fn every_url_is_a_pattern_of_itself(#[case] url: &str) {
+    let url = RepositoryUrl::parse(url).unwrap();
+    let pattern = RepositoryPattern::of(&url);
+    assert_eq!(pattern, RepositoryPattern::parse(url.as_str()).unwrap());
+    assert!(pattern.matches(&url));
+    assert!(!pattern.matches(&RepositoryUrl::parse("https://github.com/team/other").unwrap()));
+}
