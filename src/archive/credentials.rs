@@ -23,20 +23,19 @@ impl Board {
         all.insert(pod_uid, (now, told));
     }
 
-    /// What all of them come to, by name: a credential is ready where no gateway says otherwise.
+    /// What all of them come to, by name ([`CredentialHealth::meet`]).
     pub fn all(&self, now: Instant) -> Vec<CredentialHealth> {
         let told = self.0.lock();
         let fresh = told
             .values()
             .filter(|(at, _)| now.saturating_duration_since(*at) < KEPT_FOR);
-        let mut met: BTreeMap<&str, &CredentialHealth> = BTreeMap::new();
+        let mut met: BTreeMap<&str, CredentialHealth> = BTreeMap::new();
         for health in fresh.flat_map(|(_, told)| told) {
-            let known = met.entry(&health.name).or_insert(health);
-            if known.is_ready() && !health.is_ready() {
-                *known = health;
-            }
+            met.entry(&health.name)
+                .and_modify(|known| known.meet(health))
+                .or_insert_with(|| health.clone());
         }
-        met.into_values().cloned().collect()
+        met.into_values().collect()
     }
 }
 
@@ -50,6 +49,7 @@ mod tests {
             name: name.to_owned(),
             reason: reason.into(),
             message: String::new(),
+            refused_in: Vec::new(),
         }
     }
 

@@ -107,6 +107,7 @@ pub fn told(name: &str, reason: Option<HealthReason>) -> Told {
         name: name.to_owned(),
         reason: reason.into(),
         message: "There is no Secret.".to_owned(),
+        refused_in: Vec::new(),
     };
     reason
         .map(|reason| (name.to_owned(), health(reason)))

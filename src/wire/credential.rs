@@ -17,12 +17,36 @@ pub struct CredentialHealth {
     pub reason: Extensible<HealthReason>,
     /// For people: what is wrong, with which Secret.
     pub message: String,
+    /// With `Rejected`: the namespaces to whose runs a host said so; none: it is so whoever asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_in: Vec<String>,
 }
 
 impl CredentialHealth {
-    /// Whether it could be sent.
+    /// Whether it could be sent, and hosts take it.
     pub fn is_ready(&self) -> bool {
         self.reason == HealthReason::Ready.into()
+    }
+
+    /// The same for the runs of a namespace: what a host says to those of another one does not count.
+    pub fn is_ready_for(&self, namespace: &str) -> bool {
+        let elsewhere =
+            !self.refused_in.is_empty() && self.refused_in.iter().all(|refused| refused != namespace);
+        self.is_ready() || elsewhere
+    }
+
+    /// What two gateways know of one credential: the worse counts.
+    pub fn meet(&mut self, other: &Self) {
+        if self.is_ready() && !other.is_ready() {
+            *self = other.clone();
+        } else if self.reason == other.reason && !self.refused_in.is_empty() && !other.refused_in.is_empty() {
+            self.refused_in.extend(other.refused_in.iter().cloned());
+            self.refused_in.sort();
+            self.refused_in.dedup();
+        } else if !other.is_ready() && !self.refused_in.is_empty() {
+            // The other one is so for everybody.
+            *self = other.clone();
+        }
     }
 }
 
@@ -41,6 +65,8 @@ pub enum HealthReason {
     Malformed,
     /// The gateway does not see the credentials' namespace.
     NotSeen,
+    /// A host does not take the value.
+    Rejected,
 }
 
 impl HealthReason {
@@ -53,6 +79,7 @@ impl HealthReason {
             Self::SecretMalformed => "SecretMalformed",
             Self::Malformed => "Malformed",
             Self::NotSeen => "NotSeen",
+            Self::Rejected => "Rejected",
         }
     }
 }
@@ -67,6 +94,45 @@ impl std::fmt::Display for HealthReason {
 mod tests {
     use super::*;
 
+    fn health(reason: HealthReason, refused_in: &[&str]) -> CredentialHealth {
+        CredentialHealth {
+            name: "model".to_owned(),
+            reason: reason.into(),
+            message: String::new(),
+            refused_in: refused_in.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn what_a_host_says_to_one_namespace_holds_up_no_other() {
+        let refused = health(HealthReason::Rejected, &["team-a"]);
+        assert!(!refused.is_ready() && !refused.is_ready_for("team-a") && refused.is_ready_for("team-b"));
+        for everywhere in [HealthReason::SecretMissing, HealthReason::Rejected] {
+            assert!(!health(everywhere, &[]).is_ready_for("team-b"));
+        }
+    }
+
+    #[test]
+    fn of_two_gateways_the_one_that_knows_worse_counts() {
+        use HealthReason::{Ready, Rejected, SecretMissing};
+        let ready = health(Ready, &[]);
+        let (a, b) = (health(Rejected, &["team-a"]), health(Rejected, &["team-b"]));
+        let (all, missing) = (health(Rejected, &[]), health(SecretMissing, &[]));
+        for (one, other, both) in [
+            (&ready, &ready, &ready),
+            (&ready, &a, &a),
+            (&a, &b, &health(Rejected, &["team-a", "team-b"])),
+            (&a, &all, &all),
+            (&a, &missing, &missing),
+        ] {
+            for (one, other) in [(one, other), (other, one)] {
+                let mut met = one.clone();
+                met.meet(other);
+                assert_eq!(met, *both);
+            }
+        }
+    }
+
     #[test]
     fn golden_document_and_a_reason_of_a_newer_version() {
         let text = r#"[{"name":"model","reason":"SecretMissing","message":"There is no Secret."}]"#;
@@ -77,6 +143,9 @@ mod tests {
         let read: Vec<CredentialHealth> = serde_json::from_str(&newer).unwrap();
         assert!(!read[0].is_ready());
         assert_eq!(serde_json::to_string(&read).unwrap(), newer);
+        let refused = r#"[{"name":"model","reason":"Rejected","message":"401.","refusedIn":["team-a"]}]"#;
+        let read: Vec<CredentialHealth> = serde_json::from_str(refused).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), refused);
         let ready = text.replace("SecretMissing", "Ready");
         let read: Vec<CredentialHealth> = serde_json::from_str(&ready).unwrap();
         assert!(read[0].is_ready());

@@ -381,3 +381,33 @@ async fn a_private_repository_is_cloned_and_fetched_and_not_pushed_to() {
     credential.forget().await;
     space.close().await;
 }
+
+/// A key that the host does not take: what two runs meet holds up the third, until there is another value.
+#[tokio::test]
+async fn a_key_that_the_host_does_not_take_holds_up_the_next_run() {
+    let space = Space::open_bare("rejected").await;
+    let basic = json!({"hosts": ["git.internet.test"], "basic": {"username": "x-access-token"}});
+    let credential = Credential::apply(&space, "rejected", basic).await;
+    put_secret(&space.client, &credential.name, &format!("no-{}", value("git"))).await;
+    credential.is_ready("Ready").await;
+    space.policy("default", private(Some(&credential.name))).await;
+    let own = json!({"repositories": [{"name": "work", "access": "ReadWrite",
+        "url": "https://git.internet.test/private/x-access-token/two-first.git"}]});
+    for name in ["first", "second"] {
+        let run = space.script(name, ATTACKER, "bash", "true", own.clone()).await;
+        run.ends(Reason::CloneRefused).await;
+    }
+    let message = credential.is_ready("Rejected").await;
+    assert!(
+        message.contains("answers 401") && message.contains(&space.name),
+        "{message}"
+    );
+    let run = space.script("third", ATTACKER, "bash", "true", own.clone()).await;
+    let waiting = waits_for(&run, "CredentialUnavailable").await;
+    assert!(waiting.contains("answers 401"), "{waiting}");
+    put_secret(&space.client, &credential.name, &value("git")).await;
+    run.ends(Reason::Completed).await;
+    credential.is_ready("Ready").await;
+    credential.forget().await;
+    space.close().await;
+}

@@ -5,10 +5,11 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
-use super::document::{Queue, Unknown};
+use super::document::{CredentialState, Queue, Unknown};
 use super::judge::{Facts, policy_name};
 use crate::place::in_full;
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, SandboxCredential, SandboxPolicy, queue};
+use cofferdam_policy::decide::Evaluation;
 use cofferdam_policy::dimension::credentials::named_by;
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{Counts, Reports};
@@ -87,6 +88,38 @@ async fn credentials(
     }
     let credentials: Api<SandboxCredential> = Api::all(client.clone());
     Ok(credentials.list(&ListParams::default()).await?.items)
+}
+
+/// How the credentials that a run needs are now, as the controller last said. Pure.
+pub fn states(definitions: &[SandboxCredential], evaluation: Option<&Evaluation>) -> Vec<CredentialState> {
+    let needed = evaluation.and_then(|evaluation| evaluation.credentials.as_ref().ok());
+    let state = |name: &str| {
+        let definition = definitions
+            .iter()
+            .find(|definition| definition.name_any() == name)?;
+        let conditions = definition.status.iter().flat_map(|status| &status.conditions);
+        let ready = conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "Ready");
+        Some(ready.map_or_else(
+            || CredentialState {
+                name: name.to_owned(),
+                ready: "Unknown".to_owned(),
+                reason: "NoStatus".to_owned(),
+                message: "The controller has not looked at it yet.".to_owned(),
+            },
+            |ready| CredentialState {
+                name: name.to_owned(),
+                ready: ready.status.clone(),
+                reason: ready.reason.clone(),
+                message: ready.message.clone(),
+            },
+        ))
+    };
+    let needed = needed.into_iter().flatten();
+    needed
+        .filter_map(|granted| state(&granted.credential.name))
+        .collect()
 }
 
 /// Where the run of this name waits for a slot; none: it does not, or it cannot be read. The place is counted from the

@@ -195,9 +195,19 @@ async fn credentials_that_a_policy_names_are_read() {
     let credential = json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxCredential", "metadata": {"name": "model"},
         "spec": {"type": "Secret", "secretName": "model", "hosts": hosts, "inject": {"header": "x-api-key"}, "namespaceSelector": {}}});
     answers.insert(CREDENTIALS, listed(json!([credential])));
+    let (explanation, _) = asked(answers.clone()).await;
+    assert_eq!(explanation.credentials[0].ready, "Unknown");
+    let mut refused = credential;
+    refused["status"] = json!({"conditions": [{"type": "Ready", "status": "False", "reason": "Rejected",
+        "message": "A host answers 401.", "lastTransitionTime": "2026-11-25T08:00:00Z"}]});
+    answers.insert(CREDENTIALS, listed(json!([refused])));
     let (explanation, _) = asked(answers).await;
     assert_eq!(explanation.verdict, Answer::Allowed, "{explanation:#?}");
     let text = text::render(&explanation, Paint::Plain);
+    assert!(
+        text.contains("model  not ready (Rejected): the run waits\n      A host answers 401."),
+        "{text}"
+    );
     assert!(
         text.contains("the gateway adds credential model to POST /v1/messages"),
         "{text}"

@@ -44,6 +44,9 @@ pub struct Explanation {
     /// What becomes of each request that was asked about (`--request`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestAnswer>,
+    /// The credentials that the run needs, as the cluster says that they are now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<CredentialState>,
     /// What was taken to be so.
     pub assumed: Vec<String>,
     /// What the API server said to objects that it was asked not to store.
@@ -178,6 +181,19 @@ pub enum RequestOutcome {
     Allowed(Let),
     /// The gateway denies it.
     Denied(Refused),
+}
+
+/// Whether a credential can be sent now. A run waits for one that cannot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CredentialState {
+    /// Its name.
+    pub name: String,
+    /// Status of its condition `Ready`: `True`, `False` or `Unknown`.
+    pub ready: String,
+    /// Why.
+    pub reason: String,
+    /// What to do.
+    pub message: String,
 }
 
 /// From where a repository is cloned.

@@ -226,6 +226,7 @@ async fn ask(client: &Client, run: AgentRun, requests: Vec<Asked>) -> Explanatio
         .clone()
         .and_then(|evaluation| evaluation.admit().ok());
     let explanation = Explanation {
+        credentials: cluster::states(&facts.credentials, judgement.evaluation.as_ref()),
         assumed: offline::of_every_run(&facts),
         dry_runs: vec![tried],
         queue,
@@ -351,6 +352,7 @@ fn nothing(run: Option<&AgentRun>, facts: FactsFrom) -> Explanation {
         findings: Vec::new(),
         egress: None,
         requests: Vec::new(),
+        credentials: Vec::new(),
         assumed: Vec::new(),
         dry_runs: Vec::new(),
         queue: None,

@@ -1,7 +1,8 @@
 //! An explanation for a terminal.
 
 use super::document::{
-    Answer, DryRun, Egress, EgressHost, Explanation, Outcome, Queue, RequestAnswer, RequestOutcome, Unknown,
+    Answer, CredentialState, DryRun, Egress, EgressHost, Explanation, Outcome, Queue, RequestAnswer,
+    RequestOutcome, Unknown,
 };
 use super::{presets, refusal};
 use crate::manifest::Problem;
@@ -28,6 +29,7 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
         findings,
         egress,
         requests: asked,
+        credentials: states,
         assumed,
         dry_runs: tried,
         queue: waits,
@@ -44,6 +46,7 @@ pub fn render(explanation: &Explanation, paint: Paint) -> String {
             .as_ref()
             .map_or_else(String::new, |egress| presets::text(&egress.presets, paint)),
         requests(asked, paint),
+        credentials(states, paint),
         list("assumed", assumed, paint),
         dry_runs(tried, paint),
         queue(waits.as_ref(), paint),
@@ -243,6 +246,26 @@ fn requests(requests: &[RequestAnswer], paint: Paint) -> String {
         }
     });
     format!("{}\n{}", paint.bold("requests"), blocks.collect::<String>())
+}
+
+fn credentials(states: &[CredentialState], paint: Paint) -> String {
+    if states.is_empty() {
+        return String::new();
+    }
+    let lines = states.iter().map(|state| {
+        let name = paint.bold(&escape(&state.name));
+        if state.ready == "True" {
+            return format!("  {name}  {}\n", paint.good("ready"));
+        }
+        let word = if state.ready == "False" {
+            "not ready"
+        } else {
+            "not known"
+        };
+        let how = paint.odd(&format!("{word} ({}): the run waits", escape(&state.reason)));
+        format!("  {name}  {how}\n      {}\n", escape(&state.message))
+    });
+    format!("{}\n{}", paint.bold("credentials"), lines.collect::<String>())
 }
 
 fn class(class: Exfiltration, paint: Paint) -> String {

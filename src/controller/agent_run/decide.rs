@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 use crate::conditions::seconds_since;
 use crate::credentials::{self, Told};
@@ -85,7 +86,12 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
         Ok(admitted) => admitted,
         Err(verdict) => return refused(verdict, facts, now),
     };
-    let without = credentials::gap(admitted.frozen.credentials(), &facts.credential_health);
+    let namespace = run.namespace().unwrap_or_default();
+    let without = credentials::gap(
+        &namespace,
+        admitted.frozen.credentials(),
+        &facts.credential_health,
+    );
     let gap = facts.guard_gap.as_ref().or(facts.fence_gap.as_ref());
     let gap = gap.or(without.as_ref());
     match (gap, &facts.gateway) {

@@ -89,12 +89,12 @@ pub fn not_ready(health: &CredentialHealth) -> String {
     )
 }
 
-/// What keeps a run from starting that needs these credentials. Pure.
-pub fn gap(needed: &[Credential], told: &Told) -> Option<Gap> {
+/// What keeps a run of a namespace from starting that needs these credentials. Pure.
+pub fn gap(namespace: &str, needed: &[Credential], told: &Told) -> Option<Gap> {
     let message = needed.iter().find_map(|credential| {
         let name = &credential.name;
         match told.get(name) {
-            Some(health) if health.is_ready() => None,
+            Some(health) if health.is_ready_for(namespace) => None,
             Some(health) => Some(not_ready(health)),
             None => Some(not_told(&format!("the value of SandboxCredential {name}"))),
         }
@@ -118,6 +118,7 @@ mod tests {
             name: "model".to_owned(),
             reason: reason.into(),
             message: "There is no Secret of-model.".to_owned(),
+            refused_in: Vec::new(),
         }
     }
 
@@ -129,7 +130,7 @@ mod tests {
             health.put(all);
             health.told()
         };
-        let message = |told: Arc<Told>| gap(&needed, &told).map(|gap| gap.message);
+        let message = |told: Arc<Told>| gap("team-a", &needed, &told).map(|gap| gap.message);
         assert_eq!(message(told(vec![health(HealthReason::Ready)])), None);
         assert!(
             message(told(Vec::new()))
@@ -141,7 +142,18 @@ mod tests {
             missing,
             "SandboxCredential model is not ready: There is no Secret of-model."
         );
-        assert_eq!(gap(&[], &told(Vec::new())), None);
+        assert_eq!(gap("team-a", &[], &told(Vec::new())), None);
+        let refused = CredentialHealth {
+            refused_in: vec!["team-a".to_owned()],
+            ..health(HealthReason::Rejected)
+        };
+        let refused = told(vec![refused]);
+        assert!(gap("team-a", &needed, &refused).is_some());
+        assert_eq!(
+            gap("team-b", &needed, &refused),
+            None,
+            "its runs were not refused"
+        );
     }
 
     #[test]

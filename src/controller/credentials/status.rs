@@ -8,6 +8,10 @@ use super::{Told, not_told};
 use crate::policy_status::{Context, Found, Judged};
 use cofferdam_api::{SandboxCredential, SandboxCredentialStatus};
 use cofferdam_policy::dimension::credentials::{Credential, selects};
+use cofferdam_wire::credential::HealthReason;
+
+/// Namespaces that are named in a message.
+const NAMESPACES: usize = 3;
 
 impl Judged for SandboxCredential {
     const UNREADABLE: &'static str = "a credential cannot be read: runs that need it do not start";
@@ -50,16 +54,20 @@ fn found(credential: &SandboxCredential, told: &Told) -> Found {
             message: not_told("the value"),
         };
     };
-    let message = if health.is_ready() {
-        health.message.clone()
-    } else {
-        let key = &credential.spec.secret_key;
-        format!(
-            "{} Runs that need this credential do not start. Create the Secret with the value at key {key}, or correct \
-             spec.secretName and spec.secretKey.",
-            health.message
-        )
+    let key = &credential.spec.secret_key;
+    let advice = match health.reason.known() {
+        Some(HealthReason::Ready) => String::new(),
+        Some(HealthReason::Rejected) => format!(
+            " {} Put another value into key {key} of Secret {}: it is used at once.",
+            who_waits(&health.refused_in),
+            credential.spec.secret_name
+        ),
+        _ => format!(
+            " Runs that need this credential do not start. Create the Secret with the value at key {key}, or correct \
+             spec.secretName and spec.secretKey."
+        ),
     };
+    let message = format!("{}{advice}", health.message);
     Found {
         holds: Some(health.is_ready()),
         reason: health.reason.to_string(),
@@ -67,11 +75,32 @@ fn found(credential: &SandboxCredential, told: &Told) -> Found {
     }
 }
 
+/// Which runs do not start where a host does not take the value.
+fn who_waits(refused_in: &[String]) -> String {
+    match refused_in {
+        [] => "Runs that need this credential do not start.".to_owned(),
+        some => {
+            let named: Vec<&str> = some.iter().take(NAMESPACES).map(String::as_str).collect();
+            let more = some.len() - named.len();
+            let others = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            format!(
+                "It said so to several runs of namespace {}{others}; further runs there that need this credential do not \
+                 start for 15 minutes.",
+                named.join(", ")
+            )
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::at;
-    use cofferdam_wire::credential::{CredentialHealth, HealthReason};
+    use cofferdam_wire::credential::CredentialHealth;
     use rstest::rstest;
     use serde_json::{Value, json};
 
@@ -91,6 +120,7 @@ mod tests {
             name: "model".to_owned(),
             reason: reason.into(),
             message: "There is no Secret of-model in the credentials' namespace.".to_owned(),
+            refused_in: Vec::new(),
         };
         Told::from([("model".to_owned(), health)])
     }
@@ -98,6 +128,7 @@ mod tests {
     #[rstest]
     #[case::ready(json!({}), told(HealthReason::Ready), "True", "Ready")]
     #[case::missing(json!({}), told(HealthReason::SecretMissing), "False", "SecretMissing")]
+    #[case::refused(json!({}), told(HealthReason::Rejected), "False", "Rejected")]
     #[case::not_told(json!({}), Told::new(), "Unknown", "WaitingForGateway")]
     #[case::no_injection(json!({"inject": null}), told(HealthReason::Ready), "False", "Malformed")]
     #[case::odd_selector(

@@ -74,7 +74,8 @@ pub fn judge(policy: &SandboxPolicy, facts: &Facts, now: Timestamp) -> SandboxPo
     let (hash, runtime, ready) = match read(policy, facts) {
         Ok(layers) => {
             let runtime = runtime_available(&layers, &facts.runtime_classes);
-            let credentials = without_credentials(&layers, facts);
+            let namespace = policy.namespace().unwrap_or_default();
+            let credentials = without_credentials(&namespace, &layers, facts);
             let ready = ready(policy, &layers, &[&runtime, &fence], &credentials);
             (Some(hash(&layers)), runtime, ready)
         }
@@ -217,7 +218,7 @@ fn ready(
 }
 
 /// Credentials that its rules name and that cannot be sent.
-fn without_credentials(layers: &Layers, facts: &Facts) -> Vec<(&'static str, String)> {
+fn without_credentials(namespace: &str, layers: &Layers, facts: &Facts) -> Vec<(&'static str, String)> {
     let labels = &facts.namespace_labels;
     let all = credentials::Scope {
         ask: None,
@@ -228,7 +229,7 @@ fn without_credentials(layers: &Layers, facts: &Facts) -> Vec<(&'static str, Str
             .iter()
             .filter_map(|granted| {
                 let health = facts.credential_health.get(&granted.credential.name)?;
-                (!health.is_ready()).then(|| ("CredentialNotReady", not_ready(health)))
+                (!health.is_ready_for(namespace)).then(|| ("CredentialNotReady", not_ready(health)))
             })
             .collect(),
         Err(refusal) => vec![("CredentialRefused", refusal.message())],

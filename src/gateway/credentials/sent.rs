@@ -65,6 +65,11 @@ impl Sent {
         &self.name
     }
 
+    /// What it is.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
     /// The header that carries it.
     pub const fn header(&self) -> &HeaderName {
         &self.header

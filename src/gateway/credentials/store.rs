@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use parking_lot::RwLock;
 
+use super::answers::Answers;
 use super::sent::Sent;
 use super::value::{Value, ValueError};
 use crate::denial::Denial;
@@ -123,6 +124,8 @@ impl<T> Watched<T> {
 /// What is known of credentials.
 #[derive(Default)]
 pub struct Credentials {
+    /// What hosts make of the values.
+    pub answers: Answers,
     secrets: RwLock<Watched<Values>>,
     definitions: RwLock<Watched<Option<Credential>>>,
 }
@@ -193,14 +196,23 @@ impl Credentials {
                 .and_then(|value| Sent::new(credential, value)),
             None => Err(Fault::Malformed("it cannot be read")),
         };
+        let refused_in = match &found {
+            Ok(sent) => self.answers.refused_in(name, sent.value(), now),
+            Err(_) => Vec::new(),
+        };
         let (reason, message) = match found {
-            Ok(_) => (HealthReason::Ready, "The gateway has its value.".to_owned()),
+            Ok(_) if refused_in.is_empty() => (HealthReason::Ready, "The gateway has its value.".to_owned()),
+            Ok(_) => (
+                HealthReason::Rejected,
+                "A host answers 401 to requests with its value: it is not, or no more, one that the host takes.".to_owned(),
+            ),
             Err(fault) => (fault.reason(), format!("{fault}.")),
         };
         CredentialHealth {
             name: name.to_owned(),
             reason: reason.into(),
             message,
+            refused_in,
         }
     }
 

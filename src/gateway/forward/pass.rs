@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -102,6 +103,11 @@ impl Line {
         })?;
         match answer {
             Ok(answer) => {
+                if let Some(credential) = &credential {
+                    let (run, status) = (&self.caller.run, answer.status());
+                    let answers = &self.upstreams.credentials.answers;
+                    answers.note(credential.name(), credential.value(), run, status, Instant::now());
+                }
                 self.link.give_back(sender);
                 let activity = Arc::clone(&self.activity);
                 Ok(answer.map(|body| {

@@ -63,6 +63,11 @@ type Heads = Arc<Locked<Vec<String>>>;
 
 /// A gateway with the credential, and two hosts that answer with `extra` in their heads.
 async fn keyed(extra: &'static str) -> (Fixture, Heads) {
+    answering("200 OK", extra).await
+}
+
+/// The same, with this status.
+async fn answering(status: &'static str, extra: &'static str) -> (Fixture, Heads) {
     let values = vec![secret("of-model", &[("token", VALUE)])];
     let credentials: Credentials = store(&[credential()], values);
     let capacity = Capacity::of(20_000, 512 << 20);
@@ -73,11 +78,11 @@ async fn keyed(extra: &'static str) -> (Fixture, Heads) {
         let config = certificate(&fixture.internet, host, (-1, 1));
         let seen = Arc::clone(&heads);
         fixture.tls_server(&format!("{address}:443"), config, move |stream| {
-            answer_once(stream, Arc::clone(&seen), extra)
+            answer_once(stream, Arc::clone(&seen), (status, extra))
         });
         let seen = Arc::clone(&heads);
         fixture.server(&format!("{address}:80"), move |stream| {
-            answer_once(stream, Arc::clone(&seen), extra)
+            answer_once(stream, Arc::clone(&seen), (status, extra))
         });
     }
     (fixture, heads)
@@ -86,7 +91,7 @@ async fn keyed(extra: &'static str) -> (Fixture, Heads) {
 async fn answer_once(
     mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     heads: Heads,
-    extra: &'static str,
+    (status, extra): (&'static str, &'static str),
 ) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -96,7 +101,7 @@ async fn answer_once(
         }
     }
     heads.lock().push(String::from_utf8(head).unwrap());
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n{extra}\r\nok");
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n{extra}\r\nok");
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }
@@ -230,6 +235,42 @@ async fn a_missing_value_is_told_and_a_new_one_is_used_at_once() {
     let answer = ask().await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(heads.lock()[0].contains("x-api-key: rotated-value"));
+}
+
+/// What a host makes of the value is told, and the answer is the agent's all the same.
+#[rstest]
+#[case("401 Unauthorized", "Rejected")]
+#[case("403 Forbidden", "Ready")]
+#[case("200 OK", "Ready")]
+#[tokio::test]
+async fn a_host_that_does_not_take_the_value_is_told_of(#[case] status: &'static str, #[case] health: &str) {
+    let (fixture, _) = answering(status, "").await;
+    let told = || {
+        let all = fixture.credentials.health(Instant::now()).unwrap();
+        (all[0].reason.to_string(), all[0].refused_in.clone())
+    };
+    let answer = fixture
+        .ask_inside(KEYED, &request("POST /v1/messages", KEYED, ""))
+        .await;
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    assert_eq!(told(), ("Ready".to_owned(), vec![]), "one run is not enough");
+    let another = RunIdentity {
+        namespace: run().namespace,
+        name: "another".to_owned(),
+        uid: "another-run".to_owned(),
+    };
+    let code = status[..3].parse().unwrap();
+    let value = crate::credentials::value::Value::read(VALUE.as_bytes().to_vec())
+        .ok()
+        .unwrap();
+    let answers = &fixture.credentials.answers;
+    answers.note("model", &value, &another, code, Instant::now());
+    let in_namespaces = if health == "Rejected" {
+        vec![run().namespace]
+    } else {
+        vec![]
+    };
+    assert_eq!(told(), (health.to_owned(), in_namespaces));
 }
 
 #[rstest]
