@@ -135,6 +135,10 @@ demo: install ## From a fresh checkout to a patch, with a report
 demo-private: install ## The same with a private repository and a model that wants a key, neither of which the sandbox holds
 	@examples/demo/demo.sh private
 
+.PHONY: agents
+agents: install ## Real coding agents mend the demo's bug, inspected, their keys at the gateway (first time: fetches them; AGENTS="codex" for some)
+	@tests/agents/run.sh $(AGENTS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz what reads foreign bytes, 60 s each (needs a nightly and a C++ compiler; FUZZ="600 head" for more)
 	@fuzz/run.sh $(FUZZ)

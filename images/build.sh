@@ -6,6 +6,7 @@
 # cofferdam         the programs cofferdam and kubectl-cofferdam alone, for the roles and `helm test`   (needs --binary)
 # cofferdam-runner  the program and Debian's git, for the containers in a sandbox (needs --binary)
 # mini-swe-agent    a real coding agent on Debian with Python and git, for the demo
+# claude-code, codex, gemini-cli, opencode, aider, openhands   others, each on the same, for `make agents`; not in `all`
 # attacker          Debian with curl, git, Python and busybox, for the tests that try to get out
 # busybox           busybox alone
 #
@@ -55,6 +56,24 @@ agent_layer() {
   output=$cache/layers/mini-swe-agent-$(cat "$here"/mini-swe-agent/{layer.sh,requirements.txt} | sha256sum | cut -c1-16).tar
   mkdir -p "$cache/layers"
   [[ -f $output ]] || "$here/mini-swe-agent/layer.sh" "$output"
+  echo "$output"
+}
+
+# The layer with packages of npm that images/NAME names.
+npm_layer() {
+  local name=$1 output
+  output=$cache/layers/$name-$(cat "$here/npm.sh" "$here/$name"/{package.json,package-lock.json,links} | sha256sum | cut -c1-16).tar
+  mkdir -p "$cache/layers"
+  [[ -f $output ]] || "$here/npm.sh" "$name" "$output"
+  echo "$output"
+}
+
+# The layer with packages of PyPI that images/NAME names, compiled by the Python of a root.
+python_layer() {
+  local name=$1 root=$2 output
+  output=$cache/layers/$name-$({ cat "$here/python.sh" "$here/$name"/{requirements.txt,bin/*}; echo "${root##*/}"; } | sha256sum | cut -c1-16).tar
+  mkdir -p "$cache/layers"
+  [[ -f $output ]] || "$here/python.sh" "$name" "$root" "$output"
   echo "$output"
 }
 
@@ -111,6 +130,18 @@ build() {
       pack mini-swe-agent --command /bin/bash --env "PATH=$path" --env HOME=/home/agent --workdir /workspace \
         --env MSWEA_CONFIGURED=true --env LITELLM_LOCAL_MODEL_COST_MAP=True --env MSWEA_COST_TRACKING=ignore_errors \
         "tar:$root" "tar:$layer"
+      ;;
+    claude-code | codex | gemini-cli | opencode)
+      root=$("$here/root.sh" agent)
+      layer=$(npm_layer "$1")
+      pack "$1" --command /bin/bash --env "PATH=$path" --env HOME=/home/agent --workdir /workspace "tar:$root" "tar:$layer"
+      ;;
+    aider | openhands)
+      if [[ $1 = openhands ]]; then root=$("$here/root.sh" agent-13); else root=$("$here/root.sh" agent); fi
+      layer=$(python_layer "$1" "$root")
+      # What it would ask the network about prices, it takes from what came with it.
+      pack "$1" --command /bin/bash --env "PATH=$path" --env HOME=/home/agent --workdir /workspace \
+        --env LITELLM_LOCAL_MODEL_COST_MAP=True "tar:$root" "tar:$layer"
       ;;
     attacker)
       root=$("$here/root.sh" agent)

@@ -5,14 +5,17 @@
 
 Every package gets its version and the hash of its wheel for CPython 3.11 on x86-64 Linux, the Python of Debian 12, or of the
 version that a comment "# python: 3.13" in requirements.in names.
-A comment "# without: NAME ..." in requirements.in leaves these packages out, and what only they need.
+A comment "# without: NAME ..." in requirements.in leaves these packages out, and what only they need. "# source: NAME ..." says
+of packages that they have no wheel: they are pinned by the hash of their source, which must be plain Python.
 """
 
+import hashlib
 import json
 import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 TARGET = [
     "--implementation", "cp", "--only-binary", ":all:",
@@ -43,27 +46,45 @@ def reachable(packages: dict[str, dict], start: set[str], without: set[str]) -> 
     return found
 
 
+def sources(names: list[str], directory: pathlib.Path) -> dict[str, str]:
+    """Builds the wheels of packages that have none into the directory, and gives the hashes of their sources."""
+    hashes = {}
+    for name in names:
+        archives = directory / name
+        pip = [sys.executable, "-m", "pip"]
+        subprocess.run([*pip, "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(archives), name], check=True)
+        archive = next(archives.iterdir())
+        subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(archive)], check=True)
+        hashes[plain(name)] = hashlib.sha256(archive.read_bytes()).hexdigest()
+    return hashes
+
+
 def main() -> None:
     directory = pathlib.Path(sys.argv[1])
     asked = directory / "requirements.in"
-    without, python = set(), "3.11"
+    without, python, source = set(), "3.11", []
     for line in asked.read_text().splitlines():
         if line.startswith("# python:"):
             python = line.removeprefix("# python:").strip()
+        if line.startswith("# source:"):
+            source += line.removeprefix("# source:").split()
         if line.startswith("# without:"):
             without |= {plain(name) for name in line.removeprefix("# without:").split()}
+    built = tempfile.TemporaryDirectory()
+    by_source = sources(source, pathlib.Path(built.name))
     report = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-",
-         "--target", "/nonexistent", "--python-version", python, *TARGET, "--requirement", str(asked)],
+         "--find-links", built.name, "--target", "/nonexistent", "--python-version", python, *TARGET, "--requirement", str(asked)],
         check=True, stdout=subprocess.PIPE, text=True,
     ).stdout
     installs = json.loads(report)["install"]
     packages = {plain(package["metadata"]["name"]): package for package in installs}
     start = {name for name, package in packages.items() if package["requested"]}
     lines = [f"# Made by images/lock.py from {asked.name}; not to be edited."]
-    for name in sorted(reachable(packages, start, without)):
+    # What a package asks of another one's extras is not followed: with nothing to leave out, all stay.
+    for name in sorted(reachable(packages, start, without) if without else packages):
         package = packages[name]
-        digest = package["download_info"]["archive_info"]["hashes"]["sha256"]
+        digest = by_source.get(name) or package["download_info"]["archive_info"]["hashes"]["sha256"]
         lines.append(f"{name}=={package['metadata']['version']} --hash=sha256:{digest}")
     (directory / "requirements.txt").write_text("\n".join(lines) + "\n")
 
