@@ -139,6 +139,11 @@ demo-private: install ## The same with a private repository and a model that wan
 agents: install ## Real coding agents mend the demo's bug, inspected, their keys at the gateway (first time: fetches them; AGENTS="codex" for some)
 	@tests/agents/run.sh $(AGENTS)
 
+.PHONY: clients
+clients: install ## Real clients trust the gateway, and install packages through it (first time: fetches them; wants Go and Maven)
+	@tests/clients/run.sh
+	@tests/clients/rotation.sh
+
 .PHONY: fuzz
 fuzz: ## Fuzz what reads foreign bytes, 60 s each (needs a nightly and a C++ compiler; FUZZ="600 head" for more)
 	@fuzz/run.sh $(FUZZ)

@@ -7,6 +7,7 @@
 # cofferdam-runner  the program and Debian's git, for the containers in a sandbox (needs --binary)
 # mini-swe-agent    a real coding agent on Debian with Python and git, for the demo
 # claude-code, codex, gemini-cli, opencode, aider, openhands   others, each on the same, for `make agents`; not in `all`
+# clients           the clients of seven languages and apt on a newer Debian, for `make clients`; not in `all`
 # attacker          Debian with curl, git, Python and busybox, for the tests that try to get out
 # busybox           busybox alone
 #
@@ -142,6 +143,13 @@ build() {
       # What it would ask the network about prices, it takes from what came with it.
       pack "$1" --command /bin/bash --env "PATH=$path" --env HOME=/home/agent --workdir /workspace \
         --env LITELLM_LOCAL_MODEL_COST_MAP=True "tar:$root" "tar:$layer"
+      ;;
+    clients)
+      root=$("$here/root.sh" clients)
+      layer=$(npm_layer clients)
+      debs=$cache/layers/clients-debs-$({ cat "$here"/clients/{debs.sh,suite}; echo "${root##*/}"; } | sha256sum | cut -c1-16).tar
+      [[ -f $debs ]] || "$here/clients/debs.sh" "$root" "$debs"
+      pack clients --command /bin/bash --env "PATH=$path" --env HOME=/home/agent --workdir /workspace "tar:$root" "tar:$layer" "tar:$debs"
       ;;
     attacker)
       root=$("$here/root.sh" agent)
