@@ -49,7 +49,7 @@ done
 
 # cargo: the index that says where packages are, one of its files, and the package.
 echo '{"dl": "https://static.crates.io/crates", "api": "https://crates.io"}' | put index.crates.io config.json application/json
-curl --silent --show-error --fail https://index.crates.io/it/oa/itoa | grep '"vers":"1.0.15"' | put index.crates.io it/oa/itoa text/plain
+curl --silent --show-error --fail https://index.crates.io/it/oa/itoa | jq -c 'select(.vers == "1.0.15")' | put index.crates.io it/oa/itoa text/plain
 take static.crates.io crates/itoa/itoa-1.0.15.crate application/gzip
 mkdir -p "$work/tree/static.crates.io/crates/itoa/1.0.15/download"
 cp "$work/tree/static.crates.io/crates/itoa/itoa-1.0.15.crate"/@* "$work/tree/static.crates.io/crates/itoa/1.0.15/download/"
