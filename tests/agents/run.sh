@@ -77,8 +77,9 @@ keyless() {
 
 # denied RUN: what it asked that was denied, once each, with how often and with what code.
 denied() {
-  jq -r 'select(.type == "Denied") | .data | "\(.code) \(.method // "") \(.host // "")\(.path // "")"' "$work/$1.chain" |
-    sed -E 's/[0-9a-zA-Z_-]{16,}/…/g' | sort | uniq -c | sort -rn | sed -E 's/^ *([0-9]+) (.*)/\1 × \2/'
+  jq -rs 'def place: (.host // "" | sub(":443$"; "")) + (.path // "" | sub("[?].*"; "") | gsub("/[0-9a-zA-Z-]{16,}"; "/…"));
+    map(select(.type == "Denied") | .data | {what: "\(.code) \(.method // "") \(place)", count}) | group_by(.what)
+    | map({what: .[0].what, count: (map(.count) | add)}) | sort_by(-.count)[] | "\(.count) × \(.what)"' "$work/$1.chain"
 }
 
 run() {
