@@ -23,9 +23,13 @@ kubectl label namespace "$namespace" --overwrite cofferdam.dev/sandbox=enabled p
 kubectl -n "$namespace" apply -f tests/clients/policy.yaml >/dev/null
 kubectl -n "$namespace" delete agentrun "$run" --ignore-not-found --wait >/dev/null
 
-jq -n --rawfile script tests/clients/inside.sh '{
+# Too long for the run itself.
+kubectl -n "$namespace" delete configmap clients --ignore-not-found >/dev/null
+jq -n --rawfile script tests/clients/inside.sh \
+  '{apiVersion: "v1", kind: "ConfigMap", metadata: {name: "clients"}, immutable: true, data: {prompt: $script}}' | kubectl -n "$namespace" create -f - >/dev/null
+jq -n --arg digest "sha256:$(sha256sum tests/clients/inside.sh | cut -d ' ' -f 1)" '{
   apiVersion: "cofferdam.dev/v1alpha1", kind: "AgentRun", metadata: {name: "clients"}, spec: {
-    task: {prompt: $script},
+    task: {promptFrom: {configMapKeyRef: {name: "clients", key: "prompt", digest: $digest}}},
     agent: {image: "cofferdam.test/clients:dev", command: ["/bin/bash", "-c"], args: ["exec bash \"$COFFERDAM_PROMPT_FILE\""]},
     repositories: [{name: "demo", url: "https://git.internet.test/demo.git", ref: "main", access: "ReadWrite"}],
     resources: {requests: {cpu: "500m", memory: "1Gi", "ephemeral-storage": "1Gi"}, limits: {cpu: "2", memory: "4Gi", "ephemeral-storage": "8Gi"}},
