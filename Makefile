@@ -92,6 +92,10 @@ e2e-network-policy: cluster ## Upstream's NetworkPolicy cases against the cluste
 e2e-policy-engines: packages ## The policies of deploy/ in Gatekeeper's and Kyverno's own engines (first time: builds both)
 	@tests/policy-engines/check.sh
 
+.PHONY: e2e-api-servers
+e2e-api-servers: $(CLUSTER) ## The chart and its guard on API servers 1.33, 1.34 and 1.35 (no cluster; first time: builds them)
+	@tests/api-servers/check.sh $(SERVERS)
+
 .PHONY: bench
 bench: bench-policy bench-chain bench-collect bench-runs ## What Cofferdam costs: a decision, and a run (docs/performance.md; wants a quiet machine)
 
