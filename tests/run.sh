@@ -76,6 +76,7 @@ installed_stages() {
   stage bench tests/bench/runs.sh guard
   stage demo examples/demo/demo.sh
   stage demo-private examples/demo/demo.sh private
+  stage docs tests/docs/check.sh
   stage statement tests/statement/check.sh
   return 0
 }
