@@ -7,6 +7,10 @@ export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PATH"
 
 for image in busybox attacker mini-swe-agent; do images/build.sh "$image"; done
 target/cluster load target/images/*.tar
+# By digest too, as a pull from a registry leaves an image: profiles of agents name theirs so.
+while read -r reference _ digest _; do
+  case $reference in cofferdam.test/*:dev) ctr images tag --force "$reference" "${reference%:dev}@$digest" >/dev/null ;; esac
+done < <(ctr images list)
 tests/fixtures/forge.sh "$state/internet/git"
 
 # A certificate for the output API, which the API server verifies by its authority in the values below.

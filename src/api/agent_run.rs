@@ -51,6 +51,12 @@ use super::{bounds, names, rules};
         priority = 1
     ),
     printcolumn(
+        name = "Profile",
+        type_ = "string",
+        json_path = ".spec.agentProfile",
+        priority = 1
+    ),
+    printcolumn(
         name = "Requester",
         type_ = "string",
         json_path = ".spec.requestedBy.username",
@@ -80,6 +86,9 @@ use super::{bounds, names, rules};
     validation = rules::immutable("policyRef"),
     validation = rules::immutable("task"),
     validation = rules::immutable("agent"),
+    validation = rules::immutable("agentProfile"),
+    validation = rules::image_or_profile(),
+    validation = rules::profile_has_the_command(),
     validation = rules::immutable("repositories"),
     validation = rules::immutable("egress"),
     validation = rules::immutable("resources"),
@@ -96,8 +105,14 @@ pub struct AgentRunSpec {
     pub policy_ref: Option<PolicyRef>,
     /// What the agent is to do: exactly one of `prompt` and `promptFrom`.
     pub task: Task,
-    /// The agent's container: your image as it is, without any credential.
+    /// The agent's container: your image as it is, without any credential. With `agentProfile` it has `args` and `env` at most.
+    #[serde(default, skip_serializing_if = "Agent::is_absent")]
     pub agent: Agent,
+    /// An agent that a policy in force offers by this name (`agentProfiles`), instead of `agent.image` and `agent.command`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("agentProfile"))]
+    pub agent_profile: Option<String>,
     /// Repositories that are cloned for the agent before it starts, at one commit each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

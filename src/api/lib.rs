@@ -16,6 +16,7 @@ pub mod names;
 mod placement;
 pub mod policies;
 pub mod policy_status;
+pub mod profile;
 pub mod queue;
 pub mod reason;
 pub mod reference;
@@ -45,13 +46,14 @@ pub use policies::{
     SecretName,
 };
 pub use policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
+pub use profile::AgentProfile;
 pub use reason::{FailureClass, LiveReason, Reason};
 pub use repository::{Access, Repository};
 pub use scheduling::{Disruption, SchedulingProfile};
 pub use stage::Stage;
 pub use status::{
     AgentRunStatus, Completeness, DeniedRequest, Evidence, Isolation, LeftOut, LeftOutPath, Outputs,
-    PatchOutput, ProvenNodeAccess, ResolvedImage, ResolvedPolicy, ResolvedRepository, ResolvedRun, Snapshot,
-    Usage, WorkloadRef,
+    PatchOutput, ProvenNodeAccess, ResolvedAgentProfile, ResolvedImage, ResolvedPolicy, ResolvedRepository,
+    ResolvedRun, Snapshot, Usage, WorkloadRef,
 };
 pub use task::{Agent, ConfigMapKeyRef, EnvVar, PromptSource, Task};

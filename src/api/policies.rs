@@ -8,6 +8,7 @@ use super::agent_run::Resources;
 use super::exclude::Exclude;
 use super::limits::PolicyLimits;
 use super::policy_status::{ClusterSandboxPolicyStatus, SandboxPolicyStatus};
+use super::profile::AgentProfile;
 use super::scheduling::SchedulingProfile;
 use super::{bounds, rules};
 
@@ -62,6 +63,12 @@ pub struct SandboxPolicySpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
     pub scheduling_profiles: Vec<SchedulingProfile>,
+    /// Agents that runs start by a name (`spec.agentProfile`). A profile allows nothing: `limits` of every policy judge its
+    /// values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    pub agent_profiles: Vec<AgentProfile>,
     /// Secrets of this namespace with which images are pulled; no container sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -147,4 +154,10 @@ pub struct ClusterSandboxPolicySpec {
     pub namespace_selector: LabelSelector,
     /// The most that a run of these namespaces may have.
     pub limits: PolicyLimits,
+    /// Agents that runs of these namespaces start by a name (`spec.agentProfile`), whatever `SandboxPolicy` they name. A profile
+    /// allows nothing: `limits` of every policy judge its values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
+    pub agent_profiles: Vec<AgentProfile>,
 }

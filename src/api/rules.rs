@@ -150,6 +150,30 @@ pub(super) fn image_reference() -> Rule {
     )
 }
 
+/// An image that is named by its digest.
+pub(super) fn image_by_digest() -> Rule {
+    rule(
+        "self.contains('@')",
+        "image of a profile must be named by its digest, registry/repository@sha256:… (crane digest shows it)",
+    )
+}
+
+/// A run names an image, or a profile that has one.
+pub(super) fn image_or_profile() -> Rule {
+    rule(
+        "has(self.agentProfile) != (has(self.agent) && has(self.agent.image))",
+        "exactly one of agent.image and agentProfile must be given: name an image, or an agent that a policy offers",
+    )
+}
+
+/// The command is part of a profile.
+pub(super) fn profile_has_the_command() -> Rule {
+    rule(
+        "!has(self.agentProfile) || !has(self.agent) || !has(self.agent.command) || size(self.agent.command) == 0",
+        "agent.command cannot be given with agentProfile, which has one: leave it out, or name agent.image instead of a profile",
+    )
+}
+
 /// Patterns of images, as `cofferdam_policy::pattern::image` reads them.
 pub(super) fn image_patterns() -> Rule {
     rule(

@@ -103,8 +103,12 @@ pub struct WorkloadRef {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedRun {
-    /// The agent's image as asked for.
+    /// The agent's image as asked for, or as the profile has it.
     pub image: String,
+    /// The profile by which the agent was started. Absent: the run names an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
+    pub agent_profile: Option<ResolvedAgentProfile>,
     /// What ran: the image of each container as the node pulled it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -127,6 +131,21 @@ pub struct ResolvedRun {
     pub policies: Vec<ResolvedPolicy>,
     /// Hash of the frozen policy.
     pub policy_hash: String,
+}
+
+/// The profile by which an agent was started, as its policy offered it then.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedAgentProfile {
+    /// Name of the profile.
+    pub name: String,
+    /// Kind of the policy that offered it.
+    pub policy_kind: String,
+    /// Name of the policy that offered it.
+    pub policy_name: String,
+    /// `sha256:…` of the profile as canonical JSON (RFC 8785); the chain of records has the text.
+    #[schemars(length(max = 80))]
+    pub digest: String,
 }
 
 /// The image of a container.

@@ -57,12 +57,13 @@ pub struct ConfigMapKeyRef {
 }
 
 /// The agent's container: the user's image as it is.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agent {
-    /// Image reference, such as `ghcr.io/team/agent:1`; policy may ask for `@sha256:…`.
+    /// Image reference, such as `ghcr.io/team/agent:1`; policy may ask for `@sha256:…`. Needed unless the run has `agentProfile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = rules::image_reference())]
-    pub image: String,
+    pub image: Option<String>,
     /// Replaces the image's entrypoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 2048)))]
@@ -76,6 +77,13 @@ pub struct Agent {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = kube::core::cel::ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
+}
+
+impl Agent {
+    /// Whether nothing is said of it.
+    pub(super) fn is_absent(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One environment variable.

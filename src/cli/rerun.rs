@@ -15,7 +15,9 @@ use crate::run::build::{Built, letters, put_prompt};
 use crate::run::{create, follow};
 use crate::runs::which::{Which, find};
 use cofferdam_api::inputs::{self, InputsError};
-use cofferdam_api::{AgentRun, names};
+use cofferdam_api::{
+    AgentProfile, AgentRun, ClusterSandboxPolicy, ResolvedAgentProfile, SandboxPolicy, canonical, names,
+};
 use cofferdam_text::escape;
 
 /// Annotation of the new run: which one it repeats, as `name/uid`.
@@ -53,6 +55,10 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     let first = find(&client, &namespace, args.run.as_ref()).await?.readable()?;
     let mut again = repeat(&first, args.name.as_deref())?;
     let prompt = copied_prompt(&client, &namespace, &first, &mut again).await?;
+    if let Some(ran) = profile_of(&first) {
+        let offered = offered_now(&client, &namespace, ran).await?;
+        same_profile(&first.name_any(), ran, offered.as_ref())?;
+    }
     let inputs = same_inputs(&first, &again)?;
     eprintln!(
         "inputs {inputs}, as those of AgentRun {}",
@@ -128,6 +134,54 @@ fn same_inputs(first: &AgentRun, again: &AgentRun) -> Result<String, Failure> {
     )))
 }
 
+/// The profile by which the run was started.
+fn profile_of(run: &AgentRun) -> Option<&ResolvedAgentProfile> {
+    run.status.as_ref()?.resolved.as_ref()?.agent_profile.as_ref()
+}
+
+/// The profile as the same policy offers it today.
+async fn offered_now(
+    client: &Client,
+    namespace: &str,
+    ran: &ResolvedAgentProfile,
+) -> Result<Option<AgentProfile>, Failure> {
+    let (kind, name) = (ran.policy_kind.as_str(), ran.policy_name.as_str());
+    let failed = |error: &kube::Error| Failure::api(format!("{kind} {name}, which offered the agent"), error);
+    let profiles = if kind == "ClusterSandboxPolicy" {
+        let api: Api<ClusterSandboxPolicy> = Api::all(client.clone());
+        let found = api.get_opt(name).await.map_err(|error| failed(&error))?;
+        found.map(|policy| policy.spec.agent_profiles)
+    } else {
+        let api: Api<SandboxPolicy> = Api::namespaced(client.clone(), namespace);
+        let found = api.get_opt(name).await.map_err(|error| failed(&error))?;
+        found.map(|policy| policy.spec.agent_profiles)
+    };
+    let mut profiles = profiles.unwrap_or_default().into_iter();
+    Ok(profiles.find(|profile| profile.name == ran.name))
+}
+
+/// A run by a profile is the same again only if its policy offers the same.
+fn same_profile(
+    old: &str,
+    ran: &ResolvedAgentProfile,
+    offered: Option<&AgentProfile>,
+) -> Result<(), Failure> {
+    let today = offered.and_then(|profile| canonical::to_string(profile).ok());
+    if today.is_some_and(|text| names::digest(text.as_bytes()) == ran.digest) {
+        return Ok(());
+    }
+    let ResolvedAgentProfile {
+        name,
+        policy_kind,
+        policy_name,
+        ..
+    } = ran;
+    Err(Failure::No(format!(
+        "AgentRun {old} was started by the profile {name} as {policy_kind} {policy_name} offered it then, and today it offers another \
+         one or none, so it cannot be repeated exactly: start a new run with kubectl cofferdam run --profile"
+    )))
+}
+
 /// The link back is worth a word, not the run.
 async fn link(client: &Client, namespace: &str, first: &AgentRun, run: &AgentRun) {
     let api: Api<AgentRun> = Api::namespaced(client.clone(), namespace);
@@ -152,13 +206,16 @@ fn repeat(first: &AgentRun, name: Option<&str>) -> Result<AgentRun, Failure> {
     })?;
     let mut spec = first.spec.clone();
     let agent = resolved.images.iter().find(|image| image.name == "agent");
-    spec.agent.image = pinned(&spec.agent.image, agent.map(|image| image.image_id.as_str())).ok_or_else(|| {
-        Failure::No(format!(
-            "AgentRun {old} does not say by which digest its image {} ran, so it cannot be repeated exactly: name the image by \
-             digest in a new run",
-            spec.agent.image
-        ))
-    })?;
+    // A profile has its image by digest.
+    if let Some(image) = &spec.agent.image {
+        let pin = pinned(image, agent.map(|image| image.image_id.as_str())).ok_or_else(|| {
+            Failure::No(format!(
+                "AgentRun {old} does not say by which digest its image {image} ran, so it cannot be repeated exactly: name the image \
+                 by digest in a new run"
+            ))
+        })?;
+        spec.agent.image = Some(pin);
+    }
     for repository in &mut spec.repositories {
         let commit = resolved
             .repositories
@@ -307,6 +364,37 @@ mod tests {
                 "{failure}"
             );
         }
+    }
+
+    #[test]
+    fn a_run_by_a_profile_is_repeated_only_by_the_same_profile() {
+        let profile = |args: &[&str]| -> AgentProfile {
+            let image = format!("ghcr.io/a/agent@sha256:{}", "1".repeat(64));
+            serde_json::from_value(json!({"name": "claude-code", "image": image, "args": args})).unwrap()
+        };
+        let offered = profile(&["--print"]);
+        let digest = names::digest(canonical::to_string(&offered).unwrap().as_bytes());
+        let ran = ResolvedAgentProfile {
+            name: "claude-code".to_owned(),
+            policy_kind: "SandboxPolicy".to_owned(),
+            policy_name: "default".to_owned(),
+            digest,
+        };
+        let same = |offered: Option<&AgentProfile>| {
+            same_profile("fix", &ran, offered).map_err(|failure| failure.exit())
+        };
+        assert_eq!(same(Some(&offered)), Ok(()));
+        assert_eq!(same(Some(&profile(&["--fast"]))), Err(Exit::No));
+        assert_eq!(same(None), Err(Exit::No));
+
+        let mut first = first();
+        first.spec.agent.image = None;
+        first.spec.agent_profile = Some("claude-code".to_owned());
+        let again = repeat(&first, None).unwrap();
+        assert_eq!(
+            (again.spec.agent.image, again.spec.agent_profile.as_deref()),
+            (None, Some("claude-code"))
+        );
     }
 
     #[test]

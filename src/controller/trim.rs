@@ -84,6 +84,7 @@ fn forget_asks(spec: &mut AgentRunSpec) {
         active_deadline_seconds: _,
         task,
         agent,
+        agent_profile,
         repositories,
         egress,
         resources,
@@ -95,12 +96,8 @@ fn forget_asks(spec: &mut AgentRunSpec) {
         prompt: None,
         prompt_from: None,
     };
-    *agent = Agent {
-        image: String::new(),
-        command: Vec::new(),
-        args: Vec::new(),
-        env: Vec::new(),
-    };
+    *agent = Agent::default();
+    *agent_profile = None;
     *repositories = Vec::new();
     *egress = None;
     *resources = None;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
+use crate::dimension::profile::Offered;
 use crate::dimension::repositories::Granted;
 use crate::dimension::runtime::RuntimeClassFact;
 use crate::dimension::vulnerabilities::Reports;
 use crate::dimension::{
-    credentials, egress, images, literals, repositories, requester, resources, runtime, scheduling, times,
-    tunnels, vulnerabilities,
+    credentials, egress, images, literals, profile, repositories, requester, resources, runtime, scheduling,
+    times, tunnels, vulnerabilities,
 };
 use crate::frozen::FrozenPolicy;
 use crate::layer::cache::PolicyCache;
@@ -24,8 +25,8 @@ use crate::preset::Used;
 use crate::source::Sourced;
 use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{
-    AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, ResolvedPolicy, Resources,
-    Retry, RunAsUser, SandboxCredential, SandboxPolicy, SchedulingProfile,
+    Agent, AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, ResolvedPolicy,
+    Resources, Retry, RunAsUser, SandboxCredential, SandboxPolicy, SchedulingProfile,
 };
 
 pub use self::evaluation::Evaluation;
@@ -66,6 +67,10 @@ pub struct Admitted {
     pub frozen: FrozenPolicy,
     /// The policies that were met.
     pub policies: Vec<ResolvedPolicy>,
+    /// The agent, with what its profile says where the run says nothing.
+    pub agent: Agent,
+    /// The profile that the run names.
+    pub profile: Option<Offered>,
     /// The agent's image with nothing implied: what was judged is what is pulled, whatever a node takes short names for.
     pub agent_image: ImageReference,
     /// `RuntimeClass` of the pod.
@@ -107,7 +112,7 @@ pub struct Admitted {
 /// Decides about a run.
 ///
 /// # Errors
-/// The first refusal, in the order policy, mistakes of policies, keys in clear text, requester, runtime, images,
+/// The first refusal, in the order policy, mistakes of policies, profile, keys in clear text, requester, runtime, images,
 /// vulnerabilities, repositories, egress, credentials, times, resources, scheduling. It does not depend on the order in which cluster policies were
 /// listed.
 pub fn decide(request: &Request<'_>) -> Result<Admitted, Refusal> {
@@ -136,10 +141,18 @@ pub fn evaluate(request: &Request<'_>) -> Result<Evaluation, Refusal> {
 
 /// Judges every dimension by layers that were read before.
 pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &Layers) -> Evaluation {
-    let spec = &request.run.spec;
+    let run = &request.run.spec;
     let policies = layers.policies.as_slice();
-    let ask = egress::read_ask(spec);
-    let agent_image = images::decide(&spec.agent.image, policies);
+    let profile = profile::decide(run, policies);
+    let asked = profile::asked(run, &profile);
+    let place = |refusal| asked.place(refusal, run);
+    let spec = asked.spec.as_ref();
+    let ask = egress::read_ask(spec).map_err(place);
+    let agent_image = match &profile {
+        Ok(_) => images::decide(spec.agent.image.as_deref().unwrap_or_default(), policies).map_err(place),
+        // There is no image to judge.
+        Err(refusal) => Err(refusal.clone()),
+    };
     let granted = agent_image.as_ref().ok();
     let vulnerabilities =
         granted.map(|image| vulnerabilities::decide(&image.value, request.reports, policies));
@@ -168,7 +181,8 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         policies,
         scope,
         request.credentials,
-    );
+    )
+    .map_err(place);
     Evaluation {
         mistakes: layers
             .mistakes
@@ -176,6 +190,7 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
             .map(|mistake| mistake.refusal.clone())
             .collect(),
         requester: requester::decide(spec, policies),
+        agent: spec.agent.clone(),
         runtime: runtime::decide(policies, request.runtime_classes),
         agent_image,
         vulnerabilities,
@@ -187,7 +202,7 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         tunnels: tunnels::decide(policies),
         ask,
         credentials,
-        literals: literals::decide(spec),
+        literals: literals::decide(spec).map_err(place),
         times: times::decide(spec, policy.spec.defaults.as_ref(), policies),
         resources: resources::decide(spec.resources.as_ref(), policy, policies),
         scheduling: scheduling::decide(spec, policy, policies),
@@ -213,6 +228,7 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
             Retry::Never,
         ),
         policies: layers.resolved.clone(),
+        profile,
         image_pull_secrets: policy
             .spec
             .image_pull_secrets

@@ -46,7 +46,7 @@ pub enum RunEvent {
     },
     /// A text that other records name by its digest, or a part of one.
     Document {
-        /// What it is: `spec`, `policy`.
+        /// What it is: `spec`, `policy`, `agentProfile`.
         name: String,
         /// `sha256:…` of the whole text.
         digest: String,

@@ -934,6 +934,31 @@ pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
             "queueName must be a DNS label",
         ),
         (
+            "/spec/agentProfiles/0/name",
+            json!("Claude"),
+            "agentProfiles[].name must be a DNS label",
+        ),
+        (
+            "/spec/agentProfiles/0/image",
+            json!("ghcr.io/team-a/agent:1"),
+            "image of a profile must be named by its digest",
+        ),
+        (
+            "/spec/agentProfiles/0/env/0/name",
+            json!("HTTPS_PROXY"),
+            "HTTPS_PROXY",
+        ),
+        (
+            "/spec/agentProfiles/0/egress/mode",
+            json!("DenyAll"),
+            "mode DenyAll allows nothing",
+        ),
+        (
+            "/spec/agentProfiles/0/description",
+            json!("two\nlines"),
+            "description must be one line",
+        ),
+        (
             "/spec/imagePullSecrets/0/name",
             json!("a/b"),
             "imagePullSecrets[].name must be a DNS name",
@@ -961,6 +986,7 @@ pub fn accepted_own_fields() -> Vec<(&'static str, Value)> {
             json!({"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}),
         ),
         ("/spec/imagePullSecrets", json!([])),
+        ("/spec/agentProfiles", json!([])),
         ("/spec/limits/tunnels", json!("Deny")),
     ]
 }

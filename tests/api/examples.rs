@@ -8,7 +8,7 @@ use cofferdam_policy::decide::{Admitted, Refusal, Request, decide};
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::NONE;
 use cofferdam_policy::pattern::host::Host;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::schema::problems;
 
@@ -96,6 +96,80 @@ fn decide_under(cluster_policy: Value) -> Result<Admitted, Refusal> {
         "the cluster policy's selector must match"
     );
     Ok(admitted)
+}
+
+/// Each profile of `deploy/profiles`, with a digest filled in, under a policy that does what its comment asks for.
+#[test]
+fn the_shipped_profiles_start_their_agents_once_policy_allows_them() {
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/profiles"));
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "aider.yaml",
+            "claude-code.yaml",
+            "codex.yaml",
+            "gemini-cli.yaml",
+            "opencode.yaml"
+        ]
+    );
+    for name in names {
+        let path = format!("../deploy/profiles/{name}");
+        let offer = example(&path);
+        assert_eq!(problems(&offer, None), Vec::<String>::new(), "{name}");
+        let (text, profile) = (text(&path), name.trim_end_matches(".yaml"));
+        let said = |before: &str, after: &str| {
+            let (_, rest) = text
+                .split_once(before)
+                .unwrap_or_else(|| panic!("{name}: no {before}"));
+            rest.split_once(after).unwrap().0.trim_end().to_owned()
+        };
+        let rules: Value = serde_saphyr::from_str(&said("#     rules: ", "\n")).unwrap();
+        let inject: Value = serde_saphyr::from_str(&said("` has `inject: ", "` and")).unwrap();
+        let placeholder: Value = serde_saphyr::from_str(&said("`placeholder: ", "`.\n")).unwrap();
+        let (preset, key) = (
+            rules[0]["preset"].as_str().unwrap(),
+            rules[0]["credential"].as_str().unwrap(),
+        );
+        let host = match preset {
+            "anthropic" => "api.anthropic.com",
+            "openai" => "api.openai.com",
+            _ => "generativelanguage.googleapis.com",
+        };
+        let credential = json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxCredential", "metadata": {"name": key}, "spec": {
+            "type": "Secret", "secretName": key, "hosts": [host], "inject": inject, "placeholder": placeholder, "namespaceSelector": {}}});
+        assert_eq!(problems(&credential, None), Vec::<String>::new(), "{name}");
+        let policy = json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxPolicy", "metadata": {"name": "default", "namespace": "team-a"}, "spec": {
+            "limits": {"runtime": {"runtimeClassNames": ["gvisor"]}, "images": {"mode": "AllowList", "allowed": ["registry.example.com/agents/*"]},
+                "egress": {"mode": "AllowList", "rules": rules}}}});
+        let run = json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": "fix", "namespace": "team-a"},
+            "spec": {"agentProfile": profile, "task": {"prompt": "Fix it."}}});
+        let labels = BTreeMap::from([
+            ("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned()),
+            ("agents".to_owned(), "enabled".to_owned()),
+        ]);
+        let admitted = decide(&Request {
+            namespace_labels: &labels,
+            run: &serde_json::from_value(run).unwrap(),
+            policy: Some(&serde_json::from_value(policy).unwrap()),
+            cluster_policies: &[serde_json::from_value(offer).unwrap()],
+            runtime_classes: &[gvisor()],
+            reports: &NONE,
+            credentials: &[serde_json::from_value(credential).unwrap()],
+        })
+        .unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+        assert_eq!(admitted.profile.unwrap().profile.name, profile);
+        assert!(
+            admitted.agent.args.concat().contains("COFFERDAM_PROMPT_FILE"),
+            "{name} reads the prompt"
+        );
+        let route = admitted.frozen.agent_route(&Host::parse(host).unwrap(), 443);
+        assert!(route.is_allowed(), "{name} reaches {host}");
+    }
 }
 
 #[test]

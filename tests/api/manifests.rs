@@ -47,7 +47,21 @@ pub fn cluster_policy() -> Value {
                 "matchExpressions": [{"key": "stage", "operator": "In", "values": ["test"]}],
             },
             "limits": limits(),
+            "agentProfiles": [agent_profile()],
         },
+    })
+}
+
+/// An image by its digest.
+fn pinned() -> String {
+    format!("ghcr.io/team-a/claude-code@sha256:{}", "0".repeat(64))
+}
+
+fn agent_profile() -> Value {
+    json!({
+        "name": "claude-code", "description": "Claude Code with the large model", "image": pinned(),
+        "command": ["claude"], "args": ["--print"], "env": [{"name": "MODEL", "value": "large"}],
+        "egress": {"mode": "AllowList", "rules": [{"name": "model", "hosts": ["api.example.com"]}]},
     })
 }
 
@@ -66,6 +80,7 @@ pub fn policy() -> Value {
                 "ttlSecondsAfterFinished": 3600,
             },
             "schedulingProfiles": [scheduling_profile(), {"name": "default", "disruption": "Allow"}],
+            "agentProfiles": [agent_profile(), {"name": "plain", "image": pinned()}],
             "imagePullSecrets": [{"name": "registry.pull"}, {"name": "mirror"}],
         },
     })

@@ -19,9 +19,19 @@ fn assert_refused(manifest: &Value, old: Option<&Value>, message: &str) {
     assert!(problems[0].contains(message), "{}", problems[0]);
 }
 
+/// A run by a profile.
+fn run_by_profile() -> Value {
+    let agent = json!({"args": ["--fast"], "env": [{"name": "EDITOR", "value": "true"}]});
+    with(
+        &with(&run(), "/spec/agent", agent),
+        "/spec/agentProfile",
+        json!("claude-code"),
+    )
+}
+
 #[test]
 fn manifests_that_use_every_field_are_accepted() {
-    for manifest in [run(), policy(), cluster_policy(), credential()] {
+    for manifest in [run(), run_by_profile(), policy(), cluster_policy(), credential()] {
         assert_accepted(&manifest, None);
         assert_accepted(&manifest, Some(&manifest));
     }
@@ -50,6 +60,13 @@ fn the_least_that_can_be_written_is_accepted() {
         &least(
             "AgentRun",
             json!({"task": {"prompt": "x"}, "agent": {"image": "a"}}),
+        ),
+        None,
+    );
+    assert_accepted(
+        &least(
+            "AgentRun",
+            json!({"task": {"prompt": "x"}, "agentProfile": "claude-code"}),
         ),
         None,
     );
@@ -108,6 +125,27 @@ fn what_a_run_asked_for_is_neither_added_nor_removed(#[case] pointer: &str) {
     let message = format!("spec.{field} is immutable");
     assert_refused(&without(&run(), pointer), Some(&run()), &message);
     assert_refused(&run(), Some(&without(&run(), pointer)), &message);
+}
+
+/// A run names an image or a profile, and a profile has the command.
+#[test]
+fn a_run_has_one_source_of_its_agent() {
+    let named = with(&run(), "/spec/agentProfile", json!("claude-code"));
+    let one_of = "exactly one of agent.image and agentProfile must be given";
+    let commanding = with(&run_by_profile(), "/spec/agent/command", json!(["sh"]));
+    assert_refused(&without(&named, "/spec/agent/command"), None, one_of);
+    assert_refused(&without(&run(), "/spec/agent/image"), None, one_of);
+    assert_refused(&without(&run(), "/spec/agent"), None, one_of);
+    assert_refused(
+        &commanding,
+        None,
+        "agent.command cannot be given with agentProfile",
+    );
+    assert_accepted(&without(&run_by_profile(), "/spec/agent"), None);
+    let odd = with(&run_by_profile(), "/spec/agentProfile", json!("Claude"));
+    assert_refused(&odd, None, "agentProfile must be a DNS label");
+    let other = with(&run_by_profile(), "/spec/agentProfile", json!("codex"));
+    assert_refused(&other, Some(&run_by_profile()), "spec.agentProfile is immutable");
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod layers;
 mod manifests;
 mod output;
 mod placement;
+mod profiles;
 mod prompt;
 mod queue;
 mod redirects;

@@ -24,6 +24,8 @@ mod parsers;
 #[cfg(test)]
 mod presets;
 #[cfg(test)]
+mod profiles;
+#[cfg(test)]
 mod reach;
 #[cfg(test)]
 mod refusals;

@@ -108,7 +108,8 @@ pub fn asked(run: &AgentRun, paint: Paint) -> String {
         format!("ConfigMap {}, key {}, {}", key.name, key.key, key.digest)
     });
     section.line("prompt", &spec.task.prompt.clone().or(from).unwrap_or_default());
-    section.line("image", &spec.agent.image);
+    section.line("profile", spec.agent_profile.as_deref().unwrap_or_default());
+    section.line("image", spec.agent.image.as_deref().unwrap_or_default());
     let command: Vec<&str> = spec
         .agent
         .command
@@ -138,6 +139,15 @@ pub fn resolved(run: &AgentRun, paint: Paint) -> String {
     };
     let mut section = Section::new("Resolved", paint);
     if let Some(resolved) = &status.resolved {
+        if let Some(profile) = &resolved.agent_profile {
+            section.line(
+                "profile",
+                &format!(
+                    "{} of {} {}, {}",
+                    profile.name, profile.policy_kind, profile.policy_name, profile.digest
+                ),
+            );
+        }
         for policy in &resolved.policies {
             section.line(
                 "policy",

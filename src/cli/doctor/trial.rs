@@ -112,11 +112,11 @@ fn manifest(asked: &Asked<'_>, letters: &str) -> AgentRun {
             prompt_from: None,
         },
         agent: Agent {
-            image: asked.image.to_owned(),
+            image: Some(asked.image.to_owned()),
             command: asked.command.to_vec(),
-            args: Vec::new(),
-            env: Vec::new(),
+            ..Agent::default()
         },
+        agent_profile: None,
         repositories: Vec::new(),
         egress: None,
         resources: Some(Resources {

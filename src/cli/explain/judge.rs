@@ -6,6 +6,7 @@ use cofferdam_api::{AgentRun, ClusterSandboxPolicy, Mode, SandboxCredential, San
 use cofferdam_policy::decide::{Evaluation, Refusal, Request, evaluate};
 use cofferdam_policy::decision::Decision;
 use cofferdam_policy::dimension::egress::EgressLayer;
+use cofferdam_policy::dimension::profile;
 use cofferdam_policy::dimension::runtime::{RuntimeClassFact, UserNamespaceSupport};
 use cofferdam_policy::dimension::vulnerabilities::{self, Counts, Reports};
 use cofferdam_policy::explain::asked::Asked;
@@ -51,11 +52,16 @@ impl Facts {
     #[must_use]
     pub fn with_reports(&self, run: &AgentRun, found: Option<Counts>) -> Self {
         let report = || {
-            let image = ImageReference::parse(&run.spec.agent.image).ok()?;
-            Some((image.digest()?.to_owned(), found?))
+            let found = found?;
+            let images = profile::images(run, self.policy.as_ref(), &self.cluster_policies);
+            let images = images
+                .into_iter()
+                .map(ImageReference::parse)
+                .filter_map(Result::ok);
+            Some(images.filter_map(move |image| Some((image.digest()?.to_owned(), found))))
         };
         Self {
-            reports: report().into_iter().collect(),
+            reports: report().into_iter().flatten().collect(),
             ..self.clone()
         }
     }

@@ -306,7 +306,7 @@ fn where_the_verdict_hangs_on_reports_it_cannot_be_told_from_the_cluster() {
     let verdict = |image: &str, vulnerabilities: &str| {
         let run: cofferdam_api::AgentRun = {
             let mut run = run(&[]);
-            run.spec.agent.image = image.to_owned();
+            run.spec.agent.image = Some(image.to_owned());
             run
         };
         let classes = "      mode: AllowList\n      allowed:";

@@ -90,7 +90,13 @@ fn row(run: &Run, places: &HashMap<&str, Place>, shape: Shape, now: Timestamp) -
             policy.map_or("default", |policy| policy.name.as_str()),
         ));
         cells.push(Cell::from(requester(read).unwrap_or_default()));
-        cells.push(Cell::from(read.spec.agent.image.clone()));
+        let resolved = status.resolved.as_ref().map(|resolved| resolved.image.clone());
+        let image = read.spec.agent.image.clone().or(resolved);
+        cells.push(Cell::from(match (&read.spec.agent_profile, image) {
+            (Some(profile), Some(image)) => format!("{profile}: {image}"),
+            (Some(profile), None) => profile.clone(),
+            (None, image) => image.unwrap_or_default(),
+        }));
         let usage = status.usage.as_ref();
         let count = |of: Option<i64>| Cell::from(of.map_or_else(String::new, |count| count.to_string()));
         cells.push(count(usage.map(|usage| usage.allowed_requests)));

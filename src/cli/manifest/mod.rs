@@ -304,7 +304,7 @@ mod tests {
     #[case(&[("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: 0")], "run.yaml:34: spec.activeDeadlineSeconds: 0: at least 1 needed")]
     #[case(&[("access: ReadOnly", "access: Write")], "run.yaml:29: spec.repositories[1].access: must be one of ReadOnly, ReadWrite")]
     #[case(&[("name: style-guide", "name: app")], "run.yaml:27: spec.repositories[1]: duplicate entry")]
-    #[case(&[("    image: ghcr.io/team-a/mini-swe-agent:2.4.6\n", "")], "run.yaml:16: spec.agent.image: is required")]
+    #[case(&[("      url: https://github.com/team-a/style-guide\n", "")], "run.yaml:27: spec.repositories[1].url: is required")]
     #[case(&[("cofferdam.dev/v1alpha1", "cofferdam.dev/v1")], "run.yaml:3: there is no kind AgentRun in cofferdam.dev/v1")]
     #[case(&[("kind: AgentRun", "")], "run.yaml:3: no object: apiVersion or kind is missing")]
     fn what_the_api_server_would_refuse_is_named_by_its_line(

@@ -17,7 +17,7 @@ use crate::print::paint::Paint;
 use crate::print::table::{Cell, Look, render};
 use crate::print::{self, Format};
 use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
-use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, SandboxPolicy};
+use cofferdam_api::{AgentProfile, ClusterSandboxPolicy, PolicyLimits, SandboxPolicy};
 use cofferdam_policy::layer::layers::selects;
 
 /// How to write it, and whether to look who may use what.
@@ -40,6 +40,8 @@ struct Policy {
     value: Value,
     name: String,
     limits: PolicyLimits,
+    /// Agents that it offers.
+    profiles: Vec<AgentProfile>,
     ready: Option<Condition>,
     /// Whether I may use it; absent: nobody uses a ceiling.
     mine: Option<bool>,
@@ -124,6 +126,7 @@ async fn policies(client: &Client, namespace: &str) -> Result<(Vec<Policy>, Vec<
             mine: Some(may_use(client, namespace, &name).await?),
             ready: ready(policy.status.as_ref().map(|status| status.conditions.as_slice())),
             limits: policy.spec.limits,
+            profiles: policy.spec.agent_profiles,
             name,
             who: None,
         });
@@ -144,6 +147,7 @@ async fn policies(client: &Client, namespace: &str) -> Result<(Vec<Policy>, Vec<
                 mine: None,
                 ready: ready(policy.status.as_ref().map(|status| status.conditions.as_slice())),
                 limits: policy.spec.limits,
+                profiles: policy.spec.agent_profiles,
                 who: None,
             })
         })),
@@ -201,7 +205,30 @@ fn table(policies: &[Policy], wide: bool, paint: Paint) -> String {
         header.extend(["RUNTIME", "ACTIVE", "WHO MAY USE IT"]);
     }
     let rows: Vec<Vec<Cell>> = policies.iter().map(|policy| row(policy, wide)).collect();
-    render(&header, &rows, paint)
+    render(&header, &rows, paint) + &agents(policies, paint)
+}
+
+/// The agents that the policies offer, for `spec.agentProfile`; nothing where they offer none.
+fn agents(policies: &[Policy], paint: Paint) -> String {
+    let offers = policies.iter().flat_map(|policy| {
+        let of = format!("{}/{}", policy.kind, policy.name);
+        policy.profiles.iter().map(move |profile| {
+            vec![
+                Cell::from(profile.name.clone()),
+                Cell::from(of.clone()),
+                Cell::from(profile.image.clone()),
+                Cell::from(profile.description.clone().unwrap_or_default()),
+            ]
+        })
+    });
+    let rows: Vec<Vec<Cell>> = offers.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n{}",
+        render(&["AGENT", "OFFERED BY", "IMAGE", "DESCRIPTION"], &rows, paint)
+    )
 }
 
 fn row(policy: &Policy, wide: bool) -> Vec<Cell> {
@@ -289,6 +316,13 @@ mod tests {
                 example.spec.limits
             } else {
                 PolicyLimits::default()
+            },
+            profiles: if mine == Some(false) {
+                Vec::new()
+            } else {
+                let offered = json!([{"name": "claude-code", "image": format!("ghcr.io/team-a/claude-code@sha256:{}", "0".repeat(64)),
+                    "description": format!("Claude Code, as {name} has it")}]);
+                serde_json::from_value(offered).unwrap()
             },
             ready: None,
             mine,

@@ -40,6 +40,9 @@ pub struct Asked {
     /// The agent's image.
     #[arg(long)]
     image: Option<String>,
+    /// An agent that a policy offers by this name, instead of --image and a command: `kubectl cofferdam policy` lists them.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "command"])]
+    profile: Option<String>,
     /// A repository that the agent may change, as NAME=URL or NAME=URL@REF. Can be given several times.
     #[arg(long, value_name = "NAME=URL[@REF]", value_parser = repository)]
     repo: Vec<(String, String, Option<String>)>,
@@ -151,9 +154,12 @@ impl Asked {
     }
 
     fn bare(&self, prompt: Option<&str>) -> Result<AgentRun, Failure> {
-        let image = self.image.clone().ok_or_else(|| {
-            Failure::Usage("which image is the agent? give --image, or a manifest with -f".to_owned())
-        })?;
+        if self.image.is_none() && self.profile.is_none() {
+            return Err(Failure::Usage(
+                "which agent? give --profile (kubectl cofferdam policy lists them), --image, or a manifest with -f"
+                    .to_owned(),
+            ));
+        }
         if prompt.is_none() {
             return Err(Failure::Usage(
                 "what is the agent to do? give a prompt, --prompt-file or --edit, or a manifest with -f"
@@ -166,12 +172,8 @@ impl Asked {
                 prompt: None,
                 prompt_from: None,
             },
-            agent: Agent {
-                image,
-                command: Vec::new(),
-                args: Vec::new(),
-                env: Vec::new(),
-            },
+            agent: Agent::default(),
+            agent_profile: None,
             repositories: Vec::new(),
             egress: None,
             resources: None,
@@ -212,9 +214,22 @@ impl Asked {
             .or_else(|| namespace.map(str::to_owned));
         let spec = &mut run.spec;
         if let Some(image) = &self.image {
-            spec.agent.image.clone_from(image);
+            spec.agent.image = Some(image.clone());
+            spec.agent_profile = None;
+        }
+        if let Some(profile) = &self.profile {
+            // The command of the manifest was that of its image.
+            spec.agent_profile = Some(profile.clone());
+            spec.agent.image = None;
+            spec.agent.command.clear();
+            spec.agent.args.clear();
         }
         if !self.command.is_empty() {
+            if let Some(profile) = &spec.agent_profile {
+                return Err(Failure::Usage(format!(
+                    "the manifest names the profile {profile}, which has the agent's command: give --image with a command of your own"
+                )));
+            }
             spec.agent.command.clone_from(&self.command);
             spec.agent.args.clear();
         }

@@ -48,6 +48,38 @@ fn flags_make_a_run() {
 }
 
 #[test]
+fn a_profile_takes_the_place_of_image_and_command() {
+    let spec = asked(&["--profile", "claude-code", "--env", "A=b"])
+        .build(Some("Fix it."), None)
+        .unwrap()
+        .run
+        .spec;
+    assert_eq!(
+        (
+            spec.agent_profile.as_deref(),
+            spec.agent.image.as_deref(),
+            spec.agent.env.len()
+        ),
+        (Some("claude-code"), None, 1)
+    );
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/agentrun.yaml");
+    let spec = asked(&["-f", example, "--profile", "claude-code"])
+        .build(None, None)
+        .unwrap()
+        .run
+        .spec;
+    assert_eq!(
+        (
+            spec.agent_profile.as_deref(),
+            spec.agent.image,
+            spec.agent.command,
+            spec.agent.args
+        ),
+        (Some("claude-code"), None, Vec::new(), Vec::new())
+    );
+}
+
+#[test]
 fn a_long_prompt_stands_in_a_config_map_under_its_digest() {
     let text = "x".repeat(2049);
     let built = asked(&["--image", "i", "--name", "fix"])
@@ -79,6 +111,7 @@ fn a_long_prompt_stands_in_a_config_map_under_its_digest() {
 #[rstest]
 #[case(&[], Some("p"))]
 #[case(&["--image", "i"], None)]
+#[case(&["--profile", "p"], None)]
 #[case(&["--image", "i"], Some(""))]
 #[case(&["-f", "/nonexistent"], None)]
 fn what_is_missing_is_said(#[case] words: &[&str], #[case] prompt: Option<&str>) {

@@ -237,7 +237,7 @@ mod tests {
             matches!(decide(&run, &missing, at(30)), Decision::End(end) if end.reason == Reason::PolicyMissing)
         );
         let mut foreign = run.clone();
-        foreign.spec.agent.image = "elsewhere.example/agent:v1".to_owned();
+        foreign.spec.agent.image = Some("elsewhere.example/agent:v1".to_owned());
         assert!(
             matches!(decide(&foreign, &facts(), at(0)), Decision::End(end) if end.reason == Reason::ImageDenied)
         );
@@ -328,7 +328,7 @@ mod tests {
                 "{stage:?}: admitted before, denied now"
             );
             let mut foreign = run.clone();
-            foreign.spec.agent.image = "elsewhere.example/agent:v1".to_owned();
+            foreign.spec.agent.image = Some("elsewhere.example/agent:v1".to_owned());
             assert!(refused(decide(&foreign, &facts(), at(900))));
             assert!(
                 matches!(decide(&foreign, &denying, at(900)), Decision::Start { .. }),

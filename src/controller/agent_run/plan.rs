@@ -8,13 +8,14 @@ use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
 use cofferdam_api::names::ANNOTATION_PLAN;
-use cofferdam_api::{NodeAccess, ResolvedPolicy, ResolvedRun, Retry};
+use cofferdam_api::{NodeAccess, ResolvedAgentProfile, ResolvedPolicy, ResolvedRun, Retry};
 use cofferdam_policy::decide::Admitted;
+use cofferdam_policy::dimension::profile::Offered;
 
 /// Version of [`Plan`].
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Version of [`Before`].
-const VERSION_BEFORE: u32 = 1;
+const VERSION_BEFORE: u32 = 2;
 
 /// The one field that every version has.
 #[derive(Deserialize)]
@@ -47,9 +48,12 @@ pub struct Plan {
     pub retry: Retry,
     /// Which attempt the Job is, from 1.
     pub attempt: i32,
+    /// The profile by which the agent is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_profile: Option<ResolvedAgentProfile>,
 }
 
-/// A plan of the version before: runs were not tried again then.
+/// A plan of the version before: agents had no profiles then.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Before {
@@ -61,15 +65,10 @@ struct Before {
     policy_hash: String,
     pod_digest: String,
     gateway: String,
-    start_timeout_seconds: i32,
-    node_reachability: NodeReachability,
-}
-
-/// What [`NodeAccess`] was called then.
-#[derive(Clone, Copy, Debug, Deserialize)]
-enum NodeReachability {
-    Denied,
-    Tolerated,
+    start_deadline_seconds: i32,
+    node_access: NodeAccess,
+    retry: Retry,
+    attempt: i32,
 }
 
 impl From<Before> for Plan {
@@ -82,13 +81,11 @@ impl From<Before> for Plan {
             policy_hash: before.policy_hash,
             pod_digest: before.pod_digest,
             gateway: before.gateway,
-            start_deadline_seconds: before.start_timeout_seconds,
-            node_access: match before.node_reachability {
-                NodeReachability::Denied => NodeAccess::Deny,
-                NodeReachability::Tolerated => NodeAccess::Allow,
-            },
-            retry: Retry::Never,
-            attempt: 1,
+            start_deadline_seconds: before.start_deadline_seconds,
+            node_access: before.node_access,
+            retry: before.retry,
+            attempt: before.attempt,
+            agent_profile: None,
         }
     }
 }
@@ -100,10 +97,10 @@ pub struct PlanError(String);
 
 impl Plan {
     /// The plan of one attempt of an admitted run.
-    pub fn new(image: &str, admitted: &Admitted, gateway: String, pod_digest: String, attempt: i32) -> Self {
+    pub fn new(admitted: &Admitted, gateway: String, pod_digest: String, attempt: i32) -> Self {
         Self {
             version: VERSION,
-            image: image.to_owned(),
+            image: admitted.agent.image.clone().unwrap_or_default(),
             runtime_class_name: admitted.runtime_class.clone(),
             policies: admitted.policies.clone(),
             policy_hash: admitted.frozen.hash(),
@@ -113,6 +110,7 @@ impl Plan {
             node_access: admitted.node_access,
             retry: admitted.retry,
             attempt,
+            agent_profile: admitted.profile.as_ref().map(Offered::resolved),
         }
     }
 
@@ -155,6 +153,7 @@ impl Plan {
     pub fn resolved(&self) -> ResolvedRun {
         ResolvedRun {
             image: self.image.clone(),
+            agent_profile: self.agent_profile.clone(),
             images: Vec::new(),
             prompt_digest: None,
             runtime_class_name: self.runtime_class_name.clone(),
@@ -169,40 +168,45 @@ impl Plan {
 mod tests {
     use super::*;
 
-    /// As a controller of version 1 wrote it.
-    const ONE: &str = r#"{"version":1,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startTimeoutSeconds":300,"nodeReachability":"Tolerated"}"#;
-    /// As one of version 2 writes it.
+    /// As a controller of version 2 wrote it.
     const TWO: &str = r#"{"version":2,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startDeadlineSeconds":300,"nodeAccess":"Allow","retry":"Never","attempt":1}"#;
+    /// As one of version 3 writes it.
+    const THREE: &str = r#"{"version":3,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startDeadlineSeconds":300,"nodeAccess":"Allow","retry":"Never","attempt":1,"agentProfile":{"name":"claude-code","policyKind":"SandboxPolicy","policyName":"default","digest":"sha256:bb"}}"#;
 
     #[test]
     fn plans_of_this_version_and_of_the_one_before_are_read() {
-        let two = Plan::parse(TWO).unwrap();
+        let three = Plan::parse(THREE).unwrap();
         assert_eq!(
-            two.to_json().unwrap(),
-            TWO,
+            three.to_json().unwrap(),
+            THREE,
             "a document that is written otherwise is of another version"
         );
-        assert_eq!(Plan::parse(ONE).unwrap(), two);
-        let denied = ONE.replace("Tolerated", "Denied");
-        assert_eq!(Plan::parse(&denied).unwrap().node_access, NodeAccess::Deny);
+        assert_eq!(three.resolved().agent_profile.unwrap().name, "claude-code");
+        let two = Plan::parse(TWO).unwrap();
+        assert_eq!(
+            two,
+            Plan {
+                agent_profile: None,
+                ..three
+            }
+        );
     }
 
     #[test]
     fn other_documents_are_none() {
         for (text, words) in [
             (
-                TWO.replace(r#""version":2"#, r#""version":3,"more":1"#),
-                "it has version 3",
+                THREE.replace(r#""version":3"#, r#""version":4,"more":1"#),
+                "it has version 4",
             ),
             (
-                ONE.replace(r#""version":1"#, r#""version":0"#),
-                "it has version 0",
+                TWO.replace(r#""version":2"#, r#""version":1"#),
+                "it has version 1",
             ),
-            (TWO.replace(r#""version":2"#, r#""version":1"#), "unknown field"),
-            (ONE.replace(r#""version":1"#, r#""version":2"#), "unknown field"),
-            (TWO.replace(r#""version":2,"#, ""), "missing field"),
+            (THREE.replace(r#""version":3"#, r#""version":2"#), "unknown field"),
+            (THREE.replace(r#""version":3,"#, ""), "missing field"),
             (
-                TWO.replace(r#""attempt":1"#, r#""attempt":1,"more":1"#),
+                THREE.replace(r#""attempt":1"#, r#""attempt":1,"more":1"#),
                 "unknown field",
             ),
         ] {

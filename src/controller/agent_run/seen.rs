@@ -25,6 +25,7 @@ use crate::verdict::{Gap, Verdict};
 use cofferdam_api::names::workload_name;
 use cofferdam_api::{AgentRun, AgentRunStatus, LiveReason, Reason};
 use cofferdam_policy::dimension::credentials;
+use cofferdam_policy::dimension::profile;
 use cofferdam_policy::dimension::vulnerabilities::{self, Reports};
 use cofferdam_policy::layer::layers::ttl_ceiling;
 use cofferdam_policy::source::Sourced;
@@ -266,7 +267,11 @@ fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
     let cluster_policies = stores.cluster_policies();
     let reports =
         if vulnerabilities::is_asked(policy.as_ref(), cluster_policies.as_deref().unwrap_or_default()) {
-            stores.scanner.on(&[run.spec.agent.image.as_str()])
+            stores.scanner.on(&profile::images(
+                run,
+                policy.as_ref(),
+                cluster_policies.as_deref().unwrap_or_default(),
+            ))
         } else {
             Some(Reports::new())
         };

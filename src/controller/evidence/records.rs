@@ -48,7 +48,10 @@ pub fn admitted(run: &AgentRun, workload: &Workload) -> Vec<RunEvent> {
     );
     let frozen = workload.frozen_policy.data.as_ref();
     let policy = frozen.and_then(|data| data.get(FROZEN_POLICY_KEY));
-    with_documents(event, run, policy.map(String::as_str))
+    let mut events = with_documents(event, run, policy.map(String::as_str));
+    let profile = workload.profile.iter();
+    events.extend(profile.flat_map(|text| RunEvent::document("agentProfile", text)));
+    events
 }
 
 /// How the run ended, after whatever of its admission the chain lacks.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Admitted;
 use crate::dimension::egress::{EgressAsk, EgressLayer};
+use crate::dimension::profile::Offered;
 use crate::dimension::repositories::{self, Granted, Submodules};
 use crate::dimension::runtime::Runtime;
 use crate::dimension::times::Times;
@@ -14,7 +15,7 @@ use crate::pattern::image::ImageReference;
 use crate::preset::Used;
 use crate::refusal::Refusal;
 use crate::source::Sourced;
-use cofferdam_api::{PullPolicy, RequesterMode, ResolvedPolicy, Retry, SchedulingProfile, Tunnels};
+use cofferdam_api::{Agent, PullPolicy, RequesterMode, ResolvedPolicy, Retry, SchedulingProfile, Tunnels};
 
 /// Every dimension of a run, judged.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Evaluation {
     pub mistakes: Vec<Refusal>,
     /// Whether the run must say who asks.
     pub requester: Result<Sourced<RequesterMode>, Refusal>,
+    /// The profile of its agent.
+    pub profile: Result<Sourced<Option<Offered>>, Refusal>,
     /// What isolates it.
     pub runtime: Result<Runtime, Refusal>,
     /// The agent's image.
@@ -59,6 +62,7 @@ pub struct Evaluation {
     pub max_clone_bytes: Sourced<i64>,
     /// Whether it may be tried again.
     pub retry: Sourced<Retry>,
+    pub(crate) agent: Agent,
     pub(crate) policies: Vec<ResolvedPolicy>,
     pub(crate) image_pull_secrets: Vec<String>,
 }
@@ -73,7 +77,9 @@ impl Evaluation {
         let Self {
             mistakes,
             requester,
+            profile,
             runtime,
+            agent,
             agent_image,
             vulnerabilities,
             pull_policy,
@@ -98,6 +104,7 @@ impl Evaluation {
         if let Some(mistake) = mistakes.into_iter().next() {
             return Err(mistake);
         }
+        let profile = profile?.value;
         literals?;
         // Optional or required: the run meets it, and gets nothing from it.
         let _: Sourced<RequesterMode> = requester?;
@@ -130,6 +137,8 @@ impl Evaluation {
                 repositories::git_hosts(&granted, submodules.as_ref()),
             )
             .with_credentials(credentials.collect()),
+            agent,
+            profile,
             agent_image,
             runtime_class: class.value,
             node_access: node_access.value,

@@ -5,6 +5,7 @@ pub mod egress;
 pub mod git;
 pub mod images;
 pub mod literals;
+pub mod profile;
 pub mod repositories;
 pub mod requester;
 pub mod requests;

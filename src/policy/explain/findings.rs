@@ -7,12 +7,13 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use crate::decide::Evaluation;
+use crate::dimension::profile::Offered;
 use crate::dimension::repositories::{Granted, Submodules};
 use crate::dimension::resources;
 use crate::dimension::runtime::Runtime;
 use crate::dimension::times::Times;
 use crate::dimension::vulnerabilities::Ceiling;
-use crate::dimension::{credentials, images};
+use crate::dimension::{credentials, images, profile};
 use crate::refusal::Refusal;
 use crate::source::{Source, Sourced};
 use cofferdam_api::{CloneOptions, RequesterMode, Tunnels};
@@ -96,6 +97,7 @@ impl Evaluation {
         let Self {
             mistakes,
             requester,
+            profile,
             runtime,
             agent_image,
             vulnerabilities,
@@ -116,10 +118,15 @@ impl Evaluation {
             max_clone_bytes,
             retry,
             // In the run's status and pod, decided by nobody else.
+            agent: _,
             policies: _,
             image_pull_secrets: _,
         } = self;
         let mut findings: Vec<Finding> = mistakes.iter().map(Finding::refused).collect();
+        match profile {
+            Ok(decided) => findings.extend(of_profile(decided)),
+            Err(refusal) => findings.push(Finding::refused(refusal)),
+        }
         if let Err(refusal) = literals {
             findings.push(Finding::refused(refusal));
         }
@@ -128,7 +135,10 @@ impl Evaluation {
             Ok(runtime) => findings.extend(of_runtime(runtime)),
             Err(refusal) => findings.push(Finding::refused(refusal)),
         }
-        findings.push(Finding::of(images::FIELD, agent_image));
+        // Without its profile the run has no image.
+        if profile.is_ok() {
+            findings.push(Finding::of(images::FIELD, agent_image));
+        }
         findings.extend(vulnerabilities.as_ref().and_then(of_vulnerabilities));
         findings.push(match pull_policy.value {
             Some(policy) => Finding::allowed("imagePullPolicy", format!("{policy:?}"), &pull_policy.source),
@@ -188,6 +198,16 @@ fn of_requester(requester: &Result<Sourced<RequesterMode>, Refusal>) -> Finding 
         }
         Err(refusal) => Finding::refused(refusal),
     }
+}
+
+/// Nothing where the run names an image.
+fn of_profile(decided: &Sourced<Option<Offered>>) -> Option<Finding> {
+    let (Offered { profile, .. }, source) = profile::source(decided)?;
+    let started = match profile.command.as_slice() {
+        [] => "its image's own entrypoint".to_owned(),
+        command => command.join(" "),
+    };
+    Some(Finding::allowed(profile::FIELD, &profile.name, source).noted(format!("starts {started}")))
 }
 
 fn of_runtime(runtime: &Runtime) -> Vec<Finding> {

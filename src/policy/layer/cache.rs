@@ -10,9 +10,9 @@ use kube::api::ObjectMeta;
 use parking_lot::Mutex;
 
 use crate::layer::layers::{Layers, matching};
-use crate::layer::parsed::ParsedPolicy;
+use crate::layer::parsed::{ParsedPolicy, Written};
 use crate::refusal::{Layer, Refusal};
-use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, SandboxPolicy};
+use cofferdam_api::{ClusterSandboxPolicy, SandboxPolicy};
 
 /// Policies that are remembered; a cluster with more of them reads them all again now and then.
 const LIMIT: usize = 4096;
@@ -52,7 +52,7 @@ impl PolicyCache {
         if let Some(known) = known {
             return Ok(known);
         }
-        let read = |layer, metadata: &_, limits: &_| self.parsed(layer, metadata, limits);
+        let read = |layer, metadata: &_, written: Written<'_>| self.parsed(layer, metadata, written);
         let layers = Arc::new(Layers::of(&over, policy, read)?);
         if let Some(versions) = versions {
             self.0.lock().keep_layers(versions, &layers);
@@ -73,7 +73,7 @@ impl PolicyCache {
         &self,
         layer: Layer,
         metadata: &ObjectMeta,
-        limits: &PolicyLimits,
+        written: Written<'_>,
     ) -> Result<Arc<ParsedPolicy>, Refusal> {
         let version = version(metadata);
         let known = version
@@ -82,7 +82,7 @@ impl PolicyCache {
         if let Some(known) = known {
             return Ok(known);
         }
-        let parsed = Arc::new(ParsedPolicy::read(layer, limits)?);
+        let parsed = Arc::new(ParsedPolicy::read(layer, written)?);
         if let Some(version) = version {
             self.0.lock().keep_parsed(version, &parsed);
         }

@@ -11,9 +11,9 @@ use crate::dimension::egress::EgressLayer;
 use crate::dimension::tunnels;
 use crate::layer::egress::read_egress;
 use crate::layer::mistakes::{self, Mistake};
-use crate::layer::parsed::{ParsedPolicy, read_repositories, unreadable};
+use crate::layer::parsed::{ParsedPolicy, Written, read_repositories, unreadable};
 use crate::refusal::{Layer, LayerKind, Refusal};
-use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, ResolvedPolicy, SandboxPolicy, Tunnels};
+use cofferdam_api::{ClusterSandboxPolicy, ResolvedPolicy, SandboxPolicy, Tunnels};
 
 /// Every layer that applies to a run, in canonical order: cluster policies by name, then the namespace's policy.
 #[derive(Clone, Debug)]
@@ -37,8 +37,8 @@ impl Layers {
         policy: &SandboxPolicy,
     ) -> Result<Self, Refusal> {
         let over = matching(namespace_labels, cluster_policies)?;
-        Self::of(&over, policy, |layer, _, limits| {
-            ParsedPolicy::read(layer, limits).map(Arc::new)
+        Self::of(&over, policy, |layer, _, written| {
+            ParsedPolicy::read(layer, written).map(Arc::new)
         })
     }
 
@@ -50,24 +50,32 @@ impl Layers {
     pub(crate) fn of(
         over: &[&ClusterSandboxPolicy],
         policy: &SandboxPolicy,
-        read: impl Fn(Layer, &ObjectMeta, &PolicyLimits) -> Result<Arc<ParsedPolicy>, Refusal>,
+        read: impl Fn(Layer, &ObjectMeta, Written<'_>) -> Result<Arc<ParsedPolicy>, Refusal>,
     ) -> Result<Self, Refusal> {
         let own = Layer {
             kind: LayerKind::SandboxPolicy,
             name: policy.name_any(),
         };
-        let policies = over
-            .iter()
-            .map(|policy| (cluster_layer(policy), &policy.metadata, &policy.spec.limits))
-            .chain([(own, &policy.metadata, &policy.spec.limits)]);
+        let above = over.iter().map(|policy| {
+            let written = Written {
+                limits: &policy.spec.limits,
+                profiles: &policy.spec.agent_profiles,
+            };
+            (cluster_layer(policy), &policy.metadata, written)
+        });
+        let written = Written {
+            limits: &policy.spec.limits,
+            profiles: &policy.spec.agent_profiles,
+        };
+        let policies = above.chain([(own, &policy.metadata, written)]);
         let mut layers = Self {
             policies: Vec::new(),
             resolved: Vec::new(),
             mistakes: Vec::new(),
         };
-        for (layer, metadata, limits) in policies {
+        for (layer, metadata, written) in policies {
             layers.resolved.push(resolve(&layer, metadata));
-            layers.policies.push(read(layer, metadata, limits)?);
+            layers.policies.push(read(layer, metadata, written)?);
         }
         layers.mistakes = mistakes::find(&layers.policies);
         Ok(layers)

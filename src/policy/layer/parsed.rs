@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::dimension::egress::EgressLayer;
+use crate::dimension::profile;
 use crate::layer::egress::{presets, read_egress};
 use crate::pattern::image::ImagePattern;
 use crate::pattern::quantity::{Amount, ResourceKind};
@@ -16,8 +17,8 @@ use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal};
 use crate::source::Sourced;
 use cofferdam_api::{
-    DigestMode, ImageLimits, Mode, PolicyLimits, Preset, PullPolicy, Reason, RepositoryLimits, RequesterMode,
-    Retry, RuntimeLimits, Tunnels, VulnerabilityLimits,
+    AgentProfile, DigestMode, ImageLimits, Mode, PolicyLimits, Preset, PullPolicy, Reason, RepositoryLimits,
+    RequesterMode, Retry, RuntimeLimits, Tunnels, VulnerabilityLimits,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -53,6 +54,17 @@ pub struct ParsedPolicy {
     pub(crate) retry: Option<Retry>,
     /// On saying who asks.
     pub(crate) requester: Option<RequesterMode>,
+    /// Agents that it offers. They are no opinion: they allow nothing and deny nothing.
+    pub(crate) profiles: Vec<AgentProfile>,
+}
+
+/// What a policy says of runs, as it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// What it limits.
+    pub limits: &'a PolicyLimits,
+    /// Agents that it offers.
+    pub profiles: &'a [AgentProfile],
 }
 
 /// On images.
@@ -147,11 +159,12 @@ pub(crate) fn read_networks(layer: &Layer, field: &str, addresses: &[String]) ->
 }
 
 impl ParsedPolicy {
-    /// Reads a policy's limits.
+    /// Reads a policy.
     ///
     /// # Errors
     /// A refusal that names the field that cannot be read.
-    pub fn read(layer: Layer, limits: &PolicyLimits) -> Result<Self, Refusal> {
+    pub fn read(layer: Layer, written: Written<'_>) -> Result<Self, Refusal> {
+        let Written { limits, profiles } = written;
         // Without `..`: a limit that nobody reads would be one that nobody enforces.
         let PolicyLimits {
             requester,
@@ -191,6 +204,7 @@ impl ParsedPolicy {
             max_clone_bytes: *max_clone_bytes,
             retry: *retry,
             requester: *requester,
+            profiles: profile::read(&layer, profiles)?,
             layer,
         })
     }

@@ -11,7 +11,12 @@ use cofferdam_api::AgentRun;
 
 /// Creates the frozen policy and the Job; returns the Job as it is stored.
 pub async fn create(client: &Client, run: &AgentRun, workload: Workload) -> Result<Job, CallError> {
-    let Workload { frozen_policy, job } = workload;
+    let Workload {
+        frozen_policy,
+        job,
+        // For the chain of records.
+        profile: _,
+    } = workload;
     let found = create_frozen_policy(client, &frozen_policy).await?;
     let job = create_job(client, run, &job).await?;
     if found {

@@ -377,7 +377,7 @@ fn events() -> Vec<(&'static str, Event)> {
             world.now = 700;
         }),
         ("policy-denies", |world| {
-            world.run.spec.agent.image = "elsewhere.example/agent:v1".to_owned();
+            world.run.spec.agent.image = Some("elsewhere.example/agent:v1".to_owned());
         }),
         ("job-gone", |world| {
             if world.has_job() {
@@ -607,7 +607,7 @@ fn refused_run_is_written_once(#[case] facts: Facts, #[case] image: &str, #[case
         facts,
         ..World::of(run(), SeenJob::None)
     };
-    world.run.spec.agent.image = image.to_owned();
+    world.run.spec.agent.image = Some(image.to_owned());
     let written = statuses(world, |world| {
         world.seen.job = SeenJob::Gone;
         world.now += 10;

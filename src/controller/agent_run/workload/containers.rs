@@ -60,7 +60,7 @@ pub fn sidecar(input: &Input<'_>, identity: &Identity) -> Result<Container, Buil
 
 /// The user's image as it is, by its full name.
 pub fn agent(input: &Input<'_>, identity: &Identity) -> Container {
-    let agent = &input.run.spec.agent;
+    let agent = &input.admitted.agent;
     let credentials = input.admitted.frozen.credentials().iter();
     let placeholders: Vec<(&str, String)> = credentials
         .filter_map(|credential| credential.placeholder(&identity.uid))

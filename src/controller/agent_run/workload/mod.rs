@@ -25,6 +25,7 @@ use crate::config::SandboxConfig;
 use cofferdam_api::AgentRun;
 use cofferdam_api::canonical::CanonicalError;
 use cofferdam_policy::decide::Admitted;
+use cofferdam_policy::dimension::profile::Offered;
 use cofferdam_wire::pod::pod_digest;
 
 /// Everything that decides how a run's objects look.
@@ -49,6 +50,8 @@ pub struct Workload {
     pub frozen_policy: ConfigMap,
     /// The Job.
     pub job: Job,
+    /// The profile by which the agent is started, as canonical JSON, for the chain of records.
+    pub profile: Option<String>,
 }
 
 /// The run could not be turned into objects.
@@ -95,15 +98,10 @@ pub fn build(input: &Input<'_>, operator_namespace: &str) -> Result<Workload, Bu
     let identity = Identity::of(input.run)?;
     let spec = pod::spec(input, &identity)?;
     let digest = pod_digest(&spec)?;
-    let plan = Plan::new(
-        &input.run.spec.agent.image,
-        input.admitted,
-        input.gateway.to_string(),
-        digest,
-        input.attempt,
-    );
+    let plan = Plan::new(input.admitted, input.gateway.to_string(), digest, input.attempt);
     Ok(Workload {
         frozen_policy: frozen_policy::config_map(&input.admitted.frozen, operator_namespace),
         job: job::job(input, &identity, &plan, spec)?,
+        profile: input.admitted.profile.as_ref().map(Offered::text),
     })
 }
