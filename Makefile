@@ -10,7 +10,8 @@ export GOFLAGS := -buildvcs=false
 
 CLUSTER := target/cluster
 RELEASE_TARGET := x86_64-unknown-linux-gnu
-BINARY := target/$(RELEASE_TARGET)/release/cofferdam
+# The programs with the list of their crates inside (deploy/auditable.py).
+AUDITABLE := target/auditable
 HELM := target/bin/helm
 
 .PHONY: help
@@ -40,6 +41,9 @@ cluster-down: $(CLUSTER) ## Stop it and leave nothing
 .PHONY: binary
 binary: packages ## Build the static release binaries: the roles, and the command
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin cofferdam --bin kubectl-cofferdam --target $(RELEASE_TARGET)
+	@for program in cofferdam kubectl-cofferdam; do \
+	  deploy/auditable.py $$program target/$(RELEASE_TARGET)/release/$$program $(AUDITABLE)/$$program || exit 1; \
+	done
 
 .PHONY: plugin
 plugin: binary ## Pack `kubectl cofferdam` for krew (PLUGIN_URI=https://… of the archives' directory: with its manifest; PLUGIN_TARGETS="…": for these too)
@@ -47,8 +51,8 @@ plugin: binary ## Pack `kubectl cofferdam` for krew (PLUGIN_URI=https://… of t
 
 .PHONY: image
 image: binary ## Build the images `cofferdam` and `cofferdam-runner`, without Docker
-	@images/build.sh cofferdam --binary $(BINARY)
-	@images/build.sh cofferdam-runner --binary $(BINARY)
+	@images/build.sh cofferdam --binary $(AUDITABLE)/cofferdam
+	@images/build.sh cofferdam-runner --binary $(AUDITABLE)/cofferdam
 
 .PHONY: install-yaml
 install-yaml: $(HELM) ## Render the chart into target/install.yaml, for clusters without Helm (VALUES=file)
@@ -58,6 +62,10 @@ install-yaml: $(HELM) ## Render the chart into target/install.yaml, for clusters
 release: plugin image $(HELM) ## Put everything of a release into target/release-files, with bills of materials and sums
 	@rm -rf target/release-files
 	@PATH="$(CURDIR)/$(dir $(HELM)):$$PATH" PLUGIN_TARGETS="$(PLUGIN_TARGETS)" deploy/release.sh target/release-files
+
+.PHONY: reproduce
+reproduce: binary ## Build the programs again elsewhere, and compare (minutes)
+	@deploy/reproduce.sh
 
 .PHONY: crds
 crds: ## Generate crds/, the chart's copy of it, the reference in docs/api.md, and docs/presets.md

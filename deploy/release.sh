@@ -7,7 +7,7 @@
 set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: $0 DIRECTORY" >&2; exit 2; }
 top=$(cd "$(dirname "$0")/.." && pwd)
-binaries=${BINARIES:-$top/target/x86_64-unknown-linux-gnu/release}
+binaries=${BINARIES:-$top/target/auditable}
 images=${IMAGES:-$top/target/images}
 version=$(sed -n 's/^version: //p' "$top/charts/cofferdam/Chart.yaml")
 [ "$(sed -n 's/^version = "\(.*\)"$/\1/p' "$top/Cargo.toml" | sed -n 1p)" = "$version" ] || { echo "$0: chart and workspace have other versions" >&2; exit 1; }
@@ -35,7 +35,7 @@ for target in ${PLUGIN_TARGETS:-}; do
     aarch64-apple-darwin) platform=darwin-arm64 ;;
     *) echo "$0: the plugin is not built for $target" >&2; exit 2 ;;
   esac
-  plugins+=("$platform=$binaries/../../$target/release/kubectl-cofferdam")
+  plugins+=("$platform=$top/target/$target/release/kubectl-cofferdam")
 done
 "$top/deploy/krew.sh" "$work/packed" "$work/manual" "" "${plugins[@]}" >/dev/null
 mv "$work"/packed/*.tar.gz .

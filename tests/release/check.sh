@@ -35,6 +35,15 @@ for sbom in "$work"/one/*.cdx.json; do
     and ([.components[]."bom-ref", .metadata.component."bom-ref"] as $known | [.dependencies[] | .ref, .dependsOn[]] - $known == [])' "$sbom"
   check "$name has the TLS library that is linked, and no test's" jq -e '[.components[].name] | any(. == "rustls") and all(. != "proptest")' "$sbom"
 done
+for program in cofferdam kubectl-cofferdam; do
+  file=$(echo "$work"/one/$program-[0-9]*-linux-amd64)
+  listed() {
+    objcopy --dump-section .dep-v0="$work/crates" "$file" /dev/null &&
+      python3 -c 'import json, sys, zlib; print(*sorted("%s@%s" % (each["name"], each["version"]) for each in json.loads(zlib.decompress(open(sys.argv[1], "rb").read()))["packages"]), sep="\n")' "$work/crates"
+  }
+  same_crates() { diff <(listed) <(jq -r '.components[] | "\(.name)@\(.version)"' "$file.cdx.json" | LC_ALL=C sort); }
+  check "$program names the crates of its bill of materials inside itself" same_crates
+done
 check "the runner's image has git" jq -e '.components | any(.purl // "" | startswith("pkg:deb/debian/git@"))' "$work"/one/cofferdam-runner-*.cdx.json
 check "the roles' image has no packages" jq -e '.components | all((.purl // "" | startswith("pkg:deb/")) | not)' "$work"/one/cofferdam-[0-9]*-image-amd64.cdx.json
 same_chart() { diff <(helm template x "$work"/one/cofferdam-[0-9]*.tgz -f tests/chart/values.yaml) <(helm template x charts/cofferdam -f tests/chart/values.yaml); }
