@@ -13,7 +13,7 @@ use kube::api::{DeleteParams, PostParams};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Space, merge, sandboxed, until};
+use crate::harness::{BUSYBOX, Space, default_limits, merge, sandboxed, until};
 
 /// The API server reads admission policies and limit ranges a moment after they were made.
 const SOON: Duration = Duration::from_secs(30);
@@ -185,6 +185,51 @@ async fn what_admission_may_add_is_let_be() {
     assert!(
         tolerations.iter().any(|one| one.key.as_deref() == Some(EXTRA)),
         "{tolerations:#?}"
+    );
+    mutation.end().await;
+    space.close().await;
+}
+
+/// The uid that OpenShift's `restricted-v2` would give pods of a namespace, with its group and SELinux level.
+const ASSIGNED: &str = "1000650000";
+
+/// What OpenShift's admission does to a pod under `restricted-v2`: a user for each container, a group and a level for the pod.
+fn restricted_v2() -> String {
+    format!(
+        "JSONPatch{{op: 'add', path: '/spec/securityContext/fsGroup', value: {ASSIGNED}}}, \
+         JSONPatch{{op: 'add', path: '/spec/securityContext/seLinuxOptions', value: \
+         Object.spec.securityContext.seLinuxOptions{{level: 's0:c26,c5'}}}}] \
+         + (has(object.spec.initContainers) ? [JSONPatch{{op: 'add', path: '/spec/initContainers/0/securityContext/runAsUser', value: {ASSIGNED}}}] : []) \
+         + [0, 1].filter(i, i < size(object.spec.containers)).map(i, JSONPatch{{op: 'add', \
+         path: '/spec/containers/' + string(i) + '/securityContext/runAsUser', value: {ASSIGNED}}}) + ["
+    )
+}
+
+/// A platform that assigns users at admission, as OpenShift does: policy has to let it, and then the run works under that user.
+#[tokio::test]
+async fn a_platform_that_assigns_users_runs_sandboxes_where_policy_lets_it() {
+    let space = Space::open("assigned-user").await;
+    let mutation = Mutation::begin(&space, &restricted_v2()).await;
+    // The control: Cofferdam's own user is the one that was decided.
+    let message = ends(&space, "fixed", Reason::PodMutated).await.message;
+    assert!(
+        message.clone().unwrap_or_default().contains("ecurityContext"),
+        "{message:?}"
+    );
+
+    let mut limits = default_limits();
+    limits["runtime"]["runAsUser"] = json!("PlatformAssigned");
+    space.policy("default", limits).await;
+    let run = space
+        .script("assigned", BUSYBOX, "sh", "id -u > uid.txt\n", json!({}))
+        .await;
+    run.ends(Reason::Completed).await;
+    assert_eq!(run.added("uid.txt").await, [ASSIGNED]);
+    let pod = run.pod().await.and_then(|pod| pod.spec).expect("the pod is kept");
+    let context = pod.security_context.expect("the pod has a context");
+    assert_eq!(
+        context.fs_group.map(|group| group.to_string()).as_deref(),
+        Some(ASSIGNED)
     );
     mutation.end().await;
     space.close().await;
