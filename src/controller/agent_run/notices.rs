@@ -76,6 +76,11 @@ pub fn end(reason: Reason, spec: &AgentRunSpec, status: &AgentRunStatus) -> Noti
     if let Some(asker) = asker(spec) {
         note = format!("{note} {asker}");
     }
+    let resolved = status.resolved.as_ref();
+    if let Some(profile) = resolved.and_then(|resolved| resolved.agent_profile.as_ref()) {
+        let (kind, policy) = (&profile.policy_kind, &profile.policy_name);
+        note = format!("{note} Agent profile: {} of {kind} {policy}.", profile.name);
+    }
     if let Some(usage) = &status.usage {
         note = format!(
             "{note} Requests: {} allowed, {} denied.",
