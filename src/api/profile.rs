@@ -11,11 +11,11 @@ use super::task::EnvVar;
 /// `limits` of every policy in force, as if the run had them.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentProfile {
-    /// Its name; `spec.agentProfile` of a run refers to it.
+    /// Its name, to which `spec.agentProfile` of a run refers.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::label("agentProfiles[].name"))]
     pub name: String,
-    /// One line for people who choose a profile.
+    /// One line for people who choose an agent by its profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::printable("description"))]

@@ -137,11 +137,11 @@ pub struct ResolvedRun {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedAgentProfile {
-    /// Name of the profile.
+    /// Name of the profile, as `spec.agentProfile` has it.
     pub name: String,
-    /// Kind of the policy that offered it.
+    /// `SandboxPolicy` or `ClusterSandboxPolicy`: which offered it.
     pub policy_kind: String,
-    /// Name of the policy that offered it.
+    /// Name of the policy that offered the profile.
     pub policy_name: String,
     /// `sha256:…` of the profile as canonical JSON (RFC 8785); the chain of records has the text.
     #[schemars(length(max = 80))]

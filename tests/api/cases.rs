@@ -946,7 +946,7 @@ pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
         (
             "/spec/agentProfiles/0/env/0/name",
             json!("HTTPS_PROXY"),
-            "HTTPS_PROXY",
+            "name is one that the sandbox sets itself",
         ),
         (
             "/spec/agentProfiles/0/egress/mode",

@@ -159,6 +159,7 @@ fn lists_show_how_an_object_stands_before_what_it_says() {
         [
             "Runtime",
             "Workload",
+            "Profile",
             "Requester",
             "Started",
             "Completed",

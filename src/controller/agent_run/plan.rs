@@ -12,9 +12,9 @@ use cofferdam_api::{NodeAccess, ResolvedAgentProfile, ResolvedPolicy, ResolvedRu
 use cofferdam_policy::decide::Admitted;
 use cofferdam_policy::dimension::profile::Offered;
 
-/// Version of [`Plan`].
+/// Version of a [`Plan`] with a profile.
 const VERSION: u32 = 3;
-/// Version of [`Before`].
+/// Version of one without: controllers that know no profiles read it, too.
 const VERSION_BEFORE: u32 = 2;
 
 /// The one field that every version has.
@@ -53,43 +53,6 @@ pub struct Plan {
     pub agent_profile: Option<ResolvedAgentProfile>,
 }
 
-/// A plan of the version before: agents had no profiles then.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Before {
-    #[serde(rename = "version")]
-    _version: u32,
-    image: String,
-    runtime_class_name: String,
-    policies: Vec<ResolvedPolicy>,
-    policy_hash: String,
-    pod_digest: String,
-    gateway: String,
-    start_deadline_seconds: i32,
-    node_access: NodeAccess,
-    retry: Retry,
-    attempt: i32,
-}
-
-impl From<Before> for Plan {
-    fn from(before: Before) -> Self {
-        Self {
-            version: VERSION,
-            image: before.image,
-            runtime_class_name: before.runtime_class_name,
-            policies: before.policies,
-            policy_hash: before.policy_hash,
-            pod_digest: before.pod_digest,
-            gateway: before.gateway,
-            start_deadline_seconds: before.start_deadline_seconds,
-            node_access: before.node_access,
-            retry: before.retry,
-            attempt: before.attempt,
-            agent_profile: None,
-        }
-    }
-}
-
 /// The annotation is missing or is of no version that is read.
 #[derive(Debug, thiserror::Error)]
 #[error("the Job's annotation {ANNOTATION_PLAN} cannot be read: {0}")]
@@ -99,7 +62,11 @@ impl Plan {
     /// The plan of one attempt of an admitted run.
     pub fn new(admitted: &Admitted, gateway: String, pod_digest: String, attempt: i32) -> Self {
         Self {
-            version: VERSION,
+            version: if admitted.profile.is_some() {
+                VERSION
+            } else {
+                VERSION_BEFORE
+            },
             image: admitted.agent.image.clone().unwrap_or_default(),
             runtime_class_name: admitted.runtime_class.clone(),
             policies: admitted.policies.clone(),
@@ -132,13 +99,18 @@ impl Plan {
         let odd = |error: serde_json::Error| PlanError(error.to_string());
         // The version first: the fields of a newer one must not hide that it is newer.
         let Version { version } = serde_json::from_str(text).map_err(odd)?;
-        match version {
-            VERSION => serde_json::from_str(text).map_err(odd),
-            VERSION_BEFORE => serde_json::from_str::<Before>(text).map(Self::from).map_err(odd),
-            other => Err(PlanError(format!(
-                "it has version {other}, and this controller reads {VERSION_BEFORE} and {VERSION}"
-            ))),
+        if version != VERSION && version != VERSION_BEFORE {
+            return Err(PlanError(format!(
+                "it has version {version}, and this controller reads {VERSION_BEFORE} and {VERSION}"
+            )));
         }
+        let plan: Self = serde_json::from_str(text).map_err(odd)?;
+        if plan.agent_profile.is_some() != (version == VERSION) {
+            return Err(PlanError(format!(
+                "it has version {version}, and a profile stands in version {VERSION} alone"
+            )));
+        }
+        Ok(plan)
     }
 
     /// As the annotation's value.
@@ -184,12 +156,11 @@ mod tests {
         assert_eq!(three.resolved().agent_profile.unwrap().name, "claude-code");
         let two = Plan::parse(TWO).unwrap();
         assert_eq!(
-            two,
-            Plan {
-                agent_profile: None,
-                ..three
-            }
+            two.to_json().unwrap(),
+            TWO,
+            "a plan without a profile is one that the release before reads"
         );
+        assert_eq!((two.resolved().agent_profile, two.attempt), (None, 1));
     }
 
     #[test]

@@ -155,13 +155,17 @@ pub(crate) fn decide(
         let mut offered: Vec<String> = all().map(|(_, profile)| profile.name.clone()).collect();
         offered.sort();
         offered.dedup();
-        let why = if offered.is_empty() {
-            "no policy in force offers agents by name"
+        let (why, help) = if offered.is_empty() {
+            (
+                "no policy in force offers agents by name",
+                "leave agentProfile out and name an image in spec.agent.image, or ask the owner of the policies to offer the agent",
+            )
         } else {
-            "no policy in force offers an agent of this name"
+            (
+                "no policy in force offers an agent of this name",
+                "name one that is offered, or leave agentProfile out and name an image in spec.agent.image",
+            )
         };
-        let help =
-            "name one that is offered, or leave agentProfile out and name an image in spec.agent.image";
         return Err(refusal(None, offered, why.to_owned(), help.to_owned()));
     };
     if let Some((other, _)) = of_name.find(|(_, another)| *another != profile) {

@@ -280,7 +280,7 @@ fn of_tunnels() -> Dimension {
             CLUSTER_ALONE,
             "`Deny`",
             "`Allow` only if one of them says so and no policy says `Deny`",
-            "no ask",
+            "not settable",
         ],
         fields: vec!["tunnels"],
         object: "tunnels",

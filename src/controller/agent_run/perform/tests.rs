@@ -97,7 +97,7 @@ fn line(method: &Method, path: &str, body: &Value) -> String {
 
 impl Rig {
     async fn perform(&self, step: Step, write: Write) -> Result<Outcome, CallError> {
-        perform(&run(), step, write, &self.effects, at(100)).await
+        Box::pin(perform(&run(), step, write, &self.effects, at(100))).await
     }
 
     fn log(&self) -> Vec<String> {
