@@ -53,10 +53,6 @@ async fn short(space: &Space, name: &str, more: Value) -> Run {
     space.run(name, spec).await
 }
 
-fn message(run: AgentRun) -> String {
-    run.status.unwrap().message.unwrap_or_default()
-}
-
 #[tokio::test]
 async fn a_run_of_four_fields_works_and_its_status_says_what_was_started() {
     let space = Space::open("profiles").await;
@@ -101,6 +97,11 @@ async fn a_profile_gets_nothing_that_a_cluster_policy_denies() {
     asking["egress"] = json!({"mode": "AllowList", "rules": [{"name": "out", "hosts": ["allowed.internet.test"], "ports": [80]}]});
     offer(&space, &asking).await;
 
+    // The control: nothing of it is denied yet.
+    let open = short(&space, "open", json!({})).await;
+    open.ends(Reason::Completed).await;
+    assert_eq!(open.added("told.txt").await.last().unwrap(), "allowed");
+
     let ceiling = format!("{}-above", space.name);
     let no_egress = json!({"egress": {"mode": "AllowList", "rules": [
         {"name": "other", "hosts": ["*.internet.test"], "addresses": ["203.0.113.30/32"], "ports": [443], "tls": "Tunnel"}]}});
@@ -112,23 +113,20 @@ async fn a_profile_gets_nothing_that_a_cluster_policy_denies() {
         "closed",
         "a profile opens no host"
     );
-    forget_ceiling(&space.client, &ceiling).await;
 
     // Wide enough that the namespace's own list is no mistake, and without the profile's image.
     let other_images = json!({"images": {"mode": "AllowList", "allowed": ["cofferdam.test/busybox", "cofferdam.test/mini-swe-agent"]}});
     let other_name = format!("{}-images", space.name);
     space.ceiling(&other_name, other_images).await;
-    let refused = short(&space, "image", json!({}))
+    let said = short(&space, "image", json!({}))
         .await
-        .ends(Reason::ImageDenied)
+        .ends_saying(Reason::ImageDenied)
         .await;
-    let said = message(refused);
     assert!(
         said.contains("agentProfiles[worker].image of SandboxPolicy/default")
             && said.contains(&format!("ClusterSandboxPolicy/{other_name}")),
         "{said}"
     );
-    forget_ceiling(&space.client, &other_name).await;
 
     // A name that means two things is refused, whoever offers the second.
     let mut second = asking.clone();
@@ -140,16 +138,14 @@ async fn a_profile_gets_nothing_that_a_cluster_policy_denies() {
         .patch(&twice, &PatchParams::default(), &Patch::Merge(offers))
         .await
         .expect("the ceiling is ours");
-    let refused = short(&space, "twice", json!({}))
+    let said = short(&space, "twice", json!({}))
         .await
-        .ends(Reason::PolicyDenied)
+        .ends_saying(Reason::PolicyDenied)
         .await;
-    assert!(message(refused).contains("offers another agent under this name"));
-    forget_ceiling(&space.client, &twice).await;
-
-    let open = short(&space, "open", json!({})).await;
-    open.ends(Reason::Completed).await;
-    assert_eq!(open.added("told.txt").await.last().unwrap(), "allowed");
+    assert!(said.contains("offers another agent under this name"), "{said}");
+    for name in [ceiling, other_name, twice] {
+        forget_ceiling(&space.client, &name).await;
+    }
     space.close().await;
 }
 
@@ -190,7 +186,7 @@ async fn a_profile_that_changes_while_a_run_waits_is_the_one_that_is_started() {
     none["name"] = json!("another");
     offer(&space, &none).await;
     resume(&gone).await;
-    let said = message(gone.ends(Reason::PolicyDenied).await);
+    let said = gone.ends_saying(Reason::PolicyDenied).await;
     assert!(
         said.contains("no policy in force offers an agent of this name") && said.contains("another"),
         "{said}"
