@@ -30,6 +30,9 @@ pub enum InputsError {
     /// The image has a digest neither in the spec nor in the status.
     #[error("it does not say by which digest its image {0} ran")]
     Image(String),
+    /// The run names a profile, and its status does not say what that was.
+    #[error("it does not say what its profile {0} was")]
+    Profile(String),
     /// A repository has a commit neither in the spec nor in the status.
     #[error("it does not say which commit of repository {0} it worked on")]
     Commit(String),
@@ -46,6 +49,8 @@ pub enum InputsError {
 struct Inputs {
     version: u32,
     image_digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_profile: Option<String>,
     prompt_digest: String,
     commits: Vec<Commit>,
     spec: Map<String, Value>,
@@ -63,13 +68,12 @@ struct Commit {
 /// # Errors
 /// Something of it is not known exactly.
 pub fn digest(run: &AgentRun) -> Result<String, InputsError> {
-    let image = &run.spec.agent.image;
     let prompt = run.spec.task.prompt_digest().ok_or(InputsError::Prompt)?;
     let mut spec = match serde_json::to_value(&run.spec).map_err(CanonicalError::from)? {
         Value::Object(spec) => spec,
         _ => Map::new(),
     };
-    spec.retain(|name, _| name != "task" && !NOT_INPUTS.contains(&name.as_str()));
+    spec.retain(|name, _| name != "task" && name != "agentProfile" && !NOT_INPUTS.contains(&name.as_str()));
     // What these were asked for as is no input: what they came to is.
     if let Some(agent) = spec.get_mut("agent").and_then(Value::as_object_mut) {
         agent.remove("image");
@@ -86,12 +90,29 @@ pub fn digest(run: &AgentRun) -> Result<String, InputsError> {
     }
     let inputs = Inputs {
         version: VERSION,
-        image_digest: image_digest(run).ok_or_else(|| InputsError::Image(image.clone()))?,
+        image_digest: image_digest(run).ok_or_else(|| {
+            let named = run.spec.agent.image.as_ref().or(run.spec.agent_profile.as_ref());
+            InputsError::Image(named.cloned().unwrap_or_default())
+        })?,
+        agent_profile: profile_digest(run)?,
         prompt_digest: prompt,
         commits: commits(run)?,
         spec,
     };
     Ok(names::digest(canonical::to_string(&inputs)?.as_bytes()))
+}
+
+/// The digest of the profile by which the agent was started; nothing for a run that names an image.
+fn profile_digest(run: &AgentRun) -> Result<Option<String>, InputsError> {
+    let Some(name) = &run.spec.agent_profile else {
+        return Ok(None);
+    };
+    let resolved = run.status.as_ref().and_then(|status| status.resolved.as_ref());
+    let profile = resolved.and_then(|resolved| resolved.agent_profile.as_ref());
+    match profile {
+        Some(profile) => Ok(Some(profile.digest.clone())),
+        None => Err(InputsError::Profile(name.clone())),
+    }
 }
 
 /// The digest of the agent's image: the one that is asked for, else that of what ran.
@@ -100,7 +121,7 @@ pub fn image_digest(run: &AgentRun) -> Option<String> {
         let (_, digest) = image.rsplit_once('@')?;
         digest.starts_with("sha256:").then(|| digest.to_owned())
     };
-    of(&run.spec.agent.image).or_else(|| {
+    run.spec.agent.image.as_deref().and_then(of).or_else(|| {
         let resolved = run.status.as_ref()?.resolved.as_ref()?;
         let ran = resolved
             .images
@@ -142,6 +163,22 @@ fn is_commit(text: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_profile_is_an_input_by_what_it_was_and_not_by_its_name() {
+        let by = |name: &str, digest: Option<&str>| -> Result<String, String> {
+            let profile = digest.map(|digest| json!({"name": name, "policyKind": "SandboxPolicy", "policyName": "default", "digest": digest}));
+            let run = json!({
+                "metadata": {"name": "fix"}, "spec": {"task": {"prompt": "fix it"}, "agentProfile": name},
+                "status": {"resolved": {"image": "i", "agentProfile": profile, "runtimeClassName": "gvisor", "policyHash": "h",
+                    "images": [{"name": "agent", "imageID": format!("ghcr.io/a/agent@sha256:{}", "1".repeat(64))}]}},
+            });
+            super::digest(&serde_json::from_value(run).unwrap()).map_err(|error| error.to_string())
+        };
+        assert_eq!(by("a", Some("sha256:1")), by("b", Some("sha256:1")));
+        assert_ne!(by("a", Some("sha256:1")), by("a", Some("sha256:2")));
+        assert_eq!(by("a", None).unwrap_err(), "it does not say what its profile a was");
+    }
 
     fn run() -> Value {
         json!({

@@ -124,7 +124,12 @@ fn same_inputs(first: &AgentRun, again: &AgentRun) -> Result<String, Failure> {
         ))
     };
     let was = inputs::digest(first).map_err(unknown)?;
-    let is = inputs::digest(again).map_err(unknown)?;
+    // What the profile is was compared with what its policy offers today.
+    let by_profile = profile_of(first).is_some().then(|| AgentRun {
+        status: first.status.clone(),
+        ..again.clone()
+    });
+    let is = inputs::digest(by_profile.as_ref().unwrap_or(again)).map_err(unknown)?;
     if was == is {
         return Ok(is);
     }
@@ -390,7 +395,14 @@ mod tests {
         let mut first = first();
         first.spec.agent.image = None;
         first.spec.agent_profile = Some("claude-code".to_owned());
+        let mut resolved = first.status.clone().unwrap().resolved.unwrap();
+        resolved.agent_profile = Some(ran);
+        first.status.as_mut().unwrap().resolved = Some(resolved);
         let again = repeat(&first, None).unwrap();
+        assert_eq!(
+            same_inputs(&first, &again).unwrap(),
+            inputs::digest(&first).unwrap()
+        );
         assert_eq!(
             (again.spec.agent.image, again.spec.agent_profile.as_deref()),
             (None, Some("claude-code"))

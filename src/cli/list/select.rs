@@ -147,8 +147,11 @@ fn has_image(run: &AgentRun, wanted: &str) -> bool {
     if wanted.starts_with("sha256:") {
         return inputs::image_digest(run).is_some_and(|digest| digest == wanted);
     }
-    let asked = run.spec.agent.image.as_str();
-    let rest = asked.strip_prefix(wanted);
+    let resolved = run.status.as_ref().and_then(|status| status.resolved.as_ref());
+    // That of a profile stands in the status alone.
+    let asked = run.spec.agent.image.as_deref();
+    let asked = asked.or(resolved.map(|resolved| resolved.image.as_str()));
+    let rest = asked.and_then(|asked| asked.strip_prefix(wanted));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@']))
 }
 

@@ -223,7 +223,7 @@ mod tests {
         let run = template(MANIFEST, &[("branch", "main")])
             .fill(&given(&[("issue", value), ("repository", "app")]))
             .unwrap();
-        assert_eq!(run.spec.agent.image, "ghcr.io/a/agent:1");
+        assert_eq!(run.spec.agent.image.as_deref(), Some("ghcr.io/a/agent:1"));
         assert_eq!(
             run.spec.task.prompt.unwrap(),
             format!("Fix issue {value} on main.\n")
