@@ -24,6 +24,7 @@ clean
 ours() {
   sed -e 's|ghcr\.io/team-a/agent:1|cofferdam.test/attacker:dev|; s|ghcr\.io/team-a/\*|cofferdam.test/*|' \
     -e 's|url: https://github\.com/team-a/\*|url: https://git.internet.test/*\n          addresses: [203.0.113.10/32]|' \
+    -e 's|hosts: \[api\.anthropic\.com\]|hosts: [model.internet.test]|' \
     -e 's|shop=https://github\.com/team-a/shop|shop=https://git.internet.test/two-first -- sh -c "echo mended > mended.txt"|'
 }
 # run NAME [FILTER…]: runs a marked block, changed by the filter, where a reader would stand.
