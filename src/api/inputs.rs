@@ -177,7 +177,10 @@ mod tests {
         };
         assert_eq!(by("a", Some("sha256:1")), by("b", Some("sha256:1")));
         assert_ne!(by("a", Some("sha256:1")), by("a", Some("sha256:2")));
-        assert_eq!(by("a", None).unwrap_err(), "it does not say what its profile a was");
+        assert_eq!(
+            by("a", None).unwrap_err(),
+            "it does not say what its profile a was"
+        );
     }
 
     fn run() -> Value {
