@@ -190,10 +190,10 @@ async fn what_admission_may_add_is_let_be() {
     space.close().await;
 }
 
-/// The uid that OpenShift's `restricted-v2` would give pods of a namespace, with its group and SELinux level.
+/// The uid that `OpenShift`'s `restricted-v2` would give pods of a namespace, with its group and `SELinux` level.
 const ASSIGNED: &str = "1000650000";
 
-/// What OpenShift's admission does to a pod under `restricted-v2`: a user for each container, a group and a level for the pod.
+/// What `OpenShift`'s admission does to a pod under `restricted-v2`: a user for each container, a group and a level for the pod.
 fn restricted_v2() -> String {
     format!(
         "JSONPatch{{op: 'add', path: '/spec/securityContext/fsGroup', value: {ASSIGNED}}}, \
@@ -205,7 +205,7 @@ fn restricted_v2() -> String {
     )
 }
 
-/// A platform that assigns users at admission, as OpenShift does: policy has to let it, and then the run works under that user.
+/// A platform that assigns users at admission, as `OpenShift` does: policy has to let it, and then the run works under that user.
 #[tokio::test]
 async fn a_platform_that_assigns_users_runs_sandboxes_where_policy_lets_it() {
     let space = Space::open("assigned-user").await;
