@@ -50,7 +50,7 @@ fn flags_make_a_run() {
 #[test]
 fn a_profile_takes_the_place_of_image_and_command() {
     let spec = asked(&["--profile", "claude-code", "--env", "A=b"])
-        .build(Some("Fix it."), None)
+        .build(Some("Fix it."), None, None)
         .unwrap()
         .run
         .spec;
@@ -64,7 +64,7 @@ fn a_profile_takes_the_place_of_image_and_command() {
     );
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/agentrun.yaml");
     let spec = asked(&["-f", example, "--profile", "claude-code"])
-        .build(None, None)
+        .build(None, None, None)
         .unwrap()
         .run
         .spec;

@@ -174,7 +174,14 @@ mod tests {
                 TWO.replace(r#""version":2"#, r#""version":1"#),
                 "it has version 1",
             ),
-            (THREE.replace(r#""version":3"#, r#""version":2"#), "unknown field"),
+            (
+                THREE.replace(r#""version":3"#, r#""version":2"#),
+                "a profile stands in version 3 alone",
+            ),
+            (
+                TWO.replace(r#""version":2"#, r#""version":3"#),
+                "a profile stands in version 3 alone",
+            ),
             (THREE.replace(r#""version":3,"#, ""), "missing field"),
             (
                 THREE.replace(r#""attempt":1"#, r#""attempt":1,"more":1"#),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::layer::parsed::Written;
 use crate::pattern::host::Host;
 use crate::refusal::{Layer, LayerKind};
 use rstest::rstest;
@@ -75,7 +76,12 @@ fn parsed(kind: LayerKind, limits: &Value) -> Arc<ParsedPolicy> {
         kind,
         name: "default".to_owned(),
     };
-    Arc::new(ParsedPolicy::read(layer, &serde_json::from_value(limits.clone()).unwrap()).unwrap())
+    let limits = serde_json::from_value(limits.clone()).unwrap();
+    let written = Written {
+        limits: &limits,
+        profiles: &[],
+    };
+    Arc::new(ParsedPolicy::read(layer, written).unwrap())
 }
 
 #[test]
