@@ -28,7 +28,7 @@ var betas = []string{
 	"user-profiles-billing-2026-10-01", "webhooks-2026-10-07",
 	// Claude Code's.
 	"advanced-tool-use-2025-11-20", "claude-code-20250219", "effort-2025-11-24", "fine-grained-tool-streaming-2025-05-14",
-	"prompt-caching-scope-2026-01-05",
+	"per-turn-control-2026-07-01", "prompt-caching-scope-2026-01-05",
 }
 
 // betaFields are the fields that the body of a message has with a beta only. Without the header that asks for it, such a field is
