@@ -11,20 +11,21 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use serde::Serialize;
 
 use super::commit::{Chain, Committer};
-use super::durable::{DiskError, TEMPORARY, append_line, make_directory, sweep, sync_directory, write_file};
+use super::durable::{DiskError, make_directory, sweep};
 use super::error::StoreError;
 use super::log::{Batch, Found, Log};
 use super::names::{self, Names};
-use super::seal::{SealWork, batches};
 use super::volume::Volume;
-use cofferdam_wire::archive::{ChainState, NamedRun};
-use cofferdam_wire::chain::{Class, Entry, Head};
-use cofferdam_wire::output::Receipt;
-use cofferdam_wire::record::{Record, RunRecord};
-use cofferdam_wire::seal::{Seal, SealRequest, SealedPatch, UNSEALED, Unsealed};
+use cofferdam_wire::chain::{Class, Entry};
+use cofferdam_wire::record::Record;
+
+pub use reading::patch_file;
+
+mod reading;
+mod removal;
+mod sealing;
 
 /// The run's signed statement, as its envelope.
 const STATEMENT: &str = "statement.json";
@@ -57,13 +58,6 @@ pub struct Run {
 pub struct Prepared {
     run: Arc<Run>,
     batch: Batch,
-}
-
-/// What a chain is to be sealed with. The run is remembered as long as this is held.
-#[derive(Debug)]
-pub struct PreparedSeal {
-    run: Arc<Run>,
-    work: SealWork,
 }
 
 impl Store {
@@ -184,123 +178,6 @@ impl Store {
         self.committer.commit(Arc::clone(&run.chain), batch).await
     }
 
-    /// Reads what the controller wants a run's chain to end with, and the chain where that was not read yet.
-    ///
-    /// # Errors
-    /// The request is none, or the run's chain takes no more.
-    pub fn prepare_seal(
-        &self,
-        run_uid: &str,
-        request: SealRequest,
-        caller: &str,
-    ) -> Result<PreparedSeal, StoreError> {
-        let run = self.run(run_uid)?;
-        let whole = with_chain(&run.chain, |found| match found {
-            Found::Whole(_) => Ok(()),
-            Found::Corrupt { fault, .. } => Err(StoreError::Corrupt(fault.clone())),
-        });
-        whole??;
-        let (cause, incomplete) = (request.cause, request.incomplete);
-        let batches = batches(request, caller).map_err(|(line, error)| StoreError::Record {
-            line,
-            error: error.to_string(),
-        })?;
-        let work = SealWork {
-            cause,
-            incomplete,
-            batches,
-            patches: Vec::new(),
-            now: jiff::Timestamp::now().to_string(),
-        };
-        Ok(PreparedSeal { run, work })
-    }
-
-    /// Seals a run's chain; returns when that is on the disk. A chain that is sealed stays as it is.
-    ///
-    /// # Errors
-    /// It is not sealed, or that is not known.
-    pub async fn seal(&self, prepared: PreparedSeal) -> Result<Seal, StoreError> {
-        let PreparedSeal { run, mut work } = prepared;
-        let run_uid = &run.chain.run_uid;
-        // No output is received meanwhile: the seal names all patches.
-        let _no_upload = run.upload.try_lock().map_err(|_| StoreError::Busy)?;
-        work.patches = self.patches(run_uid)?;
-        let seal = self.committer.seal(Arc::clone(&run.chain), work).await?;
-        Ok(Seal {
-            signed: self.directory(run_uid)?.join(STATEMENT).exists(),
-            ..seal
-        })
-    }
-
-    /// The patches that a run's receipt names.
-    fn patches(&self, run_uid: &str) -> Result<Vec<SealedPatch>, StoreError> {
-        let receipt = self.receipt(run_uid)?;
-        let patches = receipt.into_iter().flat_map(|receipt| receipt.manifest.patches);
-        Ok(patches
-            .map(|patch| SealedPatch {
-                name: patch.name(),
-                digest: patch.digest,
-                bytes: patch.bytes,
-            })
-            .collect())
-    }
-
-    /// Whether a run's chain is sealed.
-    pub fn is_sealed(&self, run_uid: &str) -> Result<bool, StoreError> {
-        let run = self.run(run_uid)?;
-        Ok(with_chain(
-            &run.chain,
-            |found| matches!(found, Found::Whole(log) if log.is_sealed()),
-        )?)
-    }
-
-    /// Keeps the statement of a sealed run. One that is there already stays: what was handed out is not replaced.
-    pub fn keep_statement(&self, run_uid: &str, statement: &[u8]) -> Result<(), StoreError> {
-        if !self.is_sealed(run_uid)? {
-            return Err(StoreError::Statement("the run's records are not sealed yet"));
-        }
-        serde_json::from_slice::<serde::de::IgnoredAny>(statement)?;
-        let directory = self.directory(run_uid)?;
-        if directory.join(STATEMENT).exists() {
-            return Ok(());
-        }
-        self.settled(write_file(&directory, STATEMENT, statement))
-    }
-
-    /// The statement of a run.
-    pub fn statement(&self, run_uid: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match fs::read(self.directory(run_uid)?.join(STATEMENT)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Runs that have no statement, those first that rest longest, at most [`UNSEALED`].
-    pub fn unsealed(&self) -> io::Result<Vec<Unsealed>> {
-        let now = SystemTime::now();
-        let mut runs = Vec::new();
-        for entry in fs::read_dir(&self.runs)? {
-            let entry = entry?;
-            if let Ok(run) = entry.file_name().into_string()
-                && self.directory(&run).is_ok()
-                && !entry.path().join(STATEMENT).exists()
-            {
-                let idle = now.duration_since(last_write(&entry.path())?).unwrap_or_default();
-                runs.push(Unsealed {
-                    run,
-                    idle_seconds: idle.as_secs(),
-                });
-            }
-        }
-        runs.sort_by(|one, other| {
-            let by_time = other.idle_seconds.cmp(&one.idle_seconds);
-            by_time.then_with(|| one.run.cmp(&other.run))
-        });
-        runs.truncate(UNSEALED);
-        Ok(runs)
-    }
-
     /// How full the volume is, in percent.
     ///
     /// # Errors
@@ -308,163 +185,6 @@ impl Store {
     pub fn fill(&self) -> io::Result<u8> {
         self.volume.fill()
     }
-
-    /// Runs to which nothing was written since `before`.
-    pub fn unwritten_since(&self, before: SystemTime) -> io::Result<Vec<String>> {
-        let mut runs = Vec::new();
-        for entry in fs::read_dir(&self.runs)? {
-            let entry = entry?;
-            if let Ok(run_uid) = entry.file_name().into_string()
-                && self.directory(&run_uid).is_ok()
-                && last_write(&entry.path())? < before
-            {
-                runs.push(run_uid);
-            }
-        }
-        Ok(runs)
-    }
-
-    /// Removes all of a run, unless it is in use or was written to since `before`. What it was is noted first, in
-    /// `deletions.jsonl`.
-    pub fn remove(&self, run_uid: &str, before: SystemTime) -> Result<bool, StoreError> {
-        let directory = self.directory(run_uid)?;
-        let deletion = self.deletion(run_uid, &directory)?;
-        let gone = self.runs.join(format!("{TEMPORARY}{run_uid}"));
-        {
-            // Nobody comes to know the run meanwhile.
-            let mut known = self.known.lock();
-            if known.get(run_uid).is_some_and(is_in_use) || last_write(&directory)? >= before {
-                return Ok(false);
-            }
-            self.settled(append_line(&self.deletions, &deletion))?;
-            known.remove(run_uid);
-            fs::rename(&directory, &gone)?;
-        }
-        self.settled(sync_directory(&self.runs))?;
-        if let Some(name) = names::read(&gone)? {
-            self.names.remove(&name, run_uid);
-        }
-        fs::remove_dir_all(gone)?;
-        Ok(true)
-    }
-
-    /// The line that is left of a run.
-    fn deletion(&self, run_uid: &str, directory: &Path) -> Result<Vec<u8>, StoreError> {
-        let record = self.run_record(run_uid)?;
-        let run = self.run(run_uid)?;
-        let (head, fault) = with_chain(&run.chain, |found| match found {
-            Found::Whole(log) => (Some(log.head()), None),
-            Found::Corrupt { fault, .. } => (None, Some(fault.to_string())),
-        })?;
-        let deletion = Deletion {
-            deleted_at: jiff::Timestamp::now().to_string(),
-            run: run_uid,
-            name: fs::read_to_string(directory.join("run")).ok(),
-            head,
-            fault,
-            requests: record.requests,
-            denied_requests: record.denied_requests,
-            receipt: record.receipt,
-        };
-        Ok(serde_json::to_vec(&deletion)?)
-    }
-
-    /// The receipt of a run's upload.
-    pub fn receipt(&self, run_uid: &str) -> Result<Option<Receipt>, StoreError> {
-        let path = self.directory(run_uid)?.join("receipt.json");
-        match fs::read(path) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Everything about a run; a run of which nothing is known has an empty record. Of a corrupt chain it is what
-    /// the lines before the fault say.
-    pub fn run_record(&self, run_uid: &str) -> Result<RunRecord, StoreError> {
-        let receipt = self.receipt(run_uid)?;
-        let run = self.run(run_uid)?;
-        let record = with_chain(&run.chain, |found| match found {
-            Found::Whole(log) => log.summary().run_record(receipt),
-            Found::Corrupt { summary, .. } => summary.run_record(receipt),
-        })?;
-        Ok(RunRecord {
-            chain: Some(self.chain(run_uid)?.1),
-            ..record
-        })
-    }
-
-    /// The file of a run's chain, which may not be there, and how much of it is acknowledged. A corrupt one is handed
-    /// out as it is, with its fault.
-    pub fn chain(&self, run_uid: &str) -> Result<(PathBuf, ChainState), StoreError> {
-        let run = self.run(run_uid)?;
-        let path = run.chain.path.clone();
-        let state = with_chain(&run.chain, |found| match found {
-            Found::Whole(log) => ChainState {
-                bytes: log.length(),
-                head: Some(log.head()),
-                fault: None,
-            },
-            Found::Corrupt { fault, .. } => ChainState {
-                bytes: fs::metadata(&path)
-                    .map(|metadata| metadata.len())
-                    .unwrap_or_default(),
-                head: None,
-                fault: Some(fault.to_string()),
-            },
-        })?;
-        Ok((path, state))
-    }
-
-    /// The runs that had this name and left an output, the newest first.
-    pub fn named(&self, namespace: &str, name: &str) -> Result<Vec<NamedRun>, StoreError> {
-        let mut runs = Vec::new();
-        for run_uid in self.names.of(&format!("{namespace}/{name}")) {
-            if let Some(receipt) = self.receipt(&run_uid)? {
-                runs.push(NamedRun {
-                    run_uid,
-                    received_at: receipt.received_at,
-                });
-            }
-        }
-        // RFC 3339 in UTC: the order of the texts is that of the times.
-        runs.sort_by(|one, other| other.received_at.cmp(&one.received_at));
-        Ok(runs)
-    }
-
-    /// Notes the name of a run whose receipt was written.
-    pub fn note_name(&self, name: &str, run_uid: &str) {
-        self.names.add(name, run_uid);
-    }
-
-    /// The file of a patch, if the run has a receipt for it.
-    pub fn patch(&self, run_uid: &str, repository: &str) -> Result<Option<PathBuf>, StoreError> {
-        let path = self
-            .directory(run_uid)?
-            .join("patches")
-            .join(patch_file(repository)?);
-        let received = self.receipt(run_uid)?.is_some_and(|receipt| {
-            let mut patches = receipt.manifest.patches.iter();
-            patches.any(|patch| patch.name() == repository)
-        });
-        Ok(received.then_some(path))
-    }
-}
-
-/// What is left of a run that was removed.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Deletion<'a> {
-    deleted_at: String,
-    run: &'a str,
-    /// `namespace/name`, if the run had an output.
-    name: Option<String>,
-    /// Where its chain ended; absent: it was corrupt.
-    head: Option<Head>,
-    fault: Option<String>,
-    requests: u64,
-    denied_requests: u64,
-    receipt: Option<Receipt>,
 }
 
 /// Whether anybody but the table holds the run.
@@ -492,19 +212,6 @@ fn with_chain<T>(chain: &Chain, of: impl FnOnce(&Found) -> T) -> io::Result<T> {
         tracing::error!(run = chain.run_uid, %fault, "the run's chain of records is corrupt: it is kept and gets no further record");
     }
     Ok(of(found.insert(read)))
-}
-
-/// Name of the file of a repository's patch.
-pub fn patch_file(repository: &str) -> Result<String, StoreError> {
-    let fits = (1..=63).contains(&repository.len());
-    let plain = repository
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if fits && plain && !repository.starts_with('.') {
-        Ok(format!("{repository}.patch"))
-    } else {
-        Err(StoreError::Name("the repository's name"))
-    }
 }
 
 /// Reads whole lines, each a record.
