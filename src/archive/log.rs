@@ -196,7 +196,7 @@ impl Log {
                 continue;
             }
             source.follow(entry.source_seq());
-            next.summary.add_kind(&batch.source, entry.kind());
+            next.summary.add_told(&batch.source, entry.fields());
             entry.chain(&mut next.head, stamp, lines);
             if let Some(record) = record {
                 source.note(&record.event);

@@ -14,6 +14,12 @@ const WARNING: u8 = 80;
 
 /// Removes runs to which nothing was written for `keep`, for ever.
 pub async fn run(store: Arc<Store>, keep: Duration) {
+    let indexed = Arc::clone(&store);
+    match tokio::task::spawn_blocking(move || indexed.complete_index()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the index of runs is not complete"),
+        Err(error) => tracing::error!(%error, "completing the index of runs broke off"),
+    }
     loop {
         let store = Arc::clone(&store);
         let swept = tokio::task::spawn_blocking(move || {

@@ -1,5 +1,5 @@
-//! Plain files: `runs/<uid>/{chain.jsonl, run, receipt.json, patches/<repository>.patch, statement.json}`, and
-//! `deletions.jsonl`.
+//! Plain files: `runs/<uid>/{chain.jsonl, index.json, run, receipt.json, patches/<repository>.patch,
+//! statement.json}`, and `deletions.jsonl`.
 //!
 //! The receipt is the commit of an upload: patches without one are the rest of an upload that never ended.
 
@@ -16,13 +16,14 @@ use super::commit::{Chain, Committer};
 use super::durable::{DiskError, make_directory, sweep};
 use super::error::StoreError;
 use super::log::{Batch, Found, Log};
-use super::names::{self, Names};
+use super::names::{self, Names, ORIGIN_FILE};
 use super::volume::Volume;
 use cofferdam_wire::chain::{Class, Entry};
 use cofferdam_wire::record::Record;
 
 pub use reading::patch_file;
 
+mod index;
 mod reading;
 mod removal;
 mod sealing;
@@ -78,10 +79,10 @@ impl Store {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 sweep(&entry.path())?;
-                if let (Some(name), Ok(run_uid)) =
+                if let (Some(known), Ok(run_uid)) =
                     (names::read(&entry.path())?, entry.file_name().into_string())
                 {
-                    names.add(&name, &run_uid);
+                    names.add(&run_uid, known);
                 }
             }
         }
@@ -192,13 +193,19 @@ fn is_in_use(run: &Arc<Run>) -> bool {
     Arc::strong_count(run) > 1 || Arc::strong_count(&run.chain) > 1
 }
 
-/// When something was written to a run for the last time.
+/// When something was written to a run for the last time. What is only derived from its chain does not count.
 fn last_write(directory: &Path) -> io::Result<SystemTime> {
-    let mut last = fs::metadata(directory)?.modified()?;
+    let mut last = None;
     for entry in fs::read_dir(directory)? {
-        last = last.max(entry?.metadata()?.modified()?);
+        let entry = entry?;
+        if entry.file_name() != ORIGIN_FILE {
+            last = last.max(Some(entry.metadata()?.modified()?));
+        }
     }
-    Ok(last)
+    match last {
+        Some(last) => Ok(last),
+        None => fs::metadata(directory)?.modified(),
+    }
 }
 
 /// What `of` makes of a chain, which is read at most once.
@@ -227,6 +234,8 @@ fn read(lines: &[u8]) -> Result<Vec<(Entry, Option<Record>)>, StoreError> {
     lines.split(|byte| *byte == b'\n').enumerate().map(read).collect()
 }
 
+#[cfg(test)]
+mod index_tests;
 #[cfg(test)]
 #[path = "store/tests.rs"]
 mod tests;

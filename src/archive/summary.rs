@@ -1,7 +1,10 @@
 //! A run's records summed up for the controller, as they come. Pure.
 
-use serde::Deserialize;
+use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
+use super::names::Origin;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Denial, Record, RecordEvent, RunRecord, VERSION};
 
@@ -17,38 +20,65 @@ pub struct Summary {
     last_denied: Vec<Denial>,
     isolation_lost: Option<String>,
     admitted: u32,
+    origin: Option<Arc<Origin>>,
 }
 
 const ADMITTED: &str = "Admitted";
+const ENDED: &str = "Ended";
 /// What the sources of the controller's records begin with.
 pub const CONTROLLER: &str = "controller/";
 
 impl Summary {
     /// Takes one line of records. What this version cannot read is passed over.
     pub fn add_line(&mut self, line: &[u8]) {
-        #[derive(Deserialize)]
-        struct Kind<'a> {
-            source: &'a str,
-            r#type: &'a str,
-        }
         if let Ok(record) = serde_json::from_slice(line) {
             self.add(record);
         }
         // Cheap to look for, and rare.
-        if line
-            .windows(ADMITTED.len())
-            .any(|window| window == ADMITTED.as_bytes())
-            && let Ok(Kind { source, r#type }) = serde_json::from_slice(line)
+        let names = |kind: &str| line.windows(kind.len()).any(|window| window == kind.as_bytes());
+        if (names("\"Admitted\"") || names("\"Ended\""))
+            && let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(line)
+            && let Some(source) = fields.get("source").and_then(Value::as_str)
         {
-            self.add_kind(source, r#type);
+            self.add_told(source, &fields);
         }
     }
 
-    /// Takes the type of a record: only the controller can say that it admitted a run.
-    pub fn add_kind(&mut self, source: &str, kind: &str) {
-        if kind == ADMITTED && source.starts_with(CONTROLLER) {
-            self.admitted = self.admitted.saturating_add(1);
+    /// Takes what a record, of this source, tells of which run this is: only the controller can say that, and that it
+    /// admitted the run.
+    pub fn add_told(&mut self, source: &str, fields: &Map<String, Value>) {
+        let text = |of: Option<&Value>| of.and_then(Value::as_str).map(str::to_owned);
+        let is_admission = match fields.get("type").and_then(Value::as_str) {
+            Some(ADMITTED) => true,
+            Some(ENDED) => false,
+            _ => return,
+        };
+        if !source.starts_with(CONTROLLER) {
+            return;
         }
+        self.admitted = self.admitted.saturating_add(u32::from(is_admission));
+        let data = fields.get("data");
+        let told = |name| text(data.and_then(|data| data.get(name)));
+        let Some(run) = told("run") else {
+            return;
+        };
+        let namespace_uid = told("namespaceUid");
+        // What was told first stays: a later record adds a uid where none was told.
+        let time = match &self.origin {
+            None => text(fields.get("time")).unwrap_or_default(),
+            Some(origin) if origin.namespace_uid.is_none() && origin.run == run => origin.time.clone(),
+            Some(_) => return,
+        };
+        self.origin = Some(Arc::new(Origin {
+            run,
+            namespace_uid,
+            time,
+        }));
+    }
+
+    /// Which run this is, as the controller told it.
+    pub fn origin(&self) -> Option<&Arc<Origin>> {
+        self.origin.as_ref()
     }
 
     /// Whether the controller told that the run was admitted.
@@ -114,6 +144,7 @@ impl Summary {
             last_denied,
             isolation_lost,
             admitted,
+            origin: _,
         } = self.clone();
         RunRecord {
             version: VERSION,
@@ -209,6 +240,38 @@ mod tests {
             ]
         );
         assert_eq!(summary.isolation_lost.as_deref(), Some("canary: answered"));
+    }
+
+    #[test]
+    fn only_the_controller_tells_which_run_this_is_and_what_it_told_first_stays() {
+        let line = |source: &str, kind: &str, run: &str, uid: Option<&str>| {
+            let data = serde_json::json!({"run": run, "namespaceUid": uid});
+            let line = serde_json::json!({"source": source, "type": kind, "time": kind, "data": data});
+            format!("{line}\n")
+        };
+        let told = |lines: &[String]| {
+            let mut summary = Summary::default();
+            lines.iter().for_each(|line| summary.add_line(line.as_bytes()));
+            let origin = summary.origin().map(|origin| Origin::clone(origin));
+            origin.map(|origin| (origin.run, origin.namespace_uid, origin.time))
+        };
+        let origin =
+            |uid: Option<&str>| Some(("a/x".to_owned(), uid.map(str::to_owned), "Admitted".to_owned()));
+        let admitted = |uid| line("controller/1/1", "Admitted", "a/x", uid);
+        let ended = |run, uid| line("controller/1/2", "Ended", run, uid);
+        let gateways = line("gateway/1/1", "Admitted", "b/y", Some("other"));
+        assert_eq!(told(&[gateways.clone()]), None);
+        assert_eq!(told(&[line("controller/1/1", "Other", "a/x", Some("n"))]), None);
+        assert_eq!(
+            told(&[gateways, admitted(Some("n")), ended("a/x", Some("other"))]),
+            origin(Some("n"))
+        );
+        // The controller was renewed while the run was running.
+        assert_eq!(
+            told(&[admitted(None), ended("a/x", Some("n"))]),
+            origin(Some("n"))
+        );
+        assert_eq!(told(&[admitted(None), ended("b/x", Some("n"))]), origin(None));
     }
 
     #[test]

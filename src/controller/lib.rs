@@ -129,7 +129,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
     slot_upkeep::restore(&slots, &stores);
     let queues = Queues::sort(triggered, Arc::clone(&stores), Arc::clone(&slots));
     let archive = Archive::new(&args.archive.archive_url, args.archive.archive_token_file.clone());
-    let sealer = sealer(&args, &client, &archive, process);
+    let sealer = sealer(&args, &client, &archive, stores.namespaces.clone(), process);
     let runs = Arc::new(agent_run::Context {
         effects: agent_run::Effects {
             client: client.clone(),
@@ -185,7 +185,13 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
 }
 
 /// Seals runs in the name of this process.
-fn sealer(args: &Args, client: &kube::Client, archive: &Archive, process: ProcessId) -> Sealer {
+fn sealer(
+    args: &Args,
+    client: &kube::Client,
+    archive: &Archive,
+    namespaces: Store<Namespace>,
+    process: ProcessId,
+) -> Sealer {
     Sealer::new(
         archive.clone(),
         Signer::new(args.signing_keys.join("current.key")),
@@ -194,6 +200,7 @@ fn sealer(args: &Args, client: &kube::Client, archive: &Archive, process: Proces
             runner_image: args.runner_image.clone(),
         },
         kube::Api::namespaced(client.clone(), &args.role.namespace),
+        namespaces,
         process,
     )
 }

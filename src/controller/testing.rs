@@ -8,9 +8,11 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::client::Body;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::Event;
 use kube::{Client, Resource};
 use serde_json::{Value, json};
 
@@ -39,6 +41,7 @@ use cofferdam_wire::seal::Seal;
 
 /// Where the gateway is.
 pub const GATEWAY: &str = "10.96.7.7:3128";
+pub const NAMESPACE_UID: &str = "5d1e0f77-7777-4222-8333-444455556666";
 pub const RUN_UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
 
 /// `second` seconds after the run's creation.
@@ -260,6 +263,16 @@ pub fn client(answer: Arc<Answerer>) -> Client {
     Client::new(service, "unused")
 }
 
+/// The namespace of the run, and nothing else.
+pub fn namespaces() -> Store<Namespace> {
+    let (store, mut writer) = reflector::store();
+    let metadata =
+        json!({"name": "tenant-a", "uid": NAMESPACE_UID, "creationTimestamp": at(-60).to_string()});
+    let namespace = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+    writer.apply_watcher_event(&Event::Apply(namespace));
+    store
+}
+
 /// A sealer whose archive is not there.
 pub fn sealer() -> Sealer {
     let nobody = client(Arc::new(|_, _, _| failure(404, "NotFound")));
@@ -268,6 +281,7 @@ pub fn sealer() -> Sealer {
         Signer::new("/no-such-directory/key".into()),
         origin(),
         kube::Api::namespaced(nobody, "operator-space"),
+        namespaces(),
         ProcessId(7),
     )
 }

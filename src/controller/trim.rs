@@ -38,13 +38,14 @@ pub fn job(job: &mut Job) {
     }
 }
 
-/// Leaves of a namespace its name, its labels and whether it goes: projects of a platform keep long annotations there.
+/// Leaves of a namespace its name, its age, its labels and whether it goes: projects of a platform keep long annotations there.
 pub fn namespace(namespace: &mut Namespace) {
     let ObjectMeta {
         name,
         uid,
         resource_version,
         labels,
+        creation_timestamp,
         deletion_timestamp,
         ..
     } = std::mem::take(&mut namespace.metadata);
@@ -54,6 +55,7 @@ pub fn namespace(namespace: &mut Namespace) {
             uid,
             resource_version,
             labels,
+            creation_timestamp,
             deletion_timestamp,
             ..ObjectMeta::default()
         },
@@ -195,7 +197,7 @@ mod tests {
             "metadata": {
                 "name": "team-a", "uid": "u", "resourceVersion": "7", "labels": {"tier": "gold"},
                 "annotations": {"notes": "x".repeat(250_000)}, "managedFields": [{"manager": "kubectl"}],
-                "deletionTimestamp": "2026-11-26T10:00:00Z",
+                "creationTimestamp": "2026-11-26T09:00:00Z", "deletionTimestamp": "2026-11-26T10:00:00Z",
             },
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating"},
         }))
@@ -207,7 +209,7 @@ mod tests {
                 "apiVersion": "v1", "kind": "Namespace",
                 "metadata": {
                     "name": "team-a", "uid": "u", "resourceVersion": "7", "labels": {"tier": "gold"},
-                    "deletionTimestamp": "2026-11-26T10:00:00Z",
+                    "creationTimestamp": "2026-11-26T09:00:00Z", "deletionTimestamp": "2026-11-26T10:00:00Z",
                 },
             })
         );

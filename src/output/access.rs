@@ -27,18 +27,7 @@ impl Access {
     /// # Errors
     /// The user may not, or nobody can be asked.
     pub async fn check(&self, user: &User, namespace: &str, run: &str, part: Part) -> Result<(), Failure> {
-        let answer = self
-            .reviews
-            .create(&PostParams::default(), &review(user, namespace, run, part))
-            .await
-            .map_err(|error| {
-                tracing::warn!(%error, "the API server gave no answer about a user's rights");
-                Failure::unavailable("the API server does not say what you may read; try again")
-            })?;
-        if answer
-            .status
-            .is_some_and(|status| status.allowed && !status.denied.unwrap_or_default())
-        {
+        if self.is_allowed(&review(user, Some(namespace), run, part)).await? {
             return Ok(());
         }
         let (name, part) = (&user.name, part.name());
@@ -47,9 +36,28 @@ impl Access {
              \"{GROUP}\" in the namespace \"{namespace}\""
         )))
     }
+
+    /// Whether the user may read this part of the runs of this name in every namespace, whoever's that is or was.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub async fn is_everywhere(&self, user: &User, run: &str, part: Part) -> Result<bool, Failure> {
+        self.is_allowed(&review(user, None, run, part)).await
+    }
+
+    async fn is_allowed(&self, review: &SubjectAccessReview) -> Result<bool, Failure> {
+        let answer = self.reviews.create(&PostParams::default(), review).await;
+        let answer = answer.map_err(|error| {
+            tracing::warn!(%error, "the API server gave no answer about a user's rights");
+            Failure::unavailable("the API server does not say what you may read; try again")
+        })?;
+        let status = answer.status;
+        Ok(status.is_some_and(|status| status.allowed && !status.denied.unwrap_or_default()))
+    }
 }
 
-fn review(user: &User, namespace: &str, run: &str, part: Part) -> SubjectAccessReview {
+/// Without a namespace the question is about all of them.
+fn review(user: &User, namespace: Option<&str>, run: &str, part: Part) -> SubjectAccessReview {
     SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(user.name.clone()),
@@ -57,7 +65,7 @@ fn review(user: &User, namespace: &str, run: &str, part: Part) -> SubjectAccessR
             groups: Some(user.groups.clone()),
             extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
             resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()),
+                namespace: namespace.map(str::to_owned),
                 verb: Some("get".to_owned()),
                 group: Some(GROUP.to_owned()),
                 version: Some(VERSION.to_owned()),
@@ -85,6 +93,8 @@ mod tests {
             groups: vec!["team".to_owned()],
             extra: BTreeMap::from([("scopes".to_owned(), vec!["a".to_owned()])]),
         };
-        insta::assert_json_snapshot!(review(&user, "team-a", "fix", Part::Patch).spec);
+        let everywhere = review(&user, None, "fix", Part::Patch).spec.resource_attributes;
+        assert_eq!(everywhere.unwrap().namespace, None);
+        insta::assert_json_snapshot!(review(&user, Some("team-a"), "fix", Part::Patch).spec);
     }
 }

@@ -8,6 +8,7 @@ mod access;
 mod archive;
 mod discovery;
 mod front;
+mod living;
 mod locate;
 mod openapi;
 mod path;

@@ -1,10 +1,15 @@
 //! Which run a name means: the object that is there, else the newest of the archive that had this name.
+//!
+//! A namespace may be deleted and made again under its name, by another tenant. So a run whose object is gone is found only
+//! by who has the namespace that it ran in: the uid that the archive keeps with a run is compared with that of the namespace
+//! that lives now. Who may read in every namespace finds it all the same, where nobody else's is meant.
 
 use kube::Client;
 use kube::api::{GetParams, Request as Ask};
 use serde::Deserialize;
 
 use crate::archive::Archive;
+use crate::living::Living;
 use crate::status::Failure;
 use cofferdam_api::stage::{COMPLETE, FAILED};
 use cofferdam_wire::output_api::RunName;
@@ -63,7 +68,8 @@ impl Runs {
         Self { client }
     }
 
-    /// The run of this name; `uid` says which where there were several.
+    /// The run of this name; `uid` says which where there were several. `is_everywhere`: whether who asks may read in every
+    /// namespace.
     ///
     /// # Errors
     /// There is none, or it cannot be found out.
@@ -73,6 +79,7 @@ impl Runs {
         namespace: &str,
         name: &str,
         uid: Option<&str>,
+        is_everywhere: impl Future<Output = Result<bool, Failure>>,
     ) -> Result<Found, Failure> {
         let found = |uid: String, over: bool| Found {
             name: RunName {
@@ -90,17 +97,20 @@ impl Runs {
             return Ok(found(object.metadata.uid, over));
         }
         // By the name that the archive knows, so that nobody reads a run of another namespace by its uid.
-        let mut named = archive.named(namespace, name).await?.into_iter();
-        let run = named.find(|run| uid.is_none_or(|uid| uid == run.run_uid));
-        run.map(|run| found(run.run_uid, true)).ok_or_else(|| {
-            Failure::not_found(match uid {
-                Some(uid) => format!("neither the cluster nor the archive has an AgentRun {namespace}/{name} of uid {uid}"),
-                None => format!(
-                    "there is no AgentRun {namespace}/{name}, and the archive holds no output of one; records of a run that left \
-                     no output are served as long as its object exists"
-                ),
-            })
-        })
+        let mut named = archive.named(namespace, name).await?;
+        named.retain(|run| uid.is_none_or(|uid| uid == run.run_uid));
+        if named.is_empty() {
+            return Err(none(namespace, name, uid));
+        }
+        let living = Living::read(&self.client, namespace).await?;
+        let own = named.iter().find(|run| living.is_of(run));
+        let run = match own {
+            Some(run) => Some(run),
+            None if is_everywhere.await? => named.first(),
+            None => None,
+        };
+        run.map(|run| found(run.run_uid.clone(), true))
+            .ok_or_else(|| none(namespace, name, uid))
     }
 
     /// The object, if there is one now.
@@ -129,4 +139,16 @@ impl Runs {
             Err(_) => false,
         }
     }
+}
+
+/// The same words whether there was none or another tenant's.
+fn none(namespace: &str, name: &str, uid: Option<&str>) -> Failure {
+    Failure::not_found(match uid {
+        Some(uid) => {
+            format!("neither the cluster nor the archive has an AgentRun {namespace}/{name} of uid {uid}")
+        }
+        None => format!(
+            "there is no AgentRun {namespace}/{name}, and the archive knows of none in this namespace"
+        ),
+    })
 }

@@ -56,7 +56,7 @@ pub fn chain_path(run_uid: &str, from: u64) -> String {
     format!("/v1/runs/{run_uid}/records?from={from}")
 }
 
-/// `GET`: the runs of this name that left an output, as [`Named`].
+/// `GET`: the runs that had this name, as [`Named`].
 pub fn named_path(namespace: &str, name: &str) -> String {
     format!("/v1/names/{namespace}/{name}")
 }
@@ -80,7 +80,7 @@ pub struct ChainState {
     pub fault: Option<String>,
 }
 
-/// Runs of one name, the newest first.
+/// Runs of one name: those that left an output first, of these and of the others the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Named {
@@ -88,12 +88,23 @@ pub struct Named {
     pub runs: Vec<NamedRun>,
 }
 
-/// A run that left an output.
+/// A run that had a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamedRun {
     /// Its uid.
     pub run_uid: String,
-    /// RFC 3339 time at which its output was received.
+    /// RFC 3339 time at which its output was received, or, where it left none, at which it was admitted or ended.
     pub received_at: String,
+    /// Uid of its namespace, as the controller told it; absent: the controller told none before it was newer than this
+    /// field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_uid: Option<String>,
+    /// Whether it left an output. An archive that is older than this field lists no other runs.
+    #[serde(default = "left_output")]
+    pub left_output: bool,
+}
+
+const fn left_output() -> bool {
+    true
 }

@@ -203,6 +203,11 @@ impl Entry {
         self.source_seq
     }
 
+    /// All that it says.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// Its `type`.
     pub fn kind(&self) -> &str {
         self.fields

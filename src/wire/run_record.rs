@@ -22,6 +22,10 @@ pub enum RunEvent {
     Admitted {
         /// `namespace/name` of the run.
         run: String,
+        /// Uid of its namespace: a later namespace of the same name is another tenant's. Absent: the writer is older
+        /// than this field.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace_uid: Option<String>,
         /// Which attempt, from 1.
         attempt: i32,
         /// Who asked for it, as the API server checked; absent: not known.
@@ -72,6 +76,9 @@ pub enum RunEvent {
     Ended {
         /// `namespace/name` of the run.
         run: String,
+        /// Uid of its namespace, as in `Admitted`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace_uid: Option<String>,
         /// The terminal reason.
         reason: String,
         /// For people.
@@ -157,6 +164,7 @@ mod tests {
     fn ended() -> RunEvent {
         RunEvent::Ended {
             run: "team-a/fix".to_owned(),
+            namespace_uid: Some("5d1e".to_owned()),
             reason: "Completed".to_owned(),
             message: "The agent exited 0.".to_owned(),
             attempt: Some(1),
@@ -173,7 +181,7 @@ mod tests {
         let line = serde_json::to_string(&ended().record(7, "2026-11-26T10:00:00Z").unwrap()).unwrap();
         assert_eq!(
             line,
-            r#"{"data":{"attempt":1,"exitCode":0,"images":["agent sha256:0"],"message":"The agent exited 0.","reason":"Completed","run":"team-a/fix"},"sourceSeq":7,"time":"2026-11-26T10:00:00Z","type":"Ended","version":3}"#
+            r#"{"data":{"attempt":1,"exitCode":0,"images":["agent sha256:0"],"message":"The agent exited 0.","namespaceUid":"5d1e","reason":"Completed","run":"team-a/fix"},"sourceSeq":7,"time":"2026-11-26T10:00:00Z","type":"Ended","version":3}"#
         );
         assert_eq!(serde_json::from_str::<RunEvent>(&line).unwrap(), ended());
     }

@@ -91,9 +91,10 @@ const KEYS_AT_HOME: Given = &[
     // That everybody may read it is no right of its own.
     ("core configmaps cofferdam-evidence-keys", "update"),
 ];
-/// Which run a name means, and whether a user may read it.
+/// Which run a name means, whose namespace that is now, and whether a user may read it.
 const OUTPUT: Given = &[
     ("cofferdam.dev agentruns", "get"),
+    ("core namespaces", "get"),
     ("authorization.k8s.io subjectaccessreviews", "create"),
 ];
 /// By Kubernetes' own role: how the API server shows that it is the API server.

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod down;
+mod reused;
 mod user;
 
 use std::path::Path;

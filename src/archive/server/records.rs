@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::body::whole;
-use super::caller::Sender;
+use super::caller::{Caller, Sender};
 use super::files::{part, start};
 use super::{Archive, Refused, blocking, text};
 use crate::error::StoreError;
@@ -42,10 +42,22 @@ pub async fn records(
     );
     let _room = archive.room_for(&headers).await;
     let lines = whole(body, BATCH_LIMIT).await?;
-    let store = Arc::clone(&archive.store);
-    let prepared = blocking(move || store.prepare(&run, source, Class::Observed, &lines)).await?;
+    let (store, uid) = (Arc::clone(&archive.store), run.clone());
+    let prepared = blocking(move || store.prepare(&uid, source, Class::Observed, &lines)).await?;
     archive.store.commit(prepared).await?;
+    if sender.caller == Caller::Controller {
+        note_origin(&archive, run).await;
+    }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Brings the index up to what the chain tells. The records are on the disk: that it fails is no answer to their sender, and
+/// whoever asks for the name reads the chain then.
+async fn note_origin(archive: &Archive, run: String) {
+    let store = Arc::clone(&archive.store);
+    if let Err(refused) = blocking(move || store.note_origin(&run)).await {
+        tracing::warn!(?refused, "the index does not tell of a run yet");
+    }
 }
 
 pub async fn chain(
@@ -104,6 +116,7 @@ pub async fn seal(
     let (store, uid) = (Arc::clone(&archive.store), run.clone());
     let prepared = blocking(move || store.prepare_seal(&uid, request, &caller)).await?;
     let seal = archive.store.seal(prepared).await?;
+    note_origin(&archive, run.clone()).await;
     tracing::info!(run, cause = ?seal.data.cause, complete = seal.data.complete, "sealed");
     Ok(Json(seal))
 }

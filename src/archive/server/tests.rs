@@ -285,6 +285,42 @@ async fn records_and_names_are_handed_to_the_output_role_alone() {
     assert_eq!(status, 422);
 }
 
+/// Only the controller's word says in which namespace a run ran, with its record or with its seal.
+#[rstest]
+#[case::with_the_admission("controller", false, Some("n"))]
+#[case::with_the_seal("controller", true, Some("n"))]
+#[case::of_a_gateway("gateway", false, None)]
+#[tokio::test]
+async fn the_namespace_of_a_run_comes_from_the_controller(
+    #[case] role: &str,
+    #[case] with_seal: bool,
+    #[case] told: Option<&str>,
+) {
+    let fixture = Fixture::start().await;
+    let record =
+        r#"{"sourceSeq":1,"time":"t","type":"Admitted","data":{"run":"team-a/fix","namespaceUid":"n"}}"#;
+    let (path, body) = if with_seal {
+        let entry = format!(r#"{{"class":"Observed","record":{record}}}"#);
+        let request = format!(
+            r#"{{"version":1,"cause":"RunEnded","incomplete":false,"stream":"a-1","records":[{entry}]}}"#
+        );
+        (seal_path(UID), request)
+    } else {
+        (records_path(UID), format!("{record}\n"))
+    };
+    let (_, _) = fixture
+        .as_role("gateway", Method::PUT, &output_path(UID), empty_output())
+        .await;
+    let (status, _) = fixture
+        .as_role(role, Method::POST, &path, body.into_bytes())
+        .await;
+    assert!(status < 300, "{status}");
+    let path = named_path("team-a", "fix");
+    let (_, body) = fixture.as_role("output", Method::GET, &path, Vec::new()).await;
+    let named: Named = serde_json::from_slice(&body).unwrap();
+    assert_eq!(named.runs[0].namespace_uid.as_deref(), told);
+}
+
 fn seal_request() -> Vec<u8> {
     let record = r#"{"sourceSeq":1,"time":"t","type":"Ended","data":{}}"#;
     format!(

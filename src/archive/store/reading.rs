@@ -6,7 +6,7 @@ use std::{fs, io};
 use super::{Store, with_chain};
 use crate::error::StoreError;
 use crate::log::Found;
-use cofferdam_wire::archive::{ChainState, NamedRun};
+use cofferdam_wire::archive::ChainState;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::RunRecord;
 
@@ -56,27 +56,6 @@ impl Store {
             },
         })?;
         Ok((path, state))
-    }
-
-    /// The runs that had this name and left an output, the newest first.
-    pub fn named(&self, namespace: &str, name: &str) -> Result<Vec<NamedRun>, StoreError> {
-        let mut runs = Vec::new();
-        for run_uid in self.names.of(&format!("{namespace}/{name}")) {
-            if let Some(receipt) = self.receipt(&run_uid)? {
-                runs.push(NamedRun {
-                    run_uid,
-                    received_at: receipt.received_at,
-                });
-            }
-        }
-        // RFC 3339 in UTC: the order of the texts is that of the times.
-        runs.sort_by(|one, other| other.received_at.cmp(&one.received_at));
-        Ok(runs)
-    }
-
-    /// Notes the name of a run whose receipt was written.
-    pub fn note_name(&self, name: &str, run_uid: &str) {
-        self.names.add(name, run_uid);
     }
 
     /// The file of a patch, if the run has a receipt for it.

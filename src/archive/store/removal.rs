@@ -1,6 +1,5 @@
 //! Takes away what a run left, and keeps one line of it.
 
-use std::path::Path;
 use std::time::SystemTime;
 use std::{fs, io};
 
@@ -10,7 +9,7 @@ use super::{Store, is_in_use, last_write, with_chain};
 use crate::durable::{TEMPORARY, append_line, sync_directory};
 use crate::error::StoreError;
 use crate::log::Found;
-use crate::names;
+use crate::names::Known;
 use cofferdam_wire::chain::Head;
 use cofferdam_wire::output::Receipt;
 
@@ -34,7 +33,7 @@ impl Store {
     /// `deletions.jsonl`.
     pub fn remove(&self, run_uid: &str, before: SystemTime) -> Result<bool, StoreError> {
         let directory = self.directory(run_uid)?;
-        let deletion = self.deletion(run_uid, &directory)?;
+        let deletion = self.deletion(run_uid)?;
         let gone = self.runs.join(format!("{TEMPORARY}{run_uid}"));
         {
             // Nobody comes to know the run meanwhile.
@@ -47,25 +46,25 @@ impl Store {
             fs::rename(&directory, &gone)?;
         }
         self.settled(sync_directory(&self.runs))?;
-        if let Some(name) = names::read(&gone)? {
-            self.names.remove(&name, run_uid);
-        }
+        self.names.remove(run_uid);
         fs::remove_dir_all(gone)?;
         Ok(true)
     }
 
     /// The line that is left of a run.
-    fn deletion(&self, run_uid: &str, directory: &Path) -> Result<Vec<u8>, StoreError> {
+    fn deletion(&self, run_uid: &str) -> Result<Vec<u8>, StoreError> {
         let record = self.run_record(run_uid)?;
         let run = self.run(run_uid)?;
         let (head, fault) = with_chain(&run.chain, |found| match found {
             Found::Whole(log) => (Some(log.head()), None),
             Found::Corrupt { fault, .. } => (None, Some(fault.to_string())),
         })?;
+        let known = self.names.get(run_uid);
         let deletion = Deletion {
             deleted_at: jiff::Timestamp::now().to_string(),
             run: run_uid,
-            name: fs::read_to_string(directory.join("run")).ok(),
+            name: known.as_ref().map(Known::name),
+            namespace_uid: known.as_ref().and_then(Known::namespace_uid),
             head,
             fault,
             requests: record.requests,
@@ -82,8 +81,9 @@ impl Store {
 struct Deletion<'a> {
     deleted_at: String,
     run: &'a str,
-    /// `namespace/name`, if the run had an output.
-    name: Option<String>,
+    /// `namespace/name`, as far as it is known.
+    name: Option<&'a str>,
+    namespace_uid: Option<&'a str>,
     /// Where its chain ended; absent: it was corrupt.
     head: Option<Head>,
     fault: Option<String>,

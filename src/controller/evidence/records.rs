@@ -13,6 +13,8 @@ use cofferdam_wire::run_record::RunEvent;
 /// What is known at the end of a run of what the chain has already.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Before<'a> {
+    /// Uid of the run's namespace.
+    pub namespace_uid: Option<&'a str>,
     /// Whether the chain tells of the run's admission.
     pub admitted: bool,
     /// The frozen policy, where it is needed and still there.
@@ -30,14 +32,15 @@ pub fn spec(run: &AgentRun) -> String {
     canonical::to_string(&run.spec).unwrap_or_default()
 }
 
-/// Policies let the run start: what was decided, with the text of it.
-pub fn admitted(run: &AgentRun, workload: &Workload) -> Vec<RunEvent> {
+/// Policies let the run start in the namespace of this uid: what was decided, with the text of it.
+pub fn admitted(run: &AgentRun, namespace_uid: Option<&str>, workload: &Workload) -> Vec<RunEvent> {
     let Ok(plan) = Plan::of(&workload.job) else {
         return Vec::new();
     };
     let event = admission(
         run,
         Admission {
+            namespace_uid,
             attempt: plan.attempt,
             policy_hash: &plan.policy_hash,
             policies: &plan.policies,
@@ -59,13 +62,14 @@ pub fn ended(run: &AgentRun, status: &AgentRunStatus, before: Before<'_>) -> Vec
     let mut events = if before.admitted {
         Vec::new()
     } else {
-        admitted_before(run, status, before.policy)
+        admitted_before(run, status, before)
     };
     events.extend(prepared(status));
     let resolved = status.resolved.as_ref();
     let images = resolved.map(|resolved| resolved.images.iter());
     events.push(RunEvent::Ended {
         run: name(run),
+        namespace_uid: before.namespace_uid.map(str::to_owned),
         reason: status.reason.clone().unwrap_or_default(),
         message: status.message.clone().unwrap_or_default(),
         attempt: status.attempt,
@@ -90,6 +94,7 @@ fn text(value: impl Display) -> String {
 }
 
 struct Admission<'a> {
+    namespace_uid: Option<&'a str>,
     attempt: i32,
     policy_hash: &'a str,
     policies: &'a [ResolvedPolicy],
@@ -108,6 +113,7 @@ fn admission(run: &AgentRun, of: Admission<'_>) -> RunEvent {
     let requester = run.spec.requested_by.as_ref();
     RunEvent::Admitted {
         run: name(run),
+        namespace_uid: of.namespace_uid.map(str::to_owned),
         attempt: of.attempt,
         requested_by: requester.map(|requester| requester.username.clone()),
         on_behalf_of: run.spec.on_behalf_of.clone(),
@@ -129,12 +135,13 @@ fn with_documents(event: RunEvent, run: &AgentRun, policy: Option<&str>) -> Vec<
 }
 
 /// An admission that the chain does not tell of: the archive was away then. A run that was refused has none.
-fn admitted_before(run: &AgentRun, status: &AgentRunStatus, policy: Option<&str>) -> Vec<RunEvent> {
+fn admitted_before(run: &AgentRun, status: &AgentRunStatus, before: Before<'_>) -> Vec<RunEvent> {
     match (&status.resolved, status.attempt) {
         (Some(resolved), Some(attempt)) => {
             let event = admission(
                 run,
                 Admission {
+                    namespace_uid: before.namespace_uid,
                     attempt,
                     policy_hash: &resolved.policy_hash,
                     policies: &resolved.policies,
@@ -143,7 +150,7 @@ fn admitted_before(run: &AgentRun, status: &AgentRunStatus, policy: Option<&str>
                     pod_digest: None,
                 },
             );
-            with_documents(event, run, policy)
+            with_documents(event, run, before.policy)
         }
         _ => RunEvent::document("spec", &spec(run)),
     }

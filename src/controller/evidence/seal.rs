@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, ResourceExt as _};
 
 use super::records::{self, Before};
 use super::signer::Signer;
@@ -43,17 +44,19 @@ pub struct Sealer {
     signer: Signer,
     origin: Arc<Origin>,
     policies: Api<ConfigMap>,
+    namespaces: Store<Namespace>,
     process: ProcessId,
     streams: Arc<AtomicU64>,
 }
 
 impl Sealer {
-    /// A sealer of this process, for runs whose frozen policies are `policies`.
+    /// A sealer of this process, for runs whose frozen policies are `policies`, in these namespaces.
     pub fn new(
         archive: Archive,
         signer: Signer,
         origin: Origin,
         policies: Api<ConfigMap>,
+        namespaces: Store<Namespace>,
         process: ProcessId,
     ) -> Self {
         Self {
@@ -61,9 +64,19 @@ impl Sealer {
             signer,
             origin: Arc::new(origin),
             policies,
+            namespaces,
             process,
             streams: Arc::new(AtomicU64::new(1)),
         }
+    }
+
+    /// Uid of the namespace of a run. A later namespace of that name has another one.
+    pub fn namespace_uid(&self, run: &AgentRun) -> Option<String> {
+        let namespace = self.namespaces.get(&ObjectRef::new(&run.namespace()?))?;
+        // The caches do not move together: that of runs may still have one whose namespace was made anew meanwhile.
+        let is_its_own =
+            namespace.metadata.creation_timestamp.as_ref()? <= run.metadata.creation_timestamp.as_ref()?;
+        is_its_own.then(|| namespace.metadata.uid.clone()).flatten()
     }
 
     /// Tells the archive what was admitted, without waiting for it. What the archive does not take is told again with
@@ -102,7 +115,9 @@ impl Sealer {
             Some(resolved) if !admitted => self.policy(&resolved.policy_hash).await,
             _ => None,
         };
+        let namespace_uid = self.namespace_uid(run);
         let before = Before {
+            namespace_uid: namespace_uid.as_deref(),
             admitted,
             policy: policy.as_deref(),
         };

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cofferdam_identity::Verifier;
 use cofferdam_identity::testing::{FixedKeys, Issuer};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -113,18 +114,18 @@ fn kinds(events: &[RunEvent]) -> Vec<String> {
 
 #[test]
 fn the_end_tells_of_the_admission_what_the_chain_lacks() {
-    let admitted = records::admitted(&run(), &workload(&run()));
+    let admitted = records::admitted(&run(), Some(testing::NAMESPACE_UID), &workload(&run()));
     assert_eq!(kinds(&admitted), ["Admitted", "Document policy", "Document spec"]);
     let ended = ended();
     let told = |status, before| kinds(&records::ended(&run(), status, before));
     let known = Before {
         admitted: true,
-        policy: None,
+        ..Before::default()
     };
     assert_eq!(told(&ended, known), ["Prepared", "Ended"]);
     let unknown = Before {
-        admitted: false,
         policy: Some("{}"),
+        ..Before::default()
     };
     assert_eq!(
         told(&ended, unknown),
@@ -140,10 +141,40 @@ fn the_end_tells_of_the_admission_what_the_chain_lacks() {
     assert_eq!(told(&refused, Before::default()), ["Document spec", "Ended"]);
 }
 
+/// By it the archive tells tenants apart that had one name after the other.
+#[test]
+fn records_name_the_namespace_that_the_run_was_made_in_and_no_later_one() {
+    let sealer = testing::sealer();
+    assert_eq!(
+        sealer.namespace_uid(&run()).as_deref(),
+        Some(testing::NAMESPACE_UID)
+    );
+    let mut older = run();
+    older.metadata.creation_timestamp = Some(Time(at(-61)));
+    assert_eq!(sealer.namespace_uid(&older), None, "its namespace was made anew");
+    let mut elsewhere = run();
+    elsewhere.metadata.namespace = Some("tenant-b".to_owned());
+    assert_eq!(sealer.namespace_uid(&elsewhere), None);
+    let uid = Some(testing::NAMESPACE_UID);
+    let before = Before {
+        namespace_uid: uid,
+        ..Before::default()
+    };
+    let mut events = records::admitted(&run(), uid, &workload(&run()));
+    events.extend(records::ended(&run(), &ended(), before));
+    let told = events.iter().filter_map(|event| match event {
+        RunEvent::Admitted { namespace_uid, .. } | RunEvent::Ended { namespace_uid, .. } => {
+            Some(namespace_uid.as_deref())
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [uid, uid, uid]);
+}
+
 /// What a policy's hash stands for is in the chain.
 #[test]
 fn the_document_of_the_policy_is_what_the_hash_was_made_of() {
-    let events = records::admitted(&run(), &workload(&run()));
+    let events = records::admitted(&run(), Some(testing::NAMESPACE_UID), &workload(&run()));
     let RunEvent::Admitted {
         policy_hash,
         spec_digest,
@@ -233,6 +264,7 @@ async fn rig() -> Rig {
             Signer::new(directory.path().join("current.key")),
             origin(),
             kube::Api::namespaced(nobody, NAMESPACE),
+            testing::namespaces(),
             ProcessId(7),
         ),
         controller,
@@ -275,8 +307,10 @@ fn sealed(outcome: SealOutcome) -> Seal {
 #[tokio::test]
 async fn a_stranger_verifies_a_run_with_the_python_of_the_docs() {
     let rig = rig().await;
-    rig.sealer
-        .tell_admitted(RUN_UID, &records::admitted(&run(), &workload(&run())));
+    rig.sealer.tell_admitted(
+        RUN_UID,
+        &records::admitted(&run(), Some(testing::NAMESPACE_UID), &workload(&run())),
+    );
     while rig.controller.record(RUN_UID).await.unwrap().admitted == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -425,8 +459,10 @@ async fn what_stands_in_the_way_of_a_seal_is_told_apart() {
 #[tokio::test]
 async fn a_deleted_run_is_sealed_by_its_chain() {
     let rig = rig().await;
-    rig.sealer
-        .tell_admitted(RUN_UID, &records::admitted(&run(), &workload(&run())));
+    rig.sealer.tell_admitted(
+        RUN_UID,
+        &records::admitted(&run(), Some(testing::NAMESPACE_UID), &workload(&run())),
+    );
     while rig.controller.record(RUN_UID).await.unwrap().admitted == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -75,9 +75,10 @@ impl Output {
             Asked::Part { namespace, run, part } => {
                 let query = Query::read(request.uri().query().unwrap_or_default(), part)?;
                 self.access.check(user, namespace, run, part).await?;
+                let everywhere = self.access.is_everywhere(user, run, part);
                 let found = self
                     .runs
-                    .find(&self.archive, namespace, run, query.uid.as_deref())
+                    .find(&self.archive, namespace, run, query.uid.as_deref(), everywhere)
                     .await?;
                 let uid = found.name.uid.clone();
                 let mut answer = self.part(part, found, &query).await?;

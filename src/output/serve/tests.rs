@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::json;
 
-use crate::testing::{Authority, OTHER_UID, UID, World, patch};
+use crate::testing::{Authority, NAMESPACE_UID, OTHER_UID, UID, World, patch};
 use cofferdam_wire::chain::verify::{Expected, verify};
 use cofferdam_wire::output_api::{RunSummary, path};
 use http::Method;
@@ -100,6 +100,76 @@ async fn runs_that_are_gone_are_read_by_name_and_told_apart_by_uid() {
     assert_eq!(text("").await, (200, "new".to_owned()), "the newest");
     assert_eq!(text(&format!("?uid={OTHER_UID}")).await.0, 200);
     assert_eq!(text("?uid=0b7c9f3e-0000-4222-8333-444455556666").await.0, 404);
+}
+
+/// Every way to ask for what the run `fix` left, with and without its uid.
+fn spellings(uid: &str) -> Vec<String> {
+    let parts = ["summary", "patch", "records", "statement"];
+    let plain = parts.iter().map(|part| of(part));
+    let by_uid = parts.iter().map(|part| format!("{}?uid={uid}", of(part)));
+    let others = [
+        "patch?from=0",
+        "patch?repository=app",
+        "records?follow=true",
+        "records?from=0",
+    ];
+    let other = others.iter().map(|part| of(part));
+    plain.chain(by_uid).chain(other).collect()
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_made_again_reads_nothing_of_the_one_before() {
+    let world = World::start().await;
+    *world.object.lock() = None;
+    // The output came before the controller's word, and after it.
+    world
+        .output(OTHER_UID, "team-a/fix", &[("app", b"theirs".to_vec())])
+        .await;
+    world.admitted(OTHER_UID, "team-a/fix", "former").await;
+    for path in spellings(OTHER_UID) {
+        let (status, _, body) = world.get("anna", &path).await;
+        assert_eq!((status, reason(&body).as_str()), (404, "NotFound"), "{path}");
+    }
+    // A run of the living namespace is read beside the former tenant's, which is newer by what the archive knows.
+    world.admitted(UID, "team-a/fix", NAMESPACE_UID).await;
+    let (status, _, _) = world.get("anna", &of("records")).await;
+    assert_eq!(status, 200, "it left no output yet");
+    world
+        .output(UID, "team-a/fix", &[("app", b"mine".to_vec())])
+        .await;
+    let (status, headers, body) = world.get("anna", &of("patch")).await;
+    assert_eq!((status, &body[..]), (200, &b"mine"[..]));
+    assert_eq!(headers["cofferdam-run-uid"], UID);
+    let former = format!("{}?uid={OTHER_UID}", of("patch"));
+    assert_eq!(world.get("anna", &former).await.0, 404);
+    // Who may read in all namespaces reads what he names.
+    let card = world.authority.client("front-proxy");
+    let headers = [("x-remote-user", "auditor"), ("x-remote-group", "readers")];
+    for (path, text) in [(&former, "theirs"), (&of("patch"), "mine")] {
+        let (status, _, body) = world
+            .send(Some(&card), Method::GET, path, &headers)
+            .await
+            .unwrap();
+        assert_eq!((status, &body[..]), (200, text.as_bytes()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_gone_is_read_only_by_who_reads_them_all() {
+    let world = World::start().await;
+    world
+        .output(OTHER_UID, "team-c/fix", &[("app", b"theirs".to_vec())])
+        .await;
+    world.admitted(OTHER_UID, "team-c/fix", "gone").await;
+    let path = path("team-c", "fix", "patch");
+    // Her rights are still cached, as those of a namespace that was deleted just now are.
+    let card = world.authority.client("front-proxy");
+    let headers = [("x-remote-user", "cached")];
+    let answer = world.send(Some(&card), Method::GET, &path, &headers).await;
+    assert_eq!(answer.unwrap().0, 404);
+    let headers = [("x-remote-user", "auditor"), ("x-remote-group", "readers")];
+    let answer = world.send(Some(&card), Method::GET, &path, &headers).await;
+    assert_eq!(answer.unwrap().0, 200);
 }
 
 #[tokio::test]

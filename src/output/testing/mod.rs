@@ -5,4 +5,4 @@ mod authority;
 mod world;
 
 pub use authority::{Authority, Card};
-pub use world::{OTHER_UID, UID, World, patch, published, trust};
+pub use world::{NAMESPACE_UID, OTHER_UID, UID, World, patch, published, trust};

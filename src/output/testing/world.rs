@@ -34,6 +34,8 @@ use cofferdam_wire::archive::{RUN_HEADER, STREAM_HEADER, output_path, records_pa
 pub const NAMESPACE: &str = "cofferdam-system";
 /// The run `team-a/fix`, whose object is there.
 pub const UID: &str = "0b7c9f3e-1111-4222-8333-444455556666";
+/// Uid of the namespace `team-a` that lives.
+pub const NAMESPACE_UID: &str = "5d1e0f77-7777-4222-8333-444455556666";
 /// A run of the same name, whose object is gone.
 pub const OTHER_UID: &str = "0b7c9f3e-9999-4222-8333-444455556666";
 
@@ -92,7 +94,7 @@ pub fn trust(authority: &Authority) -> Trust {
     parse(&published(authority)).unwrap()
 }
 
-/// Lets anna read in team-a, and everybody in group `readers` everywhere.
+/// Lets anna read in team-a, the user `cached` in team-c, and everybody in group `readers` everywhere.
 fn api_server(reviews: Arc<Mutex<Vec<Value>>>, object: Arc<Mutex<Option<bool>>>) -> Client {
     let service = tower::service_fn(move |request: Request<KubeBody>| {
         let (reviews, object) = (Arc::clone(&reviews), Arc::clone(&object));
@@ -102,7 +104,9 @@ fn api_server(reviews: Arc<Mutex<Vec<Value>>>, object: Arc<Mutex<Option<bool>>>)
             let (code, body) = if path.ends_with("subjectaccessreviews") {
                 let review: Value = serde_json::from_slice(&sent).unwrap();
                 let spec = review["spec"].clone();
-                let in_team = spec["resourceAttributes"]["namespace"] == "team-a" && spec["user"] == "anna";
+                let namespace = &spec["resourceAttributes"]["namespace"];
+                let in_team = (namespace == "team-a" && spec["user"] == "anna")
+                    || (namespace == "team-c" && spec["user"] == "cached");
                 let reader = spec["groups"]
                     .as_array()
                     .is_some_and(|groups| groups.contains(&json!("readers")));
@@ -117,6 +121,11 @@ fn api_server(reviews: Arc<Mutex<Vec<Value>>>, object: Arc<Mutex<Option<bool>>>)
                 (
                     200,
                     json!({"metadata": {"uid": UID}, "status": {"conditions": [{"type": "Complete", "status": status}]}}),
+                )
+            } else if path == "/api/v1/namespaces/team-a" {
+                (
+                    200,
+                    json!({"metadata": {"uid": NAMESPACE_UID, "creationTimestamp": "2020-01-01T00:00:00Z"}}),
                 )
             } else {
                 (
@@ -194,12 +203,13 @@ impl World {
     }
 
     async fn as_gateway(&self, method: Method, path: &str, name: &str, body: Vec<u8>) -> u16 {
-        let token = self.issuer.pod_token(
-            "cofferdam-archive",
-            NAMESPACE,
-            "gateway",
-            ("gateway-1", "gateway-uid"),
-        );
+        self.as_role("gateway", method, path, name, body).await
+    }
+
+    async fn as_role(&self, role: &str, method: Method, path: &str, name: &str, body: Vec<u8>) -> u16 {
+        let token = self
+            .issuer
+            .pod_token("cofferdam-archive", NAMESPACE, role, ("pod-1", "pod-uid"));
         let call = Call::new(method, &format!("{}{path}", self.archive))
             .unwrap()
             .bearer(&token)
@@ -223,6 +233,16 @@ impl World {
                 format!("{line}\n").into_bytes(),
             )
             .await;
+        assert_eq!(status, 204);
+    }
+
+    /// Has the controller tell in which namespace a run was admitted.
+    pub async fn admitted(&self, uid: &str, name: &str, namespace_uid: &str) {
+        let data = json!({"run": name, "namespaceUid": namespace_uid});
+        let line = json!({"sourceSeq": 1, "time": "2026-11-26T10:00:00Z", "version": 3, "type": "Admitted", "data": data});
+        let line = format!("{line}\n").into_bytes();
+        let path = records_path(uid);
+        let status = self.as_role("controller", Method::POST, &path, "", line).await;
         assert_eq!(status, 204);
     }
 

@@ -63,7 +63,8 @@ pub async fn perform(
     }
     let creates = create.is_some();
     if let Some(workload) = create {
-        let admitted = records::admitted(run, &workload);
+        let namespace_uid = effects.sealer.namespace_uid(run);
+        let admitted = records::admitted(run, namespace_uid.as_deref(), &workload);
         match create::create(&effects.client, run, *workload).await {
             Ok(job) => {
                 let job_uid = job.uid().unwrap_or_default();
