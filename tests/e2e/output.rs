@@ -116,6 +116,11 @@ async fn a_plain_user_gets_from_a_prompt_to_a_verified_patch() {
         )
         .await;
     assert_eq!((code, said.as_str()), (0, "Holds"));
+    let kept = |name: &str| std::fs::read_to_string(directory.path().join("kept").join(name)).unwrap();
+    let bundle: serde_json::Value = serde_json::from_str(&kept("statement.sigstore.json")).unwrap();
+    let envelope: serde_json::Value = serde_json::from_str(&kept("statement.dsse.json")).unwrap();
+    assert_eq!(bundle["dsseEnvelope"], envelope);
+    assert!(kept("statement.pub").starts_with("-----BEGIN PUBLIC KEY-----"));
     let records = directory.path().join("kept/records.jsonl");
     let mut spoiled = std::fs::read(&records).unwrap();
     spoiled[40] ^= 1;

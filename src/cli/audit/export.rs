@@ -9,7 +9,9 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Spool, Target};
 use crate::place::{Cluster, Flags, Patience};
 use crate::verify::published;
+use cofferdam_wire::keys::PublicKeys;
 use cofferdam_wire::output_api::RunSummary;
+use cofferdam_wire::statement::Envelope;
 
 /// Name of the summary in an export.
 pub const SUMMARY: &str = "summary.json";
@@ -17,6 +19,10 @@ pub const SUMMARY: &str = "summary.json";
 pub const RECORDS: &str = "records.jsonl";
 /// Name of the statement, where there is one.
 pub const STATEMENT: &str = "statement.dsse.json";
+/// Name of the statement as a Sigstore bundle.
+pub const BUNDLE: &str = "statement.sigstore.json";
+/// Name of the key that signed it, for tools that want one key alone.
+pub const KEY: &str = "statement.pub";
 /// Name of the public keys of the installation.
 pub const KEYS: &str = "keys.json";
 /// Name of the events of OCSF, where they are asked for: `verify` does not read them.
@@ -59,11 +65,15 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     if args.format.is_some() {
         write_events(&directory, &mut records.spool)?;
     }
+    let keys = published(&client, &args.operator_namespace).await;
+    if let Some(keys) = &keys {
+        write(&directory, KEYS, keys.as_bytes())?;
+    }
     if let Some(statement) = output.statement().await? {
         write(&directory, STATEMENT, &statement)?;
-    }
-    if let Some(keys) = published(&client, &args.operator_namespace).await {
-        write(&directory, KEYS, keys.as_bytes())?;
+        for (name, bytes) in for_sigstore(&statement, keys.as_deref())? {
+            write(&directory, name, &bytes)?;
+        }
     }
     let patches = summary
         .record
@@ -81,6 +91,22 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
     write(&directory, SUMMARY, &document)?;
     eprintln!("{}: {}", directory.display(), contents(&summary));
     Ok(Exit::Done)
+}
+
+/// The statement as a Sigstore bundle, and the key that it names, where that is among the keys of the installation.
+fn for_sigstore(statement: &[u8], keys: Option<&str>) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
+    let broken = |error: serde_json::Error| Failure::Broken(format!("the statement cannot be read: {error}"));
+    let envelope: Envelope = serde_json::from_slice(statement).map_err(broken)?;
+    let bundle = serde_json::to_vec_pretty(&envelope.bundle()).map_err(broken)?;
+    let named = envelope.signatures.first().map(|signature| &signature.keyid);
+    let keys = keys.and_then(|keys| PublicKeys::parse(keys.as_bytes()).ok());
+    let key = keys
+        .iter()
+        .flat_map(|keys| &keys.keys)
+        .find(|key| Some(&key.key_id) == named);
+    let mut files = vec![(BUNDLE, bundle)];
+    files.extend(key.map(|key| (KEY, key.public_key.clone().into_bytes())));
+    Ok(files)
 }
 
 fn contents(summary: &RunSummary) -> String {
@@ -164,6 +190,28 @@ mod tests {
         ] {
             assert!(file_name(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_bundle_has_the_envelope_and_the_key_that_it_names() {
+        let envelope = r#"{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"keyid":"k1","sig":"c2ln"}]}"#;
+        let keys = |id: &str| {
+            let key = serde_json::json!({"keyId": id, "algorithm": "Ed25519", "publicKey": format!("PEM of {id}"), "created": "t"});
+            serde_json::json!({"version": 1, "current": id, "keys": [key]}).to_string()
+        };
+        let made = for_sigstore(envelope.as_bytes(), Some(&keys("k1"))).unwrap();
+        assert_eq!(made[1], (KEY, b"PEM of k1".to_vec()));
+        let bundle: serde_json::Value = serde_json::from_slice(&made[0].1).unwrap();
+        let whole: serde_json::Value = serde_json::from_str(envelope).unwrap();
+        assert_eq!(bundle["dsseEnvelope"], whole);
+        assert_eq!(bundle["verificationMaterial"]["publicKey"]["hint"], "k1");
+        for keys in [None, Some(keys("k2")), Some("none".to_owned())] {
+            assert_eq!(
+                for_sigstore(envelope.as_bytes(), keys.as_deref()).unwrap().len(),
+                1
+            );
+        }
+        assert!(for_sigstore(b"{}", None).is_err());
     }
 
     #[test]
