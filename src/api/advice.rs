@@ -100,9 +100,12 @@ impl LiveReason {
             Self::FenceWidened => Some(Reason::ForeignNetworkPolicy),
             Self::SandboxSelected => Some(Reason::ForeignService),
             Self::CredentialUnavailable => Some(Reason::CredentialFailed),
-            Self::WaitingForReports | Self::FenceNotReady | Self::GatewayNotReady | Self::Starting => {
-                Some(Reason::StartTimeout)
-            }
+            Self::ArchiveShareExceeded => Some(Reason::QuotaExceeded),
+            Self::WaitingForReports
+            | Self::FenceNotReady
+            | Self::GatewayNotReady
+            | Self::AuditUnavailable
+            | Self::Starting => Some(Reason::StartTimeout),
             Self::Suspended | Self::Queued | Self::Running => None,
         }
     }
@@ -136,6 +139,13 @@ impl LiveReason {
             Self::CredentialUnavailable => {
                 "Do what `message` says: create the `SandboxCredential`, or the Secret that it names in the credentials' \
                  namespace."
+            }
+            Self::AuditUnavailable => {
+                "Enlarge the claim of the archive's volume, or let the chart's value `evidence.retentionDays` be fewer. Runs \
+                 that are under way go on."
+            }
+            Self::ArchiveShareExceeded => {
+                "Wait until the oldest of it is removed, or have the chart's value `evidence.namespaceSharePercent` raised."
             }
             Self::Starting => "Wait; `message` says what the pod waits for.",
             Self::Running => "Nothing. `spec.cancel` ends it.",

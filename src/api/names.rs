@@ -14,6 +14,11 @@ pub const FIELD_MANAGER: &str = "cofferdam-controller";
 pub const LABEL_SANDBOX: &str = "cofferdam.dev/sandbox";
 /// Value of [`LABEL_SANDBOX`] that opts in.
 pub const SANDBOX_ENABLED: &str = "enabled";
+/// Label on a run or its namespace: as long as its value is [`LEGAL_HOLD`], nothing that the run left is removed, nor the
+/// run's object after its time to live.
+pub const LABEL_LEGAL_HOLD: &str = "cofferdam.dev/legal-hold";
+/// Value of [`LABEL_LEGAL_HOLD`] that holds.
+pub const LEGAL_HOLD: &str = "true";
 /// Label on Job and pod: the run's name. The fence selects pods by its presence.
 pub const LABEL_RUN: &str = "cofferdam.dev/run";
 /// Label on Job and pod: the run's uid.
@@ -62,6 +67,8 @@ pub const ARCHIVE_PORT: u16 = 8080;
 pub const SIGNING_SECRET: &str = "cofferdam-signing";
 /// `ConfigMap` with the public half of every such key.
 pub const PUBLIC_KEYS: &str = "cofferdam-evidence-keys";
+/// `ConfigMap` with the root over the heads of chains (`cofferdam_wire::witness`); the controller writes it each minute.
+pub const WITNESS: &str = "cofferdam-witness";
 /// Secret with the gateway's certification authorities; the role `keys` fills it.
 pub const INSPECTION_SECRET: &str = "cofferdam-inspection-ca";
 /// Secret with the serving certificate of the role `output`; the role `keys` fills it.

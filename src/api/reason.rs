@@ -70,7 +70,7 @@ reasons! {
     RuntimeUnavailable => Some(FailureClass::Infrastructure),
     /// The API server refused the Job or its pod.
     AdmissionRefused => Some(FailureClass::Policy),
-    /// A `ResourceQuota` refused the pod, or too many runs of the namespace are queued.
+    /// A `ResourceQuota` refused the pod, too many runs of the namespace are queued, or its share of the archive is used up.
     QuotaExceeded => Some(FailureClass::Policy),
     /// The agent did not start in `startDeadlineSeconds`.
     StartTimeout => Some(FailureClass::Infrastructure),
@@ -164,6 +164,10 @@ live_reasons! {
     GatewayNotReady,
     /// A credential that the run's policies name is missing, or the gateway has no value for it yet.
     CredentialUnavailable,
+    /// The archive's volume is nearly full: it could not keep what the run leaves.
+    AuditUnavailable,
+    /// What the runs of the namespace left is as much as a namespace may leave in the archive.
+    ArchiveShareExceeded,
     /// The Job exists and the agent has not started.
     Starting,
     /// The agent runs.

@@ -35,6 +35,16 @@ pub enum StoreError {
     /// Another process writes to the run.
     #[error("the run's output is being received")]
     Busy,
+    /// The volume is so full that what is left of it is kept for something else.
+    #[error(
+        "the archive's volume is {percent} % full: what is left of it is kept {kept}. Enlarge it, or let evidence.retentionDays be fewer"
+    )]
+    Reserved {
+        /// How full it is, or would be.
+        percent: u8,
+        /// For what.
+        kept: &'static str,
+    },
     /// The volume.
     #[error("the volume: {0}")]
     Io(#[from] io::Error),

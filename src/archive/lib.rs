@@ -16,11 +16,13 @@ mod commit;
 mod credentials;
 mod durable;
 mod error;
+mod holds;
 mod log;
 mod names;
 mod retention;
 mod seal;
 mod server;
+mod space;
 mod store;
 mod summary;
 #[cfg(feature = "testing")]
@@ -39,6 +41,9 @@ pub struct Args {
     /// Days for which what a run left behind is kept after the last of it was written.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(30..=36500))]
     retention_days: u32,
+    /// Percent of the volume that the runs of one namespace may leave; new ones wait then. 100: there is no share.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    namespace_share_percent: u8,
     /// Address for gateway and controller.
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -70,9 +75,11 @@ pub enum ArchiveError {
 pub async fn run(args: Args) -> Result<(), ArchiveError> {
     let stop = shutdown_on_signal().map_err(StartError::Signals)?;
     let client = cluster_client(Role::Archive).await?;
-    let store = store::Store::open(&args.data).map_err(|source| ArchiveError::Volume {
-        path: args.data.clone(),
-        source,
+    let store = store::Store::open_with(&args.data, args.namespace_share_percent).map_err(|source| {
+        ArchiveError::Volume {
+            path: args.data.clone(),
+            source,
+        }
     })?;
     let store = Arc::new(store);
     let verifier = Verifier::new(ClusterKeys(client));
@@ -86,6 +93,7 @@ pub async fn run(args: Args) -> Result<(), ArchiveError> {
     tokio::select! {
         () = server::serve(Arc::new(archive), listener, stop.clone()) => {}
         () = retention::run(Arc::clone(&store), keep) => {}
+        () = space::run(Arc::clone(&store)) => {}
         () = store.unsynced() => return Err(ArchiveError::Unsynced),
         // It goes on while the server drains.
         () = health(probes, readiness, CancellationToken::new()) => {}

@@ -50,6 +50,11 @@ impl Known {
         }
     }
 
+    /// Name of the namespace.
+    pub fn namespace(&self) -> Option<&str> {
+        self.name().split_once('/').map(|(namespace, _)| namespace)
+    }
+
     /// Uid of the namespace, as far as it was told.
     pub fn namespace_uid(&self) -> Option<&str> {
         match self {

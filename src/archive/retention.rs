@@ -1,16 +1,15 @@
 //! Removes what runs left behind when it is old enough, and says what it removed.
 
-use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::error::StoreError;
 use super::store::Store;
 
 /// How often old runs are looked for.
 const EVERY: Duration = Duration::from_hours(1);
-/// Percent of the volume from which on its fill is told in the log each time.
-const WARNING: u8 = 80;
+/// How long the first look waits: the controller tells what is held within a minute.
+const FIRST: Duration = Duration::from_mins(3);
 
 /// Removes runs to which nothing was written for `keep`, for ever.
 pub async fn run(store: Arc<Store>, keep: Duration) {
@@ -20,6 +19,7 @@ pub async fn run(store: Arc<Store>, keep: Duration) {
         Ok(Err(error)) => tracing::error!(%error, "the index of runs is not complete"),
         Err(error) => tracing::error!(%error, "completing the index of runs broke off"),
     }
+    tokio::time::sleep(FIRST).await;
     loop {
         let store = Arc::clone(&store);
         let swept = tokio::task::spawn_blocking(move || {
@@ -36,14 +36,18 @@ pub async fn run(store: Arc<Store>, keep: Duration) {
     }
 }
 
-/// Removes the runs that are old enough, and returns how many there were.
+/// Removes the runs that are old enough and not held, and returns how many there were.
 fn sweep(store: &Store, keep: Duration, now: SystemTime) -> Result<usize, StoreError> {
     let Some(before) = now.checked_sub(keep) else {
         return Ok(0);
     };
+    let Some(holds) = store.holds().get(Instant::now()) else {
+        tracing::info!("nothing is removed: the controller did not tell within the last hour what is held");
+        return Ok(0);
+    };
     let mut removed = 0;
     for run_uid in store.unwritten_since(before)? {
-        match store.remove(&run_uid, before) {
+        match store.remove(&run_uid, before, &holds) {
             Ok(true) => removed += 1,
             Ok(false) => {}
             Err(StoreError::Unsynced) => return Err(StoreError::Unsynced),
@@ -54,9 +58,8 @@ fn sweep(store: &Store, keep: Duration, now: SystemTime) -> Result<usize, StoreE
 }
 
 fn report_fill(store: &Store) {
-    let fill: io::Result<u8> = store.fill();
-    match fill {
-        Ok(percent) if percent >= WARNING => {
+    match store.filled().map(|filled| filled.percent(0)) {
+        Ok(percent) if percent >= store.levels().warning => {
             tracing::error!(
                 percent,
                 "the archive's volume fills up: make it larger, or let evidence.retentionDays be fewer"
@@ -72,10 +75,18 @@ mod tests {
     use super::*;
     use crate::log::testing::closed;
     use cofferdam_wire::chain::Class;
+    use cofferdam_wire::hold::Holds;
     use std::fs;
     use std::path::Path;
 
     const DAY: Duration = Duration::from_hours(24);
+
+    /// A store that was told that nothing is held.
+    fn open(data: &Path) -> Store {
+        let store = Store::open(data).unwrap();
+        store.holds().put(Holds::default(), Instant::now());
+        store
+    }
 
     async fn append(store: &Store, run: &str, number: u64) {
         let source = "gateway/pod/1".to_owned();
@@ -95,11 +106,11 @@ mod tests {
     #[tokio::test]
     async fn old_runs_go_with_a_record_and_others_stay() {
         let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
+        let store = open(data.path());
         append(&store, "aaaa", 1).await;
         append(&store, "aaaa", 2).await;
         append(&store, "bbbb", 1).await;
-        fs::write(data.path().join("runs/aaaa/run"), "team-a/fix").unwrap();
+        store.note_name("team-a/fix", "aaaa");
         let now = SystemTime::now();
         assert_eq!(sweep(&store, DAY * 90, now).unwrap(), 0);
         // Run `bbbb` was written to yesterday, as seen in 90 days.
@@ -127,11 +138,36 @@ mod tests {
         assert_eq!(deletions(data.path())[1]["head"]["seq"], 1);
     }
 
+    #[tokio::test]
+    async fn what_is_held_stays_until_the_hold_goes() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(data.path()).unwrap();
+        for run in ["aaaa", "bbbb", "cccc"] {
+            append(&store, run, 1).await;
+        }
+        let index = |uid: &str| format!(r#"{{"run":"team-a/fix","namespaceUid":"{uid}","time":"t"}}"#);
+        fs::write(data.path().join("runs/bbbb/index.json"), index("held")).unwrap();
+        fs::write(data.path().join("runs/cccc/index.json"), index("former")).unwrap();
+        drop(store);
+        let store = Store::open(data.path()).unwrap();
+        let later = SystemTime::now() + DAY * 91;
+        let removed = |store: &Store| sweep(store, DAY * 90, later).unwrap();
+        assert_eq!(removed(&store), 0, "nobody told what is held");
+        let holds = r#"{"namespaces":[{"name":"team-a","uid":"held"}],"runs":["aaaa"]}"#;
+        store
+            .holds()
+            .put(serde_json::from_str(holds).unwrap(), Instant::now());
+        assert_eq!(removed(&store), 1);
+        assert!(!data.path().join("runs/cccc").exists());
+        store.holds().put(Holds::default(), Instant::now());
+        assert_eq!(removed(&store), 2);
+    }
+
     /// A record that is on its way keeps its run.
     #[tokio::test]
     async fn run_that_is_in_use_stays() {
         let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
+        let store = open(data.path());
         append(&store, "aaaa", 1).await;
         let later = SystemTime::now() + DAY * 91;
         let prepared = store
@@ -146,11 +182,11 @@ mod tests {
     #[tokio::test]
     async fn removal_that_broke_off_is_ended_by_the_next_start() {
         let data = tempfile::tempdir().unwrap();
-        let store = Store::open(data.path()).unwrap();
+        let store = open(data.path());
         append(&store, "aaaa", 1).await;
         drop(store);
         fs::rename(data.path().join("runs/aaaa"), data.path().join("runs/.tmp-aaaa")).unwrap();
-        let store = Store::open(data.path()).unwrap();
+        let store = open(data.path());
         assert!(!data.path().join("runs/.tmp-aaaa").exists());
         assert_eq!(store.run_record("aaaa").unwrap().requests, 0);
     }

@@ -14,10 +14,14 @@ use tokio_util::sync::CancellationToken;
 use super::credentials::Board;
 use super::error::StoreError;
 use super::store::Store;
+use body::BATCHES_LIMIT;
 use caller::{Caller, HANDERS, READERS, RECORDERS, SEALERS, WRITERS, authorise};
 use cofferdam_identity::Verifier;
 use cofferdam_service::server::{self, Limits};
-use cofferdam_wire::archive::{BATCH_LIMIT, CREDENTIALS_PATH};
+use cofferdam_wire::archive::CREDENTIALS_PATH;
+use cofferdam_wire::hold::HOLDS_PATH;
+use cofferdam_wire::space::SPACE_PATH;
+use cofferdam_wire::witness::WITNESS_PATH;
 use refused::Refused;
 
 mod body;
@@ -27,8 +31,6 @@ mod files;
 mod records;
 mod refused;
 
-/// Bytes of batches that are in memory at the same time; those that come then wait.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Runs that are read at the same time: reading one whose summary is not in memory takes up to a second of a core.
 const READS: usize = 2;
 /// Only gateways and the controller call.
@@ -88,6 +90,9 @@ fn routes(archive: Arc<Archive>) -> Router {
             only(SEALERS, put(records::put_statement)).merge(only(READERS, get(records::statement))),
         )
         .route("/v1/unsealed", only(SEALERS, get(records::unsealed)))
+        .route(HOLDS_PATH, only(SEALERS, put(files::hold)))
+        .route(WITNESS_PATH, only(SEALERS, post(records::witness)))
+        .route(SPACE_PATH, only(SEALERS, get(files::space)))
         .route(
             CREDENTIALS_PATH,
             only(WRITERS, put(credentials::put)).merge(only(SEALERS, get(credentials::get))),

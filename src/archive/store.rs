@@ -15,11 +15,15 @@ use parking_lot::Mutex;
 use super::commit::{Chain, Committer};
 use super::durable::{DiskError, make_directory, sweep};
 use super::error::StoreError;
+use super::holds::Told;
 use super::log::{Batch, Found, Log};
 use super::names::{self, Names, ORIGIN_FILE};
-use super::volume::Volume;
-use cofferdam_wire::chain::{Class, Entry};
+use super::space::Shares;
+use super::summary::CONTROLLER;
+use super::volume::{Filled, Volume};
+use cofferdam_wire::chain::{Class, Entry, Head};
 use cofferdam_wire::record::Record;
+use cofferdam_wire::space::{Levels, OWN, SHARED};
 
 pub use reading::patch_file;
 
@@ -27,6 +31,7 @@ mod index;
 mod reading;
 mod removal;
 mod sealing;
+mod witness;
 
 /// The run's signed statement, as its envelope.
 const STATEMENT: &str = "statement.json";
@@ -41,6 +46,9 @@ pub struct Store {
     deletions: PathBuf,
     known: Mutex<HashMap<String, Arc<Run>>>,
     names: Names,
+    shares: Shares,
+    levels: Levels,
+    holds: Told,
     // The thread ends before the lock of the volume is given back.
     committer: Committer,
     volume: Arc<Volume>,
@@ -51,6 +59,8 @@ pub struct Store {
 pub struct Run {
     /// Held while an upload is received.
     pub upload: tokio::sync::Mutex<()>,
+    /// Where its chain ended when that was witnessed last.
+    witnessed: Mutex<Option<Head>>,
     chain: Arc<Chain>,
 }
 
@@ -62,11 +72,31 @@ pub struct Prepared {
 }
 
 impl Store {
-    /// Opens the files under `data` and sweeps away what a crash left.
+    /// Opens the files under `data` without a share for each namespace, and without a reserve: whatever fills the disk.
     ///
     /// # Errors
     /// The volume cannot be used, or another process uses it.
+    #[cfg(any(test, feature = "testing"))]
     pub fn open(data: &Path) -> io::Result<Self> {
+        let store = Self::open_with(data, 100)?;
+        let never = u8::MAX;
+        Ok(Self {
+            levels: Levels {
+                warning: never,
+                no_new_runs: never,
+                no_outputs: never,
+                no_records: never,
+            },
+            ..store
+        })
+    }
+
+    /// Opens the files under `data` and sweeps away what a crash left. The runs of one namespace may leave so many percent of
+    /// the volume.
+    ///
+    /// # Errors
+    /// The volume cannot be used, or another process uses it.
+    pub fn open_with(data: &Path, share_percent: u8) -> io::Result<Self> {
         let volume = Arc::new(Volume::open(data)?);
         let runs = data.join("runs");
         make_directory(&runs).map_err(|error| match error {
@@ -88,6 +118,9 @@ impl Store {
         }
         Ok(Self {
             names,
+            shares: Shares::new(share_percent),
+            levels: if volume.is_own() { OWN } else { SHARED },
+            holds: Told::default(),
             runs,
             deletions: data.join("deletions.jsonl"),
             known: Mutex::default(),
@@ -130,6 +163,7 @@ impl Store {
         let run = known.entry(run_uid.to_owned()).or_insert_with(|| {
             Arc::new(Run {
                 upload: tokio::sync::Mutex::default(),
+                witnessed: Mutex::default(),
                 chain: Arc::new(Chain {
                     run_uid: run_uid.to_owned(),
                     path,
@@ -153,6 +187,9 @@ impl Store {
     ) -> Result<Prepared, StoreError> {
         let run = self.run(run_uid)?;
         let entries = read(lines)?;
+        if !source.starts_with(CONTROLLER) {
+            self.has_room_for_records()?;
+        }
         let corrupt = with_chain(&run.chain, |found| match found {
             Found::Whole(_) => None,
             Found::Corrupt { fault, .. } => Some(fault.clone()),
@@ -179,12 +216,43 @@ impl Store {
         self.committer.commit(Arc::clone(&run.chain), batch).await
     }
 
-    /// How full the volume is, in percent.
+    /// How full the volume is.
     ///
     /// # Errors
     /// The volume cannot be asked.
-    pub fn fill(&self) -> io::Result<u8> {
-        self.volume.fill()
+    pub fn filled(&self) -> io::Result<Filled> {
+        self.volume.filled()
+    }
+
+    /// Whether the volume is synced as a whole.
+    #[cfg(feature = "testing")]
+    pub fn syncs_whole(&self) -> bool {
+        self.volume.syncs_whole()
+    }
+
+    /// What follows from how full the volume is.
+    pub fn levels(&self) -> Levels {
+        self.levels
+    }
+
+    /// What the runs of each namespace left.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// What must not be removed.
+    pub fn holds(&self) -> &Told {
+        &self.holds
+    }
+
+    /// Which runs had which name.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The directory of all runs.
+    pub fn runs(&self) -> &Path {
+        &self.runs
     }
 }
 
@@ -193,12 +261,15 @@ fn is_in_use(run: &Arc<Run>) -> bool {
     Arc::strong_count(run) > 1 || Arc::strong_count(&run.chain) > 1
 }
 
-/// When something was written to a run for the last time. What is only derived from its chain does not count.
+/// When something was written to a run for the last time. What is only made of its chain does not count.
 fn last_write(directory: &Path) -> io::Result<SystemTime> {
     let mut last = None;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name() != ORIGIN_FILE {
+        if ![ORIGIN_FILE, witness::WITNESS_FILE]
+            .iter()
+            .any(|name| entry.file_name() == *name)
+        {
             last = last.max(Some(entry.metadata()?.modified()?));
         }
     }
@@ -236,6 +307,8 @@ fn read(lines: &[u8]) -> Result<Vec<(Entry, Option<Record>)>, StoreError> {
 
 #[cfg(test)]
 mod index_tests;
+#[cfg(test)]
+mod killed_tests;
 #[cfg(test)]
 #[path = "store/tests.rs"]
 mod tests;

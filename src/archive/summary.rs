@@ -251,7 +251,9 @@ mod tests {
         };
         let told = |lines: &[String]| {
             let mut summary = Summary::default();
-            lines.iter().for_each(|line| summary.add_line(line.as_bytes()));
+            for line in lines {
+                summary.add_line(line.as_bytes());
+            }
             let origin = summary.origin().map(|origin| Origin::clone(origin));
             origin.map(|origin| (origin.run, origin.namespace_uid, origin.time))
         };
@@ -260,7 +262,7 @@ mod tests {
         let admitted = |uid| line("controller/1/1", "Admitted", "a/x", uid);
         let ended = |run, uid| line("controller/1/2", "Ended", run, uid);
         let gateways = line("gateway/1/1", "Admitted", "b/y", Some("other"));
-        assert_eq!(told(&[gateways.clone()]), None);
+        assert_eq!(told(std::slice::from_ref(&gateways)), None);
         assert_eq!(told(&[line("controller/1/1", "Other", "a/x", Some("n"))]), None);
         assert_eq!(
             told(&[gateways, admitted(Some("n")), ended("a/x", Some("other"))]),

@@ -66,10 +66,13 @@ pub async fn receive(
     if store.is_sealed(run_uid)? {
         return Err(StoreError::Sealed.into());
     }
+    store.has_room_for_output(0)?;
     store.settled(make_directory(&directory))?;
     let staged = Staged::make(&directory).await?;
     let mut body = Body::new(chunks);
     let manifest = read_manifest(&mut body).await?;
+    let announced = manifest.patches.iter().map(|patch| patch.bytes).sum();
+    store.has_room_for_output(announced)?;
     for patch in &manifest.patches {
         store_patch(store, &staged.0, patch, &mut body).await?;
     }

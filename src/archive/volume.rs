@@ -38,10 +38,29 @@ pub struct Written {
     pub is_new: bool,
 }
 
+/// How full a volume is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// What is used, by whatever.
+    pub used: u64,
+    /// All of it.
+    pub all: u64,
+}
+
+impl Filled {
+    /// Percent that is used once `more` bytes are, rounded up.
+    pub fn percent(self, more: u64) -> u8 {
+        let used = self.used.saturating_add(more).min(self.all.max(1));
+        let percent = (u128::from(used) * 100).div_ceil(u128::from(self.all.max(1)));
+        u8::try_from(percent).unwrap_or(u8::MAX)
+    }
+}
+
 /// The volume. One process at a time.
 #[derive(Debug)]
 pub struct Volume {
     root: File,
+    is_own: bool,
     syncs_whole: bool,
     lost: CancellationToken,
     _lock: File,
@@ -69,7 +88,8 @@ impl Volume {
         take(&lock)?;
         Ok(Self {
             root: File::open(data)?,
-            syncs_whole: syncs_whole(data),
+            is_own: is_own(data),
+            syncs_whole: is_own(data) && is_honest(),
             lost: CancellationToken::new(),
             _lock: lock,
         })
@@ -85,14 +105,27 @@ impl Volume {
         self.lost.cancel();
     }
 
-    /// How full it is, in percent, rounded up.
-    pub fn fill(&self) -> io::Result<u8> {
+    /// Whether it is synced as a whole.
+    #[cfg(feature = "testing")]
+    pub fn syncs_whole(&self) -> bool {
+        self.syncs_whole
+    }
+
+    /// Whether nobody else fills its file system.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// How full it is.
+    pub fn filled(&self) -> io::Result<Filled> {
         let space = fstatvfs(&self.root)?;
         // As `df` has it: what only root may use is neither full nor free.
         let used = space.f_blocks.saturating_sub(space.f_bfree);
-        let all = used.saturating_add(space.f_bavail).max(1);
-        let percent = used.saturating_mul(100).div_ceil(all);
-        Ok(u8::try_from(percent).unwrap_or(u8::MAX))
+        let block = space.f_frsize.max(1);
+        Ok(Filled {
+            used: used.saturating_mul(block),
+            all: used.saturating_add(space.f_bavail).saturating_mul(block),
+        })
     }
 
     /// Looks at a result of work on the volume: after a sync that failed no result is to be believed.
@@ -155,18 +188,19 @@ fn sync_file(written: &Written) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the volume can be synced as a whole: this kernel tells of lost bytes then, and nobody else writes to the file
-/// system, whose bytes would be waited for as well.
-fn syncs_whole(data: &Path) -> bool {
-    let is_honest = fs::read_to_string("/proc/sys/kernel/osrelease")
+/// Whether this kernel tells of bytes that a sync of a whole file system lost.
+fn is_honest() -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
         .ok()
         .and_then(|release| version(&release))
-        .is_some_and(|version| version >= HONEST_SYNCFS);
+        .is_some_and(|version| version >= HONEST_SYNCFS)
+}
+
+/// Whether nobody else writes to the file system, whose bytes a sync of all of it would wait for as well.
+fn is_own(data: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let is_own = data
-        .canonicalize()
-        .is_ok_and(|data| is_file_system(&mounts, &data.to_string_lossy()));
-    is_honest && is_own
+    data.canonicalize()
+        .is_ok_and(|data| is_file_system(&mounts, &data.to_string_lossy()))
 }
 
 /// Whether the root of a file system is mounted at `path`, not a directory of one that others use too (proc(5),
@@ -209,7 +243,12 @@ mod tests {
     #[test]
     fn fill_is_a_percentage() {
         let data = tempfile::tempdir().unwrap();
-        assert!((1..=100).contains(&Volume::open(data.path()).unwrap().fill().unwrap()));
+        let filled = Volume::open(data.path()).unwrap().filled().unwrap();
+        assert!((1..=100).contains(&filled.percent(0)));
+        assert_eq!(filled.percent(filled.all), 100);
+        let small = Filled { used: 7, all: 1000 };
+        assert_eq!((small.percent(0), small.percent(3), small.percent(4)), (1, 1, 2));
+        assert_eq!(Filled { used: 0, all: 0 }.percent(u64::MAX), 100);
     }
 
     #[test]

@@ -11,9 +11,12 @@ use cofferdam_wire::archive::{
 };
 use cofferdam_wire::control::Refusal;
 use cofferdam_wire::credential::CredentialHealth;
+use cofferdam_wire::hold::{HOLDS_PATH, Holds};
 use cofferdam_wire::record::{RunRecord, StreamId};
 use cofferdam_wire::seal::{Seal, SealRequest, Unsealed};
+use cofferdam_wire::space::{SPACE_PATH, Space};
 use cofferdam_wire::statement::Envelope;
+use cofferdam_wire::witness::{WITNESS_PATH, Witness};
 
 /// Bytes of an answer that are read: a manifest, ten denials and counters, or a list of uids.
 const ANSWER_LIMIT: usize = 1024 * 1024;
@@ -119,6 +122,33 @@ impl Archive {
     /// It did not say.
     pub async fn unsealed(&self) -> Result<Vec<Unsealed>, ArchiveError> {
         let call = self.call(Method::GET, UNSEALED_PATH).await?;
+        self.read(call).await
+    }
+
+    /// The root over the heads of all chains that grew since the last call; none: none grew.
+    ///
+    /// # Errors
+    /// It did not say.
+    pub async fn witness(&self) -> Result<Option<Witness>, ArchiveError> {
+        let call = self.call(Method::POST, WITNESS_PATH).await?;
+        self.read(call).await
+    }
+
+    /// Tells it what must not be removed.
+    ///
+    /// # Errors
+    /// It does not know.
+    pub async fn hold(&self, holds: &Holds) -> Result<(), ArchiveError> {
+        let call = self.call(Method::PUT, HOLDS_PATH).await?;
+        self.send(call.body(serde_json::to_vec(holds)?)).await.map(drop)
+    }
+
+    /// How full its volume is.
+    ///
+    /// # Errors
+    /// It did not say, or is older than the question.
+    pub async fn space(&self) -> Result<Space, ArchiveError> {
+        let call = self.call(Method::GET, SPACE_PATH).await?;
         self.read(call).await
     }
 

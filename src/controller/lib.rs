@@ -12,6 +12,7 @@ mod events;
 mod evidence;
 pub mod fence;
 mod guard;
+mod holds;
 mod index;
 mod memory;
 mod nodes;
@@ -24,6 +25,7 @@ mod run_pod;
 pub mod sandbox_policy;
 mod slot_upkeep;
 mod slots;
+mod space;
 mod stores;
 mod strays;
 mod sweep;
@@ -32,6 +34,7 @@ mod testing;
 mod trim;
 mod verdict;
 mod watches;
+mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +42,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::controller::{Action, Config as ApplierConfig, ReconcileRequest, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +61,7 @@ use self::slots::Slots;
 use self::stores::{NotFilled, Stores};
 use self::watches::Trigger;
 use crate::backoff::{Backoff, Failures};
+use cofferdam_service::args::RoleArgs;
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 use cofferdam_wire::record::ProcessId;
@@ -178,10 +183,28 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
         slot_upkeep::run(&slots, &stores, &triggers, stop.clone()),
         strays::run(&client, &stores, stop.clone()),
         credentials::follow(&archive, &stores, &triggers, stop.clone()),
+        follow_archive(&archive, &stores, &client, &args.role, &stop),
         unsealed::run(&archive, &sealer, &stores, stop.clone()),
     );
     drop(health.await);
     Ok(())
+}
+
+/// Asks the archive for what runs wait for, and tells it what it must keep.
+async fn follow_archive(
+    archive: &Archive,
+    stores: &Stores,
+    client: &kube::Client,
+    role: &RoleArgs,
+    stop: &CancellationToken,
+) {
+    let events = Publisher::new(client.clone(), &role.pod_name);
+    let place = (client, role.namespace.as_str(), &events);
+    tokio::join!(
+        holds::follow(archive, stores, stop.clone()),
+        witness::follow(archive, client, &role.namespace, stop.clone()),
+        space::follow(archive, &stores.archive_space, place, stop.clone()),
+    );
 }
 
 /// Seals runs in the name of this process.

@@ -22,6 +22,7 @@ use super::nodes;
 use super::pod_view::is_over;
 use super::reports::Scanner;
 use super::run_pod::RunPod;
+use super::space::Told;
 use cofferdam_api::names::{
     FENCE, GATEWAY_PORT, LABEL_RUN, LABEL_RUN_UID, LABEL_SANDBOX, SANDBOX_ENABLED, SANDBOX_SERVICE_ACCOUNT,
     workload_name,
@@ -46,6 +47,8 @@ pub struct Stores {
     pub credentials: Store<Guarded<SandboxCredential>>,
     /// What gateways tell of them.
     pub credential_health: Arc<Health>,
+    /// What the archive tells of its volume.
+    pub archive_space: Arc<Told>,
     /// Runtime classes.
     pub runtime_classes: Store<RuntimeClass>,
     /// Nodes, of which little is kept ([`nodes::trim`]).
@@ -194,6 +197,12 @@ impl Stores {
             .get(&ObjectRef::new(namespace))
             .map(|namespace| namespace.labels().clone())
             .unwrap_or_default()
+    }
+
+    /// Uid of a namespace.
+    pub fn namespace_uid(&self, namespace: &str) -> Option<String> {
+        let namespace = self.namespaces.get(&ObjectRef::new(namespace))?;
+        namespace.metadata.uid.clone()
     }
 
     /// An opted-in namespace and one of its sandbox pods; the next one with each round.

@@ -137,6 +137,7 @@ pub fn facts() -> Facts {
         gateway: Ok(GATEWAY.parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
+        space_gap: None,
         waiting_since: at(0),
         readings: Arc::default(),
     }

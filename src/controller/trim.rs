@@ -5,12 +5,15 @@
 //! page has come the cache keeps what it held before, too: that is `kube`'s, and counts twice what is kept, not what was
 //! sent.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, PodTemplateSpec};
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
 
 use super::api_server::Guarded;
+use cofferdam_api::names::LABEL_LEGAL_HOLD;
 use cofferdam_api::{Agent, AgentRun, AgentRunSpec, AgentRunStatus, Task};
 
 /// Leaves of a run what the controller reads of it: no annotations, and of a finished one only what its deletion rests
@@ -22,7 +25,7 @@ pub fn run(run: &mut Guarded<AgentRun>) {
         run.metadata.managed_fields = None;
         run.metadata.annotations = None;
         if is_settled(run) {
-            run.metadata.labels = None;
+            run.metadata.labels = run.metadata.labels.take().map(held);
             forget_asks(&mut run.spec);
             run.status = run.status.take().map(remains);
         }
@@ -61,6 +64,12 @@ pub fn namespace(namespace: &mut Namespace) {
         },
         ..Namespace::default()
     };
+}
+
+/// Of the labels the one that says that the run is held.
+fn held(mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    labels.retain(|name, _| name == LABEL_LEGAL_HOLD);
+    labels
 }
 
 /// Whether no status of the run is going to be written any more: one that is written from a trimmed run would lose what
@@ -168,6 +177,23 @@ mod tests {
         assert_eq!(next(kept(&trimmed)), next(kept(&whole)));
         assert!(kept(&trimmed).is_finished());
         assert_eq!(kept(&trimmed).uid(), kept(&whole).uid());
+    }
+
+    #[test]
+    fn of_the_labels_of_a_settled_run_the_one_that_holds_it_is_kept() {
+        let mut whole = finished_run(at(0));
+        let labels = [(LABEL_LEGAL_HOLD, "true"), ("team", "a")];
+        whole.metadata.labels = Some(
+            labels
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        );
+        let mut trimmed = large(whole);
+        run(&mut trimmed);
+        let labels = kept(&trimmed).metadata.labels.clone().unwrap();
+        assert_eq!(labels.len(), 1);
+        assert_eq!(labels[LABEL_LEGAL_HOLD], "true");
+        assert!(crate::holds::is_held(&trimmed));
     }
 
     #[test]

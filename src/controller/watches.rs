@@ -94,6 +94,7 @@ pub fn start(
             },
         ),
         credential_health: Arc::default(),
+        archive_space: Arc::default(),
         runtime_classes: watch.all(watcher::Config::default(), |_| {
             vec![Trigger::AllRuns, Trigger::AllPolicies]
         }),

@@ -56,13 +56,11 @@ impl Living {
         let Self(Some(Namespace { metadata })) = self else {
             return false;
         };
-        match &run.namespace_uid {
-            Some(uid) => *uid == metadata.uid,
-            None => {
-                let received: Option<Timestamp> = run.received_at.parse().ok();
-                received.is_some_and(|at| at.duration_since(metadata.creation_timestamp) > CLOCKS)
-            }
+        if let Some(uid) = &run.namespace_uid {
+            return *uid == metadata.uid;
         }
+        let received: Option<Timestamp> = run.received_at.parse().ok();
+        received.is_some_and(|at| at.duration_since(metadata.creation_timestamp) > CLOCKS)
     }
 }
 

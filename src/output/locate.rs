@@ -103,12 +103,10 @@ impl Runs {
             return Err(none(namespace, name, uid));
         }
         let living = Living::read(&self.client, namespace).await?;
-        let own = named.iter().find(|run| living.is_of(run));
-        let run = match own {
-            Some(run) => Some(run),
-            None if is_everywhere.await? => named.first(),
-            None => None,
-        };
+        let mut run = named.iter().find(|run| living.is_of(run));
+        if run.is_none() && is_everywhere.await? {
+            run = named.first();
+        }
         run.map(|run| found(run.run_uid.clone(), true))
             .ok_or_else(|| none(namespace, name, uid))
     }

@@ -71,6 +71,8 @@ const GUARDS: [&str; 18] = [
 const CONTROLLER_AT_HOME: Given = &[
     ("core configmaps", "get list create delete"),
     ("core services", "get list watch"),
+    ("core configmaps cofferdam-witness", "update"),
+    ("apps statefulsets cofferdam-archive", "get"),
 ];
 
 const GATEWAY: Given = &[

@@ -8,7 +8,7 @@ use cofferdam_api::{AgentRun, Reason, names};
 use cofferdam_wire::chain::Head;
 use cofferdam_wire::chain::verify::{Expected, verify};
 use cofferdam_wire::record::{Record, RecordEvent};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::DeleteParams;
 use serde::Deserialize as _;
@@ -196,5 +196,118 @@ async fn refused_and_deleted_runs_are_sealed_too() {
         statement["predicate"]["runDetails"]["metadata"]["invocationId"],
         uid
     );
+    space.close().await;
+}
+
+/// A directory of a run that never was, on the archive's volume; it goes with the test.
+struct Litter(PathBuf);
+
+impl Litter {
+    /// As if a run of this namespace had left a terabyte. The file is sparse: it takes no space.
+    async fn of(space: &Space, beside: &Path) -> Self {
+        let namespaces: Api<Namespace> = Api::all(space.client.clone());
+        let uid = namespaces.get(&space.name).await.unwrap().metadata.uid.unwrap();
+        let directory = beside.with_file_name(format!("e2e{}", &uid.replace('-', "")[..20]));
+        std::fs::create_dir_all(directory.join("patches")).unwrap();
+        let index = json!({"run": format!("{}/never", space.name), "namespaceUid": uid, "time": "2026-01-01T00:00:00Z"});
+        std::fs::write(directory.join("index.json"), index.to_string()).unwrap();
+        let patch = std::fs::File::create(directory.join("patches/a.patch")).unwrap();
+        patch.set_len(1 << 40).unwrap();
+        Self(directory)
+    }
+}
+
+impl Drop for Litter {
+    fn drop(&mut self) {
+        // A second try finds nothing.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_filled_its_share_waits_and_another_one_does_not() {
+    let space = Space::open("share").await;
+    let first = space.script("first", BUSYBOX, "sh", "true", json!({})).await;
+    let uid = first.ends(Reason::Completed).await.metadata.uid.unwrap();
+    let directory = chain(&uid).unwrap().parent().unwrap().to_owned();
+    let litter = Litter::of(&space, &directory).await;
+    // The archive adds up every 30 s, and the controller asks every 5 s: runs start until both have looked.
+    let mut number = 0;
+    let waiting = loop {
+        number += 1;
+        assert!(number < 30, "no run waits");
+        let name = format!("run-{number}");
+        let run = space.script(&name, BUSYBOX, "sh", "true", json!({})).await;
+        let status = until("the run waits or has ended", Duration::from_mins(2), || async {
+            let status = run.get().await.status.unwrap_or_default();
+            match status.reason.as_deref() {
+                Some("ArchiveShareExceeded" | "Completed") => Ok(status),
+                _ => Err(status),
+            }
+        })
+        .await;
+        if status.reason.as_deref() == Some("ArchiveShareExceeded") {
+            assert!(status.message.unwrap_or_default().contains(&space.name));
+            break run;
+        }
+    };
+    // The control: another namespace has a share of its own.
+    let other = Space::open("share-other").await;
+    let control = other.script("control", BUSYBOX, "sh", "true", json!({})).await;
+    control.ends(Reason::Completed).await;
+    drop(litter);
+    waiting.ends(Reason::Completed).await;
+    space.close().await;
+    other.close().await;
+}
+
+/// Each minute a root over the heads of chains stands outside the archive.
+#[tokio::test]
+async fn where_a_chain_ended_is_witnessed_outside_the_archive() {
+    let space = Space::open("witness").await;
+    let run = space.script("watched", BUSYBOX, "sh", "true", json!({})).await;
+    let ended = run.ends(Reason::Completed).await;
+    let sequence = ended.status.unwrap().evidence.unwrap().sequence;
+    let path = chain(&ended.metadata.uid.unwrap()).unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(client().await, OPERATOR_NAMESPACE);
+    let kept = std::sync::Mutex::new(String::new());
+    let witnessed = until("the sealed head is witnessed", Duration::from_mins(3), || async {
+        let data = maps.get(names::WITNESS).await.unwrap().data.unwrap_or_default();
+        kept.lock()
+            .unwrap()
+            .extend(data.get("root").map(|root| format!("{root}\n")));
+        let proofs = std::fs::read_to_string(path.with_file_name("witness.jsonl")).unwrap_or_default();
+        let last: Value = proofs
+            .lines()
+            .last()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .unwrap_or_default();
+        let root = last["root"].as_str().unwrap_or("none").to_owned();
+        let is_kept = kept.lock().unwrap().contains(&root);
+        if last["seq"] == sequence && is_kept {
+            Ok(root)
+        } else {
+            Err(last)
+        }
+    })
+    .await;
+    assert_eq!(witnessed.len(), 64);
+    // By the program of the docs.
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/evidence.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let code = page.split("```python\n").nth(3).unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    let roots = std::env::temp_dir().join(format!("cofferdam-e2e-{witnessed}"));
+    std::fs::write(&roots, kept.into_inner().unwrap()).unwrap();
+    let said = Command::new("python3")
+        .args(["-c", code])
+        .arg(&path)
+        .arg(path.with_file_name("witness.jsonl"))
+        .arg(&roots)
+        .output()
+        .unwrap();
+    std::fs::remove_file(roots).unwrap();
+    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    assert!(said.status.success() && !text.starts_with("0 of"), "{text}");
     space.close().await;
 }

@@ -93,6 +93,7 @@ fn controllers(world: &World) -> Answer {
         gateway: Ok("10.96.7.7:3128".parse().unwrap()),
         guard_gap: None,
         fence_gap: None,
+        space_gap: None,
         waiting_since: start,
         readings: Arc::default(),
     };

@@ -11,6 +11,8 @@ use tokio::sync::SemaphorePermit;
 use super::{Archive, Refused, text};
 use cofferdam_wire::archive::BATCH_LIMIT;
 
+/// Bytes of batches that are in memory at the same time; those that come then wait.
+pub const BATCHES_LIMIT: usize = 16 * BATCH_LIMIT;
 /// Longest time for a body to come.
 const TIMEOUT: Duration = Duration::from_secs(30);
 

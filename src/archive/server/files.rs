@@ -2,6 +2,7 @@
 
 use std::path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -15,12 +16,15 @@ use http_body_util::BodyStream;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
+use super::body::whole;
 use super::{Archive, Refused, blocking, text};
 use crate::error::StoreError;
 use crate::upload;
 use cofferdam_wire::archive::{Named, RUN_HEADER};
+use cofferdam_wire::hold::{HOLDS_LIMIT, Holds};
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::RunRecord;
+use cofferdam_wire::space::Space;
 
 pub async fn output(
     State(archive): State<Arc<Archive>>,
@@ -118,4 +122,18 @@ pub async fn patch(
         .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "NotFound", "the run has no such patch"))?;
     let bytes = part(&path, from, None).await?;
     Ok(([(CONTENT_TYPE, "text/x-diff")], bytes).into_response())
+}
+
+pub async fn space(State(archive): State<Arc<Archive>>) -> Result<Json<Space>, Refused> {
+    let store = Arc::clone(&archive.store);
+    Ok(Json(blocking(move || Ok(store.space()?)).await?))
+}
+
+/// Keeps what the controller tells of what must not be removed.
+pub async fn hold(State(archive): State<Arc<Archive>>, body: Body) -> Result<StatusCode, Refused> {
+    let body = whole(body, HOLDS_LIMIT).await?;
+    let holds: Holds = serde_json::from_slice(&body)
+        .map_err(|error| Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", error.to_string()))?;
+    archive.store.holds().put(holds, Instant::now());
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -19,6 +19,7 @@ use cofferdam_wire::archive::{BATCH_LIMIT, FAULT_HEADER, HEAD_HEADER, STREAM_HEA
 use cofferdam_wire::chain::Class;
 use cofferdam_wire::record::{NotAStream, StreamId};
 use cofferdam_wire::seal::{SEAL_LIMIT, STATEMENT_LIMIT, Seal, SealRequest, Unsealed};
+use cofferdam_wire::witness::Witness;
 
 pub async fn records(
     State(archive): State<Arc<Archive>>,
@@ -119,6 +120,11 @@ pub async fn seal(
     note_origin(&archive, run.clone()).await;
     tracing::info!(run, cause = ?seal.data.cause, complete = seal.data.complete, "sealed");
     Ok(Json(seal))
+}
+
+pub async fn witness(State(archive): State<Arc<Archive>>) -> Result<Json<Option<Witness>>, Refused> {
+    let store = Arc::clone(&archive.store);
+    Ok(Json(blocking(move || Ok(store.witness())).await?))
 }
 
 pub async fn put_statement(

@@ -79,6 +79,7 @@ const fn status_of(error: &StoreError) -> (StatusCode, &'static str) {
     match error {
         StoreError::Name(_) | StoreError::Record { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
         StoreError::Full => (StatusCode::PAYLOAD_TOO_LARGE, "RecordsFull"),
+        StoreError::Reserved { .. } => (StatusCode::INSUFFICIENT_STORAGE, "VolumeReserved"),
         StoreError::Io(_) => (StatusCode::INSUFFICIENT_STORAGE, "VolumeFailed"),
         StoreError::Unsynced => (StatusCode::SERVICE_UNAVAILABLE, "VolumeLost"),
         StoreError::Corrupt(_) => (StatusCode::CONFLICT, "RecordsCorrupt"),

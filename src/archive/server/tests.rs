@@ -3,12 +3,13 @@ use bytes::Bytes;
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_service::client::{Call, Client};
 use cofferdam_wire::archive::{
-    Named, UNSEALED_PATH, chain_path, named_path, output_path, patch_path, records_path, run_path, seal_path,
-    statement_path,
+    BATCH_LIMIT, Named, RUN_HEADER, STREAM_HEADER, UNSEALED_PATH, chain_path, named_path, output_path,
+    patch_path, records_path, run_path, seal_path, statement_path,
 };
 use cofferdam_wire::chain::verify::{Expected, verify};
 use cofferdam_wire::output::{OutputManifest, VERSION};
 use cofferdam_wire::record::{RecordEvent, RunRecord};
+use cofferdam_wire::seal::{SEAL_LIMIT, Seal};
 use http::Method;
 use rstest::rstest;
 

@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::log::Found;
 use crate::names::Known;
 use cofferdam_wire::chain::Head;
+use cofferdam_wire::hold::Holds;
 use cofferdam_wire::output::Receipt;
 
 impl Store {
@@ -29,10 +30,19 @@ impl Store {
         Ok(runs)
     }
 
-    /// Removes all of a run, unless it is in use or was written to since `before`. What it was is noted first, in
+    /// Removes all of a run, unless it is held, in use, or was written to since `before`. What it was is noted first, in
     /// `deletions.jsonl`.
-    pub fn remove(&self, run_uid: &str, before: SystemTime) -> Result<bool, StoreError> {
+    pub fn remove(&self, run_uid: &str, before: SystemTime, holds: &Holds) -> Result<bool, StoreError> {
         let directory = self.directory(run_uid)?;
+        if let Some(Known::Name(_)) | None = self.names.get(run_uid) {
+            // Whose it is may stand in the chain alone.
+            self.note_origin(run_uid)?;
+        }
+        let known = self.names.get(run_uid);
+        let namespace = known.as_ref().and_then(Known::namespace);
+        if holds.holds(run_uid, namespace, known.as_ref().and_then(Known::namespace_uid)) {
+            return Ok(false);
+        }
         let deletion = self.deletion(run_uid)?;
         let gone = self.runs.join(format!("{TEMPORARY}{run_uid}"));
         {

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 
+use crate::holds;
 use cofferdam_api::AgentRun;
 
 /// How long the Job and its pod are kept after the end, for `kubectl logs`.
@@ -21,6 +22,8 @@ pub struct PolicyTtl {
 
 /// How long a pod that outlived its run is left alone.
 const LIVE_POD_KEPT: SignedDuration = SignedDuration::from_mins(1);
+/// How soon a run is looked at again that is held beyond its time to live.
+const HELD_LOOK: SignedDuration = SignedDuration::from_hours(1);
 /// Looking again sooner than this is of no use.
 const SHORTEST_SLEEP: SignedDuration = SignedDuration::from_secs(30);
 
@@ -48,9 +51,12 @@ pub fn next(run: &AgentRun, job: Option<&Job>, live_pod: bool, policy: PolicyTtl
     };
     let age = now.duration_since(completed);
     let ttl = SignedDuration::from_secs(i64::from(time_to_live(run, policy)));
-    if age >= ttl {
+    // With the object its label would go, and what it holds in the archive.
+    let is_held = holds::is_held(run);
+    if age >= ttl && !is_held {
         return Cleanup::DeleteRun;
     }
+    let ttl = if is_held { age + HELD_LOOK } else { ttl };
     match job {
         Some(job) if job.metadata.deletion_timestamp.is_none() && age >= kept(live_pod) => Cleanup::DeleteJob,
         Some(_) => Cleanup::Sleep((kept(live_pod) - age).max(SHORTEST_SLEEP).min(ttl - age)),
@@ -76,6 +82,21 @@ const fn kept(live_pod: bool) -> SignedDuration {
 mod tests {
     use super::*;
     use crate::testing::{at, finished_run, job};
+    use cofferdam_api::names::{LABEL_LEGAL_HOLD, LEGAL_HOLD};
+
+    #[test]
+    fn a_run_that_is_held_outlives_its_time_to_live_and_its_job_does_not() {
+        let mut run = finished_run(at(0));
+        let labels = run.metadata.labels.get_or_insert_default();
+        labels.insert(LABEL_LEGAL_HOLD.to_owned(), LEGAL_HOLD.to_owned());
+        let next = |run: &AgentRun, job: Option<&Job>| {
+            super::next(run, job, false, PolicyTtl::default(), at(30 * 24 * 3600))
+        };
+        assert_eq!(next(&run, Some(&job())), Cleanup::DeleteJob);
+        assert_eq!(next(&run, None), Cleanup::Sleep(HELD_LOOK));
+        run.metadata.labels = None;
+        assert_eq!(next(&run, None), Cleanup::DeleteRun);
+    }
 
     #[test]
     fn a_finished_run_keeps_its_job_for_ten_minutes_and_itself_for_its_time_to_live() {

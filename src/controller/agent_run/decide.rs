@@ -44,6 +44,8 @@ pub struct Facts {
     pub guard_gap: Option<Gap>,
     /// Why the namespace is not fenced; `None` if it is.
     pub fence_gap: Option<Gap>,
+    /// Why the archive has no room for what the run would leave; `None` if it has.
+    pub space_gap: Option<Gap>,
     /// Since when the run has been waiting.
     pub waiting_since: Timestamp,
     /// What was read of these policies before.
@@ -93,7 +95,7 @@ pub fn decide(run: &AgentRun, facts: &Facts, now: Timestamp) -> Decision {
         &facts.credential_health,
     );
     let gap = facts.guard_gap.as_ref().or(facts.fence_gap.as_ref());
-    let gap = gap.or(without.as_ref());
+    let gap = gap.or(facts.space_gap.as_ref()).or(without.as_ref());
     match (gap, &facts.gateway) {
         (None, Ok(gateway)) => Decision::Start {
             admitted: Box::new(admitted),
@@ -202,6 +204,10 @@ mod tests {
             },
             Facts {
                 fence_gap: Some(gap.clone()),
+                ..facts()
+            },
+            Facts {
+                space_gap: Some(gap.clone()),
                 ..facts()
             },
             Facts {

@@ -21,6 +21,7 @@ use crate::memory::Remembered;
 use crate::pod_view::is_over;
 use crate::run_pod::RunPod;
 use crate::slots::Answer;
+use crate::space;
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::names::workload_name;
 use cofferdam_api::{AgentRun, AgentRunStatus, LiveReason, Reason};
@@ -288,6 +289,11 @@ fn facts(run: &AgentRun, context: &Context, now: Timestamp) -> Facts {
         gateway: stores.gateway().ok_or_else(|| no_gateway(&context.installation)),
         guard_gap: context.guard.gap(),
         fence_gap: fence::gap(stores, &namespace, &context.installation.operator_namespace),
+        space_gap: space::gap(
+            stores.archive_space.get().as_ref().as_ref(),
+            &namespace,
+            stores.namespace_uid(&namespace).as_deref(),
+        ),
         waiting_since: status::waiting_since(run, now),
         readings: Arc::clone(&stores.readings),
     }

@@ -142,8 +142,8 @@ fn the_end_tells_of_the_admission_what_the_chain_lacks() {
 }
 
 /// By it the archive tells tenants apart that had one name after the other.
-#[test]
-fn records_name_the_namespace_that_the_run_was_made_in_and_no_later_one() {
+#[tokio::test]
+async fn records_name_the_namespace_that_the_run_was_made_in_and_no_later_one() {
     let sealer = testing::sealer();
     assert_eq!(
         sealer.namespace_uid(&run()).as_deref(),
@@ -302,6 +302,15 @@ fn sealed(outcome: SealOutcome) -> Seal {
         SealOutcome::Sealed { seal, unsigned: None } => *seal,
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn the_archive_tells_the_controller_and_nobody_else_how_full_it_is() {
+    let rig = rig().await;
+    let space = rig.controller.space().await.unwrap();
+    assert!((1..=100).contains(&space.percent));
+    let refused = rig.gateway.space().await.unwrap_err();
+    assert_eq!(refused.code(), Some("Forbidden"));
 }
 
 #[tokio::test]
