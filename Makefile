@@ -115,6 +115,14 @@ bench-policy: ## What a decision costs, as ratios within one run
 bench-chain: ## What it costs to link records into a chain, and to verify one
 	cargo bench --locked --bench chain
 
+.PHONY: bench-archive
+bench-archive: ## What the archive keeps a second beside its disk, a start with 10,000 runs, memory of 5,000 (BENCH_DIR=directory)
+	@BENCH_DIR=$(abspath $(or $(BENCH_DIR),target)) cargo bench --locked --bench archive
+
+.PHONY: soak
+soak: ## Kill the archive's process 300 times under load (COFFERDAM_SEED=number repeats a campaign)
+	COFFERDAM_ROUNDS=300 cargo test --locked -p cofferdam-archive killed_tests
+
 .PHONY: bench-collect
 bench-collect: ## What collecting costs: large trees, many new files (wants 5 GB below TMPDIR)
 	cargo bench --locked --bench collect
