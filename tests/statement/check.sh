@@ -8,7 +8,12 @@ export KUBECONFIG="$state/kubeconfig" PATH="$state/bin:$PATH"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-statement=$(ls -t "$state"/volumes/*/runs/*/statement.json | sed -n 1p)
+# The index beside it says whose run it was; what the controller never heard of has none.
+statement=
+for found in $(ls -t "$state"/volumes/*/runs/*/statement.json); do
+  [ -e "$(dirname "$found")/index.json" ] && { statement=$found; break; }
+done
+[ -n "$statement" ] || { echo "no run has a statement"; exit 1; }
 kubectl -n cofferdam-system get configmap cofferdam-evidence-keys -o jsonpath='{.data.keys\.json}' > "$work/keys.json"
 
 requirements=tests/statement/requirements.txt
