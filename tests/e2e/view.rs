@@ -89,6 +89,7 @@ async fn a_list_says_how_runs_stand_and_is_narrowed_by_it() {
         [
             "RUNTIME",
             "WORKLOAD",
+            "PROFILE",
             "REQUESTER",
             "STARTED",
             "COMPLETED",
