@@ -253,3 +253,67 @@ fn the_private_demo_holds_no_key_and_gets_two() {
     let route = admitted.frozen.prepare_route(&forge, 443).into_result().unwrap();
     assert_eq!(route.credentials(), ["demo-git"]);
 }
+
+/// The documents of a file of examples.
+fn documents(name: &str) -> Vec<Value> {
+    let text = text(name);
+    let documents = text
+        .split("\n---\n")
+        .map(|one| serde_saphyr::from_str(one).unwrap());
+    documents.collect()
+}
+
+#[test]
+fn each_agent_gets_its_model_with_a_key_and_nothing_else() {
+    let credentials: Vec<SandboxCredential> = documents("agents/credentials.yaml")
+        .into_iter()
+        .inspect(|one| assert_eq!(problems(one, None), Vec::<String>::new()))
+        .map(|one| serde_json::from_value(one).unwrap())
+        .collect();
+    let namespace_labels = BTreeMap::from([
+        ("cofferdam.dev/sandbox".to_owned(), "enabled".to_owned()),
+        ("kubernetes.io/metadata.name".to_owned(), "agents".to_owned()),
+    ]);
+    let ceilings = [
+        "../deploy/default-policy.yaml",
+        "../tests/fixtures/second-ceiling.yaml",
+    ];
+    let ceilings: [ClusterSandboxPolicy; 2] =
+        ceilings.map(|name| serde_json::from_value(example(name)).unwrap());
+    for (agent, host) in [
+        ("aider", "api.openai.com"),
+        ("claude-code", "api.anthropic.com"),
+        ("codex", "api.openai.com"),
+        ("gemini-cli", "generativelanguage.googleapis.com"),
+        ("mini-swe-agent", "api.openai.com"),
+        ("opencode", "api.anthropic.com"),
+        ("openhands", "api.anthropic.com"),
+    ] {
+        let documents = documents(&format!("agents/{agent}.yaml"));
+        for document in &documents {
+            assert_eq!(problems(document, None), Vec::<String>::new(), "{agent}");
+        }
+        let policy: SandboxPolicy = serde_json::from_value(documents[0].clone()).unwrap();
+        let run: AgentRun = serde_json::from_value(documents[1].clone()).unwrap();
+        let admitted = decide(&Request {
+            namespace_labels: &namespace_labels,
+            run: &run,
+            policy: Some(&policy),
+            cluster_policies: &ceilings,
+            runtime_classes: &[gvisor()],
+            reports: &NONE,
+            credentials: &credentials,
+        })
+        .unwrap();
+        assert_eq!(admitted.frozen.credentials().len(), 1, "{agent}");
+        for known in [
+            "api.anthropic.com",
+            "api.openai.com",
+            "generativelanguage.googleapis.com",
+            "chatgpt.com",
+        ] {
+            let route = admitted.frozen.agent_route(&Host::parse(known).unwrap(), 443);
+            assert_eq!(route.is_allowed(), known == host, "{agent}: {known}");
+        }
+    }
+}
