@@ -9,8 +9,10 @@ for image in busybox attacker mini-swe-agent; do images/build.sh "$image"; done
 target/cluster load target/images/*.tar
 # By digest too, as a pull from a registry leaves an image: profiles of agents name theirs so.
 while read -r reference _ digest _; do
-  case $reference in cofferdam.test/*:dev) ctr images tag --force "$reference" "${reference%:dev}@$digest" >/dev/null ;; esac
-done < <(ctr images list)
+  case $reference in
+    cofferdam.test/*:dev) said=$(ctr images tag --force "$reference" "${reference%:dev}@$digest" 2>&1) || { echo "$said" >&2; exit 1; } ;;
+  esac
+done < <(ctr images list 2>/dev/null)
 tests/fixtures/forge.sh "$state/internet/git"
 
 # A certificate for the output API, which the API server verifies by its authority in the values below.
