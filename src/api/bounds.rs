@@ -11,6 +11,20 @@ pub(super) fn amounts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A map of an App's permissions, bounded.
+pub(super) fn app_permissions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "additionalProperties": {
+            "description": "`Read`: the token may read them. `Write`: it may change them, too.",
+            "type": "string",
+            "enum": ["Read", "Write"],
+        },
+    })
+}
+
 /// A label selector, bounded so that rules over it have a cost.
 pub(super) fn selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

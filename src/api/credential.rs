@@ -1,5 +1,7 @@
 //! `SandboxCredential`: a credential that the gateway adds to requests and that no sandbox ever holds.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -57,9 +59,10 @@ pub const OTHER_HEADERS: &[&str] = &[
     printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.hosts")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::exactly_one("inject", "basic"))]
+#[x_kube(validation = rules::exactly_one("inject", "basic"), validation = rules::app_of_its_type())]
 pub struct SandboxCredentialSpec {
-    /// What the credential is made of. `Secret`: the value of one key of a Secret, as it stands there.
+    /// What the credential is made of. `Secret`: the value of one key of a Secret, as it stands there. `GitHubApp`: the key is
+    /// the private key of a GitHub App, and what is sent is an installation token, made for the repositories of one run.
     #[serde(rename = "type")]
     pub type_: CredentialType,
     /// Name of a Secret in the namespace that the installation keeps for credentials (`cofferdam-credentials` unless the
@@ -67,7 +70,8 @@ pub struct SandboxCredentialSpec {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::subdomain("secretName"))]
     pub secret_name: String,
-    /// Key of the Secret whose value is the credential. White space around the value does not count. Absent: `token`.
+    /// Key of the Secret whose value is the credential, or the App's private key in PEM. White space around the value does not
+    /// count. Absent: `token`.
     #[serde(default = "default_secret_key")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::secret_key())]
@@ -87,6 +91,9 @@ pub struct SandboxCredentialSpec {
     /// given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<BasicInjection>,
+    /// The App; with `type: GitHubApp` and only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_hub_app: Option<GitHubApp>,
     /// What the agent sees in its environment in the credential's place, for tools that do not start without a key. Absent:
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,12 +104,100 @@ pub struct SandboxCredentialSpec {
     pub namespace_selector: LabelSelector,
 }
 
-/// What a credential is made of. `Secret`: the value of one key of a Secret, as it stands there.
+/// What a credential is made of. `Secret`: the value of one key of a Secret, as it stands there. `GitHubApp`: an installation
+/// token of a GitHub App, whose private key stands there.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CredentialType {
     /// The value of one key of a Secret.
     #[default]
     Secret,
+    /// A token that the gateway has GitHub make for each run.
+    GitHubApp,
+}
+
+/// A GitHub App that is installed where the repositories are.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GitHubApp {
+    /// Id of the App, as its settings show it.
+    #[serde(rename = "appID")]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    pub app_id: i64,
+    /// Id of the App's installation. Absent: that of the repositories' owner, which GitHub is asked for.
+    #[serde(default, rename = "installationID", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    pub installation_id: Option<i64>,
+    /// Where GitHub is: `https://` and the host of a GitHub Enterprise Server, or of a company's own part of ghe.com. Absent:
+    /// `https://github.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 9, max = 270))]
+    #[x_kube(validation = rules::forge_url())]
+    pub url: Option<String>,
+    /// CIDRs that the host of GitHub's API may resolve to though they are not globally routable. Never the cluster's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 49)))]
+    #[x_kube(merge_strategy = kube::core::cel::ListMerge::Set, validation = rules::cidrs())]
+    pub addresses: Vec<String>,
+    /// What a token may do in the run's repositories, by GitHub's names. The App must have been granted as much. Absent:
+    /// `contents: Read`.
+    #[serde(default = "read_contents")]
+    #[schemars(schema_with = "bounds::app_permissions")]
+    #[x_kube(validation = rules::app_permissions())]
+    pub permissions: BTreeMap<String, AppPermission>,
+}
+
+impl Default for GitHubApp {
+    fn default() -> Self {
+        Self {
+            app_id: 1,
+            installation_id: None,
+            url: None,
+            addresses: Vec::new(),
+            permissions: read_contents(),
+        }
+    }
+}
+
+/// What a token may do with one kind of things.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AppPermission {
+    /// Read them.
+    Read,
+    /// Read and change them.
+    Write,
+}
+
+impl AppPermission {
+    /// GitHub's word.
+    pub const fn of_github(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// Permissions of an App that a token of a run may have. All others are refused: `workflows` and `actions` have other code run
+/// with other credentials, `administration` and what belongs to an organisation reach beyond the run's repositories, and
+/// `secrets`, `environments` and `secret_scanning_alerts` tell secrets.
+pub const APP_PERMISSIONS: &[&str] = &[
+    "checks",
+    "contents",
+    "deployments",
+    "discussions",
+    "issues",
+    "metadata",
+    "packages",
+    "pages",
+    "pull_requests",
+    "repository_projects",
+    "security_events",
+    "statuses",
+    "vulnerability_alerts",
+];
+
+fn read_contents() -> BTreeMap<String, AppPermission> {
+    BTreeMap::from([("contents".to_owned(), AppPermission::Read)])
 }
 
 /// The header in which a credential is sent.

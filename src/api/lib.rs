@@ -32,8 +32,8 @@ pub use agent_run::{
 };
 pub use clone::{CloneBranches, CloneLfs, CloneOptions, CloneSubmodules};
 pub use credential::{
-    BasicInjection, CredentialType, HeaderInjection, Placeholder, SandboxCredential, SandboxCredentialSpec,
-    SandboxCredentialStatus,
+    APP_PERMISSIONS, AppPermission, BasicInjection, CredentialType, GitHubApp, HeaderInjection, Placeholder,
+    SandboxCredential, SandboxCredentialSpec, SandboxCredentialStatus,
 };
 pub use exclude::{Exclude, ExcludeMode};
 pub use limits::{

@@ -5,8 +5,8 @@ use kube::core::Rule;
 use super::env::{RESERVED, RESERVED_PREFIX};
 
 pub(super) use self::credential::{
-    authentication_scheme, basic_username, header_carries_credentials, header_name, placeholder_prefix,
-    secret_key,
+    app_of_its_type, app_permissions, authentication_scheme, basic_username, forge_url,
+    header_carries_credentials, header_name, placeholder_prefix, secret_key,
 };
 pub(super) use self::egress::{
     cidrs, credential_needs_exact_hosts, credential_needs_requests, exact_hosts, hosts,

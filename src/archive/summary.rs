@@ -130,6 +130,9 @@ impl Summary {
             }
             RecordEvent::Closed { .. }
             | RecordEvent::PodMutated { .. }
+            | RecordEvent::CredentialIssued { .. }
+            | RecordEvent::CredentialRevoked { .. }
+            | RecordEvent::RevocationUnknown { .. }
             | RecordEvent::StreamOpened
             | RecordEvent::StreamClosed { .. }
             | RecordEvent::Unknown => {}

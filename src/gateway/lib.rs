@@ -24,6 +24,7 @@ use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 use cofferdam_wire::record::{ProcessId, StreamEnd};
 
 use self::capacity::{Capacity, raise_descriptors};
+use self::credentials::app::tokens::Tokens;
 use self::credentials::store::Credentials;
 use self::egress::deny_set::single;
 use self::egress::dial::SystemDialer;
@@ -61,6 +62,9 @@ mod tests;
 
 /// Longest time for the last records at the end of the process.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
+
+/// Longest time for the revocation of what is held at the end of the process.
+const LAST_REVOCATIONS: Duration = Duration::from_secs(10);
 
 /// Flags of this role.
 #[derive(clap::Args, Clone, Debug)]
@@ -167,6 +171,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         ranges,
         policies,
         limits,
+        upstreams,
         recorder,
     } = wiring::connect(parts);
     let listener = sockets::listen(args.listen).map_err(|source| StartError::Bind {
@@ -192,7 +197,8 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         () = upkeep::readiness(&view, &ranges, &inspection, (&readiness, &stop)) => {}
         () = inspect::files::follow(&args.inspection_ca, &inspection) => {}
         () = upkeep::forget(&view, &policies, &limits) => {}
-        () = upkeep::send_records(&view, &limits, &recorder) => {}
+        () = upkeep::revoke(&view, &upstreams) => {}
+        () = upkeep::send_records(&view, &limits, &upstreams.tokens, &recorder) => {}
         () = upkeep::send_left(&recorder) => {}
         served = canary::serve(args.canary) => served.map_err(|source| StartError::Bind {
             address: args.canary,
@@ -202,6 +208,13 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         () = upkeep::drain(&limits, (&stop, &ending), drain) => {}
     }
     tracing::info!("the gateway ends");
+    // Who asks from here on has tokens made by another gateway.
+    if tokio::time::timeout(LAST_REVOCATIONS, Tokens::revoke(&upstreams, |_| false))
+        .await
+        .is_err()
+    {
+        tracing::warn!("tokens of Apps could not be revoked in time: they end by themselves within the hour");
+    }
     let flushed =
         tokio::time::timeout(LAST_FLUSH, recorder.flush_all(|_| false, StreamEnd::GatewayEnded)).await;
     if flushed.is_err() {

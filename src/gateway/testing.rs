@@ -85,6 +85,7 @@ impl StandAlone {
             view,
             policies,
             limits,
+            upstreams,
             recorder,
             ..
         } = wiring::connect(Parts {
@@ -125,7 +126,7 @@ impl StandAlone {
             () = listener::serve(services, listener, &never) => {}
             () = inspect::files::follow(&self.inspection_ca, &inspection) => {}
             () = upkeep::forget(&view, &policies, &limits) => {}
-            () = upkeep::send_records(&view, &limits, &recorder) => {}
+            () = upkeep::send_records(&view, &limits, &upstreams.tokens, &recorder) => {}
             () = confirm => {}
         }
         recorder.flush_all(|_| false, StreamEnd::GatewayEnded).await;

@@ -29,6 +29,7 @@ use cofferdam_wire::record::{CloseCause, Record, RecordEvent};
 use cofferdam_wire::runner::RunIdentity;
 
 mod absolute;
+mod apps;
 mod clients;
 mod credentialed;
 mod denials;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::caller::View;
+use crate::credentials::app::tokens::Tokens;
+use crate::egress::Upstreams;
 use crate::egress::frozen::FrozenPolicies;
 use crate::egress::limits::RunLimits;
 use crate::egress::ranges::Ranges;
@@ -60,13 +62,23 @@ pub async fn forget(view: &View, policies: &FrozenPolicies, limits: &RunLimits) 
     }
 }
 
-/// Sends records to the archive, and closes the streams of runs that have no live pod and no open connection any more: what
-/// a connection comes to is recorded at its end.
-pub async fn send_records(view: &View, limits: &RunLimits, recorder: &Recorder) {
+/// Revokes the tokens of runs that have no live pod and no open connection any more.
+pub async fn revoke(view: &View, upstreams: &Upstreams) {
     loop {
         tokio::time::sleep(TICK).await;
         let (_, runs) = view.in_use();
-        let live = |run: &str| runs.contains(run) || limits.has_open(run);
+        let live = |run: &str| runs.contains(run) || upstreams.limits.has_open(run);
+        Tokens::revoke(upstreams, live).await;
+    }
+}
+
+/// Sends records to the archive, and closes the streams of runs that have no live pod, no open connection and no token any
+/// more: what becomes of a connection or a token is recorded at its end.
+pub async fn send_records(view: &View, limits: &RunLimits, tokens: &Tokens, recorder: &Recorder) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        let (_, runs) = view.in_use();
+        let live = |run: &str| runs.contains(run) || limits.has_open(run) || tokens.has(run);
         recorder.flush_all(live, StreamEnd::RunEnded).await;
     }
 }
@@ -114,6 +126,7 @@ mod tests {
         ranges.replace_services(Vec::new());
         let recorder = Recorder::new(ProcessId(1), Never);
         let limits = RunLimits::new(1);
+        let tokens = Tokens::default();
         let never = CancellationToken::new();
         let event = RecordEvent::PodMutated {
             built: String::new(),
@@ -136,7 +149,7 @@ mod tests {
         };
         tokio::select! {
             () = readiness(&view, &ranges, &inspection, (&ready, &never)) => {}
-            () = send_records(&view, &limits, &recorder) => {}
+            () = send_records(&view, &limits, &tokens, &recorder) => {}
             () = watched => {}
         }
     }
@@ -201,6 +214,7 @@ mod tests {
     async fn stream_stays_open_as_long_as_a_connection_of_its_run() {
         let (view, sink) = (View::default(), Memory::default());
         let limits = Arc::new(RunLimits::new(10));
+        let tokens = Tokens::default();
         let recorder = Recorder::new(ProcessId(1), sink.clone());
         let run = RunIdentity {
             namespace: "team-a".to_owned(),
@@ -225,7 +239,7 @@ mod tests {
             assert!(is_closed());
         };
         tokio::select! {
-            () = send_records(&view, &limits, &recorder) => {}
+            () = send_records(&view, &limits, &tokens, &recorder) => {}
             () = watched => {}
         }
     }

@@ -10,6 +10,7 @@ use crate::admission::Admission;
 use crate::caller::{Admitter, View};
 use crate::capacity::Capacity;
 use crate::control::ControlRoutes;
+use crate::credentials::app::tokens::Tokens;
 use crate::credentials::store::Credentials;
 use crate::egress::Upstreams;
 use crate::egress::dial::Dialer;
@@ -64,6 +65,8 @@ pub struct Rooms {
     pub policies: Arc<FrozenPolicies>,
     /// Cleared of runs that are gone.
     pub limits: Arc<RunLimits>,
+    /// Has the tokens of runs that are gone revoked.
+    pub upstreams: Arc<Upstreams>,
     /// Flushed.
     pub recorder: Arc<Recorder>,
 }
@@ -84,6 +87,7 @@ pub fn connect(parts: Parts) -> Rooms {
         dialer: parts.dialer,
         tls: parts.tls,
         credentials: parts.credentials,
+        tokens: Tokens::default(),
     });
     let admission = Arc::new(Admission {
         admitter: Arc::clone(&admitter),
@@ -101,7 +105,7 @@ pub fn connect(parts: Parts) -> Rooms {
     let services = Services {
         tunnels: Tunnels {
             admission,
-            upstreams,
+            upstreams: Arc::clone(&upstreams),
             inspection: Arc::clone(&parts.inspection),
             requests: Arc::clone(&requests),
         },
@@ -124,6 +128,7 @@ pub fn connect(parts: Parts) -> Rooms {
         ranges,
         policies,
         limits,
+        upstreams,
         recorder,
     }
 }

@@ -25,7 +25,9 @@ const TUNNELS: u32 = 2;
 /// Version of a document in which a rule speaks of requests.
 const REQUESTS: u32 = 3;
 /// Version of a document in which a rule says `Tunnel` and policy denies tunnels, or which has a credential.
-const NEWEST: u32 = 4;
+const CREDENTIALS: u32 = 4;
+/// Version of a document in which a credential is a GitHub App.
+const NEWEST: u32 = 5;
 /// Longest document in bytes that is read: a ConfigMap holds 1 MiB.
 const DOCUMENT_LIMIT: usize = 1024 * 1024;
 
@@ -131,8 +133,10 @@ fn version_of(
     let has_credential = !credentials.is_empty()
         || rules.any(|rule| rule.credential.is_some())
         || git.iter().any(|host| !host.repositories.is_empty());
-    if has_credential || denied(layers, tunnels) == Tunnels::Deny {
+    if credentials.iter().any(|credential| credential.app.is_some()) {
         NEWEST
+    } else if has_credential || denied(layers, tunnels) == Tunnels::Deny {
+        CREDENTIALS
     } else if modes(layers).any(|mode| mode == TlsMode::Inspect) {
         REQUESTS
     } else {
@@ -366,6 +370,18 @@ mod tests {
             let refused = FrozenPolicy::parse(&text).unwrap_err().to_string();
             assert!(refused.contains("its rules are of version"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_document_with_an_app_is_one_that_older_gateways_refuse() {
+        let credential = r#"{"name":"github","hosts":["github.com"],"secret":{"name":"of-github","key":"token"},
+            "app":{"id":7,"forge":"github.com","apiHost":"api.github.com","port":443,"permissions":{"contents":"Read"},
+            "repositories":["team/app"]},"inject":{"type":"Basic","username":"x-access-token"}}"#;
+        let credential: Credential = serde_json::from_str(credential).unwrap();
+        let frozen = policy().with_credentials(vec![credential]);
+        let text = frozen.to_json();
+        assert!(text.ends_with(r#""schemaVersion":5}"#), "{text}");
+        assert_eq!(FrozenPolicy::parse(&text).unwrap(), frozen);
     }
 
     /// Documents of the versions before, byte for byte as the releases that had them wrote them.

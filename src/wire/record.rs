@@ -192,6 +192,35 @@ pub enum RecordEvent {
         /// Digest of the live pod.
         live: String,
     },
+    /// GitHub made a token of an App for the run.
+    CredentialIssued {
+        /// Name of the credential.
+        credential: String,
+        /// The repositories that it is for, `owner/name`.
+        repositories: Vec<String>,
+        /// What it may do there, such as `contents: read`.
+        permissions: Vec<String>,
+        /// RFC 3339 time at which it ends by itself.
+        expires: String,
+    },
+    /// A token of an App that was made for the run has been revoked.
+    CredentialRevoked {
+        /// Name of the credential.
+        credential: String,
+        /// The repositories that it was for.
+        repositories: Vec<String>,
+    },
+    /// A token of an App that was made for the run could not be revoked: at the latest it ends by itself.
+    RevocationUnknown {
+        /// Name of the credential.
+        credential: String,
+        /// The repositories that it is for.
+        repositories: Vec<String>,
+        /// RFC 3339 time at which it ends by itself.
+        expires: String,
+        /// Why.
+        message: String,
+    },
     /// The first record of a stream: it is stored before the first request of the run is let through here.
     StreamOpened,
     /// The last record of a stream. A stream that was opened and has none lost its end.
@@ -338,6 +367,19 @@ mod tests {
         ] {
             let record: Record = serde_json::from_str(line).unwrap();
             assert_eq!(record.event, event);
+            assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn golden_lines_of_tokens() {
+        for line in [
+            r#"{"version":3,"sourceSeq":2,"time":"t","type":"CredentialIssued","data":{"credential":"github","repositories":["a/one"],"permissions":["contents: read"],"expires":"2026-11-25T11:00:00Z"}}"#,
+            r#"{"version":3,"sourceSeq":3,"time":"t","type":"CredentialRevoked","data":{"credential":"github","repositories":["a/one"]}}"#,
+            r#"{"version":3,"sourceSeq":4,"time":"t","type":"RevocationUnknown","data":{"credential":"github","repositories":["a/one"],"expires":"2026-11-25T11:00:00Z","message":"no answer"}}"#,
+        ] {
+            let record: Record = serde_json::from_str(line).unwrap();
+            assert_ne!(record.event, RecordEvent::Unknown, "{line}");
             assert_eq!(serde_json::to_string(&record).unwrap(), line);
         }
     }

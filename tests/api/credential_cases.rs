@@ -31,7 +31,17 @@ pub fn refused_credentials() -> Vec<(&'static str, Value, &'static str)> {
             json!("my.key"),
             "metadata.name must be a DNS label",
         ),
-        ("/spec/type", json!("GitHubApp"), "upported"),
+        (
+            "/spec/type",
+            json!("GitHubApp"),
+            "gitHubApp must be given with type: GitHubApp",
+        ),
+        (
+            "/spec/gitHubApp",
+            json!({"appID": 7}),
+            "gitHubApp must be given with type: GitHubApp",
+        ),
+        ("/spec/type", json!("Vault"), "upported"),
         (
             "/spec/secretName",
             json!("My_Secret"),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     ATTACKER, BUSYBOX, Credential, OPERATOR_NAMESPACE, Run, Space, default_limits, forget_secret, put_secret,
-    until,
+    state, until,
 };
 
 const HOST: &str = "allowed.internet.test";
@@ -408,6 +408,129 @@ async fn a_key_that_the_host_does_not_take_holds_up_the_next_run() {
     put_secret(&space.client, &credential.name, &value("git")).await;
     run.ends(Reason::Completed).await;
     credential.is_ready("Ready").await;
+    credential.forget().await;
+    space.close().await;
+}
+
+/// A token that the test's GitHub made, and what became of it.
+#[derive(serde::Deserialize)]
+struct Made {
+    token: String,
+    app: String,
+    repositories: Vec<String>,
+    revoked: bool,
+}
+
+const APP: i64 = 4711;
+
+/// Every token of the App, as it is now.
+fn made() -> Vec<Made> {
+    let text = std::fs::read_to_string(state("github/tokens.jsonl")).unwrap_or_default();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let mut all: Vec<Made> = Vec::new();
+    for next in lines.filter(|made: &Made| made.app == APP.to_string()) {
+        all.retain(|known| known.token != next.token);
+        all.push(next);
+    }
+    all
+}
+
+/// Limits under which repositories of an installation are cloned and fetched with `credential`.
+fn installed(credential: &str) -> Value {
+    let fetch =
+        json!({"name": "fetch", "preset": "git", "addresses": ["203.0.113.10/32"], "credential": credential});
+    let clone = json!({"name": "installed", "url": "https://git.internet.test/installed/*",
+        "addresses": ["203.0.113.10/32"], "credential": credential});
+    let mut limits = default_limits();
+    limits["repositories"] = json!({"mode": "AllowList", "clone": [clone]});
+    limits["egress"] = json!({"mode": "AllowList", "rules": [fetch]});
+    limits
+}
+
+/// What an agent makes of the repository that it was given, and whether it finds a token.
+const INSTALLED: &str = r#"
+{
+  echo "listed $(git ls-remote "$AT" HEAD | cut -f 2)"
+  echo "kept $( (env; grep -rh 'gh[s]_' /workspace /home/agent /cofferdam /tmp 2> /dev/null) | grep -c 'gh[s]_')"
+} > result
+"#;
+
+#[tokio::test]
+async fn an_app_gives_each_run_a_token_for_its_repositories_and_takes_it_back() {
+    let space = Space::open_bare("app").await;
+    let installation = json!({"id": 11, "repositories": ["installed/two-first", "installed/two-second"],
+        "permissions": {"contents": "read"}});
+    let app = json!({"publicKey": include_str!("../fixtures/github/app.pub.pem"),
+        "installations": {"installed": installation}});
+    std::fs::write(state(&format!("github/{APP}.json")), app.to_string()).unwrap();
+    let spec = json!({"type": "GitHubApp", "hosts": ["git.internet.test"], "basic": {"username": "x-access-token"},
+        "gitHubApp": {"appID": APP, "url": "https://git.internet.test", "addresses": ["203.0.113.10/32"]}});
+    let credential = Credential::apply(&space, "app", spec).await;
+    put_secret(&space.client, &credential.name, "no key at all").await;
+    credential.is_ready("SecretMalformed").await;
+    let key = include_str!("../fixtures/github/app.pem");
+    put_secret(&space.client, &credential.name, key).await;
+    credential.is_ready("Ready").await;
+    space.policy("default", installed(&credential.name)).await;
+    let with = |name: &str| {
+        let url = format!("https://git.internet.test/installed/{name}.git");
+        json!({"repositories": [{"name": "work", "access": "ReadWrite", "url": url}],
+            "agent": {"env": [{"name": "AT", "value": url}]}})
+    };
+    let before = made().len();
+    let first = space
+        .script("first", ATTACKER, "bash", INSTALLED, with("two-first"))
+        .await;
+    let second = space
+        .script("second", ATTACKER, "bash", INSTALLED, with("two-second"))
+        .await;
+    for run in [&first, &second] {
+        run.ends(Reason::Completed).await;
+        assert_eq!(run.added("result").await, ["listed HEAD", "kept 0"]);
+    }
+    let own = until("the tokens are revoked", Duration::from_mins(1), || async {
+        let own = made().split_off(before);
+        if own.len() >= 2 && own.iter().all(|made| made.revoked) {
+            Ok(own)
+        } else {
+            Err(own.len())
+        }
+    })
+    .await;
+    let mut scopes: Vec<&[String]> = own.iter().map(|made| made.repositories.as_slice()).collect();
+    scopes.sort();
+    scopes.dedup();
+    assert_eq!(scopes, [["installed/two-first"], ["installed/two-second"]]);
+    for run in [&first, &second] {
+        let text = everything(&space, run).await;
+        for made in &own {
+            assert!(
+                !text.contains(&made.token),
+                "a token is somewhere in what the run left"
+            );
+        }
+        assert!(!text.contains(key.lines().nth(1).unwrap()));
+        // The controls: what is searched tells of the token.
+        assert!(
+            text.contains(r#""type":"CredentialIssued""#) && text.contains(r#""type":"CredentialRevoked""#)
+        );
+    }
+
+    // What the App is not installed for ends the run before it starts.
+    let refused = space
+        .script("outside", ATTACKER, "bash", "true", with("two-third"))
+        .await;
+    let message = refused.ends_saying(Reason::CredentialFailed).await;
+    assert!(
+        message.contains("installed/two-third.git") && message.contains("CredentialUnavailable"),
+        "{message}"
+    );
+    let uid = refused.get().await.metadata.uid.unwrap();
+    let records = std::fs::read_to_string(crate::evidence::chain(&uid).unwrap()).unwrap();
+    assert!(
+        records.contains("not installed at installed/two-third"),
+        "{records}"
+    );
     credential.forget().await;
     space.close().await;
 }

@@ -131,3 +131,24 @@ fn the_frozen_policy_says_where_and_how_and_never_what() {
         "{text}"
     );
 }
+
+/// A token of an App is made for what the run clones there, and for nothing that policy would let it clone besides.
+#[test]
+fn what_a_run_clones_is_frozen_with_an_app() {
+    let mut app = credential("github", &["github.com"]);
+    app.spec.type_ = cofferdam_api::CredentialType::GitHubApp;
+    app.spec.git_hub_app = Some(cofferdam_api::GitHubApp::default());
+    let rules = json!([{"name": "team", "url": "https://github.com/team-a/*", "credential": "github"}]);
+    let mut world = World::admitting().policy("repositories", json!({"mode": "AllowList", "clone": rules}));
+    world.credentials = vec![app];
+    let of = |world: &World| {
+        let admitted = world.decide().unwrap();
+        let app = admitted.frozen.credential("github").unwrap().app.clone().unwrap();
+        app.repositories
+    };
+    let repository =
+        |name: &str| json!({"name": name, "url": format!("https://github.com/team-a/{name}.git")});
+    assert_eq!(of(&world), ["team-a/app"]);
+    let several = world.run("repositories", json!([repository("two"), repository("one")]));
+    assert_eq!(of(&several), ["team-a/one", "team-a/two"]);
+}

@@ -126,6 +126,36 @@ fn in_words(value: Option<Value>, record: Option<Record>, line: &[u8]) -> String
     }
 }
 
+/// What became of a token of an App, in words.
+fn of_token(event: &RecordEvent) -> String {
+    match event {
+        RecordEvent::CredentialIssued {
+            credential,
+            repositories,
+            permissions,
+            expires,
+        } => format!(
+            "token of {credential} made for {} ({}), until {expires}",
+            repositories.join(", "),
+            permissions.join(", ")
+        ),
+        RecordEvent::CredentialRevoked {
+            credential,
+            repositories,
+        } => format!("token of {credential} for {} revoked", repositories.join(", ")),
+        RecordEvent::RevocationUnknown {
+            credential,
+            repositories,
+            expires,
+            message,
+        } => format!(
+            "TOKEN NOT REVOKED  that of {credential} for {} ends at {expires} at the latest: {message}",
+            repositories.join(", ")
+        ),
+        _ => String::new(),
+    }
+}
+
 /// A record in words.
 fn told(value: &Value, record: &Record) -> String {
     let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -187,6 +217,9 @@ fn told(value: &Value, record: &Record) -> String {
         }
         RecordEvent::IsolationLost { probe, detail } => format!("ISOLATION LOST  {probe}: {detail}"),
         RecordEvent::PodMutated { built, live } => format!("POD MUTATED  built {built}, live {live}"),
+        event @ (RecordEvent::CredentialIssued { .. }
+        | RecordEvent::CredentialRevoked { .. }
+        | RecordEvent::RevocationUnknown { .. }) => of_token(event),
         RecordEvent::StreamOpened => "the source begins".to_owned(),
         RecordEvent::StreamClosed { count, cause: _ } => {
             format!("the source ends after {count} records: {}", cause())

@@ -1,25 +1,32 @@
 //! The values of the credentials' namespace and the definitions of the cluster, as the watches show them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use zeroize::Zeroizing;
 
 use super::answers::Answers;
+use super::app::api::AppFault;
+use super::app::jwt::{AppKey, KeyError};
 use super::sent::Sent;
 use super::value::{Value, ValueError};
 use crate::denial::Denial;
 use cofferdam_policy::dimension::credentials::{Credential, SecretKey};
-use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_wire::credential::{CredentialHealth, HealthReason};
 use cofferdam_wire::denial::DenialCode;
 
 /// For so long values are used after their watch has ended: what is read anew may be another value.
 const STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// For so long the key of an App counts as refused, unless it is changed.
+const REJECTED_LASTS: Duration = Duration::from_mins(5);
+/// What a private key in PEM has.
+const PEM: &[u8] = b"PRIVATE KEY-----";
 
 /// Why a credential is not sent. No message holds a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +55,12 @@ pub enum Fault {
     /// The definition cannot be used.
     #[error("its SandboxCredential cannot be used: {0}")]
     Malformed(&'static str),
+    /// The private key of an App cannot be used.
+    #[error("the value of key {1} in Secret {0} of the credentials' namespace cannot be used: {2}")]
+    Key(String, String, KeyError),
+    /// No token of an App can be had.
+    #[error(transparent)]
+    App(#[from] AppFault),
 }
 
 impl Fault {
@@ -56,14 +69,15 @@ impl Fault {
             Self::NotSeen => HealthReason::NotSeen,
             Self::NoSecret(_) => HealthReason::SecretMissing,
             Self::NoKey(..) => HealthReason::SecretKeyMissing,
-            Self::Value(..) => HealthReason::SecretMalformed,
+            Self::Value(..) | Self::Key(..) => HealthReason::SecretMalformed,
+            Self::App(_) => HealthReason::Rejected,
             Self::Gone | Self::Changed | Self::OtherHost | Self::Malformed(_) => HealthReason::Malformed,
         }
     }
 }
 
 /// The denial of a request that needs a credential which is not there.
-fn unavailable(name: &str, fault: &Fault) -> Denial {
+pub fn unavailable(name: &str, fault: &Fault) -> Denial {
     let message = format!("credential {name} cannot be added: {fault}");
     Denial::new(DenialCode::CredentialUnavailable, message)
 }
@@ -71,7 +85,34 @@ fn unavailable(name: &str, fault: &Fault) -> Denial {
 /// The values of one Secret.
 pub struct Values {
     name: String,
-    keys: BTreeMap<String, Result<Arc<Value>, ValueError>>,
+    keys: BTreeMap<String, Kept>,
+}
+
+/// The value of one key.
+enum Kept {
+    /// A word, which is sent as it is.
+    Word(Result<Arc<Value>, ValueError>),
+    /// A private key, with which tokens are asked for.
+    Key(Result<Arc<AppKey>, KeyError>),
+}
+
+impl Kept {
+    fn of(bytes: Vec<u8>) -> Self {
+        let bytes = Zeroizing::new(bytes);
+        if bytes.windows(PEM.len()).any(|part| part == PEM) {
+            Self::Key(AppKey::read(&bytes).map(Arc::new))
+        } else {
+            Self::Word(Value::read(bytes.to_vec()).map(Arc::new))
+        }
+    }
+}
+
+/// What a credential is made of now.
+pub enum Found {
+    /// The header with its value.
+    Sent(Sent),
+    /// The private key of its App.
+    Key(Arc<AppKey>),
 }
 
 impl Values {
@@ -81,9 +122,7 @@ impl Values {
         let data = secret.data.unwrap_or_default().into_iter();
         Self {
             name,
-            keys: data
-                .map(|(key, bytes)| (key, Value::read(bytes.0).map(Arc::new)))
-                .collect(),
+            keys: data.map(|(key, bytes)| (key, Kept::of(bytes.0))).collect(),
         }
     }
 }
@@ -126,27 +165,18 @@ impl<T> Watched<T> {
 pub struct Credentials {
     /// What hosts make of the values.
     pub answers: Answers,
+    /// The keys of Apps that GitHub did not take, by the names of the credentials.
+    rejected: Mutex<HashMap<String, (Weak<AppKey>, Instant)>>,
     secrets: RwLock<Watched<Values>>,
     definitions: RwLock<Watched<Option<Credential>>>,
 }
 
 impl Credentials {
-    /// The credential of this name in a run's policy, as it is sent to `host` now.
-    ///
-    /// # Errors
-    /// It cannot be.
-    pub fn of(&self, policy: &FrozenPolicy, name: &str, host: &Host, now: Instant) -> Result<Sent, Denial> {
-        let frozen = policy.credential(name).ok_or(Fault::Gone);
-        frozen
-            .and_then(|frozen| self.find(frozen, host, now))
-            .map_err(|fault| unavailable(name, &fault))
-    }
-
     /// The credential of a frozen policy as it is sent to `host` now.
     ///
     /// # Errors
     /// [`Fault`].
-    fn find(&self, frozen: &Credential, host: &Host, now: Instant) -> Result<Sent, Fault> {
+    pub fn find(&self, frozen: &Credential, host: &Host, now: Instant) -> Result<Found, Fault> {
         {
             let definitions = self.definitions.read();
             let defined = definitions.seen(now).ok_or(Fault::NotSeen)?.get(&frozen.name);
@@ -155,28 +185,65 @@ impl Credentials {
                 Some(None) => return Err(Fault::Malformed("it cannot be read")),
                 None => return Err(Fault::Gone),
             };
-            if (&live.secret, &live.inject) != (&frozen.secret, &frozen.inject) {
+            if !live.is_sent_as(frozen) {
                 return Err(Fault::Changed);
             }
             if !(live.may_go_to(host) && frozen.may_go_to(host)) {
                 return Err(Fault::OtherHost);
             }
         }
-        Sent::new(frozen, self.value(&frozen.secret, now)?)
+        self.made_of(frozen, now)
     }
 
-    fn value(&self, at: &SecretKey, now: Instant) -> Result<Arc<Value>, Fault> {
+    /// What a definition is made of.
+    fn made_of(&self, credential: &Credential, now: Instant) -> Result<Found, Fault> {
+        let at = &credential.secret;
+        let odd = |error| Fault::Value(at.name.clone(), at.key.clone(), error);
+        let bad = |error| Fault::Key(at.name.clone(), at.key.clone(), error);
         let secrets = self.secrets.read();
-        let SecretKey { name, key } = at;
-        let secret = secrets.seen(now).ok_or(Fault::NotSeen)?.get(name);
-        let values = secret.ok_or_else(|| Fault::NoSecret(name.clone()))?;
-        match values.keys.get(key) {
-            Some(Ok(value)) => Ok(Arc::clone(value)),
-            Some(Err(error)) => Err(Fault::Value(name.clone(), key.clone(), *error)),
-            None => Err(Fault::NoKey(name.clone(), key.clone())),
+        let kept = kept(&secrets, at, now)?;
+        match (kept, &credential.app) {
+            (Kept::Word(word), None) => {
+                let value = word.as_ref().map_err(|error| odd(*error))?;
+                Ok(Found::Sent(Sent::new(credential, Arc::clone(value))?))
+            }
+            (Kept::Key(key), Some(_)) => {
+                let key = key.as_ref().map_err(|error| bad(*error))?;
+                if self.is_rejected(&credential.name, key, now) {
+                    return Err(AppFault::Rejected.into());
+                }
+                Ok(Found::Key(Arc::clone(key)))
+            }
+            (Kept::Key(_), None) => Err(odd(ValueError::OddByte)),
+            (Kept::Word(_), Some(_)) => Err(bad(KeyError::NotPem)),
         }
     }
 
+    /// Notes that GitHub does not take the signature of this key. It depends on nothing that a run says.
+    pub fn note_rejected(&self, credential: &str, key: &Arc<AppKey>, now: Instant) {
+        let mut all = self.rejected.lock();
+        all.insert(credential.to_owned(), (Arc::downgrade(key), now));
+    }
+
+    fn is_rejected(&self, credential: &str, key: &Arc<AppKey>, now: Instant) -> bool {
+        let all = self.rejected.lock();
+        all.get(credential).is_some_and(|(rejected, at)| {
+            let is_it = std::ptr::eq(rejected.as_ptr(), Arc::as_ptr(key));
+            is_it && now.saturating_duration_since(*at) < REJECTED_LASTS
+        })
+    }
+}
+
+/// What stands at a key of a Secret.
+fn kept<'a>(secrets: &'a Watched<Values>, at: &SecretKey, now: Instant) -> Result<&'a Kept, Fault> {
+    let SecretKey { name, key } = at;
+    let secret = secrets.seen(now).ok_or(Fault::NotSeen)?.get(name);
+    let values = secret.ok_or_else(|| Fault::NoSecret(name.clone()))?;
+    let kept = values.keys.get(key);
+    kept.ok_or_else(|| Fault::NoKey(name.clone(), key.clone()))
+}
+
+impl Credentials {
     /// Whether each credential of the cluster could be sent now, by name; `None`: the watches have not shown them yet.
     pub fn health(&self, now: Instant) -> Option<Vec<CredentialHealth>> {
         let definitions = self.definitions.read();
@@ -191,14 +258,12 @@ impl Credentials {
 
     fn health_of(&self, name: &str, credential: Option<&Credential>, now: Instant) -> CredentialHealth {
         let found = match credential {
-            Some(credential) => self
-                .value(&credential.secret, now)
-                .and_then(|value| Sent::new(credential, value)),
+            Some(credential) => self.made_of(credential, now),
             None => Err(Fault::Malformed("it cannot be read")),
         };
         let refused_in = match &found {
-            Ok(sent) => self.answers.refused_in(name, sent.value(), now),
-            Err(_) => Vec::new(),
+            Ok(Found::Sent(sent)) => self.answers.refused_in(name, sent.value(), now),
+            Ok(Found::Key(_)) | Err(_) => Vec::new(),
         };
         let (reason, message) = match found {
             Ok(_) if refused_in.is_empty() => (HealthReason::Ready, "The gateway has its value.".to_owned()),
@@ -282,6 +347,7 @@ pub(crate) mod testing {
                 name: format!("of-{name}"),
                 key: "token".to_owned(),
             },
+            app: None,
             inject: Injection::Header {
                 header: "x-api-key".to_owned(),
                 scheme: None,

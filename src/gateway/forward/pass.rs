@@ -164,18 +164,21 @@ impl Line {
         let received = Received::read(head, &self.server)?;
         log.set_request(received.request());
         self.upstreams.turn(&self.caller.run).await?;
-        let mut decided = self.decided.lock();
-        let policy = Arc::clone(decided.policy());
-        if let Some(credential) = self.marks.leaked(head) {
-            let message = format!(
-                "the request carries the placeholder of credential {credential} to {}, to which that never goes",
-                decided.host()
-            );
-            return Err(Denial::new(DenialCode::PlaceholderLeaked, message));
-        }
-        let permitted = received.permit(&self.caller, &mut decided)?;
-        let credentialed =
-            permitted.credentialed(&self.upstreams.credentials, &policy, self.server.scheme)?;
+        let (permitted, policy) = {
+            let mut decided = self.decided.lock();
+            let policy = Arc::clone(decided.policy());
+            if let Some(credential) = self.marks.leaked(head) {
+                let message = format!(
+                    "the request carries the placeholder of credential {credential} to {}, to which that never goes",
+                    decided.host()
+                );
+                return Err(Denial::new(DenialCode::PlaceholderLeaked, message));
+            }
+            (received.permit(&self.caller, &mut decided)?, policy)
+        };
+        let credentialed = permitted
+            .credentialed(&self.upstreams, &policy, &self.caller.run, self.server.scheme)
+            .await?;
         if credentialed.credential().is_some() {
             betas::check(head)?;
         }

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -14,9 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use super::headers::{end_to_end, without, without_accounts, without_credentials};
 use crate::caller::Caller;
 use crate::credentials::sent::Sent;
-use crate::credentials::store::Credentials;
 use crate::denial::Denial;
-use crate::egress::Decided;
+use crate::egress::{Decided, Upstreams};
 use crate::evidence::RequestLog;
 use cofferdam_api::TlsMode;
 use cofferdam_policy::dimension::requests::Request;
@@ -25,6 +23,7 @@ use cofferdam_policy::pattern::{method, path};
 use cofferdam_policy::route::permit;
 use cofferdam_service::http1::{Framing, Head};
 use cofferdam_wire::denial::DenialCode;
+use cofferdam_wire::runner::RunIdentity;
 
 /// How a host is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,14 +155,15 @@ impl Permitted {
         self.decision.request()
     }
 
-    /// Finds the credential that the request gets. `scheme`: how it goes out.
+    /// Finds the credential that the request gets, or has a token made for the run. `scheme`: how it goes out.
     ///
     /// # Errors
     /// There is none that can be sent to the host, or it would go out in clear text.
-    pub fn credentialed(
+    pub async fn credentialed(
         mut self,
-        credentials: &Credentials,
+        upstreams: &Arc<Upstreams>,
         policy: &FrozenPolicy,
+        run: &RunIdentity,
         scheme: Scheme,
     ) -> Result<Credentialed, Denial> {
         if scheme == Scheme::Http {
@@ -175,7 +175,8 @@ impl Permitted {
                 credential: None,
             });
         };
-        let sent = credentials.of(policy, name, self.decision.host(), Instant::now())?;
+        let (host, request) = (self.decision.host(), self.decision.request());
+        let sent = upstreams.sent(policy, name, (host, request), run).await?;
         Ok(Credentialed {
             permitted: self,
             credential: Some(Arc::new(sent)),

@@ -21,6 +21,7 @@ fn credential() -> Credential {
             name: "of-model".to_owned(),
             key: "token".to_owned(),
         },
+        app: None,
         inject: Injection::Header {
             header: "x-api-key".to_owned(),
             scheme: None,

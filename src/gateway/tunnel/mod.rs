@@ -3,7 +3,7 @@
 //! everywhere.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,7 +66,7 @@ impl Tunnels {
                 Ok(Way::Unread(decided, upstream))
             }
             TlsMode::Inspect => {
-                self.has_credentials(caller, &decided)?;
+                self.has_credentials(caller, &decided).await?;
                 Ok(Way::Read(decided))
             }
         }
@@ -84,15 +84,17 @@ impl Tunnels {
 
     /// Git shows its user a refused tunnel and not the answer to a request inside one, so that `prepare` learns here that a
     /// repository cannot be cloned for want of its credential.
-    fn has_credentials(&self, caller: &Caller, decided: &Decided) -> Result<(), Denial> {
+    async fn has_credentials(&self, caller: &Caller, decided: &Decided) -> Result<(), Denial> {
         match caller.kind {
             Kind::Prepare => {}
             // Of an agent's requests some may need none.
             Kind::Egress | Kind::Collect => return Ok(()),
         }
         for name in decided.route().credentials() {
-            let credentials = &self.upstreams.credentials;
-            credentials.of(decided.policy(), &name, decided.host(), Instant::now())?;
+            let prepared =
+                self.upstreams
+                    .prepare_credential(decided.policy(), &name, decided.host(), &caller.run);
+            prepared.await?;
         }
         Ok(())
     }

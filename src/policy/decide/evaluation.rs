@@ -123,7 +123,10 @@ impl Evaluation {
             .map(|(_, granted)| granted)
             .collect::<Result<Vec<_>, _>>()?;
         let ask = ask?;
-        let credentials = credentials?.into_iter().map(|granted| granted.credential);
+        let cloned = || granted.iter().map(|granted| &granted.repository);
+        let credentials = credentials?
+            .into_iter()
+            .map(|granted| granted.credential.for_run(cloned()));
         let Times {
             start_deadline_seconds,
             active_deadline_seconds,

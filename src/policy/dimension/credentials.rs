@@ -16,9 +16,11 @@ use crate::refusal::{Refusal, first_of};
 use crate::source::Source;
 use cofferdam_api::{AgentRunSpec, Reason, SandboxCredential};
 
+pub use self::app::{App, ScopeError};
 pub use self::definition::{Credential, CredentialError, Injection, Placeholder, SecretKey, selects};
 pub use self::uses::{Scope, hosts_named, named_by};
 
+mod app;
 mod definition;
 mod uses;
 

@@ -191,6 +191,11 @@ impl RepositoryUrl {
         self.port
     }
 
+    /// The path without the slash before it and `.git` behind it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The canonical spelling, to be handed to git.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -12,10 +12,11 @@
 //
 // The first, third and fourth have the repositories: git.internet.test at /, the others below /git/. The path /redirect/<host>/ of
 // git.internet.test answers that what is asked for is at that host, /unavailable/ that it cannot be served now, and /silent/
-// nothing to who asks for objects. Contents of Git LFS are served beside the repositories.
+// nothing to who asks for objects. Contents of Git LFS are served beside the repositories. Below /installed/ the repositories are
+// open to tokens of GitHub Apps alone, which the API at /api/v3/ makes as a GitHub Enterprise Server does.
 //
-// Its state directory holds git/<name>.git (served), model/<name>.json (scripts), registry/<host>/ (served), ca.pem and ca-key.pem (made once),
-// requests.jsonl and sink.jsonl (appended to).
+// Its state directory holds git/<name>.git (served), model/<name>.json (scripts), registry/<host>/ (served), github/<id>.json (Apps), ca.pem
+// and ca-key.pem (made once), requests.jsonl and sink.jsonl (appended to).
 package main
 
 import (
@@ -109,7 +110,11 @@ func endpoints(state string) ([]endpoint, error) {
 		return nil, err
 	}
 	site := func(name string, handler http.Handler) Site { return Site{Name: name, Handler: handler, Record: asked} }
-	git := site("git", repositories)
+	github, err := NewGitHub(filepath.Join(state, "github"))
+	if err != nil {
+		return nil, err
+	}
+	git := site("git", github.Around(repositories))
 	scripted := site("model", model.Library{Directory: filepath.Join(state, "model")}.Handler())
 	allowed := site("allowed", HostHandler("allowed.internet.test", repositories))
 	denied := site("denied", HostHandler("denied.internet.test", repositories))

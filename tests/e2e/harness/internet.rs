@@ -33,9 +33,14 @@ impl Internet {
     }
 }
 
-fn read(file: &str) -> Vec<Seen> {
+/// A file of the servers' state.
+pub fn state(file: &str) -> PathBuf {
     let state = std::env::var("COFFERDAM_STATE").unwrap_or_else(|_| "/var/tmp/cofferdam".into());
-    let path = PathBuf::from(state).join("internet").join(file);
+    PathBuf::from(state).join("internet").join(file)
+}
+
+fn read(file: &str) -> Vec<Seen> {
+    let path = state(file);
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     text.lines()
         .map(|line| {

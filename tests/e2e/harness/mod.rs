@@ -9,7 +9,7 @@ mod space;
 mod wait;
 
 pub use credentials::{Credential, forget_secret, put_secret};
-pub use internet::Internet;
+pub use internet::{Internet, state};
 pub use ordinary::{Ordinary, sandboxed, unconfined};
 pub use policies::{ceiling, forget_ceiling};
 pub use run::{Run, is_true};

@@ -233,7 +233,13 @@ fn of_gateway(event: &RecordEvent, run: &str, tags: &Tags) -> Shape {
             let detail = format!("built {built}, live {live}");
             finding(run, "the pod is not the one that was built", &detail, tags)
         }
-        RecordEvent::StreamOpened | RecordEvent::StreamClosed { .. } | RecordEvent::Unknown => base(),
+        // The schema's class for tokens speaks of users who log in; all of these stands in `unmapped`.
+        RecordEvent::CredentialIssued { .. }
+        | RecordEvent::CredentialRevoked { .. }
+        | RecordEvent::RevocationUnknown { .. }
+        | RecordEvent::StreamOpened
+        | RecordEvent::StreamClosed { .. }
+        | RecordEvent::Unknown => base(),
     }
 }
 

@@ -11,7 +11,10 @@ fn host() -> Host {
 
 /// The value that is sent, or why none is.
 fn sent(store: &Credentials, now: Instant) -> Result<String, Fault> {
-    let sent = store.find(&credential("model", HOST), &host(), now)?;
+    let found = store.find(&credential("model", HOST), &host(), now)?;
+    let Found::Sent(sent) = found else {
+        panic!("it is no App")
+    };
     let mut headers = HeaderMap::new();
     sent.add_to(&mut headers);
     Ok(headers["x-api-key"].to_str().unwrap().to_owned())

@@ -6,6 +6,8 @@ use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 
+use super::app::App;
+use crate::dimension::repositories::AdmittedRepository;
 use crate::pattern::host::Host;
 use crate::pattern::sorted;
 use cofferdam_api::names::short_hash;
@@ -39,8 +41,11 @@ pub struct Credential {
     pub name: String,
     /// Hosts to which it may ever be sent, in order.
     pub hosts: Vec<Host>,
-    /// Where its value stands.
+    /// Where its value stands, or the private key of its App.
     pub secret: SecretKey,
+    /// The GitHub App whose tokens are sent; absent: the value itself is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<App>,
     /// How it is sent.
     pub inject: Injection,
     /// What the agent sees in its place.
@@ -101,6 +106,9 @@ pub enum CredentialError {
     /// The selector.
     #[error("spec.namespaceSelector: {0}")]
     Selector(String),
+    /// The App.
+    #[error("spec.gitHubApp: {0}")]
+    App(String),
 }
 
 impl Credential {
@@ -111,11 +119,15 @@ impl Credential {
     pub fn read(definition: &SandboxCredential) -> Result<Self, CredentialError> {
         let spec = &definition.spec;
         // Without a catch-all: another type says here what it is made of.
-        let secret = match spec.type_ {
-            CredentialType::Secret => SecretKey {
-                name: spec.secret_name.clone(),
-                key: spec.secret_key.clone(),
-            },
+        let app = match (spec.type_, &spec.git_hub_app) {
+            (CredentialType::Secret, None) => None,
+            (CredentialType::GitHubApp, Some(app)) => Some(App::read(app)?),
+            (CredentialType::Secret, Some(_)) => {
+                return Err(CredentialError::App("it goes with type: GitHubApp".to_owned()));
+            }
+            (CredentialType::GitHubApp, None) => {
+                return Err(CredentialError::App("it is missing".to_owned()));
+            }
         };
         let hosts = spec
             .hosts
@@ -134,10 +146,29 @@ impl Credential {
         Ok(Self {
             name: definition.name_any(),
             hosts: sorted(hosts.collect::<Result<_, _>>()?),
-            secret,
+            secret: SecretKey {
+                name: spec.secret_name.clone(),
+                key: spec.secret_key.clone(),
+            },
+            app,
             inject,
             placeholder: spec.placeholder.as_ref().map(Placeholder::of),
         })
+    }
+
+    /// The same for a run that clones these repositories.
+    #[must_use]
+    pub(crate) fn for_run<'a>(self, repositories: impl IntoIterator<Item = &'a AdmittedRepository>) -> Self {
+        Self {
+            app: self.app.map(|app| app.for_run(repositories)),
+            ..self
+        }
+    }
+
+    /// Whether two definitions, of whatever run, send the same in the same way.
+    pub fn is_sent_as(&self, other: &Self) -> bool {
+        let app = |of: &Self| of.app.as_ref().map(App::definition);
+        (&self.secret, &self.inject, app(self)) == (&other.secret, &other.inject, app(other))
     }
 
     /// Whether it may ever be sent to the host.

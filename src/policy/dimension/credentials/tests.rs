@@ -117,3 +117,18 @@ fn a_rule_with_a_preset_names_the_hosts_of_the_preset() {
         ]
     );
 }
+
+#[test]
+fn an_app_is_read_with_its_type_and_with_no_other() {
+    let app = json!({"type": "GitHubApp", "gitHubApp": {"appID": 7, "permissions": {"issues": "Write"}}});
+    let read = Credential::read(&definition("github", &app)).unwrap();
+    let app = read.app.unwrap();
+    assert_eq!(
+        (app.id, app.permissions_shown()),
+        (7, vec!["issues: write".to_owned()])
+    );
+    for odd in [json!({"type": "GitHubApp"}), json!({"gitHubApp": {"appID": 7}})] {
+        let read = Credential::read(&definition("github", &odd));
+        assert!(matches!(read, Err(CredentialError::App(_))), "{odd}");
+    }
+}
