@@ -10,9 +10,10 @@ use std::{fs, io, thread};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use super::batch::Batch;
 use super::durable::{WriteError, write_behind};
 use super::error::StoreError;
-use super::log::{Batch, Found, Log, NotSealed, NotTaken};
+use super::log::{Found, Log, NotSealed, NotTaken};
 use super::seal::SealWork;
 use super::volume::{Lost, Volume, Written};
 use cofferdam_wire::seal::Seal;

@@ -12,6 +12,7 @@ use cofferdam_service::args::RoleArgs;
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 
+mod batch;
 mod commit;
 mod credentials;
 mod durable;
@@ -22,6 +23,7 @@ mod names;
 mod retention;
 mod seal;
 mod server;
+mod shares;
 mod space;
 mod store;
 mod summary;

@@ -5,10 +5,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::batch::Batch;
 use super::seal::{self, SealWork};
 use super::summary::Summary;
 use cofferdam_wire::chain::verify::{self, Expected, Fault, verify};
-use cofferdam_wire::chain::{Class, Entry, Head, Stamp};
+use cofferdam_wire::chain::{Head, Stamp};
 use cofferdam_wire::record::{Record, RecordEvent};
 use cofferdam_wire::seal::{Gap, Seal};
 
@@ -16,17 +17,6 @@ use cofferdam_wire::seal::{Gap, Seal};
 pub const RECORDS_LIMIT: u64 = 16 * 1024 * 1024;
 /// Bytes beyond that for the end of a chain: what the controller says last, and the seal.
 const SEAL_RESERVE: u64 = 3 * 1024 * 1024;
-
-/// A batch of records of one source, read but not stored.
-#[derive(Debug)]
-pub struct Batch {
-    /// `<role>/<uid of its pod>/<stream>`, of the authenticated caller.
-    pub source: String,
-    /// From the route that was called.
-    pub class: Class,
-    /// The records, each with what this version can read of it.
-    pub entries: Vec<(Entry, Option<Record>)>,
-}
 
 /// Why a batch is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,6 +317,7 @@ pub mod testing {
     //! Records for the tests of this crate.
 
     use super::*;
+    use cofferdam_wire::chain::{Class, Entry};
     use cofferdam_wire::record::{CloseCause, RECORD_VERSION, RecordEvent};
 
     /// The line of a sender's record.

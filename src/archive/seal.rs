@@ -8,7 +8,7 @@ use cofferdam_wire::seal::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::log::Batch;
+use super::batch::Batch;
 use super::summary::Summary;
 
 /// What a chain is sealed with.

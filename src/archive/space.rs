@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
-use parking_lot::Mutex;
-
 use super::error::StoreError;
 use super::names::{self, Known};
 use super::store::Store;
@@ -18,28 +16,6 @@ use cofferdam_wire::space::{NAMESPACES, Space, Usage};
 const EVERY: Duration = Duration::from_secs(30);
 /// A file takes whole blocks.
 const BLOCK: u64 = 4096;
-
-/// What the runs of each namespace left, when it was added up last.
-#[derive(Debug)]
-pub struct Shares {
-    /// Percent of the volume that the runs of one namespace may leave.
-    percent: u8,
-    used: Mutex<Arc<Vec<Usage>>>,
-}
-
-impl Shares {
-    /// Nothing is added up yet. With a share of 100 percent none is.
-    pub fn new(percent: u8) -> Self {
-        Self {
-            percent,
-            used: Mutex::default(),
-        }
-    }
-
-    fn is_bounded(&self) -> bool {
-        self.percent < 100
-    }
-}
 
 /// Adds up what the runs of each namespace left, now and then, for ever.
 pub async fn run(store: Arc<Store>) {

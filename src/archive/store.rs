@@ -12,13 +12,14 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use super::batch::Batch;
 use super::commit::{Chain, Committer};
 use super::durable::{DiskError, make_directory, sweep};
 use super::error::StoreError;
 use super::holds::Told;
-use super::log::{Batch, Found, Log};
+use super::log::{Found, Log};
 use super::names::{self, Names, ORIGIN_FILE};
-use super::space::Shares;
+use super::shares::Shares;
 use super::summary::CONTROLLER;
 use super::volume::{Filled, Volume};
 use cofferdam_wire::chain::{Class, Entry, Head};

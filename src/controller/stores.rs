@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::api_server::{Guarded, is_owned};
-use super::credentials::Health;
+use super::credentials::health::Health;
 use super::credentials::users::{Seen, Users};
 use super::fence::foreign;
 use super::fence::services::SelectingServices;

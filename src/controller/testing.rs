@@ -22,7 +22,7 @@ use crate::agent_run::status;
 use crate::agent_run::workload::{self, Input, Workload};
 use crate::archive::Archive;
 use crate::config::{PullPolicy, SandboxConfig};
-use crate::credentials::Told;
+use crate::credentials::health::Told;
 use crate::evidence::seal::{SealOutcome, Sealer};
 use crate::evidence::signer::Signer;
 use crate::evidence::statement::Origin;

@@ -24,7 +24,7 @@ use cofferdam_service::start::{Role, StartError, bind, cluster_client};
 use cofferdam_wire::record::{ProcessId, StreamEnd};
 
 use self::capacity::{Capacity, raise_descriptors};
-use self::credentials::app::tokens::Tokens;
+use self::credentials::app::tokens;
 use self::credentials::store::Credentials;
 use self::egress::deny_set::single;
 use self::egress::dial::SystemDialer;
@@ -195,7 +195,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         () = credentials::report::run(&credentials, &archive) => {}
         () = listener::serve(services, listener, &ending) => {}
         () = upkeep::readiness(&view, &ranges, &inspection, (&readiness, &stop)) => {}
-        () = inspect::files::follow(&args.inspection_ca, &inspection) => {}
+        () = inspect::follow::follow(&args.inspection_ca, &inspection) => {}
         () = upkeep::forget(&view, &policies, &limits) => {}
         () = upkeep::revoke(&view, &upstreams) => {}
         () = upkeep::send_records(&view, &limits, &upstreams.tokens, &recorder) => {}
@@ -209,7 +209,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
     }
     tracing::info!("the gateway ends");
     // Who asks from here on has tokens made by another gateway.
-    if tokio::time::timeout(LAST_REVOCATIONS, Tokens::revoke(&upstreams, |_| false))
+    if tokio::time::timeout(LAST_REVOCATIONS, tokens::revoke(&upstreams, |_| false))
         .await
         .is_err()
     {

@@ -124,7 +124,7 @@ impl StandAlone {
         };
         tokio::select! {
             () = listener::serve(services, listener, &never) => {}
-            () = inspect::files::follow(&self.inspection_ca, &inspection) => {}
+            () = inspect::follow::follow(&self.inspection_ca, &inspection) => {}
             () = upkeep::forget(&view, &policies, &limits) => {}
             () = upkeep::send_records(&view, &limits, &upstreams.tokens, &recorder) => {}
             () = confirm => {}

@@ -23,7 +23,8 @@ use cofferdam_api::names::{
 use cofferdam_api::{Mode, TlsMode, Tunnels};
 use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_policy::dimension::egress::{EgressLayer, EgressRule};
-use cofferdam_policy::frozen::{FrozenPolicy, GitHost};
+use cofferdam_policy::dimension::git::GitHost;
+use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::refusal::LayerKind;
 use cofferdam_wire::record::{CloseCause, Record, RecordEvent};
 use cofferdam_wire::runner::RunIdentity;

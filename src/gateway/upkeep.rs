@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::caller::View;
-use crate::credentials::app::tokens::Tokens;
+use crate::credentials::app::held::Tokens;
+use crate::credentials::app::tokens;
 use crate::egress::Upstreams;
 use crate::egress::frozen::FrozenPolicies;
 use crate::egress::limits::RunLimits;
@@ -68,7 +69,7 @@ pub async fn revoke(view: &View, upstreams: &Upstreams) {
         tokio::time::sleep(TICK).await;
         let (_, runs) = view.in_use();
         let live = |run: &str| runs.contains(run) || upstreams.limits.has_open(run);
-        Tokens::revoke(upstreams, live).await;
+        tokens::revoke(upstreams, live).await;
     }
 }
 

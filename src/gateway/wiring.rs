@@ -10,7 +10,7 @@ use crate::admission::Admission;
 use crate::caller::{Admitter, View};
 use crate::capacity::Capacity;
 use crate::control::ControlRoutes;
-use crate::credentials::app::tokens::Tokens;
+use crate::credentials::app::held::Tokens;
 use crate::credentials::store::Credentials;
 use crate::egress::Upstreams;
 use crate::egress::dial::Dialer;

@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Denied, DenyReason};
 use crate::dimension::credentials::Credential;
 use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule};
-use crate::dimension::git::GitRule;
+use crate::dimension::git::GitHost;
 use crate::pattern::host::Host;
 use crate::route::{Route, route};
 use cofferdam_api::names::short_hash;
@@ -50,21 +49,6 @@ pub struct FrozenPolicy {
     /// The credentials that its rules name, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     credentials: Vec<Credential>,
-}
-
-/// Host of admitted repositories.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GitHost {
-    /// The host.
-    pub host: Host,
-    /// The port.
-    pub port: u16,
-    /// Networks that it may resolve to though not globally routable: what every layer grants.
-    pub addresses: Vec<IpNet>,
-    /// What may be read there, layer by layer, where something is read with a credential; empty: nobody looks.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub repositories: Vec<Vec<GitRule>>,
 }
 
 /// Why a document is not a frozen policy. Each means: deny.
@@ -281,6 +265,7 @@ impl FrozenPolicy {
 mod tests {
     use super::*;
     use crate::dimension::egress::EgressRule;
+    use crate::dimension::git::GitRule;
     use crate::dimension::requests::Request;
     use crate::pattern::path::Target;
     use crate::refusal::LayerKind;

@@ -6,6 +6,7 @@
 
 mod attributes;
 pub mod base;
+mod blob;
 mod content;
 mod directories;
 mod found;

@@ -2,6 +2,7 @@
 
 mod large_files;
 mod repositories;
+mod shared;
 mod submodules;
 
 use std::net::IpAddr;

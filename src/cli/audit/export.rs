@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::files::{BUNDLE, EVENTS, KEY, KEYS, PATCHES, RECORDS, STATEMENT, SUMMARY, file_name};
 use super::ocsf;
 use crate::failure::{Exit, Failure};
 use crate::output::{Spool, Target};
@@ -12,23 +13,6 @@ use crate::verify::published;
 use cofferdam_wire::keys::PublicKeys;
 use cofferdam_wire::output_api::RunSummary;
 use cofferdam_wire::statement::Envelope;
-
-/// Name of the summary in an export.
-pub const SUMMARY: &str = "summary.json";
-/// Name of the chain of records.
-pub const RECORDS: &str = "records.jsonl";
-/// Name of the statement, where there is one.
-pub const STATEMENT: &str = "statement.dsse.json";
-/// Name of the statement as a Sigstore bundle.
-pub const BUNDLE: &str = "statement.sigstore.json";
-/// Name of the key that signed it, for tools that want one key alone.
-pub const KEY: &str = "statement.pub";
-/// Name of the public keys of the installation.
-pub const KEYS: &str = "keys.json";
-/// Name of the events of OCSF, where they are asked for: `verify` does not read them.
-const EVENTS: &str = "events.ocsf.jsonl";
-/// Directory of the patches.
-pub const PATCHES: &str = "patches";
 
 /// Which run, and to where.
 #[derive(clap::Args, Debug)]
@@ -122,18 +106,6 @@ fn contents(summary: &RunSummary) -> String {
         .and_then(|chain| chain.head)
         .map_or(0, |head| head.seq);
     format!("{records} records, {patches} patches")
-}
-
-/// The file of a repository's patch. The name is the sandbox's: what would lead elsewhere is refused.
-pub fn file_name(repository: &str) -> Result<String, Failure> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if (1..=63).contains(&repository.len()) && repository.bytes().all(plain) && !repository.starts_with('.') {
-        Ok(format!("{repository}.patch"))
-    } else {
-        Err(Failure::Broken(format!(
-            "{repository:?} is no name of a repository"
-        )))
-    }
 }
 
 fn make(directory: &Path) -> Result<(), Failure> {

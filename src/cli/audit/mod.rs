@@ -1,6 +1,7 @@
 //! `audit`: the records of a run, for people and for whoever keeps them.
 
 pub mod export;
+pub mod files;
 mod ocsf;
 mod show;
 mod whole;

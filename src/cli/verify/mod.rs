@@ -1,6 +1,7 @@
 //! `verify`: whether what the archive hands out is whole, on the user's own machine, also from an export and without a
 //! cluster.
 
+mod check;
 mod checks;
 mod place;
 mod signature;
@@ -16,7 +17,7 @@ use crate::output::{Output, Target};
 use crate::place::{Flags, Patience};
 use crate::print::paint::Paint;
 use crate::print::{self, Format};
-use checks::{Check, Material, Verdict};
+use check::{Check, Material, Verdict};
 pub use place::published;
 
 /// Pause before it is looked again whether the records have their end.

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::checks::{Check, Material, Verdict};
+use super::check::{Check, Material, Verdict};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 
 use super::signature::Keys;
-use crate::audit::export::{KEYS, PATCHES, RECORDS, STATEMENT, SUMMARY, file_name};
+use crate::audit::files::{KEYS, PATCHES, RECORDS, STATEMENT, SUMMARY, file_name};
 use crate::failure::Failure;
 use crate::git::{Checkout, git, is_commit};
 use crate::output::Output;

@@ -7,7 +7,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::checks::{Check, Material, Verdict};
+use super::check::{Check, Material, Verdict};
 use cofferdam_wire::chain::Head;
 use cofferdam_wire::chain::verify::{Expected, verify};
 use cofferdam_wire::keys::{PublicKeys, spki};

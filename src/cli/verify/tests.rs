@@ -3,7 +3,8 @@ use std::path::Path;
 use rstest::rstest;
 use serde_json::json;
 
-use super::checks::{Check, Verdict, all, is_ending};
+use super::check::{Check, Verdict};
+use super::checks::{all, is_ending};
 use super::place::{from_export, on_checkout};
 use super::*;
 use cofferdam_wire::chain::{Class, Entry, Head, Stamp};

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::conditions::seconds_since;
-use crate::credentials::{self, Told};
+use crate::credentials;
+use crate::credentials::health::Told;
 use crate::verdict::{Gap, Verdict};
 use cofferdam_api::{AgentRun, ClusterSandboxPolicy, LiveReason, Reason, SandboxCredential, SandboxPolicy};
 use cofferdam_policy::decide::{Admitted, Refusal, Request, decide_cached};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt};
 
@@ -14,7 +14,6 @@ use super::context::{Context, Installation};
 use super::decide::Facts;
 use super::observe;
 use super::status;
-use super::step::INCOMPLETE_AFTER;
 use crate::evidence::seal::SealOutcome;
 use crate::fence;
 use crate::memory::Remembered;
@@ -31,6 +30,9 @@ use cofferdam_policy::dimension::vulnerabilities::{self, Reports};
 use cofferdam_policy::layer::layers::ttl_ceiling;
 use cofferdam_policy::source::Sourced;
 use cofferdam_wire::record::RunRecord;
+
+/// After this time a chain is sealed although somebody may still have records for it.
+const INCOMPLETE_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
 /// The Job of a run.
 #[derive(Clone, Debug)]

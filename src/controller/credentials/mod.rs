@@ -1,13 +1,11 @@
 //! Whether credentials can be sent: the gateway reads their Secrets, the archive keeps what it tells, and the status of each
 //! `SandboxCredential` says it. The controller reads no Secret.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use self::health::Told;
 use super::archive::Archive;
 use super::stores::Stores;
 use super::verdict::Gap;
@@ -16,39 +14,12 @@ use cofferdam_api::{LiveReason, Reason};
 use cofferdam_policy::dimension::credentials::Credential;
 use cofferdam_wire::credential::CredentialHealth;
 
+pub mod health;
 mod status;
 pub mod users;
 
 /// How often the archive is asked.
 const PERIOD: Duration = Duration::from_secs(5);
-
-/// What gateways tell of credentials, by name.
-pub type Told = BTreeMap<String, CredentialHealth>;
-
-/// What gateways told last.
-#[derive(Debug, Default)]
-pub struct Health(RwLock<Arc<Told>>);
-
-impl Health {
-    /// What they told.
-    pub fn told(&self) -> Arc<Told> {
-        Arc::clone(&self.0.read())
-    }
-
-    /// Keeps what they tell now, and gives the names of those of which it is something else than before.
-    fn put(&self, all: Vec<CredentialHealth>) -> Vec<String> {
-        let told: Told = all
-            .into_iter()
-            .map(|health| (health.name.clone(), health))
-            .collect();
-        let mut known = self.0.write();
-        let both: BTreeSet<&String> = known.keys().chain(told.keys()).collect();
-        let differs = |name: &&String| known.get(*name) != told.get(*name);
-        let news: Vec<String> = both.into_iter().filter(differs).cloned().collect();
-        *known = Arc::new(told);
-        news
-    }
-}
 
 /// Asks the archive until `stop`, as long as there are credentials.
 pub async fn follow(archive: &Archive, stores: &Stores, triggers: &Triggers, stop: CancellationToken) {
@@ -109,9 +80,11 @@ pub fn gap(namespace: &str, needed: &[Credential], told: &Told) -> Option<Gap> {
 
 #[cfg(test)]
 mod tests {
+    use super::health::Health;
     use super::*;
     use crate::testing;
     use cofferdam_wire::credential::HealthReason;
+    use std::sync::Arc;
 
     fn health(reason: HealthReason) -> CredentialHealth {
         CredentialHealth {

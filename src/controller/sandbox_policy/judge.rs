@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::conditions::{self, Desired};
-use crate::credentials::{Told, not_ready};
+use crate::credentials::health::Told;
+use crate::credentials::not_ready;
 use crate::fence;
 use cofferdam_api::names::{LABEL_RUN, LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{ClusterSandboxPolicy, SandboxCredential, SandboxPolicy, SandboxPolicyStatus};

@@ -3,11 +3,13 @@
 //! A run's frozen policy says which credential a request gets and how it is sent. [`store`] holds the values, and the
 //! definitions as they are now: one that was taken away or narrowed since is not sent any more. [`sent`] makes the header,
 //! [`placeholder`] finds what stands in a credential's place where it should not; [`answers`] knows what hosts make of the
-//! values; [`app`] has tokens of GitHub Apps made. [`value`] is the one type of a value: it
-//! cannot be printed, and its memory is cleared when it is dropped.
+//! values; [`app`] has tokens of GitHub Apps made; [`added`] has the one or the other for a request. [`value`] is the one type
+//! of a value: it cannot be printed, and its memory is cleared when it is dropped.
 
+mod added;
 pub mod answers;
 pub mod app;
+pub mod fault;
 pub mod placeholder;
 pub mod report;
 pub mod sent;

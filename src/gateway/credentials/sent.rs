@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
+use super::fault::Fault;
 use super::has;
-use super::store::Fault;
 use super::value::Value;
 use cofferdam_policy::dimension::credentials::{Credential, Injection};
 

@@ -10,15 +10,14 @@ use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
 use super::answers::Answers;
-use super::app::api::AppFault;
+use super::app::fault::AppFault;
 use super::app::jwt::{AppKey, KeyError};
+use super::fault::Fault;
 use super::sent::Sent;
 use super::value::{Value, ValueError};
-use crate::denial::Denial;
 use cofferdam_policy::dimension::credentials::{Credential, SecretKey};
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_wire::credential::{CredentialHealth, HealthReason};
-use cofferdam_wire::denial::DenialCode;
 
 /// For so long values are used after their watch has ended: what is read anew may be another value.
 const STALE_AFTER: Duration = Duration::from_secs(30);
@@ -27,60 +26,6 @@ const STALE_AFTER: Duration = Duration::from_secs(30);
 const REJECTED_LASTS: Duration = Duration::from_mins(5);
 /// What a private key in PEM has.
 const PEM: &[u8] = b"PRIVATE KEY-----";
-
-/// Why a credential is not sent. No message holds a value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The watches have shown nothing yet, or have ended some time ago.
-    #[error("the gateway does not see the Secrets of the credentials' namespace")]
-    NotSeen,
-    /// The definition is gone.
-    #[error("there is no SandboxCredential of this name any more")]
-    Gone,
-    /// The definition is not what it was when the run was admitted.
-    #[error("its SandboxCredential has changed since the run was admitted; start a new run")]
-    Changed,
-    /// No definition lets it go to the host.
-    #[error("its SandboxCredential does not list the host")]
-    OtherHost,
-    /// There is no such Secret.
-    #[error("there is no Secret {0} in the credentials' namespace")]
-    NoSecret(String),
-    /// It lacks the key.
-    #[error("Secret {0} of the credentials' namespace has no key {1}")]
-    NoKey(String, String),
-    /// The value cannot be sent.
-    #[error("the value of key {1} in Secret {0} of the credentials' namespace cannot be used: {2}")]
-    Value(String, String, ValueError),
-    /// The definition cannot be used.
-    #[error("its SandboxCredential cannot be used: {0}")]
-    Malformed(&'static str),
-    /// The private key of an App cannot be used.
-    #[error("the value of key {1} in Secret {0} of the credentials' namespace cannot be used: {2}")]
-    Key(String, String, KeyError),
-    /// No token of an App can be had.
-    #[error(transparent)]
-    App(#[from] AppFault),
-}
-
-impl Fault {
-    const fn reason(&self) -> HealthReason {
-        match self {
-            Self::NotSeen => HealthReason::NotSeen,
-            Self::NoSecret(_) => HealthReason::SecretMissing,
-            Self::NoKey(..) => HealthReason::SecretKeyMissing,
-            Self::Value(..) | Self::Key(..) => HealthReason::SecretMalformed,
-            Self::App(_) => HealthReason::Rejected,
-            Self::Gone | Self::Changed | Self::OtherHost | Self::Malformed(_) => HealthReason::Malformed,
-        }
-    }
-}
-
-/// The denial of a request that needs a credential which is not there.
-pub fn unavailable(name: &str, fault: &Fault) -> Denial {
-    let message = format!("credential {name} cannot be added: {fault}");
-    Denial::new(DenialCode::CredentialUnavailable, message)
-}
 
 /// The values of one Secret.
 pub struct Values {

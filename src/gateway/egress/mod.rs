@@ -10,16 +10,11 @@ use tokio::time::Instant;
 
 use crate::caller::view::ceilings::Left;
 use crate::caller::{Caller, Kind, Passing};
-use crate::credentials::app::api::AppFault;
-use crate::credentials::app::jwt::AppKey;
-use crate::credentials::app::tokens::{Order, Tokens};
-use crate::credentials::sent::Sent;
-use crate::credentials::store::{Credentials, Fault, Found, unavailable};
-use crate::credentials::value::Value;
+use crate::credentials::app::held::Tokens;
+use crate::credentials::store::Credentials;
 use crate::denial::{Denial, denied_since};
 use crate::evidence::Recorder;
 use cofferdam_policy::decision::Decision;
-use cofferdam_policy::dimension::credentials::{App, Credential};
 use cofferdam_policy::dimension::requests::Request;
 use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::pattern::host::Host;
@@ -80,85 +75,6 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// The credential of this name as it is added to a request of the run to `host`.
-    ///
-    /// # Errors
-    /// It cannot be.
-    pub async fn sent(
-        self: &Arc<Self>,
-        policy: &FrozenPolicy,
-        name: &str,
-        (host, request): (&Host, &Request),
-        run: &RunIdentity,
-    ) -> Result<Sent, Denial> {
-        let finding = async {
-            let frozen = policy.credential(name).ok_or(Fault::Gone)?;
-            self.find(frozen, (host, request), run).await
-        };
-        finding.await.map_err(|fault| unavailable(name, &fault))
-    }
-
-    async fn find(
-        self: &Arc<Self>,
-        frozen: &Credential,
-        (host, request): (&Host, &Request),
-        run: &RunIdentity,
-    ) -> Result<Sent, Fault> {
-        match (
-            self.credentials.find(frozen, host, std::time::Instant::now())?,
-            &frozen.app,
-        ) {
-            (Found::Sent(sent), _) => Ok(sent),
-            (Found::Key(key), Some(app)) => {
-                let scope = app.scope(host, request).map_err(AppFault::from)?;
-                Sent::new(frozen, self.token(frozen, app, key, scope, run).await?)
-            }
-            (Found::Key(_), None) => Err(Fault::Changed),
-        }
-    }
-
-    /// Has every token made that a run needs for the repositories that it names itself, before one of them is asked for.
-    ///
-    /// # Errors
-    /// The credential cannot be sent to `host`.
-    pub async fn prepare_credential(
-        self: &Arc<Self>,
-        policy: &FrozenPolicy,
-        name: &str,
-        host: &Host,
-        run: &RunIdentity,
-    ) -> Result<(), Denial> {
-        let preparing = async {
-            let frozen = policy.credential(name).ok_or(Fault::Gone)?;
-            let found = self.credentials.find(frozen, host, std::time::Instant::now())?;
-            if let (Found::Key(key), Some(app)) = (found, &frozen.app) {
-                for scope in app.scopes() {
-                    self.token(frozen, app, Arc::clone(&key), scope, run).await?;
-                }
-            }
-            Ok(())
-        };
-        preparing.await.map_err(|fault: Fault| unavailable(name, &fault))
-    }
-
-    async fn token(
-        self: &Arc<Self>,
-        frozen: &Credential,
-        app: &App,
-        key: Arc<AppKey>,
-        scope: Vec<String>,
-        run: &RunIdentity,
-    ) -> Result<Arc<Value>, Fault> {
-        let order = Order {
-            run: run.uid.clone(),
-            credential: frozen.name.clone(),
-            app: app.clone(),
-            key,
-            scope,
-        };
-        Ok(Tokens::get(self, order).await?)
-    }
-
     /// Takes a slot for one more connection of the run. A run that opens them too fast is slowed.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use self::authority::Authority;
 
 pub mod authority;
 pub mod files;
+pub mod follow;
 
 /// Longest time for a handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

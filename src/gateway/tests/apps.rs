@@ -3,7 +3,7 @@
 use super::inspected::certificate;
 use super::*;
 use crate::credentials::app::jwt::testing::PKCS1;
-use crate::credentials::app::tokens::Tokens;
+use crate::credentials::app::tokens;
 use crate::credentials::store::testing::{secret, store};
 use cofferdam_api::{AppPermission, Tunnels};
 use cofferdam_policy::dimension::credentials::{App, Credential, Injection, SecretKey};
@@ -159,7 +159,7 @@ impl Forge {
     }
 
     async fn revoke_all(&self) {
-        Tokens::revoke(&self.fixture.rooms.upstreams, |_| false).await;
+        tokens::revoke(&self.fixture.rooms.upstreams, |_| false).await;
     }
 }
 

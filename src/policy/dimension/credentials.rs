@@ -17,11 +17,13 @@ use crate::source::Source;
 use cofferdam_api::{AgentRunSpec, Reason, SandboxCredential};
 
 pub use self::app::{App, ScopeError};
-pub use self::definition::{Credential, CredentialError, Injection, Placeholder, SecretKey, selects};
+pub use self::definition::{Credential, Injection, Placeholder, SecretKey, selects};
+pub use self::error::CredentialError;
 pub use self::uses::{Scope, hosts_named, named_by};
 
 mod app;
 mod definition;
+mod error;
 mod uses;
 
 /// A credential that a run's policies name, and who names it.

@@ -1,9 +1,11 @@
 //! Requests that read a repository: git's smart protocol for fetching, and downloads of Git LFS. Nothing else that a server
 //! of repositories offers is among them, such as a push or its own API.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dimension::requests::Request;
+use crate::pattern::host::Host;
 use crate::pattern::repository::RepositoryPattern;
 
 /// Repositories that `prepare` may read at a host whose requests are judged.
@@ -17,6 +19,21 @@ pub struct GitRule {
     /// Credential that the gateway adds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+}
+
+/// Host of admitted repositories.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GitHost {
+    /// The host.
+    pub host: Host,
+    /// The port.
+    pub port: u16,
+    /// Networks that it may resolve to though not globally routable: what every layer grants.
+    pub addresses: Vec<IpNet>,
+    /// What may be read there, layer by layer, where something is read with a credential; empty: nobody looks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<Vec<GitRule>>,
 }
 
 /// The path of the repository that a request reads, without the slash before it and `.git` behind it; `None`: the request

@@ -4,8 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::layer::parsed::{ParsedPolicy, unreadable};
-use crate::pattern::image::ImageReference;
+use crate::layer::parsed::ParsedPolicy;
 use crate::refusal::{Layer, Refusal};
 use crate::source::{Source, Sourced};
 use cofferdam_api::{
@@ -233,27 +232,6 @@ pub fn images<'a>(
         .into_iter()
         .chain(of_profiles)
         .collect()
-}
-
-/// Reads the profiles of a policy.
-///
-/// # Errors
-/// One whose image is none, or is not named by its digest.
-pub(crate) fn read(layer: &Layer, profiles: &[AgentProfile]) -> Result<Vec<AgentProfile>, Refusal> {
-    for profile in profiles {
-        let field = format!("{RULE}[{}].image", profile.name);
-        let image = ImageReference::parse(&profile.image)
-            .map_err(|error| unreadable(layer, &field, &profile.image, &error))?;
-        if image.digest().is_none() {
-            return Err(unreadable(
-                layer,
-                &field,
-                &profile.image,
-                &"the image of a profile must be named by its digest",
-            ));
-        }
-    }
-    Ok(profiles.to_vec())
 }
 
 /// Who offers the profile, for findings.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::dimension::git::GitRule;
-use crate::frozen::GitHost;
+use crate::dimension::git::{GitHost, GitRule};
 use crate::layer::meet::{Unmet, meet};
-use crate::layer::parsed::{ParsedPolicy, RepositoryGrant};
+use crate::layer::parsed::ParsedPolicy;
+use crate::layer::read::RepositoryGrant;
 use crate::pattern::address::intersect;
 use crate::pattern::reference::Reference;
 use crate::pattern::repository::{RepositoryPattern, RepositoryUrl};

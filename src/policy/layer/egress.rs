@@ -1,7 +1,7 @@
 //! What one policy says of egress, read with its presets expanded.
 
 use crate::dimension::egress::{EgressLayer, EgressRule};
-use crate::layer::parsed::{RepositoryGrant, granted, read_all, read_networks, unreadable};
+use crate::layer::read::{RepositoryGrant, granted, read_all, read_networks, unreadable};
 use crate::pattern::host::HostPattern;
 use crate::pattern::method::Method;
 use crate::pattern::path::PathPattern;

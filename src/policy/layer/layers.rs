@@ -11,7 +11,8 @@ use crate::dimension::egress::EgressLayer;
 use crate::dimension::tunnels;
 use crate::layer::egress::read_egress;
 use crate::layer::mistakes::{self, Mistake};
-use crate::layer::parsed::{ParsedPolicy, Written, read_repositories, unreadable};
+use crate::layer::parsed::{ParsedPolicy, Written};
+use crate::layer::read::{read_repositories, unreadable};
 use crate::refusal::{Layer, LayerKind, Refusal};
 use cofferdam_api::{ClusterSandboxPolicy, ResolvedPolicy, SandboxPolicy, Tunnels};
 

@@ -6,3 +6,4 @@ pub mod layers;
 pub mod meet;
 pub mod mistakes;
 pub mod parsed;
+pub mod read;

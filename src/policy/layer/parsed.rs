@@ -1,24 +1,20 @@
 //! What one policy says, read once with every pattern parsed.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::dimension::egress::EgressLayer;
-use crate::dimension::profile;
 use crate::layer::egress::{presets, read_egress};
+use crate::layer::read::{RepositoryGrant, granted, read_all, read_profiles, read_repositories, unreadable};
 use crate::pattern::image::ImagePattern;
 use crate::pattern::quantity::{Amount, ResourceKind};
-use crate::pattern::repository::RepositoryPattern;
-use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal};
 use crate::source::Sourced;
 use cofferdam_api::{
-    AgentProfile, DigestMode, ImageLimits, Mode, PolicyLimits, Preset, PullPolicy, Reason, RepositoryLimits,
-    RequesterMode, Retry, RuntimeLimits, Tunnels, VulnerabilityLimits,
+    AgentProfile, DigestMode, ImageLimits, PolicyLimits, Preset, PullPolicy, RequesterMode, Retry,
+    RuntimeLimits, Tunnels, VulnerabilityLimits,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -80,19 +76,6 @@ pub struct ParsedImages {
     pub vulnerabilities: Option<VulnerabilityLimits>,
 }
 
-/// A rule for repositories.
-#[derive(Clone, Debug)]
-pub struct RepositoryGrant {
-    /// Name of the rule.
-    pub name: String,
-    /// Which ones.
-    pub url: RepositoryPattern,
-    /// Networks that their host may resolve to though not globally routable.
-    pub addresses: Vec<IpNet>,
-    /// Credential with which they are cloned.
-    pub credential: Option<String>,
-}
-
 /// The strictest opinion of any layer, with the first layer, in canonical order, that has it; without one `otherwise`.
 pub(crate) fn strictest<T: Copy, S: Ord>(
     layers: &[Arc<ParsedPolicy>],
@@ -114,48 +97,6 @@ pub(crate) fn strictest<T: Copy, S: Ord>(
     met.map_or(Sourced::built_in(otherwise), |(layer, value)| {
         Sourced::by(value, layer, rule)
     })
-}
-
-/// A policy that cannot be read refuses every run under it.
-pub(crate) fn unreadable(layer: &Layer, field: &str, offered: &str, error: &dyn Display) -> Refusal {
-    Refusal {
-        reason: Reason::PolicyDenied,
-        layer: Some(layer.clone()),
-        field: format!("spec.{field}"),
-        rule: None,
-        offered: offered.to_owned(),
-        allowed: Vec::new(),
-        why: error.to_string(),
-        help: format!("correct {layer}: no run starts under a policy that cannot be read"),
-    }
-}
-
-/// Reads every item of a list, or says which one cannot be read.
-pub(crate) fn read_all<T, E: Display>(
-    layer: &Layer,
-    field: &str,
-    items: &[String],
-    read: impl Fn(&str) -> Result<T, E>,
-) -> Result<Vec<T>, Refusal> {
-    items
-        .iter()
-        .map(|item| read(item).map_err(|error| unreadable(layer, field, item, &error)))
-        .collect()
-}
-
-/// The items of a list under its mode: `DenyAll` ignores the list.
-pub(crate) fn granted<T>(mode: Mode, list: Vec<T>) -> Vec<T> {
-    match mode {
-        Mode::DenyAll => Vec::new(),
-        Mode::AllowList => list,
-    }
-}
-
-pub(crate) fn read_networks(layer: &Layer, field: &str, addresses: &[String]) -> Result<Vec<IpNet>, Refusal> {
-    read_all(layer, field, addresses, |text| {
-        text.parse::<IpNet>().map(|net| net.trunc())
-    })
-    .map(sorted)
 }
 
 impl ParsedPolicy {
@@ -204,7 +145,7 @@ impl ParsedPolicy {
             max_clone_bytes: *max_clone_bytes,
             retry: *retry,
             requester: *requester,
-            profiles: profile::read(&layer, profiles)?,
+            profiles: read_profiles(&layer, profiles)?,
             layer,
         })
     }
@@ -223,27 +164,6 @@ fn read_images(layer: &Layer, limits: &ImageLimits) -> Result<ParsedImages, Refu
         pull_policy: limits.pull_policy,
         vulnerabilities: limits.vulnerabilities,
     })
-}
-
-pub(crate) fn read_repositories(
-    layer: &Layer,
-    limits: &RepositoryLimits,
-) -> Result<Vec<RepositoryGrant>, Refusal> {
-    let rules = limits.clone.iter().map(|rule| {
-        let field = format!("limits.repositories.clone[{}]", rule.name);
-        let url = RepositoryPattern::parse(&rule.url)
-            .map_err(|error| unreadable(layer, &format!("{field}.url"), &rule.url, &error))?;
-        let addresses = read_networks(layer, &format!("{field}.addresses"), &rule.addresses)?;
-        Ok(RepositoryGrant {
-            name: rule.name.clone(),
-            url,
-            addresses,
-            credential: rule.credential.clone(),
-        })
-    });
-    let mut rules = rules.collect::<Result<Vec<_>, _>>()?;
-    rules.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(granted(limits.mode, rules))
 }
 
 fn read_resources(

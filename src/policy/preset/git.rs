@@ -5,7 +5,7 @@ use ipnet::IpNet;
 
 use super::PresetError;
 use crate::dimension::egress::EgressRule;
-use crate::layer::parsed::RepositoryGrant;
+use crate::layer::read::RepositoryGrant;
 use crate::pattern::host::HostPattern;
 use crate::pattern::method::Method;
 use crate::pattern::path::{PathError, PathPattern};

@@ -6,7 +6,7 @@ mod git;
 pub mod page;
 
 use crate::dimension::egress::EgressRule;
-use crate::layer::parsed::RepositoryGrant;
+use crate::layer::read::RepositoryGrant;
 use crate::pattern::host::HostError;
 use crate::pattern::method::MethodError;
 use crate::pattern::path::PathError;

@@ -12,10 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::attributes::Attributes;
 use super::base::{BaseEntry, Mode, Oid, read_blob};
+use super::blob::{BlobError, copy, name};
 use super::found::{Found, links, mode, size, special, unchanged};
 use super::limits::Limits;
 use super::line_endings::{Text, has_crlf, normalised};
-use super::objects::{BlobError, Objects, copy, name};
+use super::objects::Objects;
 use super::refusal::Refusal;
 use super::spelling;
 use crate::deadline::Deadline;

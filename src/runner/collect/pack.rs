@@ -11,7 +11,7 @@ use flate2::{Compression, Crc};
 use sha1_checked::{Digest, Sha1};
 
 use super::base::{Oid, hex};
-use super::objects::{BlobError, copy, finish};
+use super::blob::{BlobError, copy, finish};
 
 /// Bytes that are written or read at a time.
 const BUFFER: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! Fetches the contents of Git LFS files where a run asks for them.
 
-use super::submodules::{Shared, refusing_host};
+use super::shared::{Shared, refusing_host};
 use crate::lfs::LfsError;
 use crate::lfs::files::fetch;
 use crate::work_tree::Place;

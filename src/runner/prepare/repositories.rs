@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::submodules::{Grant, Parent, Shared, Submodules};
+use super::shared::{Failed, Grant, Shared};
+use super::submodules::{Parent, Submodules};
 use super::{PrepareError, blocking, large_files};
 use crate::clone::bytes::Bytes;
 use crate::clone::{Transport, clone};
@@ -90,14 +91,6 @@ async fn forwarder(
         protocols: "https",
     };
     Ok((forwarder, transport))
-}
-
-/// A repository that is not there for the agent.
-pub struct Failed {
-    /// What was wrong.
-    pub message: String,
-    /// Whether another attempt may end otherwise.
-    pub passes: bool,
 }
 
 fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<RepositoryCommit, Failed> {

@@ -3,19 +3,15 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cofferdam_api::{CloneOptions, CloneSubmodules};
-use cofferdam_policy::pattern::repository::{RepositoryPattern, RepositoryUrl};
-use cofferdam_wire::runner::CloneGrant;
+use cofferdam_policy::pattern::repository::RepositoryUrl;
 
 use super::large_files;
-use super::repositories::Failed;
-use crate::clone::bytes::Bytes;
+use super::shared::{Failed, Shared, refusing};
 use crate::clone::submodules::{self, Declared};
-use crate::clone::{BASE, Transport, clone};
+use crate::clone::{BASE, clone};
 use crate::collect::{stat, submodules as collected};
-use crate::deadline::Deadline;
 use crate::git::{Git, GitError};
 use crate::text::escape;
 use crate::work_tree;
@@ -26,55 +22,6 @@ const MOST: usize = 100;
 const DEEPEST: usize = 5;
 /// Longest `.gitmodules`, and longest answer about one path.
 const LIST_LIMIT: u64 = 1024 * 1024;
-
-/// What all clones of a run share.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// How remotes are reached.
-    pub transport: Transport,
-    /// When all must be over.
-    pub deadline: Deadline,
-    /// What they come to.
-    pub bytes: Arc<Bytes>,
-    /// What each layer grants.
-    pub grants: Arc<Vec<Grant>>,
-}
-
-/// What one layer lets be cloned.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    layer: String,
-    urls: Vec<RepositoryPattern>,
-}
-
-impl Grant {
-    /// Reads it from the order.
-    pub fn read(grant: &CloneGrant) -> Result<Self, String> {
-        let urls = grant.urls.iter().map(|url| {
-            RepositoryPattern::parse(url).map_err(|error| format!("{}: {error}", escape(url.as_bytes())))
-        });
-        Ok(Self {
-            layer: grant.layer.clone(),
-            urls: urls.collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-/// The first layer that does not let `url` be cloned.
-pub fn refusing<'a>(grants: &'a [Grant], url: &RepositoryUrl) -> Option<&'a str> {
-    let refuses = |grant: &&Grant| !grant.urls.iter().any(|pattern| pattern.matches(url));
-    grants.iter().find(refuses).map(|grant| grant.layer.as_str())
-}
-
-/// The first layer that lets nothing of a host be fetched. Files of Git LFS have addresses of no repository, and the gateway
-/// sees hosts alone.
-pub fn refusing_host<'a>(grants: &'a [Grant], host: &str, port: u16) -> Option<&'a str> {
-    let refuses = |grant: &&Grant| {
-        let mut urls = grant.urls.iter();
-        !urls.any(|pattern| pattern.host().as_str() == host && pattern.port() == port)
-    };
-    grants.iter().find(refuses).map(|grant| grant.layer.as_str())
-}
 
 /// A repository whose submodules are cloned.
 pub struct Parent<'a> {
@@ -296,6 +243,8 @@ fn passing(shown: &str, error: &dyn std::fmt::Display) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prepare::shared::Grant;
+    use cofferdam_wire::runner::CloneGrant;
 
     #[test]
     fn every_layer_must_grant_a_submodule() {

@@ -16,7 +16,6 @@ mod tests;
 use jiff::Timestamp;
 
 pub use self::next::{Look, Next, Step, Then};
-pub use self::sealing::INCOMPLETE_AFTER;
 use super::seen::{Seen, SeenJob};
 use super::status;
 use crate::slots::Slot;

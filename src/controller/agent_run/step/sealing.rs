@@ -14,8 +14,6 @@ use cofferdam_api::AgentRun;
 const SEALING_REQUEUE: Duration = Duration::from_secs(1);
 /// How long a run that is over waits for open records and for an archive that does not answer.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
-/// After this time a chain is sealed although somebody may still have records for it.
-pub const INCOMPLETE_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
 /// Puts the seal before a step that ends the run. What is killed is killed first: nothing waits for the archive there, and
 /// the sweep seals it (`evidence/unsealed.rs`).

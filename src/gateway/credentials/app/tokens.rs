@@ -3,16 +3,16 @@
 //! A token belongs to one run and to the repositories of one owner, and only this process holds it: another replica of the
 //! gateway has others made, and what a killed process held ends by itself within the hour.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::Mutex;
 
-use super::api::{Api, AppFault, Issued};
+use super::api::{Api, Issued};
+use super::fault::AppFault;
+use super::held::{Held, Shared, Slot, State};
 use super::jwt::AppKey;
 use crate::credentials::value::Value;
 use crate::egress::Upstreams;
@@ -27,16 +27,6 @@ const LAST: SignedDuration = SignedDuration::from_secs(30);
 const FAILURE_LASTS: Duration = Duration::from_secs(5);
 /// Longest time for the revocation of a token: the end of a process waits for it.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
-/// Tokens that a run may have at a time.
-const OF_A_RUN: usize = 32;
-
-/// Whose a token is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Slot {
-    run: String,
-    credential: String,
-    scope: Vec<String>,
-}
 
 /// What a request wants.
 pub struct Order {
@@ -52,115 +42,58 @@ pub struct Order {
     pub scope: Vec<String>,
 }
 
-#[derive(Default)]
-struct State {
-    held: Option<Held>,
-    failed: Option<(Instant, AppFault)>,
-    /// The run is over: nothing is made for it any more.
-    ended: bool,
+/// The token for an order: the one that is held, or a new one.
+///
+/// # Errors
+/// [`AppFault`].
+pub async fn get(upstreams: &Arc<Upstreams>, order: Order) -> Result<Arc<Value>, AppFault> {
+    let slot = Slot {
+        run: order.run.clone(),
+        credential: order.credential.clone(),
+        scope: order.scope.clone(),
+    };
+    let state = upstreams.tokens.state(&slot)?;
+    let upstreams = Arc::clone(upstreams);
+    // In a task of its own: a token that was made for a request which is given up is held all the same.
+    let getting = tokio::spawn(async move {
+        let mut state = state.lock().await;
+        held_or_new(&upstreams, &slot, &order, &mut state).await
+    });
+    getting
+        .await
+        .unwrap_or_else(|_| Err(AppFault::Unreachable("the task that asks ended".to_owned())))
 }
 
-struct Held {
-    app: App,
-    value: Arc<Value>,
-    expires: Timestamp,
-}
-
-type Shared = Arc<tokio::sync::Mutex<State>>;
-
-/// The tokens of this process.
-#[derive(Default)]
-pub struct Tokens {
-    open: Mutex<HashMap<Slot, Shared>>,
-    /// How many are on their way out, by run.
-    ending: Mutex<HashMap<String, usize>>,
-    /// Until when nothing is asked of an API for an App.
-    held_off: Mutex<HashMap<(String, i64), Instant>>,
-}
-
-impl Tokens {
-    /// The token for an order: the one that is held, or a new one.
-    ///
-    /// # Errors
-    /// [`AppFault`].
-    pub async fn get(upstreams: &Arc<Upstreams>, order: Order) -> Result<Arc<Value>, AppFault> {
-        let slot = Slot {
-            run: order.run.clone(),
-            credential: order.credential.clone(),
-            scope: order.scope.clone(),
-        };
-        let state = upstreams.tokens.state(&slot)?;
-        let upstreams = Arc::clone(upstreams);
-        // In a task of its own: a token that was made for a request which is given up is held all the same.
-        let getting = tokio::spawn(async move {
-            let mut state = state.lock().await;
-            held_or_new(&upstreams, &slot, &order, &mut state).await
-        });
-        getting
-            .await
-            .unwrap_or_else(|_| Err(AppFault::Unreachable("the task that asks ended".to_owned())))
-    }
-
-    fn state(&self, slot: &Slot) -> Result<Shared, AppFault> {
-        let mut open = self.open.lock();
-        let of_run = open.keys().filter(|known| known.run == slot.run).count();
-        match open.entry(slot.clone()) {
-            Entry::Occupied(known) => Ok(Arc::clone(known.get())),
-            Entry::Vacant(_) if of_run >= OF_A_RUN => Err(AppFault::TooMany),
-            Entry::Vacant(new) => Ok(Arc::clone(new.insert(Shared::default()))),
+/// Revokes the tokens of runs that are not `live`, and records what became of each.
+pub async fn revoke(upstreams: &Upstreams, live: impl Fn(&str) -> bool) {
+    let tokens = &upstreams.tokens;
+    let over: Vec<(Slot, Shared)> = {
+        let mut ending = tokens.ending.lock();
+        let over: Vec<_> = tokens
+            .open
+            .lock()
+            .extract_if(|slot, _| !live(&slot.run))
+            .collect();
+        for (slot, _) in &over {
+            *ending.entry(slot.run.clone()).or_default() += 1;
         }
-    }
-
-    /// Whether a run still has a token here, or one on its way out.
-    pub fn has(&self, run: &str) -> bool {
-        self.ending.lock().contains_key(run) || self.open.lock().keys().any(|slot| slot.run == run)
-    }
-
-    /// Revokes the tokens of runs that are not `live`, and records what became of each.
-    pub async fn revoke(upstreams: &Upstreams, live: impl Fn(&str) -> bool) {
-        let tokens = &upstreams.tokens;
-        let over: Vec<(Slot, Shared)> = {
-            let mut ending = tokens.ending.lock();
-            let over: Vec<_> = tokens
-                .open
-                .lock()
-                .extract_if(|slot, _| !live(&slot.run))
-                .collect();
-            for (slot, _) in &over {
-                *ending.entry(slot.run.clone()).or_default() += 1;
+        over
+    };
+    let each = over.into_iter().map(|(slot, state)| async move {
+        let mut state = state.lock().await;
+        state.ended = true;
+        if let Some(held) = state.held.take() {
+            end(upstreams, &slot, &held).await;
+        }
+        let mut ending = tokens.ending.lock();
+        if let Entry::Occupied(mut left) = ending.entry(slot.run) {
+            *left.get_mut() -= 1;
+            if *left.get() == 0 {
+                left.remove();
             }
-            over
-        };
-        let each = over.into_iter().map(|(slot, state)| async move {
-            let mut state = state.lock().await;
-            state.ended = true;
-            if let Some(held) = state.held.take() {
-                end(upstreams, &slot, &held).await;
-            }
-            let mut ending = tokens.ending.lock();
-            if let Entry::Occupied(mut left) = ending.entry(slot.run) {
-                *left.get_mut() -= 1;
-                if *left.get() == 0 {
-                    left.remove();
-                }
-            }
-        });
-        join_all(each).await;
-    }
-
-    fn hold_off(&self, app: &App, seconds: u64) {
-        let until = Instant::now() + Duration::from_secs(seconds);
-        let mut all = self.held_off.lock();
-        all.retain(|_, until| *until > Instant::now());
-        all.insert((app.api_host.to_string(), app.id), until);
-    }
-
-    fn is_held_off(&self, app: &App) -> Option<u64> {
-        let all = self.held_off.lock();
-        let until = all.get(&(app.api_host.to_string(), app.id))?;
-        let left = until.checked_duration_since(Instant::now())?;
-        Some(left.as_secs() + 1)
-    }
+        }
+    });
+    join_all(each).await;
 }
 
 async fn held_or_new(

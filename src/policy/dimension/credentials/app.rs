@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::definition::CredentialError;
+use super::error::CredentialError;
 use crate::dimension::git::repository_read_by;
 use crate::dimension::repositories::AdmittedRepository;
 use crate::dimension::requests::Request;

@@ -7,6 +7,7 @@ use kube::core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
+use super::error::CredentialError;
 use crate::dimension::repositories::AdmittedRepository;
 use crate::pattern::host::Host;
 use crate::pattern::sorted;
@@ -92,23 +93,6 @@ pub struct Placeholder {
     pub prefix: String,
     /// How many characters follow.
     pub length: usize,
-}
-
-/// A definition says what no credential can be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CredentialError {
-    /// A host.
-    #[error("spec.hosts: {0:?} is not a host name")]
-    Host(String),
-    /// Neither or both ways of sending it.
-    #[error("exactly one of spec.inject and spec.basic must be given")]
-    Injection,
-    /// The selector.
-    #[error("spec.namespaceSelector: {0}")]
-    Selector(String),
-    /// The App.
-    #[error("spec.gitHubApp: {0}")]
-    App(String),
 }
 
 impl Credential {

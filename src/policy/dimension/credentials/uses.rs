@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::dimension::egress::{EgressAsk, EgressRule};
-use crate::layer::parsed::{ParsedPolicy, RepositoryGrant};
+use crate::layer::parsed::ParsedPolicy;
+use crate::layer::read::RepositoryGrant;
 use crate::pattern::host::{Host, HostPattern};
 use crate::pattern::sorted;
 use crate::refusal::{Layer, Refusal};
