@@ -55,7 +55,7 @@ async fn short(space: &Space, name: &str, more: Value) -> Run {
 
 #[tokio::test]
 async fn a_run_of_four_fields_works_and_its_status_says_what_was_started() {
-    let space = Space::open("profiles").await;
+    let space = Space::open("agent-profiles").await;
     let image = pinned(&space).await;
     offer(&space, &profile(&image, WRITES)).await;
 
