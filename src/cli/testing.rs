@@ -1,6 +1,7 @@
 //! An API server that is a function of method and path, for the tests of what asks one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use kube::Client;
@@ -40,13 +41,15 @@ pub enum Answer {
     Ends(Vec<Value>),
     /// Sends events, and drops the connection.
     Breaks(Vec<Value>),
+    /// Sends nothing for so long, and drops the connection.
+    BreaksAfter(Duration),
     /// Takes no connection.
     Unreachable,
 }
 
 /// A client of a server that does one thing after the other and then answers nothing, and what was asked of it.
 pub fn scripted(answers: impl IntoIterator<Item = Answer>) -> (Client, Log) {
-    use futures::stream;
+    use futures::{StreamExt as _, stream};
     let log = Log::default();
     let asked = Arc::clone(&log);
     let answers: Arc<Mutex<std::collections::VecDeque<Answer>>> =
@@ -66,11 +69,21 @@ pub fn scripted(answers: impl IntoIterator<Item = Answer>) -> (Client, Log) {
                 Some(Answer::Ends(events) | Answer::Breaks(events)) => {
                     (200, events.iter().map(line).collect())
                 }
+                Some(Answer::BreaksAfter(_)) => (200, Vec::new()),
             };
-            if matches!(answer, Some(Answer::Breaks(_))) {
+            if matches!(answer, Some(Answer::Breaks(_) | Answer::BreaksAfter(_))) {
                 frames.push(Err(broken()));
             }
-            let body = http_body_util::StreamBody::new(stream::iter(frames));
+            let frames = stream::iter(frames).then(move |frame| {
+                let answer = answer.clone();
+                async move {
+                    if let Some(Answer::BreaksAfter(stands)) = answer {
+                        tokio::time::sleep(stands).await;
+                    }
+                    frame
+                }
+            });
+            let body = http_body_util::StreamBody::new(Box::pin(frames));
             Ok(Response::builder().status(code).body(body).unwrap())
         }
     });

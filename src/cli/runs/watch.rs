@@ -173,8 +173,12 @@ impl Changes {
                 }
             };
         };
-        let stood = opened.elapsed() >= STOOD;
-        match events.try_next().await {
+        let opened = *opened;
+        let event = events.try_next().await;
+        if opened.elapsed() >= STOOD {
+            self.failures = 0;
+        }
+        match event {
             Ok(Some(WatchEvent::Error(status))) => {
                 let error = kube::Error::Api(status);
                 if is_forgotten(&error) {
@@ -198,12 +202,7 @@ impl Changes {
                 self.forget();
                 Ok(())
             }
-            Err(error) => {
-                if stood {
-                    self.failures = 0;
-                }
-                Err(self.failed(&error))
-            }
+            Err(error) => Err(self.failed(&error)),
         }
     }
 

@@ -162,3 +162,21 @@ async fn a_watch_that_ends_at_once_is_not_opened_as_fast_as_it_ends() {
     );
     assert_eq!(log.lock().len(), 21);
 }
+
+/// Proxies end what is quiet: a watch that stood for a while before it broke is opened again without end, and one that breaks
+/// at once is not.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_stood_before_it_broke_is_opened_again_without_end() {
+    for (stands, ends) in [(60, false), (1, true)] {
+        let answers = std::iter::repeat_n(
+            Answer::BreaksAfter(Duration::from_secs(stands)),
+            3 * TRIES as usize,
+        );
+        let (client, log) = scripted(answers);
+        let mut changes = Changes::after(client, selection(), &listed());
+        let seen = tokio::time::timeout(Duration::from_hours(2), changes.next()).await;
+        assert_eq!(seen.is_ok(), ends, "after {stands} s");
+        let asked = if ends { TRIES } else { 3 * TRIES + 1 };
+        assert_eq!(log.lock().len(), asked as usize, "after {stands} s");
+    }
+}
