@@ -1,5 +1,6 @@
 //! Runs one watch: fills its cache and index, and sends what its changes ask for.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -154,6 +155,7 @@ impl Watch<'_> {
             .take_until(Box::pin(stop));
         tokio::spawn(async move {
             let mut stream = std::pin::pin!(stream);
+            let mut before = Vec::new();
             while let Some(event) = stream.next().await {
                 let changed = match event {
                     Ok(Event::Apply(object)) => {
@@ -168,13 +170,19 @@ impl Watch<'_> {
                     Ok(Event::InitDone) => {
                         let objects = filled.state();
                         index.list(objects.iter().map(|object| (name(object), group(object))));
+                        let gone = gone(std::mem::take(&mut before), &objects);
+                        let gone = gone.iter().map(|object| (object, Change::Deleted));
+                        let are = objects.iter().map(|object| (object, Change::Applied));
                         all_at_once(
-                            objects
-                                .iter()
-                                .flat_map(|object| triggered(object, Change::Applied)),
+                            gone.chain(are)
+                                .flat_map(|(object, change)| triggered(object, change)),
                         )
                     }
-                    Ok(Event::Init | Event::InitApply(_)) => Vec::new(),
+                    Ok(Event::Init) => {
+                        before = filled.state();
+                        Vec::new()
+                    }
+                    Ok(Event::InitApply(_)) => Vec::new(),
                     Err(error) => {
                         tracing::warn!(kind = std::any::type_name::<K>(), %error, "watch interrupted");
                         Vec::new()
@@ -189,5 +197,46 @@ impl Watch<'_> {
             }
         });
         store
+    }
+}
+
+/// What was there `before` a list and is not in it: nobody was told of its deletion, because no watch stood then. Another
+/// object of the same name is not it.
+fn gone<K: Resource>(before: Vec<Arc<K>>, listed: &[Arc<K>]) -> Vec<Arc<K>> {
+    let listed: HashSet<Option<&str>> = listed.iter().map(|object| object.meta().uid.as_deref()).collect();
+    let is_gone = |object: &Arc<K>| !listed.contains(&object.meta().uid.as_deref());
+    before.into_iter().filter(is_gone).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    fn node(name: &str, uid: &str) -> Arc<Node> {
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            uid: Some(uid.to_owned()),
+            ..ObjectMeta::default()
+        };
+        Arc::new(Node {
+            metadata,
+            ..Node::default()
+        })
+    }
+
+    #[test]
+    fn what_a_list_lacks_or_has_as_another_of_its_name_is_gone() {
+        let before = vec![node("stays", "1"), node("goes", "2"), node("made-anew", "3")];
+        let listed = [node("stays", "1"), node("made-anew", "4"), node("new", "5")];
+        let gone: Vec<_> = gone(before, &listed)
+            .iter()
+            .map(|node| node.metadata.uid.clone())
+            .collect();
+        assert_eq!(gone, [Some("2".to_owned()), Some("3".to_owned())]);
+        assert!(
+            super::gone(Vec::new(), &listed).is_empty(),
+            "nothing was there before the first list"
+        );
     }
 }
