@@ -214,6 +214,7 @@ pub async fn run(args: Args) -> Result<(), GatewayError> {
         .is_err()
     {
         tracing::warn!("tokens of Apps could not be revoked in time: they end by themselves within the hour");
+        tokens::give_up(&upstreams);
     }
     let flushed =
         tokio::time::timeout(LAST_FLUSH, recorder.flush_all(|_| false, StreamEnd::GatewayEnded)).await;

@@ -69,6 +69,9 @@ fn policy_of_app() -> FrozenPolicy {
     FrozenPolicy::new(layers, Tunnels::Deny, None, Vec::new()).with_credentials(vec![of_run()])
 }
 
+/// The status of what is never answered.
+const NEVER: u16 = 0;
+
 /// What GitHub's API answers, by the beginning of the request.
 type Answers = Arc<Locked<Vec<(&'static str, u16, Value)>>>;
 /// Every request, with its body.
@@ -193,6 +196,9 @@ async fn answer(
     };
     asked.lock().push(whole);
     let (status, body) = found;
+    if status == NEVER {
+        return std::future::pending().await;
+    }
     let body = if body.is_null() {
         String::new()
     } else {
@@ -269,14 +275,12 @@ async fn a_token_about_to_end_is_renewed_and_the_one_before_is_revoked() {
     world.fetch("team/one").await;
     *world.answers.lock() = granting(in_an_hour());
     world.fetch("team/one").await;
-    let last = world.asked().split_off(3);
-    assert_eq!(
-        last,
-        [
-            "POST /api/v3/app/installations/11/access_tokens".to_owned(),
-            "DELETE /api/v3/installation/token".to_owned()
-        ]
-    );
+    let made = "POST /api/v3/app/installations/11/access_tokens";
+    assert_eq!(world.asked()[3..], [made], "the request waits for no revocation");
+    tokens::revoke(&world.fixture.rooms.upstreams, |_| true).await;
+    assert_eq!(world.asked()[4..], ["DELETE /api/v3/installation/token"]);
+    tokens::revoke(&world.fixture.rooms.upstreams, |_| true).await;
+    assert_eq!(world.asked().len(), 5, "the one that is held stays");
     // What cannot be renewed goes on as long as it lasts.
     *world.answers.lock() = granting(soon);
     let other = Forge::start(granting(soon)).await;
@@ -315,6 +319,8 @@ async fn a_repository_that_the_run_does_not_name_gets_a_token_of_its_own() {
     "repositories": [{"full_name": "team/other"}], "permissions": {"contents": "read"}})), "not for the repositories")]
 #[case::all_repositories(("POST /api", 201, json!({"token": TOKEN, "expires_at": "2999-01-01T00:00:00Z",
     "permissions": {"contents": "read"}})), "not for the repositories")]
+#[case::without_an_end(("POST /api", 201, json!({"token": TOKEN, "expires_at": "soon",
+    "repositories": [{"full_name": "team/one"}], "permissions": {"contents": "read"}})), "its token has no end")]
 #[tokio::test]
 async fn each_reason_why_there_is_no_token_is_told_and_nothing_goes_out(
     #[case] first: (&'static str, u16, Value),
@@ -359,4 +365,35 @@ async fn what_cannot_be_revoked_is_said() {
             if message.contains("500") && !expires.is_empty())
     });
     assert!(said, "{events:?}");
+}
+
+#[tokio::test]
+async fn a_revocation_that_is_given_up_is_taken_up_again() {
+    let mut answers = granting(in_an_hour());
+    answers.insert(0, ("DELETE", NEVER, Value::Null));
+    let world = Forge::start(answers).await;
+    world.fetch("team/one").await;
+    let upstreams = &world.fixture.rooms.upstreams;
+    let deletes = |world: &Forge| {
+        world
+            .asked()
+            .iter()
+            .filter(|line| line.starts_with("DELETE"))
+            .count()
+    };
+    tokio::select! {
+        () = world.revoke_all() => panic!("it was not answered"),
+        () = async { while deletes(&world) == 0 { tokio::task::yield_now().await } } => {}
+    }
+    assert!(upstreams.tokens.has(RUN_UID), "it is not lost");
+    tokens::give_up(upstreams);
+    world.answers.lock().remove(0);
+    world.revoke_all().await;
+    assert!(!upstreams.tokens.has(RUN_UID));
+    assert_eq!(deletes(&world), 2);
+    let events = world.fixture.events().await;
+    let unknown = |event: &&RecordEvent| matches!(event, RecordEvent::RevocationUnknown { message, .. } if message.contains("the gateway ended"));
+    assert_eq!(events.iter().filter(unknown).count(), 1, "{events:?}");
+    let revoked = |event: &&RecordEvent| matches!(event, RecordEvent::CredentialRevoked { .. });
+    assert_eq!(events.iter().filter(revoked).count(), 1, "{events:?}");
 }

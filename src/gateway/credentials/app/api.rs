@@ -96,16 +96,16 @@ impl Api<'_> {
         let text = std::mem::take(&mut token.text);
         let value = Value::read(text.into_bytes())
             .map_err(|_| AppFault::Odd("its token is no word that a header takes"))?;
-        let expires = token
-            .expires_at
-            .parse()
-            .map_err(|_| AppFault::Odd("its token has no end"))?;
-        if let Err(wider) = self.is_as_asked(&token, scope) {
-            // What may do more than was asked for is not even kept.
-            let _ = self.revoke(&value).await;
-            return Err(wider);
+        let end = token.expires_at.parse();
+        let end = end.map_err(|_| AppFault::Odd("its token has no end"));
+        match self.is_as_asked(&token, scope).and(end) {
+            Ok(expires) => Ok(Issued { value, expires }),
+            Err(odd) => {
+                // What may do more than was asked for, or for ever, is not even kept.
+                let _ = self.revoke(&value).await;
+                Err(odd)
+            }
         }
-        Ok(Issued { value, expires })
     }
 
     /// Where the App is installed for the owner of these repositories.
@@ -161,7 +161,10 @@ impl Api<'_> {
         match answer.status() {
             // It was none any more.
             StatusCode::NO_CONTENT | StatusCode::UNAUTHORIZED => Ok(()),
-            _ => Err(self.refused(&answer, &[])),
+            status => Err(match self.refused(&answer, &[]) {
+                AppFault::NotInstalled(_) => AppFault::Refused(status.as_u16(), "not found".to_owned()),
+                fault => fault,
+            }),
         }
     }
 

@@ -31,10 +31,39 @@ pub struct Slot {
 pub struct State {
     /// The token that is held.
     pub held: Option<Held>,
-    /// When none could be had, and why.
-    pub failed: Option<(Instant, AppFault)>,
+    /// Tokens from before the one that is held, which are to be revoked.
+    pub renewed: Vec<Held>,
+    /// That none could be had, the last time.
+    pub failed: Option<Failed>,
     /// The run is over: nothing is made for it any more.
     pub ended: bool,
+}
+
+/// Shortest and longest time for which a failure is the answer, so that a run cannot turn its requests into requests to
+/// GitHub, of which an App has a limited number for all runs.
+const FAILURE_LASTS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
+
+/// A token that could not be had.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// When.
+    pub at: Instant,
+    /// For how long nothing more is asked.
+    pub lasts: Duration,
+    /// Why.
+    pub fault: AppFault,
+}
+
+impl Failed {
+    /// This failure after the one before: with each in a row the next question waits twice as long.
+    pub fn again(before: Option<&Self>, fault: &AppFault) -> Self {
+        let (shortest, longest) = FAILURE_LASTS;
+        Self {
+            at: Instant::now(),
+            lasts: before.map_or(shortest, |before| (before.lasts * 2).min(longest)),
+            fault: fault.clone(),
+        }
+    }
 }
 
 /// A token that is held.
@@ -54,9 +83,7 @@ pub type Shared = Arc<tokio::sync::Mutex<State>>;
 #[derive(Default)]
 pub struct Tokens {
     /// By slot.
-    pub open: Mutex<HashMap<Slot, Shared>>,
-    /// How many are on their way out, by run.
-    pub ending: Mutex<HashMap<String, usize>>,
+    open: Mutex<HashMap<Slot, Shared>>,
     /// Until when nothing is asked of an API for an App.
     held_off: Mutex<HashMap<(String, i64), Instant>>,
 }
@@ -76,9 +103,22 @@ impl Tokens {
         }
     }
 
-    /// Whether a run still has a token here, or one on its way out.
+    /// What there is for every slot.
+    pub fn all(&self) -> Vec<(Slot, Shared)> {
+        let open = self.open.lock();
+        open.iter()
+            .map(|(slot, state)| (slot.clone(), Arc::clone(state)))
+            .collect()
+    }
+
+    /// Forgets a slot whose tokens have ended.
+    pub fn remove(&self, slot: &Slot) {
+        self.open.lock().remove(slot);
+    }
+
+    /// Whether a run still has a token here, or one that is being revoked.
     pub fn has(&self, run: &str) -> bool {
-        self.ending.lock().contains_key(run) || self.open.lock().keys().any(|slot| slot.run == run)
+        self.open.lock().keys().any(|slot| slot.run == run)
     }
 
     /// Nothing is asked of the App's API for so many seconds.
@@ -95,5 +135,21 @@ impl Tokens {
         let until = all.get(&(app.api_host.to_string(), app.id))?;
         let left = until.checked_duration_since(Instant::now())?;
         Some(left.as_secs() + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_are_asked_about_ever_less() {
+        let mut failed = Failed::again(None, &AppFault::Rejected);
+        let mut lasts = vec![failed.lasts.as_secs()];
+        for _ in 0..5 {
+            failed = Failed::again(Some(&failed), &AppFault::Rejected);
+            lasts.push(failed.lasts.as_secs());
+        }
+        assert_eq!(lasts, [5, 10, 20, 40, 60, 60]);
     }
 }

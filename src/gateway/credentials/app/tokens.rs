@@ -3,7 +3,6 @@
 //! A token belongs to one run and to the repositories of one owner, and only this process holds it: another replica of the
 //! gateway has others made, and what a killed process held ends by itself within the hour.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::api::{Api, Issued};
 use super::fault::AppFault;
-use super::held::{Held, Shared, Slot, State};
+use super::held::{Failed, Held, Slot, State};
 use super::jwt::AppKey;
 use crate::credentials::value::Value;
 use crate::egress::Upstreams;
@@ -23,8 +22,6 @@ use cofferdam_wire::record::RecordEvent;
 const RENEW: SignedDuration = SignedDuration::from_mins(5);
 /// One that lasts no longer than this is not sent any more.
 const LAST: SignedDuration = SignedDuration::from_secs(30);
-/// A failure is an answer for so long, so that a run cannot turn its requests into requests to GitHub.
-const FAILURE_LASTS: Duration = Duration::from_secs(5);
 /// Longest time for the revocation of a token: the end of a process waits for it.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -64,36 +61,49 @@ pub async fn get(upstreams: &Arc<Upstreams>, order: Order) -> Result<Arc<Value>,
         .unwrap_or_else(|_| Err(AppFault::Unreachable("the task that asks ended".to_owned())))
 }
 
-/// Revokes the tokens of runs that are not `live`, and records what became of each.
+/// Revokes the tokens of runs that are not `live`, and those that were renewed, and records what became of each. A call
+/// that is given up leaves the next one what it did not revoke.
 pub async fn revoke(upstreams: &Upstreams, live: impl Fn(&str) -> bool) {
-    let tokens = &upstreams.tokens;
-    let over: Vec<(Slot, Shared)> = {
-        let mut ending = tokens.ending.lock();
-        let over: Vec<_> = tokens
-            .open
-            .lock()
-            .extract_if(|slot, _| !live(&slot.run))
-            .collect();
-        for (slot, _) in &over {
-            *ending.entry(slot.run.clone()).or_default() += 1;
-        }
-        over
-    };
-    let each = over.into_iter().map(|(slot, state)| async move {
-        let mut state = state.lock().await;
-        state.ended = true;
-        if let Some(held) = state.held.take() {
-            end(upstreams, &slot, &held).await;
-        }
-        let mut ending = tokens.ending.lock();
-        if let Entry::Occupied(mut left) = ending.entry(slot.run) {
-            *left.get_mut() -= 1;
-            if *left.get() == 0 {
-                left.remove();
+    let all = upstreams.tokens.all();
+    let each = all.into_iter().map(|(slot, state)| {
+        let is_live = live(&slot.run);
+        async move {
+            if is_live {
+                // Whoever holds it asks GitHub just now; there is a next time.
+                if let Ok(mut state) = state.try_lock() {
+                    end_each(upstreams, &slot, &mut state.renewed).await;
+                }
+                return;
             }
+            let mut state = state.lock().await;
+            state.ended = true;
+            let held = state.held.take();
+            state.renewed.extend(held);
+            end_each(upstreams, &slot, &mut state.renewed).await;
+            upstreams.tokens.remove(&slot);
         }
     });
     join_all(each).await;
+}
+
+/// Records of every token that is left that it was not revoked.
+pub fn give_up(upstreams: &Upstreams) {
+    for (slot, state) in upstreams.tokens.all() {
+        // Whoever holds it makes a token now, of which nothing is known yet.
+        let Ok(state) = state.try_lock() else { continue };
+        for held in state.held.iter().chain(&state.renewed) {
+            let fault = AppFault::Unreachable("the gateway ended before it answered".to_owned());
+            record_unknown(upstreams, &slot, held, &fault);
+        }
+    }
+}
+
+/// Revokes one after the other; each stays where it is until that is done.
+async fn end_each(upstreams: &Upstreams, slot: &Slot, tokens: &mut Vec<Held>) {
+    while let Some(held) = tokens.last() {
+        end(upstreams, slot, held).await;
+        tokens.pop();
+    }
 }
 
 async fn held_or_new(
@@ -111,12 +121,16 @@ async fn held_or_new(
         return Ok(Arc::clone(&held.value));
     }
     let made = match &state.failed {
-        Some((at, fault)) if at.elapsed() < FAILURE_LASTS => Err(fault.clone()),
-        _ => issue(upstreams, order, now).await,
+        Some(failed) if failed.at.elapsed() < failed.lasts => Err(failed.fault.clone()),
+        _ => {
+            let made = issue(upstreams, order, now).await;
+            let failed = made.as_ref().err();
+            state.failed = failed.map(|fault| Failed::again(state.failed.as_ref(), fault));
+            made
+        }
     };
     match made {
         Ok(Issued { value, expires }) => {
-            state.failed = None;
             let held = Held {
                 app: order.app.clone(),
                 value: Arc::new(value),
@@ -131,19 +145,12 @@ async fn held_or_new(
                     expires: expires.to_string(),
                 }
             });
-            if let Some(before) = state.held.replace(held) {
-                end(upstreams, slot, &before).await;
-            }
+            // Not revoked here: the request would wait for that.
+            let before = state.held.replace(held);
+            state.renewed.extend(before);
             Ok(value)
         }
         Err(fault) => {
-            if state
-                .failed
-                .as_ref()
-                .is_none_or(|(at, _)| at.elapsed() >= FAILURE_LASTS)
-            {
-                state.failed = Some((Instant::now(), fault.clone()));
-            }
             // What could not be renewed is good for as long as it lasts.
             match state.held.as_ref().filter(|held| lasts(held, LAST)) {
                 Some(held) => Ok(Arc::clone(&held.value)),
@@ -196,15 +203,19 @@ async fn end(upstreams: &Upstreams, slot: &Slot, held: &Held) {
                 repositories,
             }
         }),
-        Err(fault) => record(upstreams, slot, |credential, repositories| {
-            RecordEvent::RevocationUnknown {
-                credential,
-                repositories,
-                expires: held.expires.to_string(),
-                message: fault.to_string(),
-            }
-        }),
+        Err(fault) => record_unknown(upstreams, slot, held, &fault),
     }
+}
+
+fn record_unknown(upstreams: &Upstreams, slot: &Slot, held: &Held, fault: &AppFault) {
+    record(upstreams, slot, |credential, repositories| {
+        RecordEvent::RevocationUnknown {
+            credential,
+            repositories,
+            expires: held.expires.to_string(),
+            message: fault.to_string(),
+        }
+    });
 }
 
 fn record(upstreams: &Upstreams, slot: &Slot, event: impl FnOnce(String, Vec<String>) -> RecordEvent) {
