@@ -68,7 +68,7 @@ impl Reason {
             }
             Self::CredentialFailed => {
                 "Do what `message` says: create the `SandboxCredential`, or the Secret that it names in the credentials' \
-                 namespace. `kubectl get sandboxcredentials` shows which are ready."
+                 namespace, or renew what the Secret holds. `kubectl get sandboxcredentials` shows which are ready."
             }
             Self::AgentFailed => {
                 "Read the agent's log. The patch, if there is one, is what it had done by then."

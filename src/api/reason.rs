@@ -94,7 +94,8 @@ reasons! {
     CloneRefused => Some(FailureClass::User),
     /// The ConfigMap holds another prompt than the run names by its digest.
     PromptChanged => Some(FailureClass::User),
-    /// A credential that the run's policies name is missing, or the gateway has no value for it.
+    /// A credential that the run's policies name is missing, the gateway has no value for it, or a repository's server does not
+    /// take it.
     CredentialFailed => Some(FailureClass::Infrastructure),
     /// The agent exited with another code than 0.
     AgentFailed => Some(FailureClass::Agent),

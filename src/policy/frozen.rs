@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Decision, Denied, DenyReason};
 use crate::dimension::credentials::Credential;
 use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule};
-use crate::dimension::git::GitHost;
+use crate::dimension::git::{GitHost, reading_refs};
 use crate::pattern::host::Host;
+use crate::pattern::repository::RepositoryUrl;
 use crate::route::{Route, route};
 use cofferdam_api::names::short_hash;
 use cofferdam_api::{TlsMode, Tunnels, canonical};
@@ -229,6 +230,14 @@ impl FrozenPolicy {
             credentials: _,
         } = self;
         route(layers, *tunnels, ask.as_ref(), host, port)
+    }
+
+    /// The credential with which a repository is cloned; `None`: it is cloned without one, or not at all.
+    pub fn clone_credential(&self, url: &RepositoryUrl) -> Option<String> {
+        let request = reading_refs(url)?;
+        let route = self.prepare_route(url.host(), url.port()).into_result().ok()?;
+        let permitted = route.permit(request).into_result().ok()?;
+        permitted.credential().map(str::to_owned)
     }
 
     /// Decides whether `prepare` may reach `host` at `port`: only hosts of admitted repositories.
@@ -489,6 +498,16 @@ mod tests {
             Some(Some("git".to_owned()))
         );
         assert_eq!(got(&format!("GET /open/a/b.git/{refs}")), Some(None));
+        let of = |url: &str| frozen.clone_credential(&url.parse().unwrap());
+        assert_eq!(of("https://git.example.net/team/app.git"), Some("git".to_owned()));
+        for without in ["open/a/b.git", "other/app.git"] {
+            assert_eq!(
+                of(&format!("https://git.example.net/{without}")),
+                None,
+                "{without}"
+            );
+        }
+        assert_eq!(of("https://other.example.net/team/app.git"), None);
         for denied in [
             format!("GET /other/app.git/{refs}"),
             "GET /team/app.git/info/refs?service=git-receive-pack".to_owned(),

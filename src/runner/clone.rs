@@ -140,6 +140,17 @@ impl CloneError {
             | Self::Moved { .. } => false,
         }
     }
+
+    /// Whether the server wants another credential than it was given, or one where it was given none.
+    pub const fn is_unauthorized(&self) -> bool {
+        matches!(
+            self,
+            Self::Remote {
+                cause: Cause::Denied(Some(401)),
+                ..
+            }
+        )
+    }
 }
 
 /// What was cloned.

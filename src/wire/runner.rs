@@ -141,6 +141,9 @@ pub struct RepositorySpec {
     pub access: Access,
     /// How much of it is cloned.
     pub clone: CloneOptions,
+    /// Name of the `SandboxCredential` that the gateway adds to what is asked of its server; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
     /// What is not collected beside what its own rules ignore.
     #[serde(default, skip_serializing_if = "Exclude::is_built_in")]
     pub exclude: Exclude,

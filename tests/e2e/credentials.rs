@@ -395,7 +395,12 @@ async fn a_key_that_the_host_does_not_take_holds_up_the_next_run() {
         "url": "https://git.internet.test/private/x-access-token/two-first.git"}]});
     for name in ["first", "second"] {
         let run = space.script(name, ATTACKER, "bash", "true", own.clone()).await;
-        run.ends(Reason::CloneRefused).await;
+        let message = run.ends_saying(Reason::CredentialFailed).await;
+        let named = format!("does not take SandboxCredential {}", credential.name);
+        assert!(
+            message.contains(&named) && message.contains("answers 401"),
+            "{message}"
+        );
     }
     let message = credential.is_ready("Rejected").await;
     assert!(

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dimension::requests::Request;
 use crate::pattern::host::Host;
-use crate::pattern::repository::RepositoryPattern;
+use crate::pattern::path::Target;
+use crate::pattern::repository::{RepositoryPattern, RepositoryUrl};
 
 /// Repositories that `prepare` may read at a host whose requests are judged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,6 +51,15 @@ pub fn repository_read_by(request: &Request) -> Option<&str> {
     }?;
     let repository = repository.strip_suffix(".git").unwrap_or(repository);
     (!repository.is_empty()).then_some(repository)
+}
+
+/// The first request of a clone; `None`: the url has a path that no request has.
+pub fn reading_refs(url: &RepositoryUrl) -> Option<Request> {
+    let target = format!("/{}/info/refs?service=git-upload-pack", url.path());
+    Some(Request {
+        method: "GET".parse().ok()?,
+        target: Target::parse(&target).ok()?,
+    })
 }
 
 /// Where servers have the content of a file of Git LFS: GitHub's protocol and most others, GitLab.

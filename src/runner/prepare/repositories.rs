@@ -58,10 +58,10 @@ pub async fn repositories(
                 bytes,
                 grants,
             };
-            let name = repository.name.clone();
+            let (name, credential) = (repository.name.clone(), repository.credential.clone());
             blocking(move || fetch(&repository, &paths, &shared))
                 .await?
-                .map_err(|failed| not_cloned(name, failed, forwarder.take_refusal()))
+                .map_err(|failed| not_cloned(name, credential.as_deref(), failed, forwarder.take_refusal()))
         }
     });
     let commits = futures::future::try_join_all(clones).await;
@@ -112,6 +112,7 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
     .map_err(|error| Failed {
         message: format!("{url}: {error}"),
         passes: error.passes(),
+        unauthorized: error.is_unauthorized(),
     })?;
     let tree = paths.work_tree(&repository.directory);
     let place = Place {
@@ -122,10 +123,12 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
     work_tree::make(&place, &cloned, options, &shared.bytes, &shared.deadline).map_err(|error| Failed {
         message: error.to_string(),
         passes: true,
+        unauthorized: false,
     })?;
     large_files::in_work_tree(options, &place, shared).map_err(|error| Failed {
         message: format!("{url}: {error}"),
         passes: error.passes(),
+        unauthorized: false,
     })?;
     let collected = (repository.access == Access::ReadWrite).then(|| tree.clone());
     if collected.is_some()
@@ -135,6 +138,7 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
             return Err(Failed {
                 message: format!("which files were checked out cannot be recorded: {error}"),
                 passes: true,
+                unauthorized: false,
             });
         }
         // Collecting reads every file then.
@@ -164,14 +168,27 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
     })
 }
 
-/// Why a repository is not there, by what git says and by the gateway's last refusal.
-fn not_cloned(name: String, failed: Failed, refusal: Option<String>) -> PrepareError {
+/// Why a repository is not there, by what git says and by the gateway's last refusal. Who may not read with a credential is
+/// not who wrote a wrong url.
+fn not_cloned(
+    name: String,
+    credential: Option<&str>,
+    failed: Failed,
+    refusal: Option<String>,
+) -> PrepareError {
     let code = refusal
         .as_ref()
         .and_then(|line| line.rsplit(' ').next()?.parse::<DenialCode>().ok());
     let lacks_credential = code.and_then(DenialCode::reason) == Some(Reason::CredentialFailed);
-    let message = with_refusal(failed.message, refusal);
-    if lacks_credential {
+    let mut message = with_refusal(failed.message, refusal);
+    let rejected = credential.filter(|_| failed.unauthorized);
+    if let Some(credential) = rejected {
+        message = format!(
+            "its server does not take SandboxCredential {credential}, which was sent: renew its Secret, or give its account the \
+             right to read the repository ({message})"
+        );
+    }
+    if lacks_credential || rejected.is_some() {
         return PrepareError::Credential { name, message };
     }
     PrepareError::Clone {

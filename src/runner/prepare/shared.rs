@@ -64,4 +64,6 @@ pub struct Failed {
     pub message: String,
     /// Whether another attempt may end otherwise.
     pub passes: bool,
+    /// Whether its server wants another credential than it was given, or one where it was given none.
+    pub unauthorized: bool,
 }

@@ -128,6 +128,7 @@ impl<'a> Submodules<'a> {
         .map_err(|error| Failed {
             message: format!("{shown}: {address}: {error}"),
             passes: error.passes(),
+            unauthorized: error.is_unauthorized(),
         })?;
         let tree = parent.tree.join(&declared.path);
         let place = work_tree::Place {
@@ -146,6 +147,7 @@ impl<'a> Submodules<'a> {
         large_files::in_work_tree(&options, &place, self.shared).map_err(|error| Failed {
             message: format!("{shown}: {address}: {error}"),
             passes: error.passes(),
+            unauthorized: false,
         })?;
         register(parent.tree, declared, address).map_err(|error| passing(shown, &error))?;
         self.note(&pristine, &tree)
@@ -230,6 +232,7 @@ fn refused(shown: &str, why: &str) -> Failed {
     Failed {
         message: format!("{shown}: {why}"),
         passes: false,
+        unauthorized: false,
     }
 }
 
@@ -237,6 +240,7 @@ fn passing(shown: &str, error: &dyn std::fmt::Display) -> Failed {
     Failed {
         message: format!("{shown}: {error}"),
         passes: true,
+        unauthorized: false,
     }
 }
 

@@ -242,6 +242,7 @@ fn repository() -> RepositorySpec {
         directory: "app".to_owned(),
         access: cofferdam_api::Access::ReadWrite,
         clone: cofferdam_api::CloneOptions::default(),
+        credential: None,
         exclude: cofferdam_wire::runner::Exclude::default(),
     }
 }

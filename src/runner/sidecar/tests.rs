@@ -152,6 +152,7 @@ fn spec(gateway: SocketAddr, probed: SocketAddr) -> SidecarSpec {
             directory: "tree".to_owned(),
             access: Access::ReadWrite,
             clone: cofferdam_api::CloneOptions::default(),
+            credential: None,
             exclude: cofferdam_wire::runner::Exclude::default(),
         }],
         active_deadline_seconds: 60,

@@ -85,6 +85,7 @@ fn repositories(input: &Input<'_>, wanted: impl Fn(Access) -> bool) -> Vec<Repos
             directory: repository.directory.clone(),
             access: repository.access,
             clone: repository.clone.clone(),
+            credential: input.admitted.frozen.clone_credential(&repository.url),
             exclude: Exclude {
                 keep_litter: repository.exclude.keep_litter,
                 patterns: repository.exclude.patterns.clone(),

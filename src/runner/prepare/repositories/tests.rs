@@ -43,10 +43,31 @@ async fn a_refusal_is_told_of_the_repository_that_it_was_about() {
         let failed = Failed {
             message: "no connection".to_owned(),
             passes: true,
+            unauthorized: false,
         };
-        not_cloned("app".to_owned(), failed, forwarder.take_refusal()).reason()
+        not_cloned("app".to_owned(), Some("git"), failed, forwarder.take_refusal()).reason()
     };
     assert_eq!(failed(&other), Reason::CloneFailed);
     assert_eq!(failed(&keyed), Reason::CredentialFailed);
     stop.cancel();
+}
+
+#[test]
+fn a_credential_that_a_server_does_not_take_is_no_wrong_url() {
+    let failed = |unauthorized| Failed {
+        message: "https://git.test/app.git: private or absent".to_owned(),
+        passes: false,
+        unauthorized,
+    };
+    for (credential, unauthorized, reason) in [
+        (Some("forge"), true, Reason::CredentialFailed),
+        (Some("forge"), false, Reason::CloneRefused),
+        (None, true, Reason::CloneRefused),
+    ] {
+        let error = not_cloned("app".to_owned(), credential, failed(unauthorized), None);
+        assert_eq!(error.reason(), reason, "{credential:?} {unauthorized}");
+        let names_it = error.to_string().contains("SandboxCredential forge");
+        assert_eq!(names_it, reason == Reason::CredentialFailed, "{error}");
+        assert!(error.to_string().contains("https://git.test/app.git"), "{error}");
+    }
 }

@@ -83,6 +83,7 @@ impl Cloned {
             directory: "app".to_owned(),
             access: Access::ReadWrite,
             clone: CloneOptions::default(),
+            credential: None,
             exclude: Exclude::default(),
         };
         let deadline = Deadline::after(Duration::from_mins(5));
