@@ -37,9 +37,10 @@ pub use credential::{
 };
 pub use exclude::{Exclude, ExcludeMode};
 pub use limits::{
-    DigestMode, EgressLimits, EgressRule, ImageLimits, KernelCheck, Mode, NodeAccess, OnMissingReport,
-    PolicyLimits, Preset, PullPolicy, RepositoryLimits, RepositoryRule, RequesterMode, Retry, RunAsUser,
-    RuntimeLimits, Severity, TlsMode, Tunnels, UserNamespaces, VulnerabilityLimits,
+    DigestMode, EgressLimits, EgressRule, EvidenceLimits, ImageLimits, KernelCheck, Mode, NodeAccess,
+    OnMissingReport, OnSinkFailure, PolicyLimits, Preset, PullPolicy, RepositoryLimits, RepositoryRule,
+    RequesterMode, Retry, RunAsUser, RuntimeLimits, Severity, TlsMode, Tunnels, UserNamespaces,
+    VulnerabilityLimits,
 };
 pub use policies::{
     ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,
@@ -53,7 +54,7 @@ pub use scheduling::{Disruption, SchedulingProfile};
 pub use stage::Stage;
 pub use status::{
     AgentRunStatus, Completeness, DeniedRequest, Evidence, Isolation, LeftOut, LeftOutPath, Outputs,
-    PatchOutput, ProvenNodeAccess, ResolvedAgentProfile, ResolvedImage, ResolvedPolicy, ResolvedRepository,
-    ResolvedRun, Snapshot, Usage, WorkloadRef,
+    PatchOutput, ProvenNodeAccess, ResolvedAgentProfile, ResolvedEvidence, ResolvedImage, ResolvedPolicy,
+    ResolvedRepository, ResolvedRun, Snapshot, Usage, WorkloadRef,
 };
 pub use task::{Agent, ConfigMapKeyRef, EnvVar, PromptSource, Task};

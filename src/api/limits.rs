@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{bounds, rules};
 
+pub use self::evidence::{EvidenceLimits, OnSinkFailure};
 pub use self::images::{DigestMode, ImageLimits, OnMissingReport, PullPolicy, Severity, VulnerabilityLimits};
 pub(crate) use self::reach::default_ports;
 pub use self::reach::{EgressLimits, EgressRule, Preset, RepositoryLimits, RepositoryRule, TlsMode};
 pub use self::runtime::{KernelCheck, NodeAccess, RunAsUser, RuntimeLimits, UserNamespaces};
 
+mod evidence;
 mod images;
 mod reach;
 mod runtime;
@@ -37,6 +39,9 @@ pub struct PolicyLimits {
     /// Whether rules may say `tls: Tunnel`. Absent in every policy: `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnels: Option<Tunnels>,
+    /// What becomes of a run's evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceLimits>,
     /// Ceiling of each resource of the agent's container (`cpu`, `memory`, `ephemeral-storage`). A resource that no
     /// policy names has a built-in ceiling: 16, 64Gi, 100Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::OnSinkFailure;
+
 /// What is known of a run. `reason` and `phase` are plain strings: a newer controller's word must never be refused.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -131,6 +133,29 @@ pub struct ResolvedRun {
     pub policies: Vec<ResolvedPolicy>,
     /// Hash of the frozen policy.
     pub policy_hash: String,
+    /// What policies say of the run's evidence. Absent: nothing, so `Stop`, and the installation's days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = kube::core::cel::MapMerge::Atomic)]
+    pub evidence: Option<ResolvedEvidence>,
+}
+
+/// What policies came to on the evidence of a run.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedEvidence {
+    /// `Continue`: the run keeps its way out while the archive does not acknowledge its records. Absent: `Stop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_sink_failure: Option<OnSinkFailure>,
+}
+
+impl ResolvedEvidence {
+    /// This, where it says anything.
+    pub fn of(on_sink_failure: OnSinkFailure) -> Option<Self> {
+        let evidence = Self {
+            on_sink_failure: (on_sink_failure != OnSinkFailure::default()).then_some(on_sink_failure),
+        };
+        (evidence != Self::default()).then_some(evidence)
+    }
 }
 
 /// The profile by which an agent was started, as its policy offered it then.

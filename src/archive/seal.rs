@@ -58,6 +58,9 @@ impl SealWork {
     ) -> (Vec<Batch>, (Batch, impl FnOnce(Head) -> Seal + use<>)) {
         let admitted = summary.is_admitted() || self.batches.iter().any(tells_of_a_run);
         let complete = gaps.is_empty();
+        let missing = gaps
+            .iter()
+            .fold(0_u64, |sum, gap| sum.saturating_add(gap.missing));
         gaps.truncate(GAPS);
         let data = SealedData {
             cause: match self.cause {
@@ -65,6 +68,7 @@ impl SealWork {
                 cause => cause,
             },
             complete,
+            missing,
             gaps,
             requests: summary.requests(),
             denied_requests: summary.denied_requests(),

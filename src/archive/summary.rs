@@ -133,6 +133,7 @@ impl Summary {
             | RecordEvent::CredentialIssued { .. }
             | RecordEvent::CredentialRevoked { .. }
             | RecordEvent::RevocationUnknown { .. }
+            | RecordEvent::SinkFailed { .. }
             | RecordEvent::StreamOpened
             | RecordEvent::StreamClosed { .. }
             | RecordEvent::Unknown => {}

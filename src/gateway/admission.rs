@@ -70,7 +70,7 @@ impl Admission {
         };
         let authority = authority(&head.target);
         let log = RequestLog::new(&self.recorder, number, &caller, authority, &head.method);
-        match self.upstreams.enter(&caller.run).await {
+        match self.upstreams.enter(&caller).await {
             Ok(slot) => {
                 drop(pending);
                 let flow = Flow::new(&self.in_flight, &caller.run.uid);

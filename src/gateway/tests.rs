@@ -34,6 +34,7 @@ mod apps;
 mod clients;
 mod credentialed;
 mod denials;
+mod evidence;
 mod inspected;
 mod killed;
 mod pooled;

@@ -13,8 +13,8 @@ use crate::dimension::repositories::Granted;
 use crate::dimension::runtime::RuntimeClassFact;
 use crate::dimension::vulnerabilities::Reports;
 use crate::dimension::{
-    credentials, egress, images, literals, profile, repositories, requester, resources, runtime, scheduling,
-    times, tunnels, vulnerabilities,
+    credentials, egress, evidence, images, literals, profile, repositories, requester, resources, runtime,
+    scheduling, times, tunnels, vulnerabilities,
 };
 use crate::frozen::FrozenPolicy;
 use crate::layer::cache::PolicyCache;
@@ -25,8 +25,8 @@ use crate::preset::Used;
 use crate::source::Sourced;
 use cofferdam_api::names::{LABEL_SANDBOX, SANDBOX_ENABLED};
 use cofferdam_api::{
-    Agent, AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, ResolvedPolicy,
-    Resources, Retry, RunAsUser, SandboxCredential, SandboxPolicy, SchedulingProfile,
+    Agent, AgentRun, ClusterSandboxPolicy, KernelCheck, NodeAccess, PullPolicy, Reason, ResolvedEvidence,
+    ResolvedPolicy, Resources, Retry, RunAsUser, SandboxCredential, SandboxPolicy, SchedulingProfile,
 };
 
 pub use self::evaluation::Evaluation;
@@ -107,6 +107,8 @@ pub struct Admitted {
     pub submodules: Option<Vec<CloneGrant>>,
     /// Bytes that the clones come to at most.
     pub max_clone_bytes: i64,
+    /// What policies say of its evidence; absent: nothing but what holds without a word.
+    pub evidence: Option<ResolvedEvidence>,
 }
 
 /// Decides about a run.
@@ -200,6 +202,7 @@ pub fn evaluate_under(request: &Request<'_>, policy: &SandboxPolicy, layers: &La
         egress: policies.iter().filter_map(|layer| layer.egress.clone()).collect(),
         presets: presets(policies),
         tunnels: tunnels::decide(policies),
+        evidence: evidence::decide(policies),
         ask,
         credentials,
         literals: literals::decide(spec).map_err(place),

@@ -17,7 +17,7 @@ use crate::pattern::host::Host;
 use crate::pattern::repository::RepositoryUrl;
 use crate::route::{Route, route};
 use cofferdam_api::names::short_hash;
-use cofferdam_api::{TlsMode, Tunnels, canonical};
+use cofferdam_api::{OnSinkFailure, TlsMode, Tunnels, canonical};
 
 /// Version of a document whose rules are all tunnels. Any change of meaning, not only of shape, makes a new version. A
 /// document has the lowest one that can say what it says, so that gateways of the release before read what they can honour.
@@ -27,7 +27,9 @@ const REQUESTS: u32 = 3;
 /// Version of a document in which a rule says `Tunnel` and policy denies tunnels, or which has a credential.
 const CREDENTIALS: u32 = 4;
 /// Version of a document in which a credential is a GitHub App.
-const NEWEST: u32 = 5;
+const APPS: u32 = 5;
+/// Version of a document that lets traffic go on without evidence.
+const NEWEST: u32 = 6;
 /// Longest document in bytes that is read: a ConfigMap holds 1 MiB.
 const DOCUMENT_LIMIT: usize = 1024 * 1024;
 
@@ -42,6 +44,9 @@ pub struct FrozenPolicy {
     /// Whether rules that say `Tunnel` let anything pass unread. Absent: they do. Only said where there is such a rule.
     #[serde(default = "allow", skip_serializing_if = "is_allow")]
     tunnels: Tunnels,
+    /// Whether the run keeps its way out while the archive does not acknowledge its records. Absent: it does not.
+    #[serde(default, skip_serializing_if = "is_stop")]
+    on_sink_failure: OnSinkFailure,
     /// What the run itself asks to reach at most; absent: all that the layers grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ask: Option<EgressAsk>,
@@ -94,6 +99,11 @@ fn is_allow(tunnels: &Tunnels) -> bool {
     *tunnels == Tunnels::Allow
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_stop(word: &OnSinkFailure) -> bool {
+    *word == OnSinkFailure::Stop
+}
+
 fn modes(layers: &[Arc<EgressLayer>]) -> impl Iterator<Item = TlsMode> {
     layers.iter().flat_map(|layer| &layer.rules).map(EgressRule::mode)
 }
@@ -107,20 +117,27 @@ fn denied(layers: &[Arc<EgressLayer>], tunnels: Tunnels) -> Tunnels {
     }
 }
 
-/// The lowest version that can say this.
-fn version_of(
-    layers: &[Arc<EgressLayer>],
-    tunnels: Tunnels,
-    credentials: &[Credential],
-    git: &[GitHost],
-) -> u32 {
+/// The lowest version that can say what a document says.
+fn version_of(policy: &FrozenPolicy) -> u32 {
+    // Without `..`: a part of the document that needs a version and has none does not compile.
+    let FrozenPolicy {
+        schema_version: _,
+        layers,
+        tunnels,
+        on_sink_failure,
+        ask: _,
+        git,
+        credentials,
+    } = policy;
     let mut rules = layers.iter().flat_map(|layer| &layer.rules);
     let has_credential = !credentials.is_empty()
         || rules.any(|rule| rule.credential.is_some())
         || git.iter().any(|host| !host.repositories.is_empty());
-    if credentials.iter().any(|credential| credential.app.is_some()) {
+    if *on_sink_failure == OnSinkFailure::Continue {
         NEWEST
-    } else if has_credential || denied(layers, tunnels) == Tunnels::Deny {
+    } else if credentials.iter().any(|credential| credential.app.is_some()) {
+        APPS
+    } else if has_credential || denied(layers, *tunnels) == Tunnels::Deny {
         CREDENTIALS
     } else if modes(layers).any(|mode| mode == TlsMode::Inspect) {
         REQUESTS
@@ -145,22 +162,40 @@ impl FrozenPolicy {
     ) -> Self {
         let tunnels = denied(&layers, tunnels);
         Self {
-            schema_version: version_of(&layers, tunnels, &[], &git),
+            schema_version: 0,
             layers,
             tunnels,
+            on_sink_failure: OnSinkFailure::Stop,
             ask,
             git,
             credentials: Vec::new(),
         }
+        .versioned()
+    }
+
+    fn versioned(mut self) -> Self {
+        self.schema_version = version_of(&self);
+        self
     }
 
     /// The same with the credentials that its rules name.
     #[must_use]
     pub fn with_credentials(mut self, mut credentials: Vec<Credential>) -> Self {
         credentials.sort_by(|one, other| one.name.cmp(&other.name));
-        self.schema_version = version_of(&self.layers, self.tunnels, &credentials, &self.git);
         self.credentials = credentials;
-        self
+        self.versioned()
+    }
+
+    /// The same for a run that does this while the archive does not acknowledge its records.
+    #[must_use]
+    pub fn on_sink_failure(mut self, word: OnSinkFailure) -> Self {
+        self.on_sink_failure = word;
+        self.versioned()
+    }
+
+    /// Whether the run keeps its way out while the archive does not acknowledge its records.
+    pub fn continues_without_evidence(&self) -> bool {
+        self.on_sink_failure == OnSinkFailure::Continue
     }
 
     /// What layers come to for a run that asks for nothing and clones nothing.
@@ -202,7 +237,7 @@ impl FrozenPolicy {
             return Err(FrozenError::Version(schema_version));
         }
         let policy: Self = serde_json::from_str(text)?;
-        let of_rules = version_of(&policy.layers, policy.tunnels, &policy.credentials, &policy.git);
+        let of_rules = version_of(&policy);
         if schema_version != of_rules {
             return Err(FrozenError::NotItsVersion {
                 said: schema_version,
@@ -223,6 +258,8 @@ impl FrozenPolicy {
             schema_version: _,
             layers,
             tunnels,
+            // Of the run as a whole.
+            on_sink_failure: _,
             ask,
             // Open to `prepare` alone.
             git: _,
@@ -376,6 +413,24 @@ mod tests {
         let text = frozen.to_json();
         assert!(text.ends_with(r#""schemaVersion":5}"#), "{text}");
         assert_eq!(FrozenPolicy::parse(&text).unwrap(), frozen);
+    }
+
+    /// A document of version 6, byte for byte.
+    const OF_VERSION_6: &str = r#"{"git":[],"layers":[],"onSinkFailure":"Continue","schemaVersion":6}"#;
+
+    #[test]
+    fn what_goes_on_without_evidence_is_a_document_of_version_6_and_silence_stops() {
+        let silent = FrozenPolicy::of_layers(Vec::new(), Tunnels::Deny);
+        let [stops, goes_on] =
+            [OnSinkFailure::Stop, OnSinkFailure::Continue].map(|word| silent.clone().on_sink_failure(word));
+        assert_eq!(stops, silent);
+        assert_eq!(goes_on.to_json(), OF_VERSION_6);
+        assert_eq!(FrozenPolicy::parse(OF_VERSION_6).unwrap(), goes_on);
+        assert!(goes_on.continues_without_evidence() && !stops.continues_without_evidence());
+        // Those of the versions before do not say it.
+        for text in [OF_VERSION_2, OF_VERSION_3, OF_VERSION_4] {
+            assert!(!FrozenPolicy::parse(text).unwrap().continues_without_evidence());
+        }
     }
 
     /// Documents of the versions before, byte for byte as the releases that had them wrote them.
@@ -554,7 +609,24 @@ mod tests {
     #[case::missing_field(r#","schemaVersion":3"#, "", "missing field `schemaVersion`")]
     #[case::other_version(r#""schemaVersion":3"#, r#""schemaVersion":1"#, "schema version 1")]
     #[case::newer(r#""git":"#, r#""also":1,"schemaVersion":5,"git":"#, "duplicate field")]
-    #[case::another_newer(r#""schemaVersion":3"#, r#""schemaVersion":5"#, "schema version 5")]
+    #[case::another_newer(r#""schemaVersion":3"#, r#""schemaVersion":7"#, "schema version 7")]
+    #[case::no_app(r#""schemaVersion":3"#, r#""schemaVersion":5"#, "its rules are of version 3")]
+    #[case::nothing_goes_on(r#""schemaVersion":3"#, r#""schemaVersion":6"#, "its rules are of version 3")]
+    #[case::goes_on_in_an_older_version(
+        r#""schemaVersion""#,
+        r#""onSinkFailure":"Continue","schemaVersion""#,
+        "its rules are of version 6"
+    )]
+    #[case::says_what_holds_anyway(
+        r#""schemaVersion""#,
+        r#""onSinkFailure":"Stop","schemaVersion""#,
+        "canonical"
+    )]
+    #[case::unknown_word(
+        r#""schemaVersion""#,
+        r#""onSinkFailure":"Ignore","schemaVersion""#,
+        "unknown variant `Ignore`"
+    )]
     #[case::no_credential(r#""schemaVersion":3"#, r#""schemaVersion":4"#, "its rules are of version 3")]
     #[case::older(r#""schemaVersion":3"#, r#""schemaVersion":2"#, "its rules are of version 3")]
     #[case::unknown_mode("AllowList", "AllowAll", "unknown variant `AllowAll`")]

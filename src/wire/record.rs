@@ -221,6 +221,11 @@ pub enum RecordEvent {
         /// Why.
         message: String,
     },
+    /// Policy let the run go on though the archive had not acknowledged its records. Once for each time that it stays away.
+    SinkFailed {
+        /// How long the oldest of them had waited.
+        waited_seconds: u64,
+    },
     /// The first record of a stream: it is stored before the first request of the run is let through here.
     StreamOpened,
     /// The last record of a stream. A stream that was opened and has none lost its end.
@@ -372,8 +377,9 @@ mod tests {
     }
 
     #[test]
-    fn golden_lines_of_tokens() {
+    fn golden_lines_of_tokens_and_of_what_went_on() {
         for line in [
+            r#"{"version":3,"sourceSeq":2,"time":"t","type":"SinkFailed","data":{"waitedSeconds":5}}"#,
             r#"{"version":3,"sourceSeq":2,"time":"t","type":"CredentialIssued","data":{"credential":"github","repositories":["a/one"],"permissions":["contents: read"],"expires":"2026-11-25T11:00:00Z"}}"#,
             r#"{"version":3,"sourceSeq":3,"time":"t","type":"CredentialRevoked","data":{"credential":"github","repositories":["a/one"]}}"#,
             r#"{"version":3,"sourceSeq":4,"time":"t","type":"RevocationUnknown","data":{"credential":"github","repositories":["a/one"],"expires":"2026-11-25T11:00:00Z","message":"no answer"}}"#,

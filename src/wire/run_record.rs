@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use cofferdam_api::ResolvedEvidence;
 use cofferdam_api::names::digest;
 
 use super::chain::Class;
@@ -47,6 +48,9 @@ pub enum RunEvent {
         /// Digest of the pod that was built; absent in a record that was made later.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pod_digest: Option<String>,
+        /// What policies say of the run's evidence; absent: nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<ResolvedEvidence>,
     },
     /// A text that other records name by its digest, or a part of one.
     Document {

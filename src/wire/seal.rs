@@ -86,6 +86,10 @@ pub struct SealedData {
     pub cause: SealCause,
     /// Whether every source's records are all there.
     pub complete: bool,
+    /// How many numbers are missing, of all sources together. Absent: none, or an archive sealed the chain that is older than
+    /// this field; then it is the sum over `gaps`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: u64,
     /// The sources whose records are not all there, the first [`GAPS`] of them.
     pub gaps: Vec<Gap>,
     /// Requests that were let through.
@@ -96,6 +100,11 @@ pub struct SealedData {
     pub patches: Vec<SealedPatch>,
     /// What is kept of the containers' logs: nothing.
     pub logs: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A sealed chain.

@@ -71,6 +71,7 @@ fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message
 #[case("/spec/limits/egress/rules/0/hosts", json!([]), "either hosts or a preset")]
 #[case("/spec/limits/egress/rules/3/preset", json!("npmm"), "not supported")]
 #[case("/spec/limits/tunnels", json!("Sometimes"), "not supported")]
+#[case("/spec/limits/evidence/onSinkFailure", json!("Ignore"), "not supported")]
 #[case("/spec/limits/egress/rules/0/tls", json!("Trust"), "not supported")]
 #[case("/spec/limits/egress/rules/2/methods", json!(["GET", "GET"]), "Duplicate value")]
 #[case("/spec/limits/egress/rules/2/methods", json!(["A", "B", "C", "D", "E", "F", "G", "H", "I"]), "Items 9")]

@@ -968,6 +968,11 @@ pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
             json!("Allow"),
             "limits.tunnels: Allow counts from a ClusterSandboxPolicy alone",
         ),
+        (
+            "/spec/limits/evidence/onSinkFailure",
+            json!("Continue"),
+            "limits.evidence.onSinkFailure: Continue counts from a ClusterSandboxPolicy alone",
+        ),
     ]
 }
 
@@ -988,5 +993,7 @@ pub fn accepted_own_fields() -> Vec<(&'static str, Value)> {
         ("/spec/imagePullSecrets", json!([])),
         ("/spec/agentProfiles", json!([])),
         ("/spec/limits/tunnels", json!("Deny")),
+        ("/spec/limits/evidence", json!({})),
+        ("/spec/limits/evidence/onSinkFailure", json!("Stop")),
     ]
 }

@@ -135,6 +135,7 @@ fn limits() -> Value {
             {"name": "packages", "preset": "npm", "addresses": ["10.20.0.0/16"]},
         ]},
         "tunnels": "Deny",
+        "evidence": {"onSinkFailure": "Stop"},
         "maxResources": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "50Gi"},
         "maxStartDeadlineSeconds": 1800,
         "maxActiveDeadlineSeconds": 14400,

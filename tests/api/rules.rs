@@ -246,6 +246,21 @@ fn what_only_a_namespaces_policy_has_is_judged_too() {
 }
 
 #[test]
+fn what_a_namespaces_policy_cannot_grant_a_cluster_policy_can() {
+    for (pointer, value) in [
+        ("/spec/limits/tunnels", json!("Allow")),
+        ("/spec/limits/evidence/onSinkFailure", json!("Continue")),
+    ] {
+        assert_refused(
+            &with(&policy(), pointer, value.clone()),
+            None,
+            "counts from a ClusterSandboxPolicy alone",
+        );
+        assert_accepted(&with(&cluster_policy(), pointer, value), None);
+    }
+}
+
+#[test]
 fn a_requester_may_have_any_name_that_an_authenticator_gives() {
     let requester = json!({"username": "system:serviceaccount:a:b", "uid": "7", "groups": ["A group, odd: √"], "credentialID": "JTI=1"});
     let known = with(&run(), "/spec/requestedBy", requester);

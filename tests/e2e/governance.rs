@@ -222,7 +222,7 @@ async fn a_cluster_policy_that_stands_over_nothing_says_so() {
 }
 
 /// Starts the agent that asks both hosts, and waits until the allowed one has been reached: the control.
-async fn governed(space: &Space, name: &str) -> Run {
+pub async fn governed(space: &Space, name: &str) -> Run {
     let script = GOVERNED.replace("@@RUN@@", name);
     let run = space.script(name, ATTACKER, "python3", &script, json!({})).await;
     run.in_phase("Running").await;
@@ -234,13 +234,13 @@ async fn governed(space: &Space, name: &str) -> Run {
 }
 
 /// When requests of the run arrived at a host.
-fn arrived(name: &str, host: &str) -> Vec<jiff::Timestamp> {
+pub fn arrived(name: &str, host: &str) -> Vec<jiff::Timestamp> {
     let path = format!("/{name}-{host}");
     let seen = Internet::requests().into_iter().filter(|seen| seen.path == path);
     seen.map(|seen| seen.time).collect()
 }
 
-fn after(times: &[jiff::Timestamp], start: jiff::Timestamp, seconds: f64) -> usize {
+pub fn after(times: &[jiff::Timestamp], start: jiff::Timestamp, seconds: f64) -> usize {
     let late = |time: &&jiff::Timestamp| time.duration_since(start).as_secs_f64() > seconds;
     times.iter().filter(late).count()
 }

@@ -1,7 +1,7 @@
 //! The output API and the command, as a plain user with `edit` has them: from a run to its patch, and what nobody else gets.
 
 mod attacks;
-mod down;
+pub mod down;
 mod reused;
 mod user;
 

@@ -15,6 +15,7 @@ use crate::fixtures::{World, cluster_policy};
 fn rest_of(object: &str) -> Option<Value> {
     match object {
         "runtime" => Some(json!({"runtimeClassNames": ["gvisor"]})),
+        "evidence" => Some(json!({})),
         "images" => Some(json!({"mode": "AllowList", "allowed": ["ghcr.io/**"]})),
         _ => None,
     }

@@ -260,6 +260,10 @@ fn seconds() -> impl Strategy<Value = Option<Value>> {
     option::of((1..5000_i32).prop_map(|seconds| json!(seconds)))
 }
 
+fn evidence() -> impl Strategy<Value = Value> {
+    word(&["Continue", "Continue", "Stop"]).prop_map(|word| object([("onSinkFailure", word)]))
+}
+
 /// Limits in which each field is absent about as often as not, those without which hardly a run is admitted more seldom.
 pub fn limits() -> impl Strategy<Value = Value> {
     let granted = (
@@ -281,11 +285,12 @@ pub fn limits() -> impl Strategy<Value = Value> {
             0.8,
             select(&["Allow", "Allow", "Allow", "Allow", "Allow", "Deny"][..]).prop_map(|word| json!(word)),
         ),
+        option::of(evidence()),
     );
     (granted.boxed(), others.boxed()).prop_map(
         |(
             (runtime, images, repositories, egress, resources),
-            (start, timeout, ttl, running, clone_bytes, retry, requester, tunnels),
+            (start, timeout, ttl, running, clone_bytes, retry, requester, tunnels, evidence),
         )| {
             object([
                 ("runtime", runtime),
@@ -293,6 +298,7 @@ pub fn limits() -> impl Strategy<Value = Value> {
                 ("repositories", repositories),
                 ("egress", egress),
                 ("tunnels", tunnels),
+                ("evidence", evidence),
                 ("maxResources", resources),
                 ("maxStartDeadlineSeconds", start),
                 ("maxActiveDeadlineSeconds", timeout),

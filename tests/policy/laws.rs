@@ -89,6 +89,7 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
             admitted.kernel_check == KernelCheck::GVisor,
             admitted.pull_policy == Some(PullPolicy::Always),
             admitted.retry == Retry::Never,
+            !admitted.frozen.continues_without_evidence(),
         ]
     };
     let stricter = strictness(less).into_iter().zip(strictness(more));
@@ -134,6 +135,11 @@ proptest! {
         let mut extra = extra;
         if extra["tunnels"] == "Allow" && world.cluster.iter().all(|policy| policy["spec"]["limits"]["tunnels"] != "Allow") {
             extra["tunnels"] = json!("Deny");
+        }
+        // Nor for traffic without evidence.
+        let goes_on = |limits: &Value| limits["evidence"]["onSinkFailure"] == "Continue";
+        if goes_on(&extra) && !world.cluster.iter().any(|policy| goes_on(&policy["spec"]["limits"])) {
+            extra["evidence"]["onSinkFailure"] = json!("Stop");
         }
         let mut narrower = world.clone();
         narrower.cluster.push(cluster_policy("extra", &extra));
@@ -223,6 +229,10 @@ proptest! {
             let is_unread = !unread(&admitted).is_empty();
             prop_assert!(!requires("tunnels", "Deny") || !is_unread);
             prop_assert!(!is_unread || world.cluster.iter().any(|policy| policy["spec"]["limits"]["tunnels"] == "Allow"));
+            let goes_on = admitted.frozen.continues_without_evidence();
+            prop_assert!(!says("evidence", "onSinkFailure", "Stop") || !goes_on);
+            let is_granted = |policy: &Value| policy["spec"]["limits"]["evidence"]["onSinkFailure"] == "Continue";
+            prop_assert!(!goes_on || world.cluster.iter().any(is_granted));
             let ceiling = |field: &str| layers.iter().filter_map(|layer| layer[field].as_i64()).min();
             prop_assert_eq!(i64::from(admitted.max_running.value), ceiling("maxRunning").unwrap_or(1000));
             prop_assert_eq!(admitted.max_clone_bytes, ceiling("maxCloneBytes").unwrap_or(17_179_869_184));
@@ -307,13 +317,14 @@ fn the_laws_are_not_about_nothing() {
         ..config()
     });
     let (admitted, reaching, layered) = (Cell::new(0), Cell::new(0), Cell::new(0));
-    let tunnelled = Cell::new(0);
+    let (tunnelled, going_on) = (Cell::new(0), Cell::new(0));
     let run = runner.run(&worlds(limits()), |world| {
         if let Ok(decision) = world.decide() {
             admitted.set(admitted.get() + 1);
             reaching.set(reaching.get() + u32::from(!reach(&decision).is_empty()));
             layered.set(layered.get() + u32::from(decision.policies.len() > 1));
             tunnelled.set(tunnelled.get() + u32::from(!unread(&decision).is_empty()));
+            going_on.set(going_on.get() + u32::from(decision.frozen.continues_without_evidence()));
         }
         Ok(())
     });
@@ -322,6 +333,7 @@ fn the_laws_are_not_about_nothing() {
     assert!(counts.iter().all(|count| *count >= WORLDS / 20), "{counts:?}");
     // Rarer: every rule for a host must be a tunnel, and a cluster policy consent.
     assert!(tunnelled.get() >= WORLDS / 400, "{tunnelled:?}");
+    assert!(going_on.get() >= WORLDS / 100, "{going_on:?}");
 }
 
 fn layers(world: &World) -> Vec<Value> {

@@ -80,6 +80,15 @@ pub(crate) fn tunnels_are_granted_above() -> Rule {
     )
 }
 
+/// A namespace's own word is no consent to traffic without evidence.
+pub(crate) fn continue_is_granted_above() -> Rule {
+    rule(
+        "!has(self.spec.limits.evidence) || !has(self.spec.limits.evidence.onSinkFailure) || \
+         self.spec.limits.evidence.onSinkFailure != 'Continue'",
+        "limits.evidence.onSinkFailure: Continue counts from a ClusterSandboxPolicy alone: leave it out here, or write Stop",
+    )
+}
+
 /// A credential goes out with listed requests of named hosts alone.
 pub(crate) fn credential_needs_requests() -> Rule {
     rule(

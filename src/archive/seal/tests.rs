@@ -135,6 +135,23 @@ async fn a_seal_is_the_last_record_and_names_where_the_chain_ends() {
     assert_eq!(lines[6]["data"], json!(seal.data));
     assert!(seal.data.complete && !seal.signed);
     assert_eq!(seal.data.logs, "NotCollected");
+    assert_eq!(lines[6]["data"].get("missing"), None);
+}
+
+/// However many sources there are, the number of all that is missing is exact.
+#[tokio::test]
+async fn every_missing_record_is_counted() {
+    let rig = rig();
+    let sources = u64::try_from(GAPS).unwrap() + 8;
+    for source in 0..sources {
+        let source = format!("gateway/pod-{source}/1");
+        rig.append(&source, &[opened(1), closed(2000), stream_closed(2001)])
+            .await
+            .unwrap();
+    }
+    let seal = rig.ended().await.unwrap();
+    assert_eq!((seal.data.gaps.len(), seal.data.missing), (GAPS, sources * 1998));
+    assert_eq!(rig.again().ended().await.unwrap(), seal);
 }
 
 #[tokio::test]
@@ -208,6 +225,7 @@ async fn an_open_stream_is_waited_for_and_then_told() {
         [gap("gateway/pod-a/1", 0, true), gap("gateway/pod-b/1", 3, false)]
     );
     assert!(!seal.data.complete);
+    assert_eq!(seal.data.missing, 3);
     let again = rig.again().ended().await.unwrap();
     assert_eq!(again, seal);
 }

@@ -220,6 +220,9 @@ fn told(value: &Value, record: &Record) -> String {
         event @ (RecordEvent::CredentialIssued { .. }
         | RecordEvent::CredentialRevoked { .. }
         | RecordEvent::RevocationUnknown { .. }) => of_token(event),
+        RecordEvent::SinkFailed { waited_seconds } => format!(
+            "WENT ON WITHOUT EVIDENCE  the archive had acknowledged nothing for {waited_seconds} s, and policy lets the run go on"
+        ),
         RecordEvent::StreamOpened => "the source begins".to_owned(),
         RecordEvent::StreamClosed { count, cause: _ } => {
             format!("the source ends after {count} records: {}", cause())

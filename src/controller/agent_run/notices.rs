@@ -1,7 +1,7 @@
 //! What `kubectl describe agentrun` tells. Pure: status and record → notices.
 
 use super::retry;
-use super::status::named;
+use super::status::{AUDIT_INCOMPLETE, SEALED, named};
 use crate::conditions::bounded;
 use crate::events::{Kind, Notice};
 use crate::verdict::Verdict;
@@ -29,6 +29,17 @@ pub fn stopping(reason: Reason, message: &str) -> Notice {
         action: "Stop",
         note: message.to_owned(),
     }
+}
+
+/// The chain of the run is sealed, and records are missing; nothing where none is.
+pub fn incomplete(status: &AgentRunStatus) -> Option<Notice> {
+    let sealed = status.condition(SEALED)?;
+    (sealed.reason == AUDIT_INCOMPLETE).then(|| Notice {
+        kind: Kind::Warning,
+        reason: AUDIT_INCOMPLETE.to_owned(),
+        action: "Seal",
+        note: sealed.message.clone(),
+    })
 }
 
 /// An attempt failed and is repeated.

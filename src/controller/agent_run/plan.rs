@@ -8,14 +8,16 @@ use k8s_openapi::api::batch::v1::Job;
 use serde::{Deserialize, Serialize};
 
 use cofferdam_api::names::ANNOTATION_PLAN;
-use cofferdam_api::{NodeAccess, ResolvedAgentProfile, ResolvedPolicy, ResolvedRun, Retry};
+use cofferdam_api::{NodeAccess, ResolvedAgentProfile, ResolvedEvidence, ResolvedPolicy, ResolvedRun, Retry};
 use cofferdam_policy::decide::Admitted;
 use cofferdam_policy::dimension::profile::Offered;
 
-/// Version of a [`Plan`] with a profile.
-const VERSION: u32 = 3;
-/// Version of one without: controllers that know no profiles read it, too.
-const VERSION_BEFORE: u32 = 2;
+/// Version of a [`Plan`] of which policies say something of the run's evidence.
+const EVIDENCE: u32 = 4;
+/// Version of one that has a profile besides what every plan has.
+const PROFILE: u32 = 3;
+/// Version of one without: controllers that know neither read it, too.
+const PLAIN: u32 = 2;
 
 /// The one field that every version has.
 #[derive(Deserialize)]
@@ -51,6 +53,9 @@ pub struct Plan {
     /// The profile by which the agent is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_profile: Option<ResolvedAgentProfile>,
+    /// What policies say of the run's evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<ResolvedEvidence>,
 }
 
 /// The annotation is missing or is of no version that is read.
@@ -58,15 +63,20 @@ pub struct Plan {
 #[error("the Job's annotation {ANNOTATION_PLAN} cannot be read: {0}")]
 pub struct PlanError(String);
 
+/// The lowest version that can say this.
+const fn version_of(has_profile: bool, has_evidence: bool) -> u32 {
+    match (has_profile, has_evidence) {
+        (_, true) => EVIDENCE,
+        (true, false) => PROFILE,
+        (false, false) => PLAIN,
+    }
+}
+
 impl Plan {
     /// The plan of one attempt of an admitted run.
     pub fn new(admitted: &Admitted, gateway: String, pod_digest: String, attempt: i32) -> Self {
         Self {
-            version: if admitted.profile.is_some() {
-                VERSION
-            } else {
-                VERSION_BEFORE
-            },
+            version: version_of(admitted.profile.is_some(), admitted.evidence.is_some()),
             image: admitted.agent.image.clone().unwrap_or_default(),
             runtime_class_name: admitted.runtime_class.clone(),
             policies: admitted.policies.clone(),
@@ -78,6 +88,7 @@ impl Plan {
             retry: admitted.retry,
             attempt,
             agent_profile: admitted.profile.as_ref().map(Offered::resolved),
+            evidence: admitted.evidence,
         }
     }
 
@@ -99,15 +110,16 @@ impl Plan {
         let odd = |error: serde_json::Error| PlanError(error.to_string());
         // The version first: the fields of a newer one must not hide that it is newer.
         let Version { version } = serde_json::from_str(text).map_err(odd)?;
-        if version != VERSION && version != VERSION_BEFORE {
+        if !(PLAIN..=EVIDENCE).contains(&version) {
             return Err(PlanError(format!(
-                "it has version {version}, and this controller reads {VERSION_BEFORE} and {VERSION}"
+                "it has version {version}, and this controller reads {PLAIN} to {EVIDENCE}"
             )));
         }
         let plan: Self = serde_json::from_str(text).map_err(odd)?;
-        if plan.agent_profile.is_some() != (version == VERSION) {
+        let of_rest = version_of(plan.agent_profile.is_some(), plan.evidence.is_some());
+        if version != of_rest {
             return Err(PlanError(format!(
-                "it has version {version}, and a profile stands in version {VERSION} alone"
+                "it has version {version}, and what it says is of version {of_rest}"
             )));
         }
         Ok(plan)
@@ -132,6 +144,7 @@ impl Plan {
             repositories: Vec::new(),
             policies: self.policies.clone(),
             policy_hash: self.policy_hash.clone(),
+            evidence: self.evidence,
         }
     }
 }
@@ -139,11 +152,22 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cofferdam_api::OnSinkFailure;
 
     /// As a controller of version 2 wrote it.
     const TWO: &str = r#"{"version":2,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startDeadlineSeconds":300,"nodeAccess":"Allow","retry":"Never","attempt":1}"#;
     /// As one of version 3 writes it.
     const THREE: &str = r#"{"version":3,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startDeadlineSeconds":300,"nodeAccess":"Allow","retry":"Never","attempt":1,"agentProfile":{"name":"claude-code","policyKind":"SandboxPolicy","policyName":"default","digest":"sha256:bb"}}"#;
+
+    /// One of version 4 without a profile.
+    const FOUR: &str = r#"{"version":4,"image":"ghcr.io/team/agent:1","runtimeClassName":"gvisor","policies":[{"kind":"SandboxPolicy","name":"default","uid":"u-1","generation":3}],"policyHash":"hash","podDigest":"sha256:aa","gateway":"10.96.0.7:3128","startDeadlineSeconds":300,"nodeAccess":"Allow","retry":"Never","attempt":1,"evidence":{"onSinkFailure":"Continue"}}"#;
+
+    fn with_both() -> String {
+        THREE.replace(r#""version":3"#, r#""version":4"#).replace(
+            r#""sha256:bb"}"#,
+            r#""sha256:bb"},"evidence":{"onSinkFailure":"Continue"}"#,
+        )
+    }
 
     #[test]
     fn plans_of_this_version_and_of_the_one_before_are_read() {
@@ -161,14 +185,34 @@ mod tests {
             "a plan without a profile is one that the release before reads"
         );
         assert_eq!((two.resolved().agent_profile, two.attempt), (None, 1));
+        for (text, profile) in [(FOUR, false), (&with_both(), true)] {
+            let four = Plan::parse(text).unwrap();
+            assert_eq!(four.to_json().unwrap(), text);
+            let resolved = four.resolved();
+            assert_eq!(
+                (
+                    resolved.evidence.unwrap().on_sink_failure,
+                    resolved.agent_profile.is_some()
+                ),
+                (Some(OnSinkFailure::Continue), profile)
+            );
+        }
     }
 
     #[test]
     fn other_documents_are_none() {
         for (text, words) in [
             (
-                THREE.replace(r#""version":3"#, r#""version":4,"more":1"#),
-                "it has version 4",
+                FOUR.replace(r#""version":4"#, r#""version":5,"more":1"#),
+                "it has version 5",
+            ),
+            (
+                THREE.replace(r#""version":3"#, r#""version":4"#),
+                "what it says is of version 3",
+            ),
+            (
+                FOUR.replace(r#""version":4"#, r#""version":3"#),
+                "what it says is of version 4",
             ),
             (
                 TWO.replace(r#""version":2"#, r#""version":1"#),
@@ -176,11 +220,11 @@ mod tests {
             ),
             (
                 THREE.replace(r#""version":3"#, r#""version":2"#),
-                "a profile stands in version 3 alone",
+                "what it says is of version 3",
             ),
             (
                 TWO.replace(r#""version":2"#, r#""version":3"#),
-                "a profile stands in version 3 alone",
+                "what it says is of version 2",
             ),
             (THREE.replace(r#""version":3,"#, ""), "missing field"),
             (

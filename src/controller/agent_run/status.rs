@@ -13,7 +13,7 @@ mod outputs;
 mod tests;
 
 pub use self::between::{between, queued, reset_for_attempt, retrying};
-pub use self::evidence::{ended_at, sealed};
+pub use self::evidence::{AUDIT_INCOMPLETE, SEALED, ended_at, sealed};
 pub use self::live::{is_news_of_start, running, starting, stopped};
 pub use self::notes::named;
 use jiff::Timestamp;

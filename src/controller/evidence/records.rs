@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::agent_run::plan::Plan;
 use crate::agent_run::workload::Workload;
 use cofferdam_api::names::FROZEN_POLICY_KEY;
-use cofferdam_api::{AgentRun, AgentRunStatus, ResolvedPolicy, canonical};
+use cofferdam_api::{AgentRun, AgentRunStatus, ResolvedEvidence, ResolvedPolicy, canonical};
 use cofferdam_wire::run_record::RunEvent;
 
 /// What is known at the end of a run of what the chain has already.
@@ -47,6 +47,7 @@ pub fn admitted(run: &AgentRun, namespace_uid: Option<&str>, workload: &Workload
             image: &plan.image,
             runtime_class_name: &plan.runtime_class_name,
             pod_digest: Some(plan.pod_digest.clone()),
+            evidence: plan.evidence,
         },
     );
     let frozen = workload.frozen_policy.data.as_ref();
@@ -101,6 +102,7 @@ struct Admission<'a> {
     image: &'a str,
     runtime_class_name: &'a str,
     pod_digest: Option<String>,
+    evidence: Option<ResolvedEvidence>,
 }
 
 fn admission(run: &AgentRun, of: Admission<'_>) -> RunEvent {
@@ -123,6 +125,7 @@ fn admission(run: &AgentRun, of: Admission<'_>) -> RunEvent {
         image: of.image.to_owned(),
         runtime_class_name: of.runtime_class_name.to_owned(),
         pod_digest: of.pod_digest,
+        evidence: of.evidence,
     }
 }
 
@@ -148,6 +151,7 @@ fn admitted_before(run: &AgentRun, status: &AgentRunStatus, before: Before<'_>) 
                     image: &resolved.image,
                     runtime_class_name: &resolved.runtime_class_name,
                     pod_digest: None,
+                    evidence: resolved.evidence,
                 },
             );
             with_documents(event, run, before.policy)

@@ -191,6 +191,7 @@ fn internal(run: &AgentRun, status: &AgentRunStatus) -> Value {
         "policies": resolved.map(|resolved| &resolved.policies),
         "runtimeClassName": resolved.map(|resolved| &resolved.runtime_class_name),
         "agentProfile": resolved.and_then(|resolved| resolved.agent_profile.as_ref()),
+        "evidence": resolved.and_then(|resolved| resolved.evidence),
         "requestedBy": requester.map(|requester| &requester.username),
         "onBehalfOf": run.spec.on_behalf_of,
         "isolation": status.isolation,

@@ -125,7 +125,9 @@ fn read(policy: &SandboxPolicy, facts: &Facts) -> Result<Arc<Layers>, String> {
 
 /// Name of what the gateway would enforce for a run that asks for nothing.
 fn hash(layers: &Layers) -> String {
-    FrozenPolicy::of_layers(layers.egress(), layers.tunnels()).hash()
+    FrozenPolicy::of_layers(layers.egress(), layers.tunnels())
+        .on_sink_failure(layers.on_sink_failure())
+        .hash()
 }
 
 fn fenceable(policy: &SandboxPolicy, facts: &Facts) -> Finding {

@@ -79,12 +79,34 @@ impl Upstreams {
     ///
     /// # Errors
     /// The request cannot be recorded, or the run has reached a limit.
-    pub async fn enter(&self, run: &RunIdentity) -> Result<ConnectionSlot, Denial> {
-        if !self.recorder.accepts(&run.uid).await {
+    pub async fn enter(&self, caller: &Caller) -> Result<ConnectionSlot, Denial> {
+        if !self.has_evidence(caller).await {
             return Err(no_evidence());
         }
         let until = Instant::now() + ENTRY_LIMIT;
-        in_turn(until, |now| self.limits.enter(run, now)).await
+        in_turn(until, |now| self.limits.enter(&caller.run, now)).await
+    }
+
+    /// Whether something new of the run can be recorded, or policy lets it go on though the archive does not acknowledge.
+    async fn has_evidence(&self, caller: &Caller) -> bool {
+        let run_uid = &caller.run.uid;
+        // While the archive stays away, nobody waits for it anew.
+        if self.recorder.is_late(run_uid) && self.goes_on(caller).await {
+            return true;
+        }
+        self.recorder.accepts(run_uid).await || (self.recorder.is_late(run_uid) && self.goes_on(caller).await)
+    }
+
+    /// Whether both the policies of the run and the cluster policies of now let it go on while the archive does not
+    /// acknowledge; where they do, the run's records say so.
+    async fn goes_on(&self, caller: &Caller) -> bool {
+        let frozen = self.policies.get(&caller.policy_hash).await;
+        let goes_on = frozen.is_ok_and(|policy| policy.continues_without_evidence())
+            && caller.continues_without_evidence();
+        if goes_on {
+            self.recorder.goes_on(&caller.run.uid);
+        }
+        goes_on
     }
 
     /// Waits for the turn of one more request on a connection that is open: a run that is too fast, for itself or for the
@@ -92,9 +114,10 @@ impl Upstreams {
     ///
     /// # Errors
     /// It does not come in [`TURN_LIMIT`].
-    pub async fn turn(&self, run: &RunIdentity) -> Result<(), Denial> {
+    pub async fn turn(&self, caller: &Caller) -> Result<(), Denial> {
+        let run = &caller.run;
         let until = Instant::now() + TURN_LIMIT;
-        while !self.recorder.accepts(&run.uid).await {
+        while !self.has_evidence(caller).await {
             self.recorder.flush(&run.uid).await;
             if Instant::now() >= until {
                 return Err(no_evidence());

@@ -47,14 +47,37 @@ pub struct Batch {
     since: Instant,
 }
 
+/// What became of a record.
+#[derive(Debug)]
+pub enum Put<'a> {
+    /// It waits, under a number of its own.
+    Waits(&'a Record),
+    /// An equal one that waits counts for both.
+    Counted,
+    /// There is no place for it: of this number there is nothing but the number.
+    Lost(u64),
+    /// The archive takes no more of this run.
+    Refused,
+}
+
 impl Buffer {
     /// Whether a new connection of the run can still be recorded.
     pub fn accepts(&self, now: Instant) -> bool {
         let sent = self.sent.as_ref().map_or(0, |batch| batch.records);
+        !self.refused && !self.is_late(now) && self.records.len() + sent < ADMISSION_LIMIT
+    }
+
+    /// Whether the archive has not acknowledged a record for too long, and may still come to. That many wait is not that: a
+    /// run makes as many as it likes.
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.waited(now).is_some_and(|waited| waited >= WAITING_LIMIT)
+    }
+
+    /// How long the oldest record has waited; none waits where the archive takes no more.
+    pub fn waited(&self, now: Instant) -> Option<Duration> {
         let first_sent = self.sent.as_ref().map(|batch| batch.since);
         let oldest = first_sent.or_else(|| self.records.front().map(|(_, since)| *since));
-        let is_current = oldest.is_none_or(|since| now.saturating_duration_since(since) < WAITING_LIMIT);
-        !self.refused && is_current && self.records.len() + sent < ADMISSION_LIMIT
+        oldest.map(|since| now.saturating_duration_since(since))
     }
 
     /// Whether nothing waits.
@@ -88,11 +111,10 @@ impl Buffer {
         };
     }
 
-    /// Takes a record at `now` and numbers it. Gives back what was taken; `None`: it is one more of the same, or there
-    /// is no place for it.
-    pub fn put(&mut self, mut record: Record, now: Instant) -> Option<&Record> {
+    /// Takes a record at `now` and numbers it.
+    pub fn put(&mut self, mut record: Record, now: Instant) -> Put<'_> {
         if self.refused {
-            return None;
+            return Put::Refused;
         }
         let key = denial_key(&record.event);
         if let Some(number) = key.as_ref().and_then(|key| self.denials.get(key))
@@ -108,18 +130,21 @@ impl Buffer {
             )) = self.records.get_mut(place)
         {
             *count = count.saturating_add(1);
-            return None;
+            return Put::Counted;
         }
         self.last += 1;
         if self.records.len() >= BUFFER_LIMIT {
-            return None;
+            return Put::Lost(self.last);
         }
         record.source_seq = self.last;
         if let Some(key) = key {
             self.denials.insert(key, self.last);
         }
         self.records.push_back((record, now));
-        self.records.back().map(|(record, _)| record)
+        match self.records.back() {
+            Some((record, _)) => Put::Waits(record),
+            None => Put::Lost(self.last),
+        }
     }
 
     fn take(&mut self) -> Option<Batch> {
@@ -272,6 +297,25 @@ mod tests {
         drain(&mut buffer);
         put(&mut buffer, denied("after", ""));
         assert_eq!(drain(&mut buffer), [[(BUFFER_LIMIT as u64 + 4, 1)]]);
+    }
+
+    /// A run that makes many records is not one whose archive is away.
+    #[test]
+    fn many_records_close_the_way_and_are_not_late() {
+        let (start, mut buffer) = (Instant::now(), Buffer::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for number in 0..BUFFER_LIMIT {
+            let taken = buffer.put(denied(&number.to_string(), ""), at(0));
+            assert!(matches!(taken, Put::Waits(_)));
+        }
+        assert!(!buffer.accepts(at(4)) && !buffer.is_late(at(4)));
+        assert!(!buffer.accepts(at(5)) && buffer.is_late(at(5)));
+        let number = BUFFER_LIMIT as u64 + 1;
+        assert!(matches!(buffer.put(denied("a", ""), at(5)), Put::Lost(lost) if lost == number));
+        assert!(matches!(buffer.put(denied("0", ""), at(5)), Put::Counted));
+        buffer.refuse();
+        assert!(!buffer.accepts(at(5)) && !buffer.is_late(at(5)));
+        assert!(matches!(buffer.put(denied("a", ""), at(5)), Put::Refused));
     }
 
     #[test]

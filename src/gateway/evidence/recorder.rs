@@ -68,9 +68,22 @@ impl Recorder {
         let stream = self.stream(run_uid);
         if !stream.is_known() {
             // What cannot be stored in this time is sent again later.
-            let _ = tokio::time::timeout(OPEN_TIMEOUT, stream.flush(&*self.sink)).await;
+            let flushed = tokio::time::timeout(OPEN_TIMEOUT, stream.flush(&*self.sink)).await;
+            if flushed.is_err() {
+                stream.not_answered();
+            }
         }
         stream.is_known() && stream.accepts(Instant::now())
+    }
+
+    /// Whether nothing stands against a new connection of this run but that the archive does not acknowledge.
+    pub fn is_late(&self, run_uid: &str) -> bool {
+        self.stream(run_uid).is_late(Instant::now())
+    }
+
+    /// Takes the record that policy lets the run go on though the archive does not acknowledge.
+    pub fn goes_on(&self, run_uid: &str) {
+        self.stream(run_uid).goes_on(Instant::now());
     }
 
     /// The id of a request, by its number from 1 on this process's connection of that number.

@@ -1,10 +1,11 @@
 //! Records on this pod's own disk until the archive has them: they outlive the process, killed or not, and not the pod.
 //!
 //! One file for each stream, `<uid of the run>.<stream>`, which only grows: a line is a record, or says up to which
-//! number the archive has them all. Nothing is synced: a kill loses nothing, the end of the node does.
+//! number the archive has them all, or which number was given last where its record found no place. Nothing is synced: a kill loses nothing, the end of the node does.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,15 @@ const TEMPORARY: &str = ".tmp-";
 struct Acknowledged {
     acknowledged: u64,
 }
+
+/// The number that was given last, of a record that found no place.
+#[derive(Serialize, Deserialize)]
+struct Reached {
+    reached: u64,
+}
+
+/// Bytes of such a line, which is written over by the next one.
+const REACHED_BYTES: usize = 40;
 
 /// The number of a record.
 #[derive(Deserialize)]
@@ -63,6 +73,7 @@ impl Spool {
         SpoolFile {
             path: self.0.join(format!("{run_uid}.{}", stream.as_str())),
             file: None,
+            reached: None,
             is_torn: false,
             length: 0,
         }
@@ -116,7 +127,9 @@ fn left(path: &Path) -> io::Result<Option<Left>> {
             last = last.max(acknowledged);
         } else if let Ok(Numbered { source_seq }) = serde_json::from_slice(line) {
             lines.push(line.to_vec());
-            last = source_seq;
+            last = last.max(source_seq);
+        } else if let Ok(Reached { reached }) = serde_json::from_slice(line) {
+            last = last.max(reached);
         }
     }
     Ok(Some(Left {
@@ -140,6 +153,8 @@ impl Left {
 pub struct SpoolFile {
     path: PathBuf,
     file: Option<File>,
+    /// The file again, and where its last line begins, if that says which number was given last.
+    reached: Option<(File, u64)>,
     is_torn: bool,
     length: u64,
 }
@@ -150,6 +165,7 @@ impl SpoolFile {
     /// # Errors
     /// The disk takes it not.
     pub fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.reached = None;
         // What a failed write left of a line is a line of its own.
         let start: &[u8] = if self.is_torn { b"\n" } else { b"" };
         let line = [start, line, b"\n"].concat();
@@ -163,6 +179,25 @@ impl SpoolFile {
         self.is_torn = false;
         self.file = Some(file);
         self.length += line.len() as u64;
+        Ok(())
+    }
+
+    /// Notes that this number was given to a record that found no place. However many there are, they take one line.
+    ///
+    /// # Errors
+    /// The disk takes it not.
+    pub fn reached(&mut self, number: u64) -> io::Result<()> {
+        let note = serde_json::to_string(&Reached { reached: number })?;
+        // Spaces after a document are none of it.
+        let note = format!("{note:<width$}", width = REACHED_BYTES - 1);
+        if let Some((file, start)) = &self.reached {
+            return file.write_all_at(note.as_bytes(), *start);
+        }
+        self.append(note.as_bytes())?;
+        // What is opened to append writes nowhere else.
+        let file = OpenOptions::new().write(true).open(&self.path)?;
+        let start = file.metadata()?.len().saturating_sub(REACHED_BYTES as u64);
+        self.reached = Some((file, start));
         Ok(())
     }
 
@@ -180,6 +215,7 @@ impl SpoolFile {
         fs::write(&temporary, [&note[..], b"\n"].concat())?;
         fs::rename(&temporary, &self.path)?;
         self.file = None;
+        self.reached = None;
         self.length = 0;
         Ok(())
     }
@@ -187,6 +223,7 @@ impl SpoolFile {
     /// Removes it: the stream is over, and the archive has all of it.
     pub fn remove(&mut self) {
         self.file = None;
+        self.reached = None;
         remove(&self.path);
     }
 }
@@ -264,6 +301,32 @@ mod tests {
         assert_eq!((numbers(&left[0]), left[0].last), (vec![], 30_000));
         file.append(&line(30_001)).unwrap();
         assert_eq!(numbers(&spool.left()[0]), [30_001]);
+    }
+
+    /// A number without a record is known after a kill, and a million of them take one line.
+    #[test]
+    fn numbers_of_what_found_no_place_take_one_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path()).unwrap();
+        let mut file = spool.file("run-1", &StreamId::new(ProcessId(7), 1));
+        file.append(&line(1)).unwrap();
+        for number in 2..=1000 {
+            file.reached(number).unwrap();
+        }
+        let length = fs::metadata(&file.path).unwrap().len();
+        assert!(length < 200, "{length}");
+        assert_eq!((numbers(&spool.left()[0]), spool.left()[0].last), (vec![1], 1000));
+        // What comes after it stays, and the next number is noted behind that.
+        file.append(&line(1001)).unwrap();
+        file.reached(u64::MAX).unwrap();
+        let left = spool.left();
+        assert_eq!((numbers(&left[0]), left[0].last), (vec![1, 1001], u64::MAX));
+        file.acknowledge(1002).unwrap();
+        file.reached(1003).unwrap();
+        assert_eq!(
+            (numbers(&spool.left()[0]), spool.left()[0].last),
+            (vec![], u64::MAX)
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Put};
 use super::sink::{Sink, SinkError};
 use super::spool::SpoolFile;
 use cofferdam_wire::record::{RECORD_VERSION, Record, RecordEvent, RequestId, StreamEnd, StreamId};
@@ -19,6 +19,8 @@ pub struct Stream {
     flushing: tokio::sync::Mutex<()>,
     /// The archive has the first record.
     known: AtomicBool,
+    /// The archive was asked to take it, and did not answer.
+    unanswered: AtomicBool,
 }
 
 struct Waiting {
@@ -28,6 +30,8 @@ struct Waiting {
     is_spooled: bool,
     /// It has its last record.
     is_closed: bool,
+    /// It says that the run goes on though the archive does not acknowledge.
+    says_so: bool,
 }
 
 /// What a record is made of: the request that it belongs to, if any, and what happened.
@@ -44,9 +48,11 @@ impl Stream {
                 spool,
                 is_spooled: true,
                 is_closed: false,
+                says_so: false,
             }),
             flushing: tokio::sync::Mutex::default(),
             known: AtomicBool::new(false),
+            unanswered: AtomicBool::new(false),
         };
         stream.take(&mut stream.waiting.lock(), None, RecordEvent::StreamOpened);
         stream
@@ -61,6 +67,31 @@ impl Stream {
     pub fn accepts(&self, now: Instant) -> bool {
         let waiting = self.waiting.lock();
         waiting.is_spooled && waiting.buffer.accepts(now)
+    }
+
+    /// Whether the archive does not acknowledge what waits, and nothing else stands against a new connection: it was asked
+    /// and did not answer, or the oldest record has waited too long.
+    pub fn is_late(&self, now: Instant) -> bool {
+        let waiting = self.waiting.lock();
+        let never_answered = !self.is_known() && self.unanswered.load(Ordering::Relaxed);
+        let is_late = waiting.buffer.is_late(now) || (never_answered && !waiting.buffer.is_empty());
+        waiting.is_spooled && is_late
+    }
+
+    /// Notes that the archive was asked and did not answer.
+    pub fn not_answered(&self) {
+        self.unanswered.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the record that the run goes on all the same, once until the archive acknowledges again.
+    pub fn goes_on(&self, now: Instant) {
+        let mut waiting = self.waiting.lock();
+        if waiting.says_so || waiting.is_closed {
+            return;
+        }
+        waiting.says_so = true;
+        let waited_seconds = waiting.buffer.waited(now).unwrap_or_default().as_secs();
+        self.take(&mut waiting, None, RecordEvent::SinkFailed { waited_seconds });
     }
 
     /// Whether nothing waits.
@@ -96,15 +127,27 @@ impl Stream {
     }
 
     fn take(&self, waiting: &mut Waiting, request: Option<RequestId>, event: RecordEvent) {
-        let Some(record) = waiting.buffer.put(record(request, event), Instant::now()) else {
-            return;
+        let line = match waiting.buffer.put(record(request, event), Instant::now()) {
+            Put::Waits(record) => Ok(serde_json::to_string(record).unwrap_or_default()),
+            Put::Lost(number) => Err(number),
+            Put::Counted | Put::Refused => return,
         };
-        let line = serde_json::to_string(record).unwrap_or_default();
-        if let Some(Err(error)) = waiting.spool.as_mut().map(|spool| spool.append(line.as_bytes())) {
+        let spooled = waiting.spool.as_mut().map_or(Ok(()), |spool| match &line {
+            Ok(line) => spool.append(line.as_bytes()),
+            Err(number) => spool.reached(*number),
+        });
+        if let Err(error) = spooled {
             waiting.is_spooled = false;
             tracing::error!(run = self.run_uid, %error, "the spool takes no record: the run's exit is closed until the archive has them");
         }
-        tracing::info!(run = self.run_uid, record = line, "record");
+        match line {
+            Ok(line) => tracing::info!(run = self.run_uid, record = line, "record"),
+            Err(number) => tracing::debug!(
+                run = self.run_uid,
+                number,
+                "a record found no place: its number is missing"
+            ),
+        }
     }
 
     /// Removes what the spool has: the archive has it, or takes no more.
@@ -131,6 +174,7 @@ impl Stream {
                     return false;
                 }
                 Err(error) => {
+                    self.not_answered();
                     tracing::warn!(run = self.run_uid, %error, "records wait");
                     return false;
                 }
@@ -142,6 +186,7 @@ impl Stream {
     fn acknowledge(&self) {
         self.known.store(true, Ordering::Relaxed);
         let mut waiting = self.waiting.lock();
+        waiting.says_so = false;
         waiting.buffer.acknowledge();
         if !waiting.buffer.is_empty() {
             return;

@@ -163,7 +163,7 @@ impl Line {
     async fn permitted(&self, head: &Head, log: &mut RequestLog) -> Result<Credentialed, Denial> {
         let received = Received::read(head, &self.server)?;
         log.set_request(received.request());
-        self.upstreams.turn(&self.caller.run).await?;
+        self.upstreams.turn(&self.caller).await?;
         let (permitted, policy) = {
             let mut decided = self.decided.lock();
             let policy = Arc::clone(decided.policy());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Admitted;
 use crate::dimension::egress::{EgressAsk, EgressLayer};
+use crate::dimension::evidence::Evidence;
 use crate::dimension::profile::Offered;
 use crate::dimension::repositories::{self, Granted, Submodules};
 use crate::dimension::runtime::Runtime;
@@ -15,7 +16,9 @@ use crate::pattern::image::ImageReference;
 use crate::preset::Used;
 use crate::refusal::Refusal;
 use crate::source::Sourced;
-use cofferdam_api::{Agent, PullPolicy, RequesterMode, ResolvedPolicy, Retry, SchedulingProfile, Tunnels};
+use cofferdam_api::{
+    Agent, PullPolicy, RequesterMode, ResolvedEvidence, ResolvedPolicy, Retry, SchedulingProfile, Tunnels,
+};
 
 /// Every dimension of a run, judged.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Evaluation {
     pub presets: Vec<Used>,
     /// Whether anything of it may pass unread.
     pub tunnels: Sourced<Tunnels>,
+    /// What becomes of its evidence.
+    pub evidence: Evidence,
     /// What the run asks of it.
     pub ask: Result<Option<EgressAsk>, Refusal>,
     /// The credentials that its rules name.
@@ -89,6 +94,7 @@ impl Evaluation {
             // Expanded in the layers.
             presets: _,
             tunnels,
+            evidence,
             ask,
             credentials,
             literals,
@@ -123,6 +129,7 @@ impl Evaluation {
             .map(|(_, granted)| granted)
             .collect::<Result<Vec<_>, _>>()?;
         let ask = ask?;
+        let Evidence { on_sink_failure } = evidence;
         let cloned = || granted.iter().map(|granted| &granted.repository);
         let credentials = credentials?
             .into_iter()
@@ -139,7 +146,8 @@ impl Evaluation {
                 ask,
                 repositories::git_hosts(&granted, submodules.as_ref()),
             )
-            .with_credentials(credentials.collect()),
+            .with_credentials(credentials.collect())
+            .on_sink_failure(on_sink_failure.value),
             agent,
             profile,
             agent_image,
@@ -160,6 +168,7 @@ impl Evaluation {
             repositories: granted.into_iter().map(|granted| granted.repository).collect(),
             submodules: submodules.map(|submodules| submodules.grants),
             max_clone_bytes: max_clone_bytes.value,
+            evidence: ResolvedEvidence::of(on_sink_failure.value),
             policies,
         })
     }

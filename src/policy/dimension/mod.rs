@@ -2,6 +2,7 @@
 
 pub mod credentials;
 pub mod egress;
+pub mod evidence;
 pub mod git;
 pub mod images;
 pub mod literals;

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use crate::decide::Evaluation;
+use crate::dimension::evidence::Evidence;
 use crate::dimension::profile::Offered;
 use crate::dimension::repositories::{Granted, Submodules};
 use crate::dimension::resources;
@@ -16,7 +17,7 @@ use crate::dimension::vulnerabilities::Ceiling;
 use crate::dimension::{credentials, images, profile};
 use crate::refusal::Refusal;
 use crate::source::{Source, Sourced};
-use cofferdam_api::{CloneOptions, RequesterMode, Tunnels};
+use cofferdam_api::{CloneOptions, OnSinkFailure, RequesterMode, Tunnels};
 
 /// One governed field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -108,6 +109,7 @@ impl Evaluation {
             egress: _,
             presets: _,
             tunnels,
+            evidence,
             ask,
             credentials,
             literals,
@@ -164,6 +166,7 @@ impl Evaluation {
             findings.push(Finding::refused(refusal));
         }
         findings.push(of_tunnels(tunnels));
+        findings.extend(of_evidence(evidence));
         match credentials {
             Ok(granted) => findings.extend(granted.iter().map(of_credential)),
             Err(refusal) => findings.push(Finding::refused(refusal)),
@@ -297,6 +300,17 @@ fn of_tunnels(tunnels: &Sourced<Tunnels>) -> Finding {
         Tunnels::Allow => "rules may say tls: Tunnel",
     };
     Finding::mode("limits.tunnels", tunnels).noted(note)
+}
+
+fn of_evidence(evidence: &Evidence) -> Vec<Finding> {
+    let Evidence { on_sink_failure } = evidence;
+    let note = match on_sink_failure.value {
+        OnSinkFailure::Stop => "without evidence there is no traffic",
+        OnSinkFailure::Continue => {
+            "traffic goes on while the archive does not acknowledge; records that are lost are counted"
+        }
+    };
+    vec![Finding::mode("limits.evidence.onSinkFailure", on_sink_failure).noted(note)]
 }
 
 fn of_credential(granted: &credentials::Granted) -> Finding {

@@ -8,13 +8,13 @@ use kube::api::ObjectMeta;
 use kube::core::{Selector, SelectorExt as _};
 
 use crate::dimension::egress::EgressLayer;
-use crate::dimension::tunnels;
+use crate::dimension::{evidence, tunnels};
 use crate::layer::egress::read_egress;
 use crate::layer::mistakes::{self, Mistake};
 use crate::layer::parsed::{ParsedPolicy, Written};
 use crate::layer::read::{read_repositories, unreadable};
 use crate::refusal::{Layer, LayerKind, Refusal};
-use cofferdam_api::{ClusterSandboxPolicy, ResolvedPolicy, SandboxPolicy, Tunnels};
+use cofferdam_api::{ClusterSandboxPolicy, OnSinkFailure, ResolvedPolicy, SandboxPolicy, Tunnels};
 
 /// Every layer that applies to a run, in canonical order: cluster policies by name, then the namespace's policy.
 #[derive(Clone, Debug)]
@@ -95,6 +95,11 @@ impl Layers {
         tunnels::decide(&self.policies).value
     }
 
+    /// What a run does while the archive does not acknowledge its records.
+    pub fn on_sink_failure(&self) -> OnSinkFailure {
+        evidence::decide(&self.policies).on_sink_failure.value
+    }
+
     /// Dimensions that no layer sets, though nothing is allowed without.
     pub fn unset(&self) -> Vec<Required> {
         let set = |required: Required| self.policies.iter().any(|policy| policy.sets(required));
@@ -130,6 +135,8 @@ pub struct ClusterEgress {
     pub layers: Vec<EgressLayer>,
     /// `Deny` where one of them says so. That none says `Allow` any more takes nothing from a run that was admitted.
     pub tunnels: Tunnels,
+    /// `Stop` where one of them says so. That none says `Continue` any more takes nothing from a run that was admitted.
+    pub on_sink_failure: OnSinkFailure,
 }
 
 /// Reads what the cluster policies over a namespace say of egress now.
@@ -147,6 +154,14 @@ pub fn cluster_egress(
     } else {
         Tunnels::Allow
     };
+    let mut words = matching
+        .iter()
+        .filter_map(|policy| policy.spec.limits.evidence?.on_sink_failure);
+    let on_sink_failure = if words.any(|word| word == OnSinkFailure::Stop) {
+        OnSinkFailure::Stop
+    } else {
+        OnSinkFailure::Continue
+    };
     let opinionated = matching.into_iter().filter_map(|policy| {
         let limits = policy.spec.limits.egress.as_ref()?;
         Some((policy, limits))
@@ -160,6 +175,7 @@ pub fn cluster_egress(
     Ok(ClusterEgress {
         layers: layers.collect::<Result<_, Refusal>>()?,
         tunnels,
+        on_sink_failure,
     })
 }
 

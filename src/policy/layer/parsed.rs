@@ -13,8 +13,8 @@ use crate::pattern::quantity::{Amount, ResourceKind};
 use crate::refusal::{Layer, Refusal};
 use crate::source::Sourced;
 use cofferdam_api::{
-    AgentProfile, DigestMode, ImageLimits, PolicyLimits, Preset, PullPolicy, RequesterMode, Retry,
-    RuntimeLimits, Tunnels, VulnerabilityLimits,
+    AgentProfile, DigestMode, EvidenceLimits, ImageLimits, PolicyLimits, Preset, PullPolicy, RequesterMode,
+    Retry, RuntimeLimits, Tunnels, VulnerabilityLimits,
 };
 
 /// One policy's opinions. `None`: it has none on that dimension; an empty list: it grants nothing.
@@ -34,6 +34,8 @@ pub struct ParsedPolicy {
     pub(crate) presets: Vec<(String, Preset)>,
     /// On what passes unread.
     pub(crate) tunnels: Option<Tunnels>,
+    /// On evidence.
+    pub(crate) evidence: Option<EvidenceLimits>,
     /// Ceilings of resources; a resource that is missing has none here.
     pub(crate) max_resources: BTreeMap<ResourceKind, Amount>,
     /// Ceiling of `startDeadlineSeconds`.
@@ -114,6 +116,7 @@ impl ParsedPolicy {
             repositories,
             egress,
             tunnels,
+            evidence,
             max_resources,
             max_start_deadline_seconds,
             max_active_deadline_seconds,
@@ -136,6 +139,7 @@ impl ParsedPolicy {
             repositories,
             presets: presets(egress.as_ref()),
             tunnels: *tunnels,
+            evidence: *evidence,
             max_resources: read_resources(&layer, max_resources.as_ref())?,
             runtime: runtime.clone(),
             max_start_deadline_seconds: *max_start_deadline_seconds,

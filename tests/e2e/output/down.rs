@@ -12,7 +12,11 @@ use serde_json::json;
 use super::user::Someone;
 use crate::harness::{BUSYBOX, OPERATOR_NAMESPACE, Space, eventually};
 
-async fn replicas(client: &Client, wanted: i32) {
+/// The archive is one, and so is the test that has it down.
+pub static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Scales the archive, and waits until that is so.
+pub async fn replicas(client: &Client, wanted: i32) {
     let api: Api<StatefulSet> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
     let patch = Patch::Merge(json!({"spec": {"replicas": wanted}}));
     api.patch("cofferdam-archive", &PatchParams::default(), &patch)
@@ -30,7 +34,7 @@ async fn replicas(client: &Client, wanted: i32) {
 }
 
 /// The cluster without its archive, until this is dropped: what fails meanwhile must not leave it so.
-struct Gone;
+pub struct Gone;
 
 impl Drop for Gone {
     fn drop(&mut self) {
@@ -54,6 +58,7 @@ impl Drop for Gone {
 #[tokio::test]
 #[ignore = "takes the archive from the whole cluster and gives it back"]
 async fn an_archive_that_is_down_costs_outputs_and_not_the_cluster() {
+    let _alone = ALONE.lock().await;
     let space = Space::open("archive-down").await;
     let kim = Someone::with_edit(&space, "down-kim").await;
     let run = space

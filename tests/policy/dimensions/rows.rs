@@ -41,7 +41,7 @@ pub fn dimensions() -> Vec<Dimension> {
         .chain(of_scanners());
     modes
         .chain(of_lists())
-        .chain([of_tunnels()])
+        .chain([of_tunnels(), of_sink()])
         .chain(of_requests())
         .chain(of_resources())
         .chain(of_numbers())
@@ -289,6 +289,25 @@ fn of_tunnels() -> Dimension {
         strict: json!("Deny"),
         outcomes: ["Deny", "Allow", "Deny"],
         probe: |world| format!("{:?}", world.evaluate().unwrap().tunnels.value),
+    }
+}
+
+fn of_sink() -> Dimension {
+    Dimension {
+        row: "evidence.onSinkFailure",
+        cells: [
+            CLUSTER_ALONE,
+            "`Stop`",
+            "`Continue` only if one of them says so and no policy says `Stop`",
+            "not settable",
+        ],
+        fields: vec!["evidence.onSinkFailure"],
+        object: "evidence",
+        field: "onSinkFailure",
+        loose: json!("Continue"),
+        strict: json!("Stop"),
+        outcomes: ["false", "true", "false"],
+        probe: |world| told(world, |run| run.frozen.continues_without_evidence().to_string()),
     }
 }
 

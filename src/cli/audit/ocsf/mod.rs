@@ -237,6 +237,7 @@ fn of_gateway(event: &RecordEvent, run: &str, tags: &Tags) -> Shape {
         RecordEvent::CredentialIssued { .. }
         | RecordEvent::CredentialRevoked { .. }
         | RecordEvent::RevocationUnknown { .. }
+        | RecordEvent::SinkFailed { .. }
         | RecordEvent::StreamOpened
         | RecordEvent::StreamClosed { .. }
         | RecordEvent::Unknown => base(),

@@ -5,10 +5,13 @@ use jiff::Timestamp;
 use super::{desired, time};
 use crate::conditions::set;
 use crate::evidence::seal::SealOutcome;
-use cofferdam_api::{AgentRun, AgentRunStatus, Evidence};
-use cofferdam_wire::seal::{Gap, Seal};
+use cofferdam_api::{AgentRun, AgentRunStatus, Evidence, OnSinkFailure};
+use cofferdam_wire::seal::{Seal, SealedData};
 
-const SEALED: &str = "Sealed";
+/// The condition.
+pub const SEALED: &str = "Sealed";
+/// Its reason where records are missing.
+pub const AUDIT_INCOMPLETE: &str = "AuditIncomplete";
 /// Sources that a message names.
 const NAMED: usize = 3;
 
@@ -26,10 +29,18 @@ pub fn sealed(
             match unsigned {
                 Some(why) => (false, "NotSigned", why.clone()),
                 None if seal.data.complete => (true, "Sealed", String::new()),
-                None => (false, "AuditIncomplete", missing(&seal.data.gaps)),
+                None => (
+                    false,
+                    AUDIT_INCOMPLETE,
+                    missing(&seal.data) + let_go_on(&status).unwrap_or_default(),
+                ),
             }
         }
-        SealOutcome::Open(why) | SealOutcome::Unavailable(why) => (false, "EvidenceUnavailable", why.clone()),
+        SealOutcome::Open(why) | SealOutcome::Unavailable(why) => (
+            false,
+            "EvidenceUnavailable",
+            why.clone() + let_go_on(&status).unwrap_or_default(),
+        ),
         SealOutcome::Refused(why) => (false, "EvidenceRefused", why.clone()),
     };
     let condition = desired(SEALED, Some(holds), reason, &message);
@@ -53,8 +64,18 @@ fn evidence(seal: &Seal) -> Option<Evidence> {
     })
 }
 
-/// Whose records are not all there. A source is `<role>/<uid of its pod>/<stream>`.
-fn missing(gaps: &[Gap]) -> String {
+/// That policy let the run go on, where it did.
+fn let_go_on(status: &AgentRunStatus) -> Option<&'static str> {
+    let word = status.resolved.as_ref()?.evidence?.on_sink_failure?;
+    (word == OnSinkFailure::Continue).then_some(
+        " Policy lets the run go on while the archive does not acknowledge its records (limits.evidence.onSinkFailure: \
+         Continue).",
+    )
+}
+
+/// How many records are not there, and whose. A source is `<role>/<uid of its pod>/<stream>`.
+fn missing(data: &SealedData) -> String {
+    let gaps = &data.gaps;
     let named: Vec<String> = gaps
         .iter()
         .take(NAMED)
@@ -68,5 +89,10 @@ fn missing(gaps: &[Gap]) -> String {
         0 => String::new(),
         more => format!("; {more} more"),
     };
-    format!("Records are missing: {}{more}.", named.join("; "))
+    let number = match data.missing {
+        0 => "Records are missing".to_owned(),
+        1 => "1 record is missing".to_owned(),
+        number => format!("{number} records are missing"),
+    };
+    format!("{number}: {}{more}.", named.join("; "))
 }

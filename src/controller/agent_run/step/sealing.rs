@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::next::{Look, Next, Step, Then};
 use crate::agent_run::seen::{Question, Sealing, Seen};
-use crate::agent_run::status;
+use crate::agent_run::{notices, status};
 use crate::evidence::seal::SealOutcome;
 use cofferdam_api::AgentRun;
 
@@ -33,7 +33,10 @@ pub fn before_the_end(run: &AgentRun, seen: &Seen, now: Timestamp, next: Next) -
         Some(sealing) => {
             let status = status::ended_at(status, sealing.since);
             let status = status::sealed(&status, run, &sealing.outcome, now);
-            step.status(status).into()
+            let incomplete = notices::incomplete(&status);
+            let mut step = step.status(status);
+            step.events.extend(incomplete);
+            step.into()
         }
     }
 }

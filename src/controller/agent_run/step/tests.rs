@@ -20,7 +20,7 @@ use crate::run_pod::RunPod;
 use crate::slots::{Answer, QueueFull};
 use crate::testing::{self, GATEWAY, RUN_UID, at, job, plan, pod, run, whole_pod};
 use crate::verdict::{Gap, Verdict};
-use cofferdam_api::{AgentRunStatus, Cancel, LiveReason, Reason, Stage};
+use cofferdam_api::{AgentRunStatus, Cancel, LiveReason, OnSinkFailure, Reason, ResolvedEvidence, Stage};
 use cofferdam_wire::record::RunRecord;
 use cofferdam_wire::seal;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -873,6 +873,51 @@ fn an_end_waits_for_its_seal_for_a_bounded_time(
     // Another run may have had its slot since.
     let ended = status.completion_time.unwrap().0;
     assert_eq!(ended, at(world.sealing_since.unwrap()));
+}
+
+/// What is missing is told by an event, too, and that policy lets the run go on stands beside it where it does.
+#[test]
+fn what_is_missing_is_told_with_its_number_and_what_policy_says() {
+    let goes_on = " Policy lets the run go on while the archive does not acknowledge its records \
+                   (limits.evidence.onSinkFailure: Continue).";
+    let away = || SealOutcome::Unavailable("No answer.".to_owned());
+    for (outcome, missing, word, says) in [
+        (incomplete(), 0, None, "Records are missing: "),
+        (incomplete(), 1, None, "1 record is missing: "),
+        (
+            incomplete(),
+            5,
+            Some(OnSinkFailure::Continue),
+            "5 records are missing: ",
+        ),
+        (away(), 0, Some(OnSinkFailure::Continue), "No answer."),
+        (away(), 0, None, "No answer."),
+    ] {
+        let outcome = match outcome {
+            SealOutcome::Sealed { mut seal, unsigned } => {
+                seal.data.missing = missing;
+                SealOutcome::Sealed { seal, unsigned }
+            }
+            other => other,
+        };
+        let is_incomplete = matches!(outcome, SealOutcome::Sealed { .. });
+        let mut status = running_status();
+        status.resolved.as_mut().unwrap().evidence = word.map(|word| ResolvedEvidence {
+            on_sink_failure: Some(word),
+        });
+        let mut world = World::of(with_status(status), SeenJob::Gone);
+        world.sealed = outcome;
+        world.sealing_since = Some(world.now - 15);
+        let (step, _) = world.step();
+        let message = step.status.unwrap().condition("Sealed").unwrap().message.clone();
+        assert!(message.starts_with(says), "{message}");
+        assert_eq!(message.ends_with(goes_on), word.is_some(), "{message}");
+        let told = step.events.iter().find(|event| event.reason == "AuditIncomplete");
+        assert_eq!(
+            told.map(|event| event.note.clone()),
+            is_incomplete.then_some(message)
+        );
+    }
 }
 
 /// The run has waited for the archive already.

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
 use crate::denial::{Denial, denied_since};
-use cofferdam_api::{ClusterSandboxPolicy, PolicyLimits, TlsMode, Tunnels};
+use cofferdam_api::{ClusterSandboxPolicy, OnSinkFailure, PolicyLimits, TlsMode, Tunnels};
 use cofferdam_policy::layer::layers::{ClusterEgress, cluster_egress};
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::route::{Route, route};
@@ -142,13 +142,26 @@ impl Ceiling {
         }
     }
 
+    /// Whether none of them says that a run stops while the archive does not acknowledge its records.
+    pub fn continues_without_evidence(&self) -> bool {
+        match self {
+            Self::Read(egress) => egress.on_sink_failure == OnSinkFailure::Continue,
+            Self::Unreadable(_) => false,
+        }
+    }
+
     /// What they leave of the way to `host` and `port`.
     ///
     /// # Errors
     /// One of them denies it or cannot be read.
     pub fn judge(&self, host: &Host, port: u16) -> Result<Left, Denial> {
         match self {
-            Self::Read(ClusterEgress { layers, tunnels }) => {
+            Self::Read(ClusterEgress {
+                layers,
+                tunnels,
+                // Of the run as a whole.
+                on_sink_failure: _,
+            }) => {
                 let route = if layers.is_empty() {
                     None
                 } else {
@@ -188,6 +201,7 @@ fn trimmed(mut policy: ClusterSandboxPolicy) -> ClusterSandboxPolicy {
         // The preset `git` stands for these.
         repositories: policy.spec.limits.repositories,
         tunnels: policy.spec.limits.tunnels,
+        evidence: policy.spec.limits.evidence,
         ..PolicyLimits::default()
     };
     policy
@@ -213,6 +227,15 @@ pub(crate) mod testing {
     pub(crate) fn allow(hosts: &[&str]) -> Value {
         json!({"mode": "AllowList", "rules": [
             {"name": "only", "hosts": hosts, "addresses": ["203.0.113.0/24"], "ports": [80, 443], "tls": "Tunnel"}]})
+    }
+
+    /// No traffic without evidence in the namespaces with these labels, and nothing of hosts.
+    pub(crate) fn stop_on_sink_failure(name: &str, selected: &Value) -> Guarded {
+        let policy = json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ClusterSandboxPolicy", "metadata": {"name": name},
+            "spec": {"namespaceSelector": {"matchLabels": selected}, "limits": {"evidence": {"onSinkFailure": "Stop"}}},
+        });
+        serde_json::from_value(policy).unwrap()
     }
 
     /// No tunnels, and nothing of hosts.

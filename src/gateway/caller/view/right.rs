@@ -89,6 +89,12 @@ impl Caller {
         self.view.revision.load(Ordering::Acquire)
     }
 
+    /// Whether the cluster policies of now leave the run its way out while the archive does not acknowledge its records.
+    pub fn continues_without_evidence(&self) -> bool {
+        self.ceiling()
+            .is_ok_and(|ceiling| ceiling.continues_without_evidence())
+    }
+
     /// The cluster policies over the run's namespace. The view is locked only where they may have changed.
     ///
     /// What is judged by them was noted before: a change that comes before the judgement is judged by, and one that comes

@@ -111,6 +111,107 @@ async fn numbers_that_start_anew_are_of_a_new_stream() {
     assert_eq!(ends, [(1, 0), (3, 2)].repeat(4));
 }
 
+/// That policy lets the run go on is asked only where the archive is away, and nothing else stands against it.
+#[tokio::test(start_paused = true)]
+async fn only_an_archive_that_is_away_makes_a_run_late() {
+    let sink = Memory::default();
+    let recorder = Recorder::new(ProcessId(1), sink.clone());
+    assert!(recorder.accepts("known").await && !recorder.is_late("known"));
+    *sink.answer.lock() = Some("away");
+    // The archive was never heard of for this run: from the first refusal on.
+    assert!(!recorder.is_late("new"));
+    assert!(!recorder.accepts("new").await && recorder.is_late("new"));
+    // One that makes many records is slowed, and no more.
+    for _ in 0..ADMISSION_LIMIT {
+        recorder.record("known", None, closed());
+    }
+    assert!(!recorder.accepts("known").await && !recorder.is_late("known"));
+    // One of which the archive takes no more is closed, whatever policy says.
+    *sink.answer.lock() = Some("refused");
+    assert!(!recorder.flush("new").await);
+    assert!(!recorder.accepts("new").await && !recorder.is_late("new"));
+    let hanging = Recorder::new(ProcessId(1), super::testing::Never);
+    assert!(!hanging.accepts("run-1").await && hanging.is_late("run-1"));
+}
+
+/// The run goes on without the archive for long: the chain comes to say since when, and how many of its records are missing.
+#[tokio::test]
+async fn what_is_lost_while_the_run_goes_on_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Memory::default();
+    let recorder = Recorder::new(ProcessId(1), sink.clone()).spooled(Spool::open(directory.path()).unwrap());
+    assert!(recorder.accepts("run-1").await);
+    *sink.answer.lock() = Some("away");
+    let made = BUFFER_LIMIT as u64 + 500;
+    for _ in 0..made {
+        recorder.record("run-1", None, closed());
+        recorder.goes_on("run-1");
+    }
+    let spooled = std::fs::read_dir(directory.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let size = spooled.metadata().unwrap().len();
+    *sink.answer.lock() = None;
+    sink.batches.lock().clear();
+    for _ in 0..10 {
+        recorder.flush_all(|_| true, StreamEnd::RunEnded).await;
+    }
+    let of_run = sink.records();
+    let said = |record: &&Record| matches!(record.event, RecordEvent::SinkFailed { .. });
+    assert_eq!(of_run.iter().filter(said).count(), 1);
+    assert_eq!(of_run[1].event, RecordEvent::SinkFailed { waited_seconds: 0 });
+    assert_eq!(of_run.len(), BUFFER_LIMIT);
+    assert!(size < BUFFER_LIMIT as u64 * 400, "{size}");
+    recorder.flush_all(|_| false, StreamEnd::RunEnded).await;
+    // The first record of the stream, those of the run, and that it went on.
+    let count = made + 2;
+    let cause = StreamEnd::RunEnded.into();
+    let last = sink.all().pop().unwrap();
+    assert_eq!(last.event, RecordEvent::StreamClosed { count, cause });
+    // The next time it says so again.
+    assert!(recorder.accepts("run-1").await);
+    recorder.goes_on("run-1");
+    assert!(recorder.flush("run-1").await);
+    assert_eq!(sink.records().iter().filter(said).count(), 2);
+}
+
+/// A kill in between: of records that found no place the number is known.
+#[tokio::test(start_paused = true)]
+async fn killed_process_tells_how_many_found_no_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = || Spool::open(directory.path()).unwrap();
+    let sink = Memory::default();
+    let killed = Recorder::new(ProcessId(1), sink.clone()).spooled(spool());
+    assert!(killed.accepts("run-1").await);
+    *sink.answer.lock() = Some("away");
+    let made = BUFFER_LIMIT as u64 + 7;
+    for _ in 0..made {
+        killed.record("run-1", None, closed());
+    }
+    drop(killed);
+    *sink.answer.lock() = None;
+    sink.batches.lock().clear();
+    Recorder::new(ProcessId(2), sink.clone())
+        .spooled(spool())
+        .send_left()
+        .await;
+    assert_eq!(sink.records().len(), BUFFER_LIMIT);
+    let last = sink.all().pop().unwrap();
+    let cause = StreamEnd::ProcessKilled.into();
+    assert_eq!(
+        (last.source_seq, last.event),
+        (
+            made + 2,
+            RecordEvent::StreamClosed {
+                count: made + 1,
+                cause
+            }
+        )
+    );
+}
+
 #[tokio::test]
 async fn a_run_whose_evidence_is_full_gets_nothing_more() {
     let sink = Memory::default();
