@@ -37,10 +37,10 @@ pub use credential::{
 };
 pub use exclude::{Exclude, ExcludeMode};
 pub use limits::{
-    DigestMode, EgressLimits, EgressRule, EvidenceLimits, ImageLimits, KernelCheck, Mode, NodeAccess,
-    OnMissingReport, OnSinkFailure, PolicyLimits, Preset, PullPolicy, RepositoryLimits, RepositoryRule,
-    RequesterMode, Retry, RunAsUser, RuntimeLimits, Severity, TlsMode, Tunnels, UserNamespaces,
-    VulnerabilityLimits,
+    ClearText, DigestMode, EgressLimits, EgressRule, EvidenceLimits, ImageLimits, KernelCheck, Mode,
+    NodeAccess, OnMissingReport, OnSinkFailure, PolicyLimits, Preset, PullPolicy, RepositoryLimits,
+    RepositoryRule, RequesterMode, Retry, RunAsUser, RuntimeLimits, ServicePort, Severity, TlsMode, Tunnels,
+    UserNamespaces, VulnerabilityLimits,
 };
 pub use policies::{
     ClusterSandboxPolicy, ClusterSandboxPolicySpec, SandboxPolicy, SandboxPolicyDefaults, SandboxPolicySpec,

@@ -12,7 +12,9 @@ use super::{bounds, rules};
 pub use self::evidence::{EvidenceLimits, OnSinkFailure};
 pub use self::images::{DigestMode, ImageLimits, OnMissingReport, PullPolicy, Severity, VulnerabilityLimits};
 pub(crate) use self::reach::default_ports;
-pub use self::reach::{EgressLimits, EgressRule, Preset, RepositoryLimits, RepositoryRule, TlsMode};
+pub use self::reach::{
+    ClearText, EgressLimits, EgressRule, Preset, RepositoryLimits, RepositoryRule, ServicePort, TlsMode,
+};
 pub use self::runtime::{KernelCheck, NodeAccess, RunAsUser, RuntimeLimits, UserNamespaces};
 
 mod evidence;

@@ -14,6 +14,11 @@ pub const FIELD_MANAGER: &str = "cofferdam-controller";
 pub const LABEL_SANDBOX: &str = "cofferdam.dev/sandbox";
 /// Value of [`LABEL_SANDBOX`] that opts in.
 pub const SANDBOX_ENABLED: &str = "enabled";
+/// Label of a namespace whose Services sandboxes may be granted; its value is [`SERVICES_REACHABLE`]. The gateway's
+/// NetworkPolicy selects namespaces by it.
+pub const LABEL_SERVICES: &str = "cofferdam.dev/services";
+/// Value of [`LABEL_SERVICES`] that lets them be granted.
+pub const SERVICES_REACHABLE: &str = "reachable";
 /// Label on a run or its namespace: as long as its value is [`LEGAL_HOLD`], nothing that the run left is removed, nor the
 /// run's object after its time to live.
 pub const LABEL_LEGAL_HOLD: &str = "cofferdam.dev/legal-hold";

@@ -28,6 +28,7 @@ use super::{bounds, rules};
     validation = rules::named_by_label("runs and records refer to it: choose another name"),
     validation = rules::tunnels_are_granted_above(),
     validation = rules::continue_is_granted_above(),
+    validation = rules::clear_text_is_granted_above(),
     printcolumn(
         name = "Ready",
         type_ = "string",

@@ -9,9 +9,10 @@ pub(super) use self::credential::{
     header_carries_credentials, header_name, placeholder_prefix, secret_key,
 };
 pub(super) use self::egress::{
-    cidrs, continue_is_granted_above, credential_needs_exact_hosts, credential_needs_requests, exact_hosts,
-    hosts, hosts_are_not_addresses, methods, preset_or_hosts, preset_says_the_rest, request_paths,
-    tunnel_is_unread, tunnels_are_granted_above,
+    cidrs, clear_text_is_for_services, clear_text_is_granted_above, continue_is_granted_above,
+    credential_needs_exact_hosts, credential_needs_requests, exact_hosts, hosts, hosts_are_not_addresses,
+    methods, preset_or_hosts, preset_says_the_rest, presets_of_services, request_paths,
+    services_are_inspected, services_are_not_the_api_server, tunnel_is_unread, tunnels_are_granted_above,
 };
 pub(super) use self::repositories::{
     directories_unique, exclude_patterns, git_reference, git_reference_not_sha256, repository_is_https,

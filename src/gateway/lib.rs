@@ -18,6 +18,7 @@ use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use cofferdam_identity::{ClusterKeys, Verifier};
+use cofferdam_policy::pattern::service::DEFAULT_DOMAIN;
 use cofferdam_service::args::{ArchiveArgs, RoleArgs};
 use cofferdam_service::serve::{Readiness, health, shutdown_on_signal};
 use cofferdam_service::start::{Role, StartError, bind, cluster_client};
@@ -30,6 +31,7 @@ use self::egress::deny_set::single;
 use self::egress::dial::SystemDialer;
 use self::egress::frozen::{ClusterPolicies, FrozenPolicies};
 use self::egress::ranges::Ranges;
+use self::egress::services::{ClusterServices, ServiceRules};
 use self::egress::tls::{RootsError, UpstreamTls};
 use self::evidence::{ArchiveClient, Recorder, Spool};
 use self::inspect::Inspection;
@@ -98,6 +100,9 @@ pub struct Args {
         default_value = "cofferdam-credentials"
     )]
     credentials_namespace: String,
+    /// Domain of the cluster, in which its Services have names.
+    #[arg(long, env = "COFFERDAM_CLUSTER_DOMAIN", default_value = DEFAULT_DOMAIN)]
+    cluster_domain: String,
     /// Address for sandboxes.
     #[arg(long, default_value = "0.0.0.0:3128")]
     listen: SocketAddr,
@@ -256,6 +261,13 @@ async fn parts(
         verifier: Verifier::new(ClusterKeys(client.clone())),
         policies: FrozenPolicies::new(ClusterPolicies(policies)),
         ranges: Ranges::new(fixed, args.role.namespace.clone()),
+        services: (
+            Box::new(ClusterServices(client.clone())),
+            ServiceRules {
+                domain: args.cluster_domain.clone(),
+                closed: vec![args.role.namespace.clone(), args.credentials_namespace.clone()],
+            },
+        ),
         dialer: Box::new(SystemDialer::new().map_err(GatewayError::Resolver)?),
         recorder: Recorder::new(process, archive.clone()).spooled(spool),
         archive,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ use crate::capacity::{Capacity, raise_descriptors};
 use crate::egress::dial::Dialer;
 use crate::egress::frozen::{FrozenPolicies, PolicySource};
 use crate::egress::ranges::Ranges;
+use crate::egress::services::{ServiceRules, ServiceSource};
 use crate::egress::tls::UpstreamTls;
 use crate::evidence::{ArchiveClient, Recorder, Sink, SinkError};
 use crate::inspect::{self, Inspection};
@@ -35,6 +36,7 @@ use cofferdam_identity::testing::{FixedKeys, Issuer};
 use cofferdam_policy::dimension::egress::{EgressLayer, EgressRule};
 use cofferdam_policy::frozen::FrozenPolicy;
 use cofferdam_policy::pattern::host::Host;
+use cofferdam_policy::pattern::service::{DEFAULT_DOMAIN, ServiceName};
 use cofferdam_policy::refusal::LayerKind;
 use cofferdam_wire::record::{ProcessId, StreamEnd, StreamId};
 use cofferdam_wire::runner::RunIdentity;
@@ -92,6 +94,13 @@ impl StandAlone {
             verifier: Verifier::new(FixedKeys::of(&issuer)),
             policies: FrozenPolicies::new(Fixed(map(&frozen))),
             ranges,
+            services: (
+                Box::new(NoServices),
+                ServiceRules {
+                    domain: DEFAULT_DOMAIN.to_owned(),
+                    closed: Vec::new(),
+                },
+            ),
             dialer: Box::new(OneHost(self.address)),
             recorder: Recorder::new(ProcessId(1), Taken),
             archive: ArchiveClient::new("http://127.0.0.1:1", PathBuf::from("/nonexistent")),
@@ -145,6 +154,7 @@ impl StandAlone {
             methods: Vec::new(),
             paths: Vec::new(),
             credential: None,
+            service: None,
         };
         let layer = EgressLayer {
             kind: LayerKind::SandboxPolicy,
@@ -215,6 +225,15 @@ struct Fixed(ConfigMap);
 impl PolicySource for Fixed {
     fn read<'a>(&'a self, _hash: &'a str) -> BoxFuture<'a, Result<ConfigMap, String>> {
         std::future::ready(Ok(self.0.clone())).boxed()
+    }
+}
+
+/// A cluster without Services.
+struct NoServices;
+
+impl ServiceSource for NoServices {
+    fn read<'a>(&'a self, _name: &'a ServiceName) -> BoxFuture<'a, Result<Option<Service>, String>> {
+        std::future::ready(Ok(None)).boxed()
     }
 }
 

@@ -12,6 +12,7 @@ use super::caller::view::Source;
 use super::caller::view::ceilings::Labels;
 use super::egress::dial::testing::FakeNet;
 use super::egress::frozen::testing::{Fixed, map_of};
+use super::egress::services::testing::{FakeServices, rules as service_rules};
 use super::evidence::testing::Memory;
 use super::inspect::authority::Authority;
 use super::inspect::testing::{Ca, CaOptions, ca, files};
@@ -41,6 +42,7 @@ mod pooled;
 mod requests;
 mod rolling;
 mod routes;
+mod services;
 mod smuggling;
 mod starving;
 mod tunnels;
@@ -56,6 +58,7 @@ struct Fixture {
     address: SocketAddr,
     issuer: Issuer,
     net: FakeNet,
+    services: FakeServices,
     records: Memory,
     policy_hash: String,
     inspection: Ca,
@@ -80,6 +83,7 @@ fn policy() -> FrozenPolicy {
                 methods: Vec::new(),
                 paths: Vec::new(),
                 credential: None,
+                service: None,
             },
             EgressRule {
                 name: "read".to_owned(),
@@ -94,6 +98,7 @@ fn policy() -> FrozenPolicy {
                     "/x?service=up".parse().unwrap(),
                 ],
                 credential: None,
+                service: None,
             },
         ],
     })];
@@ -142,6 +147,7 @@ impl Fixture {
         let (archive_url, token_file) = archive(&issuer, data.path()).await;
         let (map, policy_hash) = map_of(&policy.to_json());
         let (net, records) = (FakeNet::default(), Memory::default());
+        let services = FakeServices::default();
         let ranges = Ranges::new(
             vec!["10.244.0.0/16".parse().unwrap()],
             "cofferdam-system".to_owned(),
@@ -158,6 +164,7 @@ impl Fixture {
             verifier: Verifier::new(FixedKeys::of(&issuer)),
             policies: FrozenPolicies::new(Fixed(vec![map], Arc::default())),
             ranges,
+            services: (Box::new(services.clone()), service_rules()),
             dialer: Box::new(net.clone()),
             recorder: Recorder::new(ProcessId(7), records.clone()),
             archive: ArchiveClient::new(&archive_url, token_file),
@@ -176,6 +183,7 @@ impl Fixture {
             address,
             issuer,
             net,
+            services,
             records,
             policy_hash,
             inspection,

@@ -17,6 +17,7 @@ use crate::egress::dial::Dialer;
 use crate::egress::frozen::FrozenPolicies;
 use crate::egress::limits::RunLimits;
 use crate::egress::ranges::Ranges;
+use crate::egress::services::{ServiceRules, ServiceSource, Services as ClusterServices};
 use crate::egress::tls::UpstreamTls;
 use crate::evidence::{ArchiveClient, Recorder};
 use crate::forward::Requests;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub policies: FrozenPolicies,
     /// The cluster's own addresses.
     pub ranges: Ranges,
+    /// Reads the Services of the cluster that policies grant, and which of them are for sandboxes.
+    pub services: (Box<dyn ServiceSource>, ServiceRules),
     /// Resolves and connects.
     pub dialer: Box<dyn Dialer>,
     /// Brings records to the archive.
@@ -77,12 +80,14 @@ pub fn connect(parts: Parts) -> Rooms {
     let limits = Arc::new(RunLimits::new(parts.capacity.exits));
     let failures: Arc<Failures> = Arc::default();
     let (ranges, policies) = (Arc::new(parts.ranges), Arc::new(parts.policies));
+    let (service_source, service_rules) = parts.services;
     let recorder = Arc::new(parts.recorder);
     let admitter = Arc::new(Admitter::new(parts.verifier, Arc::clone(&view)));
     let upstreams = Arc::new(Upstreams {
         recorder: Arc::clone(&recorder),
         limits: Arc::clone(&limits),
         ranges: Arc::clone(&ranges),
+        services: ClusterServices::new(service_source, service_rules, Arc::clone(&view)),
         policies: Arc::clone(&policies),
         dialer: parts.dialer,
         tls: parts.tls,

@@ -44,6 +44,8 @@ pub enum DenyReason {
     CredentialConflict,
     /// A rule that allows the request has a credential, and the request is in clear text.
     CredentialNeedsTls,
+    /// Only the namespace's own policy grants a Service of the cluster.
+    ServiceNotGranted,
     /// The policies allow it, and `spec.egress` of the run does not name it.
     NotAskedFor,
     /// `prepare` wants to reach something else than the host of an admitted repository.
@@ -52,7 +54,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoEgressPolicy,
         Self::EgressDenied,
         Self::HostNotAllowed,
@@ -60,6 +62,7 @@ impl DenyReason {
         Self::RequestNotAllowed,
         Self::CredentialConflict,
         Self::CredentialNeedsTls,
+        Self::ServiceNotGranted,
         Self::NotAskedFor,
         Self::NotARepositoryHost,
     ];
@@ -74,6 +77,7 @@ impl DenyReason {
             Self::RequestNotAllowed => "RequestNotAllowed",
             Self::CredentialConflict => "CredentialConflict",
             Self::CredentialNeedsTls => "CredentialNeedsTls",
+            Self::ServiceNotGranted => "ServiceNotGranted",
             Self::NotAskedFor => "NotAskedFor",
             Self::NotARepositoryHost => "NotARepositoryHost",
         }

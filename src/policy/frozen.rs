@@ -28,7 +28,7 @@ const REQUESTS: u32 = 3;
 const CREDENTIALS: u32 = 4;
 /// Version of a document in which a credential is a GitHub App.
 const APPS: u32 = 5;
-/// Version of a document that lets traffic go on without evidence.
+/// Version of a document in which a rule is for Services, or that lets traffic go on without evidence.
 const NEWEST: u32 = 6;
 /// Longest document in bytes that is read: a ConfigMap holds 1 MiB.
 const DOCUMENT_LIMIT: usize = 1024 * 1024;
@@ -129,11 +129,11 @@ fn version_of(policy: &FrozenPolicy) -> u32 {
         git,
         credentials,
     } = policy;
-    let mut rules = layers.iter().flat_map(|layer| &layer.rules);
+    let rules = || layers.iter().flat_map(|layer| &layer.rules);
     let has_credential = !credentials.is_empty()
-        || rules.any(|rule| rule.credential.is_some())
+        || rules().any(|rule| rule.credential.is_some())
         || git.iter().any(|host| !host.repositories.is_empty());
-    if *on_sink_failure == OnSinkFailure::Continue {
+    if *on_sink_failure == OnSinkFailure::Continue || rules().any(|rule| rule.service.is_some()) {
         NEWEST
     } else if credentials.iter().any(|credential| credential.app.is_some()) {
         APPS
@@ -336,6 +336,7 @@ mod tests {
                     methods: Vec::new(),
                     paths: Vec::new(),
                     credential: None,
+                    service: None,
                 },
                 EgressRule {
                     name: "reads".into(),
@@ -349,6 +350,7 @@ mod tests {
                         "/repos/org/**?a=b&c=d".parse().unwrap(),
                     ],
                     credential: None,
+                    service: None,
                 },
             ],
         })];
@@ -431,6 +433,39 @@ mod tests {
         for text in [OF_VERSION_2, OF_VERSION_3, OF_VERSION_4] {
             assert!(!FrozenPolicy::parse(text).unwrap().continues_without_evidence());
         }
+    }
+
+    /// Another one, byte for byte.
+    const OF_VERSION_6_WITH_SERVICES: &str = r#"{"git":[],"layers":[{"kind":"ClusterSandboxPolicy","mode":"AllowList","name":"base","rules":[{"addresses":[],"credential":"litellm","hosts":["litellm.models.svc"],"methods":["POST"],"name":"models","paths":["/v1/chat/completions"],"ports":[4000],"service":{"clearText":true},"tls":"Inspect"},{"addresses":[],"hosts":["pypi.mirrors.svc"],"name":"packages","ports":[80],"service":{},"tls":"Inspect"}]}],"schemaVersion":6}"#;
+
+    #[test]
+    fn what_is_for_services_is_a_document_of_version_6() {
+        let read = FrozenPolicy::parse(OF_VERSION_6_WITH_SERVICES).unwrap();
+        assert_eq!(
+            FrozenPolicy::new(read.layers.clone(), Tunnels::Deny, None, Vec::new()),
+            read
+        );
+        let host = Host::parse("litellm.models.svc").unwrap();
+        let route = read.agent_route(&host, 4000).into_result().unwrap();
+        assert_eq!(route.service().unwrap().to_string(), "models/litellm");
+        // Gateways that would take it for the host of a name do not read it.
+        let older = OF_VERSION_6_WITH_SERVICES.replace(r#""schemaVersion":6"#, r#""schemaVersion":5"#);
+        let refused = FrozenPolicy::parse(&older).unwrap_err().to_string();
+        assert!(refused.contains("its rules are of version 6"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_run_clones_is_no_service_whatever_it_is_called() {
+        let git = vec![GitHost {
+            host: "git.forge.svc".parse().unwrap(),
+            port: 443,
+            addresses: Vec::new(),
+            repositories: Vec::new(),
+        }];
+        let read = FrozenPolicy::new(Vec::new(), Tunnels::Deny, None, git);
+        let host = Host::parse("git.forge.svc").unwrap();
+        let route = read.prepare_route(&host, 443).into_result().unwrap();
+        assert_eq!(route.service(), None);
     }
 
     /// Documents of the versions before, byte for byte as the releases that had them wrote them.

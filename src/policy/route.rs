@@ -13,6 +13,7 @@ use crate::dimension::git::GitRule;
 use crate::dimension::requests::Requests;
 use crate::pattern::address::is_global;
 use crate::pattern::host::Host;
+use crate::pattern::service::ServiceName;
 use crate::pattern::sorted;
 use cofferdam_api::{TlsMode, Tunnels};
 
@@ -59,6 +60,7 @@ impl Route {
                 requests: Requests::default(),
                 credential: None,
                 reads: None,
+                clear_text: false,
             }],
             is_later: false,
         };
@@ -68,6 +70,8 @@ impl Route {
             grant: Grant {
                 layers: vec![layer],
                 asked: Vec::new(),
+                // Its host is resolved as every other.
+                is_of_services: false,
             },
         }
     }
@@ -90,6 +94,7 @@ impl Route {
                     requests: Requests::default(),
                     credential: rule.credential.clone(),
                     reads: Some(rule.url.clone()),
+                    clear_text: false,
                 })
                 .collect(),
             is_later: false,
@@ -100,6 +105,8 @@ impl Route {
             grant: Grant {
                 layers: layers.iter().map(layer).collect(),
                 asked: Vec::new(),
+                // Its host is resolved as every other.
+                is_of_services: false,
             },
         }
     }
@@ -108,6 +115,12 @@ impl Route {
     pub fn credentials(&self) -> Vec<String> {
         let rules = self.grant.layers.iter().flat_map(|layer| &layer.rules);
         sorted(rules.filter_map(|rule| rule.credential.clone()).collect())
+    }
+
+    /// The Service to which it leads, and by whose address of now alone; `None`: it leads where the host's name does.
+    pub fn service(&self) -> Option<ServiceName> {
+        let named = ServiceName::of(&self.host);
+        named.filter(|_| self.grant.is_of_services)
     }
 
     /// The host that was decided about.
@@ -149,7 +162,11 @@ impl Route {
     #[must_use]
     pub fn under(mut self, ceiling: Self) -> Self {
         // What a ceiling was asked for is this route's own business.
-        let Grant { layers, asked: _ } = ceiling.grant;
+        let Grant {
+            layers,
+            asked: _,
+            is_of_services: _,
+        } = ceiling.grant;
         self.grant
             .layers
             .extend(layers.into_iter().map(|layer| LayerGrant {

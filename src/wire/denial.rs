@@ -133,7 +133,7 @@ denial_codes! {
         "The message names both. Let the rules for these requests, in all policies of the run, name one credential.";
     CredentialNeedsTls: Denied,
         "A rule that allows the request adds a credential to it, and the request is in clear text.",
-        "Use `https://`. A credential goes out over TLS alone.";
+        "Use `https://`. A credential goes out over TLS alone, but for Services of the cluster where `ClusterSandboxPolicies` say `credentialInClearText: Allow`.";
     CredentialUnavailable: Unavailable,
         "A rule that allows the request adds a credential to it, and the gateway has none that it can send.",
         "The message says what is missing. `kubectl get sandboxcredentials` shows which credentials are ready; a Secret that is created or put right is used within seconds.";
@@ -146,6 +146,12 @@ denial_codes! {
     PlaceholderLeaked: Denied,
         "The request carries the placeholder of a credential to a host that is none of the credential's.",
         "Find out why the agent sends its key elsewhere: a wrong base URL, or an agent that was talked into it. The placeholder itself is worth nothing.";
+    ServiceNotGranted: Denied,
+        "Only the namespace's own policy grants the Service of the cluster.",
+        "Ask the owner of the cluster policies to list the Service in `services` of a rule of a `ClusterSandboxPolicy`; a `SandboxPolicy` can only narrow.";
+    ServiceUnusable: Denied,
+        "The Service of the cluster is granted, and there is none of this name and port that the gateway may dial.",
+        "The message says what is wrong with the Service: it is missing, headless, of type `ExternalName` or without a selector; or its namespace lacks the label `cofferdam.dev/services: reachable`, runs sandboxes, or is Cofferdam's own.";
     NotAskedFor: Denied,
         "The policies allow the host, but `spec.egress` of the run does not name it.",
         "Add the host to `spec.egress` of the `AgentRun`, or leave `spec.egress` out to get what the policies allow.";

@@ -70,6 +70,8 @@ fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message
 #[case("/spec/limits/egress/rules/0/ports", json!([443, 443]), "Duplicate value")]
 #[case("/spec/limits/egress/rules/0/hosts", json!([]), "either hosts or a preset")]
 #[case("/spec/limits/egress/rules/3/preset", json!("npmm"), "not supported")]
+#[case("/spec/limits/egress/rules/4/services/0/port", json!(65_536), "out of range")]
+#[case("/spec/limits/egress/rules/4/credentialInClearText", json!(true), "must be of type string")]
 #[case("/spec/limits/tunnels", json!("Sometimes"), "not supported")]
 #[case("/spec/limits/evidence/onSinkFailure", json!("Ignore"), "not supported")]
 #[case("/spec/limits/egress/rules/0/tls", json!("Trust"), "not supported")]

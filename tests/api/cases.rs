@@ -813,6 +813,61 @@ fn refused_requests() -> Vec<(&'static str, Value, &'static str)> {
             "a rule has either hosts or a preset",
         ),
         (
+            "/spec/limits/egress/rules/4/hosts",
+            json!(["api.example.com"]),
+            "a rule has either hosts or a preset",
+        ),
+        (
+            "/spec/limits/egress/rules/4/ports",
+            json!([4000]),
+            "a Service has its port and its address",
+        ),
+        (
+            "/spec/limits/egress/rules/4/addresses",
+            json!(["10.0.0.0/8"]),
+            "a Service has its port and its address",
+        ),
+        (
+            "/spec/limits/egress/rules/4/tls",
+            json!("Tunnel"),
+            "tls: Tunnel passes bytes unread, so methods and paths cannot be told",
+        ),
+        (
+            "/spec/limits/egress/rules/4",
+            json!({"name": "a", "services": [{"namespace": "a", "name": "b", "port": 1}], "tls": "Tunnel"}),
+            "requests to services are always read",
+        ),
+        (
+            "/spec/limits/egress/rules/4",
+            json!({"name": "a", "services": [{"namespace": "a", "name": "b", "port": 1}], "preset": "npm"}),
+            "a rule with services can have the presets anthropic, gemini and openai",
+        ),
+        (
+            "/spec/limits/egress/rules/4/services/0",
+            json!({"namespace": "default", "name": "kubernetes", "port": 443}),
+            "services must not name default/kubernetes",
+        ),
+        (
+            "/spec/limits/egress/rules/4/services/0/name",
+            json!("litellm.models"),
+            "name of a Service must be a DNS label",
+        ),
+        (
+            "/spec/limits/egress/rules/4/services/0/namespace",
+            json!("*"),
+            "namespace of a Service must be a DNS label",
+        ),
+        (
+            "/spec/limits/egress/rules/4/paths",
+            json!([]),
+            "a rule with a credential must list methods and paths",
+        ),
+        (
+            "/spec/limits/egress/rules/2/credentialInClearText",
+            json!("Deny"),
+            "credentialInClearText is for the credential of a rule with services",
+        ),
+        (
             "/spec/limits/egress/rules/3/methods",
             json!(["PUT"]),
             "a preset has ports, methods and paths of its own",
@@ -911,6 +966,14 @@ pub fn accepted_policies() -> Vec<(&'static str, Value)> {
             ]),
         ),
         ("/spec/limits/egress/rules/3/preset", json!("git")),
+        (
+            "/spec/limits/egress/rules/4",
+            json!({"name": "a", "services": [{"namespace": "a", "name": "b", "port": 1}], "preset": "openai"}),
+        ),
+        (
+            "/spec/limits/egress/rules/4/services",
+            json!([{"namespace": "default", "name": "proxy", "port": 65535}, {"namespace": "models", "name": "kubernetes", "port": 1}]),
+        ),
         ("/spec/limits/egress/rules/3/ports", json!([443])),
     ]
 }
@@ -962,6 +1025,11 @@ pub fn refused_own_fields() -> Vec<(&'static str, Value, &'static str)> {
             "/spec/imagePullSecrets/0/name",
             json!("a/b"),
             "imagePullSecrets[].name must be a DNS name",
+        ),
+        (
+            "/spec/limits/egress/rules/4/credentialInClearText",
+            json!("Allow"),
+            "credentialInClearText: Allow counts from a ClusterSandboxPolicy alone",
         ),
         (
             "/spec/limits/tunnels",

@@ -120,7 +120,7 @@ fn what_is_missing_from_descriptions_is_found() {
 #[test]
 fn descriptions_stay_small() {
     let all: usize = crds::files().unwrap().iter().map(|file| file.text.len()).sum();
-    assert!(all < 220_000, "{all} bytes of definitions");
+    assert!(all < 230_000, "{all} bytes of definitions");
 }
 
 fn columns(kind: &str) -> Vec<(String, String, i64)> {

@@ -133,6 +133,8 @@ fn limits() -> Value {
             {"name": "issues", "hosts": ["tracker.example.com"], "ports": [80], "methods": ["GET", "POST"],
              "paths": ["/repos/team-a/*/issues", "/simple/**", "/info/refs?service=git-upload-pack"], "tls": "Inspect"},
             {"name": "packages", "preset": "npm", "addresses": ["10.20.0.0/16"]},
+            {"name": "proxy", "services": [{"namespace": "models", "name": "litellm", "port": 4000}], "methods": ["POST"],
+             "paths": ["/v1/**"], "credential": "litellm", "credentialInClearText": "Deny"},
         ]},
         "tunnels": "Deny",
         "evidence": {"onSinkFailure": "Stop"},

@@ -83,6 +83,7 @@ const GATEWAY: Given = &[
     ("core namespaces", "list watch"),
     ("core nodes", "list watch"),
     ("networking.k8s.io servicecidrs", "list"),
+    ("core services", "get"),
 ];
 
 const GATEWAY_AT_HOME: Given = &[("core configmaps", "get"), ("core services", "list")];

@@ -53,6 +53,11 @@ fn with_a_tunnel(word: Value) -> World {
         .cluster("tunnels", word)
 }
 
+/// One Service.
+fn service(name: &str) -> Value {
+    json!({"mode": "AllowList", "rules": [{"name": "proxy", "services": [{"namespace": "models", "name": name, "port": 4000}]}]})
+}
+
 /// Every kind of mistake, each the only one of its world.
 pub fn mistaken_policies() -> Vec<(&'static str, World)> {
     let repositories = json!({"mode": "AllowList", "clone": [
@@ -84,6 +89,18 @@ pub fn mistaken_policies() -> Vec<(&'static str, World)> {
             World::admitting()
                 .policy("egress", asks(&json!(["DELETE"]), &json!([])))
                 .cluster("egress", asks(&json!(["GET", "HEAD"]), &json!(["/repos/**"]))),
+        ),
+        (
+            "mistake: another Service than a cluster policy grants",
+            World::admitting()
+                .policy("egress", service("litellm"))
+                .cluster("egress", service("other")),
+        ),
+        (
+            "mistake: a host that is called like a Service which a cluster policy grants",
+            World::admitting()
+                .policy("egress", json!({"mode": "AllowList", "rules": [{"name": "proxy", "hosts": ["litellm.models.svc"], "ports": [4000]}]}))
+                .cluster("egress", service("litellm")),
         ),
         (
             "mistake: images that it does not allow",
@@ -177,6 +194,18 @@ fn sound_policies() -> Vec<(&'static str, World)> {
         ),
         ("a tunnel with consent", with_a_tunnel(json!("Allow"))),
         (
+            "a Service that both list",
+            World::admitting()
+                .policy("egress", service("litellm"))
+                .cluster("egress", service("litellm")),
+        ),
+        (
+            "a Service that the cluster policy alone lists",
+            World::admitting()
+                .policy("egress", Value::Null)
+                .cluster("egress", service("litellm")),
+        ),
+        (
             "a cluster policy's tunnels where the namespace denies them",
             World::admitting().policy("tunnels", json!("Deny")),
         ),
@@ -254,6 +283,19 @@ fn a_tunnel_to_which_nobody_consents_refuses_every_run() {
             assert!(message.contains(part), "{part} in {message}");
         }
     }
+}
+
+#[test]
+fn a_service_that_the_cluster_says_nothing_of_refuses_every_run() {
+    let world = World::admitting()
+        .policy("egress", service("litellm"))
+        .cluster("egress", Value::Null);
+    let refusal = world.decide().unwrap_err();
+    assert_eq!((refusal.reason, &refusal.layer), (Reason::PolicyDenied, &None));
+    insta::assert_snapshot!(refusal.message(), @"limits.egress.rules of SandboxPolicy/default `proxy` is refused (limits.egress.rules): a ClusterSandboxPolicy alone grants Services of the cluster, and none in force has limits.egress; help: take the rule out of SandboxPolicy/default, or ask the owner of the ClusterSandboxPolicies for a rule with these services in one of them");
+    let silent = world.run("egress", json!({"mode": "DenyAll"}));
+    assert_eq!(silent.decide().unwrap_err(), refusal);
+    assert_eq!(is_ready(&silent), (false, "ServiceNotGranted".to_owned()));
 }
 
 #[rstest]

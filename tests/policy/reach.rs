@@ -2,7 +2,7 @@
 
 use cofferdam_api::{Mode, TlsMode, Tunnels};
 use cofferdam_policy::decision::Decision;
-use cofferdam_policy::dimension::egress::{EgressAsk, EgressAskRule, EgressLayer, EgressRule};
+use cofferdam_policy::dimension::egress::{EgressAsk, EgressAskRule, EgressLayer, EgressRule, ServiceUse};
 use cofferdam_policy::dimension::requests::Request;
 use cofferdam_policy::explain::reach::{Reached, reach};
 use cofferdam_policy::pattern::host::{Host, HostPattern};
@@ -17,6 +17,9 @@ use rstest::rstest;
 
 use crate::generated::{ADDRESSES, HOST_PATTERNS, HOSTS, NETWORKS, PORTS};
 
+const KINDS: [LayerKind; 2] = [LayerKind::ClusterSandboxPolicy, LayerKind::SandboxPolicy];
+/// Names of Services, and a star over some.
+const SERVICES: [&str; 3] = ["a.n.svc", "b.n.svc", "*.n.svc"];
 const METHODS: [&str; 2] = ["GET", "POST"];
 const PATHS: [&str; 4] = ["/a/*", "/*/b", "/a/**", "/a/b?k=v"];
 
@@ -61,10 +64,35 @@ fn layers() -> impl Strategy<Value = Vec<EgressLayer>> {
                 methods: methods.iter().map(|method| method.parse().unwrap()).collect(),
                 paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
                 credential: None,
+                service: None,
             }
         });
-    let layer = (mode(), vec(rule, 1..5)).prop_map(|(mode, rules)| EgressLayer {
-        kind: LayerKind::ClusterSandboxPolicy,
+    let rule = (
+        rule,
+        option::weighted(0.3, (subsequence(&SERVICES[..], 1..=2), any::<bool>())),
+    )
+        .prop_map(|(rule, of_services)| match of_services {
+            Some((names, true)) => EgressRule {
+                hosts: names
+                    .iter()
+                    // Each is named in full.
+                    .filter(|name| !name.starts_with('*'))
+                    .map(|name| name.parse().unwrap())
+                    .collect(),
+                addresses: Vec::new(),
+                tls: TlsMode::Inspect,
+                service: Some(ServiceUse::default()),
+                ..rule
+            },
+            // A rule for hosts that are called like Services.
+            Some((names, false)) => EgressRule {
+                hosts: names.iter().map(|name| name.parse().unwrap()).collect(),
+                ..rule
+            },
+            None => rule,
+        });
+    let layer = (select(&KINDS[..]), mode(), vec(rule, 1..5)).prop_map(|(kind, mode, rules)| EgressLayer {
+        kind,
         name: String::new(),
         mode,
         rules,
@@ -100,6 +128,7 @@ fn host() -> impl Strategy<Value = Host> {
     prop_oneof![
         select(&HOSTS[..]).prop_map(str::to_owned),
         (label, stem).prop_map(|(label, stem)| format!("{label}.{stem}")),
+        select(&SERVICES[..2]).prop_map(str::to_owned),
     ]
     .prop_map(|name| Host::parse(&name).unwrap())
 }
@@ -136,6 +165,7 @@ proptest! {
                     prop_assert!(!route.permits_address(address) || listed, "{address}: {entry:?}");
                 }
                 prop_assert_eq!(&route.rules(), &entry.rules);
+                prop_assert_eq!(route.service(), entry.service.clone());
                 prop_assert_eq!(route.tls(), entry.tls);
                 prop_assert_eq!(entry.requests.is_some(), entry.is_inspected());
                 for request in requests() {
@@ -178,6 +208,7 @@ fn layer(name: &str, rules: &[(&str, &[&str], &[u16])]) -> EgressLayer {
                 methods: Vec::new(),
                 paths: Vec::new(),
                 credential: None,
+                service: None,
             })
             .collect(),
     }

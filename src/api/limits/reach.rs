@@ -63,9 +63,13 @@ pub struct EgressLimits {
     validation = rules::tunnel_is_unread(),
     validation = rules::preset_or_hosts(),
     validation = rules::preset_says_the_rest(),
+    validation = rules::services_are_inspected(),
+    validation = rules::presets_of_services(),
+    validation = rules::clear_text_is_for_services(),
     validation = rules::credential_needs_requests(),
     validation = rules::credential_needs_exact_hosts()
 )]
+#[serde(rename_all = "camelCase")]
 pub struct EgressRule {
     /// Name of the rule; refusals and records refer to it.
     #[schemars(length(min = 1, max = 63))]
@@ -74,6 +78,18 @@ pub struct EgressRule {
     /// Hosts, methods and paths that are known by a name. Instead of `hosts`, `ports`, `methods`, `paths` and `tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
+    /// Services of the cluster, such as a model proxy or a mirror of packages, instead of `hosts`, `addresses`, `ports` and
+    /// `tls`. A ClusterSandboxPolicy must list a Service; a SandboxPolicy that lists it can only narrow. The agent asks for
+    /// `name.namespace.svc`, with or without the cluster's domain; the gateway dials the `ClusterIP` of this Service and nothing
+    /// else. The Service's namespace must carry the label `cofferdam.dev/services: reachable`. With `preset` (`anthropic`,
+    /// `gemini` or `openai`) its methods and paths are those of that API.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(
+        merge_strategy = kube::core::cel::ListMerge::Map(vec!["namespace".into(), "name".into(), "port".into()]),
+        validation = rules::services_are_not_the_api_server()
+    )]
+    pub services: Vec<ServicePort>,
     /// Host names, exact or with `*` as the whole left-most label. Instead of `preset`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
@@ -117,6 +133,37 @@ pub struct EgressRule {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::label("credential"))]
     pub credential: Option<String>,
+    /// Whether the credential goes to Services of the rule over plain HTTP too. `Allow`: whatever can read the network between
+    /// the gateway and the Service's pods can read the credential. Only a ClusterSandboxPolicy can say so, and every
+    /// one that names the credential for a request must; `Deny` of any policy overrules it. Absent: `Deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_in_clear_text: Option<ClearText>,
+}
+
+/// One port of a Service.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Namespace of the Service; never that of Cofferdam, or one in which sandboxes run.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("namespace of a Service"))]
+    pub namespace: String,
+    /// Name of the Service. It has a `ClusterIP` and a selector: headless and `ExternalName` Services are not dialled.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label("name of a Service"))]
+    pub name: String,
+    /// Port of the Service, TCP; not that of its pods.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+/// Whether a credential may go out over plain HTTP, to a Service of the cluster. `Deny`: it goes over TLS alone. `Allow`: it
+/// goes over plain HTTP too. Absent: `Deny`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClearText {
+    /// Over TLS alone.
+    Deny,
+    /// Over plain HTTP too.
+    Allow,
 }
 
 pub(crate) fn default_ports() -> Vec<i32> {

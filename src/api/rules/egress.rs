@@ -48,8 +48,9 @@ pub(crate) fn request_paths() -> Rule {
 /// A rule names its hosts in one way.
 pub(crate) fn preset_or_hosts() -> Rule {
     rule(
-        "has(self.preset) != (has(self.hosts) && size(self.hosts) > 0)",
-        "a rule has either hosts or a preset, which names hosts itself: give one of them",
+        "(has(self.services) && size(self.services) > 0) ? !has(self.hosts) || size(self.hosts) == 0 : \
+         has(self.preset) != (has(self.hosts) && size(self.hosts) > 0)",
+        "a rule has either hosts or a preset, which names hosts itself, or it has services: give one of them",
     )
 }
 
@@ -61,6 +62,52 @@ pub(crate) fn preset_says_the_rest() -> Rule {
          (!has(self.methods) || size(self.methods) == 0) && (!has(self.paths) || size(self.paths) == 0)",
         "a preset has ports, methods and paths of its own and is inspected: leave ports, methods, paths and tls out, or write \
          a rule with hosts",
+    )
+}
+
+/// What is said of hosts alone is not said of Services. Passes what [`preset_or_hosts`], [`preset_says_the_rest`] and
+/// [`tunnel_is_unread`] already refuse, so that each input gets one message.
+pub(crate) fn services_are_inspected() -> Rule {
+    rule(
+        "!has(self.services) || size(self.services) == 0 || has(self.preset) || has(self.hosts) && size(self.hosts) > 0 || \
+         self.tls != 'Inspect' && (has(self.methods) && size(self.methods) > 0 || has(self.paths) && size(self.paths) > 0) || \
+         self.tls == 'Inspect' && self.ports == [443] && (!has(self.addresses) || size(self.addresses) == 0)",
+        "requests to services are always read, and a Service has its port and its address: leave ports, addresses and tls out",
+    )
+}
+
+/// The API of a model is the same wherever it is served; that of a registry is not.
+pub(crate) fn presets_of_services() -> Rule {
+    rule(
+        "!has(self.services) || size(self.services) == 0 || !has(self.preset) || self.preset in ['anthropic', 'gemini', 'openai'] \
+         && (!has(self.addresses) || size(self.addresses) == 0)",
+        "a rule with services can have the presets anthropic, gemini and openai, and no addresses: leave addresses out, or list \
+         methods and paths",
+    )
+}
+
+/// On the internet nobody knows who reads along.
+pub(crate) fn clear_text_is_for_services() -> Rule {
+    rule(
+        "!has(self.credentialInClearText) || has(self.credential) && has(self.services) && size(self.services) > 0",
+        "credentialInClearText is for the credential of a rule with services: leave it out",
+    )
+}
+
+/// A namespace's own word does not put a credential on the wire.
+pub(crate) fn clear_text_is_granted_above() -> Rule {
+    rule(
+        "!has(self.spec.limits.egress) || !has(self.spec.limits.egress.rules) || \
+         self.spec.limits.egress.rules.all(item, !has(item.credentialInClearText) || item.credentialInClearText != 'Allow')",
+        "credentialInClearText: Allow counts from a ClusterSandboxPolicy alone: leave it out here",
+    )
+}
+
+/// The API server is no Service for agents. `namespace` is a word of CEL's own, and spelt otherwise there.
+pub(crate) fn services_are_not_the_api_server() -> Rule {
+    rule(
+        "self.all(item, item.__namespace__ != 'default' || item.name != 'kubernetes')",
+        "services must not name default/kubernetes: no agent reaches the API server",
     )
 }
 

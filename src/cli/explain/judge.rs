@@ -171,7 +171,10 @@ fn egress(evaluation: &Evaluation) -> Egress {
 }
 
 fn host(reached: Reached) -> EgressHost {
-    let Judged { class, why } = exfiltration::judge(&reached.host);
+    let Judged { class, why } = match &reached.service {
+        Some(service) => exfiltration::of_service(service),
+        None => exfiltration::judge(&reached.host),
+    };
     EgressHost {
         exfiltration: class,
         why,

@@ -126,6 +126,43 @@ fn a_credential_of_a_preset_is_taken_to_go_to_the_hosts_of_the_preset() {
 }
 
 #[test]
+fn a_service_is_shown_with_what_it_is_asked_and_its_requests_are_answered() {
+    let service = "services: [{namespace: models, name: litellm, port: 4000}]";
+    let own = format!("{service}\n          methods: [GET, POST]\n          paths: [/v1/**]");
+    let above = format!(
+        "{service}\n          preset: openai\n          credential: litellm\n          credentialInClearText: Allow"
+    );
+    let policies = policies(&[
+        ("hosts: [api.anthropic.com]\n          tls: Tunnel", own.as_str()),
+        (
+            "hosts: [api.anthropic.com, api.openai.com]\n          tls: Tunnel",
+            above.as_str(),
+        ),
+    ]);
+    let requests = [
+        "POST http://litellm.models.svc:4000/v1/chat/completions",
+        "POST http://litellm.models.svc:4000/v1/files",
+        "GET http://other.models.svc:4000/v1/models",
+    ];
+    let given = Given {
+        requests: requests.iter().map(|request| request.parse().unwrap()).collect(),
+        ..Given::default()
+    };
+    let explanation = judged_on_files(&run(&[]), &policies, &given);
+    let text = text(&explanation);
+    for part in [
+        "litellm.models.svc:4000  unknown, inspected: Service models/litellm of the cluster. Assume",
+        "the gateway adds credential litellm to",
+        ", also over plain HTTP",
+        "/v1/chat/completions  allowed, by its method and path",
+        "/v1/files  denied (RequestNotAllowed)",
+        "other.models.svc:4000/v1/models  denied (HostNotAllowed)",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
 fn a_preset_is_shown_with_what_it_comes_to_and_what_it_could_leak() {
     let policies = policies(&[(
         "hosts: [api.anthropic.com]\n          tls: Tunnel",

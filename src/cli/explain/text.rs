@@ -189,9 +189,14 @@ fn of_host(host: &EgressHost, paint: Paint) -> String {
     for sent in &host.reached.credentials {
         let requests = sent.requests.iter().map(ToString::to_string);
         text.extend([format!(
-            "      the gateway adds credential {} to {}\n",
+            "      the gateway adds credential {} to {}{}\n",
             paint.bold(&escape(&sent.credential)),
-            requests.collect::<Vec<_>>().join("; ")
+            requests.collect::<Vec<_>>().join("; "),
+            if sent.in_clear_text {
+                ", also over plain HTTP"
+            } else {
+                ""
+            }
         )]);
     }
     if host.unlimited_spending {

@@ -118,6 +118,11 @@ impl View {
             .cut_the_denied(None);
     }
 
+    /// The labels of a namespace, as far as it is known.
+    pub fn namespace_labels(&self, name: &str) -> Option<Labels> {
+        self.table().ceilings.labels(name).cloned()
+    }
+
     /// A namespace was made or changed.
     pub fn put_namespace(&self, name: &str, labels: Labels) {
         let mut changed = false;

@@ -38,6 +38,7 @@ impl From<Denied> for Denial {
             DenyReason::RequestNotAllowed => DenialCode::RequestNotAllowed,
             DenyReason::CredentialConflict => DenialCode::CredentialConflict,
             DenyReason::CredentialNeedsTls => DenialCode::CredentialNeedsTls,
+            DenyReason::ServiceNotGranted => DenialCode::ServiceNotGranted,
             DenyReason::NotAskedFor => DenialCode::NotAskedFor,
             DenyReason::NotARepositoryHost => DenialCode::NotARepositoryHost,
         };

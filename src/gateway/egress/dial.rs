@@ -85,6 +85,16 @@ pub async fn dial(
             )
         })?;
     let addresses = check(resolved, denied, route)?;
+    open(dialer, route, addresses).await
+}
+
+/// Opens a connection to the first of these addresses, which were checked, that takes one.
+pub async fn open(
+    dialer: &dyn Dialer,
+    route: &Route,
+    addresses: Vec<IpAddr>,
+) -> Result<(TcpStream, SocketAddr), Denial> {
+    let host = route.host();
     let mut last = String::from("no address");
     for address in addresses.into_iter().take(TRIES) {
         let address = SocketAddr::new(address, route.port());
@@ -211,6 +221,7 @@ mod tests {
                 methods: Vec::new(),
                 paths: Vec::new(),
                 credential: None,
+                service: None,
             }],
         };
         let host = Host::parse(host).unwrap();

@@ -23,10 +23,11 @@ use cofferdam_policy::route::permit::Permitted;
 use cofferdam_wire::denial::DenialCode;
 use cofferdam_wire::runner::RunIdentity;
 
-use self::dial::{Dialer, connect, dial};
+use self::dial::{Dialer, connect, dial, open};
 use self::frozen::FrozenPolicies;
 use self::limits::{ConnectionSlot, Over, RunLimits};
 use self::ranges::Ranges;
+use self::services::Services;
 use self::tls::UpstreamTls;
 
 pub mod authority;
@@ -35,6 +36,7 @@ pub mod dial;
 pub mod frozen;
 pub mod limits;
 pub mod ranges;
+pub mod services;
 pub mod tls;
 
 /// Longest time for which a request waits for its turn.
@@ -62,6 +64,8 @@ pub struct Upstreams {
     pub limits: Arc<RunLimits>,
     /// Addresses that are never dialled.
     pub ranges: Arc<Ranges>,
+    /// The Services of the cluster that policies grant.
+    pub services: Services,
     /// What runs were granted when they started.
     pub policies: Arc<FrozenPolicies>,
     /// Resolves and connects.
@@ -145,20 +149,25 @@ impl Upstreams {
             let policy = self.policies.get(&caller.policy_hash).await?;
             let frozen = match caller.kind {
                 Kind::Prepare => policy.prepare_route(host, port),
-                Kind::Egress => policy.agent_route(host, port),
+                Kind::Egress => policy.agent_route(&self.services.canonical(host), port),
                 // Its own calls are the control routes; it never goes outside.
                 Kind::Collect => {
                     let message = "this token opens no way outside";
                     return Err(Denial::new(DenialCode::AudienceRefused, message));
                 }
             };
-            Decided::meet(caller, frozen.into_result()?, policy)
+            Decided::meet(caller, host.clone(), frozen.into_result()?, policy)
         };
         unless_cut(caller, deciding).await
     }
 
-    /// Whether an address may still be dialled for the host of a route: neither policy nor the cluster stands against it.
-    pub fn is_permitted(&self, route: &Route, address: SocketAddr) -> bool {
+    /// Whether an address may still be dialled for the host of a route: neither policy nor the cluster stands against it, or
+    /// it is that of the Service to which the route leads.
+    pub async fn is_permitted(&self, route: &Route, address: SocketAddr) -> bool {
+        if let Some(service) = route.service() {
+            let now = self.services.addresses(&service, route.port()).await;
+            return now.is_ok_and(|now| now.contains(&address.ip()));
+        }
         let denied = self.ranges.deny_set();
         denied.is_some_and(|denied| !denied.contains(address.ip()) && route.permits_address(address.ip()))
     }
@@ -166,7 +175,7 @@ impl Upstreams {
     /// Another connection to an address of the host, of which it is noted what passes; `None`: the address may be dialled no
     /// more, or cannot be, or the run has lost its right to egress.
     pub async fn reach_again(&self, caller: &Caller, route: &Route, address: SocketAddr) -> Option<Upstream> {
-        if !self.is_permitted(route, address) {
+        if !self.is_permitted(route, address).await {
             return None;
         }
         tokio::select! {
@@ -181,10 +190,15 @@ impl Upstreams {
     /// An address or the host itself stands against it, or a cluster policy of now.
     pub async fn reach(&self, caller: &Caller, route: &Route, passing: Passing) -> Result<Upstream, Denial> {
         let reaching = async {
-            let denied = self.ranges.deny_set().ok_or_else(|| {
-                Denial::new(DenialCode::Stale, "the cluster's own addresses are not known yet")
-            })?;
-            let (stream, address) = dial(self.dialer.as_ref(), &denied, route).await?;
+            let (stream, address) = if let Some(service) = route.service() {
+                let addresses = self.services.addresses(&service, route.port()).await?;
+                open(self.dialer.as_ref(), route, addresses).await?
+            } else {
+                let denied = self.ranges.deny_set().ok_or_else(|| {
+                    Denial::new(DenialCode::Stale, "the cluster's own addresses are not known yet")
+                })?;
+                dial(self.dialer.as_ref(), &denied, route).await?
+            };
             note(caller, route, address, passing)?;
             Ok(Upstream { stream, address })
         };
@@ -245,6 +259,8 @@ pub async fn unless_cut<T>(
 /// take away, so whatever one of them allows since the run was admitted is no use to it.
 #[derive(Debug)]
 pub struct Decided {
+    /// The host as the client named it: policy knows a Service by one name.
+    named: Host,
     frozen: Route,
     /// What the cluster policies leave of it; none stands over `prepare`.
     ceiling: Option<Left>,
@@ -257,7 +273,7 @@ pub struct Decided {
 }
 
 impl Decided {
-    fn meet(caller: &Caller, frozen: Route, policy: Arc<FrozenPolicy>) -> Result<Self, Denial> {
+    fn meet(caller: &Caller, named: Host, frozen: Route, policy: Arc<FrozenPolicy>) -> Result<Self, Denial> {
         let revision = caller.ceiling_revision();
         let ceiling = match caller.kind {
             Kind::Egress => Some(caller.meet_ceilings(frozen.host(), frozen.port())?),
@@ -269,6 +285,7 @@ impl Decided {
             None => frozen.clone(),
         };
         Ok(Self {
+            named,
             frozen,
             ceiling,
             route,
@@ -277,9 +294,14 @@ impl Decided {
         })
     }
 
-    /// The host.
+    /// The host, by the name that policy knows.
     pub const fn host(&self) -> &Host {
         self.frozen.host()
+    }
+
+    /// The host as the client named it, which its TLS is about.
+    pub const fn named(&self) -> &Host {
+        &self.named
     }
 
     /// The way, as both allow it.
@@ -299,7 +321,8 @@ impl Decided {
     pub fn permit(&mut self, caller: &Caller, request: Request) -> Result<Permitted, Denial> {
         caller.passes(Passing::Request(request.clone()));
         if self.revision != caller.ceiling_revision() {
-            *self = Self::meet(caller, self.frozen.clone(), Arc::clone(&self.policy))?;
+            let (named, frozen) = (self.named.clone(), self.frozen.clone());
+            *self = Self::meet(caller, named, frozen, Arc::clone(&self.policy))?;
         }
         let denied = match self.route.permit(request.clone()).into_result() {
             Ok(permitted) => return Ok(permitted),

@@ -187,14 +187,17 @@ impl Line {
 
     /// A connection to the host, and where it comes from.
     async fn connection(&self, permitted: &Credentialed) -> Result<(Sender, Origin), Denial> {
+        let way = self.decided.lock().route().clone();
         if let Some(sender) = self.link.take().await {
-            return Ok((sender, Origin::Kept));
+            // A Service may be gone, or another one of its name have come.
+            if way.service().is_none() || self.upstreams.is_permitted(&way, sender.address).await {
+                return Ok((sender, Origin::Kept));
+            }
         }
         let passing = Passing::Request(permitted.request().clone());
-        let way = self.decided.lock().route().clone();
         while let Some(open) = self.pool.take(&self.caller, &self.destination()) {
             // What was checked when it was opened is checked again: policies and the cluster's addresses change.
-            if self.upstreams.is_permitted(&way, open.address()) {
+            if self.upstreams.is_permitted(&way, open.address()).await {
                 egress::note(&self.caller, &way, open.address(), passing)?;
                 let sender = self.link.adopt(open);
                 self.activity.goes_through(&sender.flow);

@@ -59,6 +59,7 @@ fn policy_of_app() -> FrozenPolicy {
         methods: vec!["POST".parse().unwrap()],
         paths: vec!["/*/*/git-upload-pack".parse().unwrap()],
         credential: Some("github".to_owned()),
+        service: None,
     };
     let layers = vec![Arc::new(EgressLayer {
         kind: LayerKind::SandboxPolicy,

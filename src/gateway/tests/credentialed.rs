@@ -45,6 +45,7 @@ fn keyed_policy() -> FrozenPolicy {
             methods: methods.iter().map(|method| method.parse().unwrap()).collect(),
             paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
             credential: credential.map(str::to_owned),
+            service: None,
         };
     let layers = vec![Arc::new(EgressLayer {
         kind: LayerKind::SandboxPolicy,

@@ -119,7 +119,7 @@ impl Tunnels {
                 relay_unread(admitted, &decided, upstream, hello.len() as u64).await;
             }
             (Ok(First::Hello(hello)), Way::Read(decided)) => {
-                match self.certificate(&admitted, decided.host()).await {
+                match self.certificate(&admitted, decided.named()).await {
                     Ok(config) => Box::pin(self.requests.serve_tls(admitted, (config, hello), decided)).await,
                     Err(denial) => refuse_first(admitted, &denial).await,
                 }
@@ -190,9 +190,9 @@ enum First {
 /// Reads until the hello is whole, or a request in clear text begins.
 async fn receive_first(client: &mut TcpStream, early: Vec<u8>, way: &Way) -> Result<First, Denial> {
     let (host, hidden) = match way {
-        Way::Unread(decided, _) => (decided.host(), Hidden::Refused),
+        Way::Unread(decided, _) => (decided.named(), Hidden::Refused),
         // Who ends the TLS sees what is hidden from others.
-        Way::Read(decided) => (decided.host(), Hidden::Harmless),
+        Way::Read(decided) => (decided.named(), Hidden::Harmless),
     };
     let reading = async {
         let mut received = early;

@@ -9,6 +9,7 @@ use crate::dimension::requests::Requests;
 use crate::pattern::host::{Host, HostPattern};
 use crate::pattern::method::Method;
 use crate::pattern::path::PathPattern;
+use crate::pattern::service::is_service;
 use crate::pattern::{read_port, sorted};
 use crate::refusal::{Layer, LayerKind, Refusal};
 use cofferdam_api::{AgentRunSpec, Mode, Reason, TlsMode};
@@ -50,6 +51,18 @@ pub struct EgressRule {
     /// Credential that the gateway adds to the requests that the rule allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// That its hosts are Services of the cluster. Absent: they are hosts as all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceUse>,
+}
+
+/// How Services are used that a rule grants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServiceUse {
+    /// Whether the rule lets its credential go to them in clear text. A cluster policy has to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clear_text: bool,
 }
 
 /// What the run itself asks for. It is no layer: it can only take away.
@@ -78,6 +91,8 @@ pub struct EgressAskRule {
 pub(crate) trait Target: fmt::Display {
     /// Whether `pattern` names all hosts that are meant.
     fn is_named_by(&self, pattern: &HostPattern) -> bool;
+    /// Whether Services of the cluster are meant, which rules with services alone name.
+    fn is_of_services(&self) -> bool;
 }
 
 impl Target for Host {
@@ -85,11 +100,20 @@ impl Target for Host {
     fn is_named_by(&self, pattern: &HostPattern) -> bool {
         pattern.matches(self)
     }
+
+    #[inline]
+    fn is_of_services(&self) -> bool {
+        is_service(self)
+    }
 }
 
 impl Target for HostPattern {
     fn is_named_by(&self, pattern: &HostPattern) -> bool {
         pattern.covers(self)
+    }
+
+    fn is_of_services(&self) -> bool {
+        Self::is_of_services(self)
     }
 }
 
@@ -122,9 +146,10 @@ impl EgressAsk {
 }
 
 impl EgressRule {
-    /// How TLS is treated: what has to be told apart by its request, or gets a credential, is inspected.
+    /// How TLS is treated: what has to be told apart by its request, gets a credential, or goes to a Service is inspected.
     pub fn mode(&self) -> TlsMode {
-        if self.methods.is_empty() && self.paths.is_empty() && self.credential.is_none() {
+        let is_of_hosts = self.credential.is_none() && self.service.is_none();
+        if self.methods.is_empty() && self.paths.is_empty() && is_of_hosts {
             self.tls
         } else {
             TlsMode::Inspect
@@ -143,6 +168,7 @@ impl EgressRule {
     #[inline]
     pub(crate) fn names(&self, target: &impl Target) -> bool {
         self.hosts.iter().any(|pattern| target.is_named_by(pattern))
+            && self.service.is_some() == target.is_of_services()
     }
 }
 

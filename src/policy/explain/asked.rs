@@ -13,6 +13,7 @@ use crate::pattern::host::{Host, HostError};
 use crate::pattern::method::{Method, MethodError};
 use crate::pattern::path::{Target, TargetError};
 use crate::pattern::read_port;
+use crate::pattern::service::{DEFAULT_DOMAIN, canonical};
 use crate::route::route;
 use cofferdam_api::{TlsMode, Tunnels};
 
@@ -76,7 +77,9 @@ impl Asked {
         tunnels: Tunnels,
         ask: Option<&EgressAsk>,
     ) -> Decision<Let> {
-        let way = match route(layers, tunnels, ask, &self.host, self.port) {
+        // A cluster of another domain is asked about by `name.namespace.svc`.
+        let host = canonical(&self.host, DEFAULT_DOMAIN);
+        let way = match route(layers, tunnels, ask, &host, self.port) {
             Decision::Allow(way) => way,
             Decision::Deny(denied) => return Decision::Deny(denied),
         };
@@ -183,7 +186,7 @@ impl fmt::Display for Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dimension::egress::EgressRule;
+    use crate::dimension::egress::{EgressRule, ServiceUse};
     use crate::refusal::LayerKind;
     use cofferdam_api::{Mode, TlsMode};
     use rstest::rstest;
@@ -198,14 +201,20 @@ mod tests {
             methods: Vec::new(),
             paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
             credential: None,
+            service: None,
         };
         EgressLayer {
-            kind: LayerKind::SandboxPolicy,
+            kind: LayerKind::ClusterSandboxPolicy,
             name: "default".to_owned(),
             mode: Mode::AllowList,
             rules: vec![
                 rule("model", "model.example.org", TlsMode::Tunnel, &[]),
                 rule("api", "api.example.org", TlsMode::Inspect, &["/repos/**"]),
+                EgressRule {
+                    ports: vec![4000],
+                    service: Some(ServiceUse::default()),
+                    ..rule("proxy", "litellm.models.svc", TlsMode::Inspect, &["/v1/**"])
+                },
             ],
         }
     }
@@ -213,29 +222,39 @@ mod tests {
     #[rstest]
     #[case(
         "POST https://model.example.org/any",
-        "not inspected, by SandboxPolicy/default/model"
+        "not inspected, by ClusterSandboxPolicy/default/model"
     )]
     #[case(
         "POST http://model.example.org/any",
-        "inspected, by SandboxPolicy/default/model"
+        "inspected, by ClusterSandboxPolicy/default/model"
     )]
     #[case(
         "GET http://api.example.org/repos/a?b=c",
-        "inspected, by SandboxPolicy/default/api"
+        "inspected, by ClusterSandboxPolicy/default/api"
     )]
     #[case(
         "GET http://api.example.org:443/repos/a",
-        "inspected, by SandboxPolicy/default/api"
+        "inspected, by ClusterSandboxPolicy/default/api"
     )]
     #[case("GET http://api.example.org/user", "RequestNotAllowed")]
     #[case("GET http://api.example.org", "RequestNotAllowed")]
     #[case("GET https://api.example.org/user", "RequestNotAllowed")]
     #[case(
         "GET https://api.example.org/repos/a",
-        "inspected, by SandboxPolicy/default/api"
+        "inspected, by ClusterSandboxPolicy/default/api"
     )]
     #[case("GET https://model.example.org:8443/", "PortNotAllowed")]
     #[case("GET https://other.example.org/", "HostNotAllowed")]
+    #[case(
+        "GET http://litellm.models.svc:4000/v1/models",
+        "inspected, by ClusterSandboxPolicy/default/proxy"
+    )]
+    #[case(
+        "GET http://litellm.models.svc.cluster.local:4000/v1/models",
+        "inspected, by ClusterSandboxPolicy/default/proxy"
+    )]
+    #[case("GET http://litellm.models.svc:4000/admin", "RequestNotAllowed")]
+    #[case("GET http://other.models.svc:4000/v1/models", "HostNotAllowed")]
     fn a_request_is_judged_as_at_the_gateway(#[case] request: &str, #[case] expected: &str) {
         let said = match request
             .parse::<Asked>()

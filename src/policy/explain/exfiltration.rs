@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::pattern::host::HostPattern;
+use crate::pattern::service::ServiceName;
 
 /// Who can receive what is sent to a host, from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -203,6 +204,17 @@ pub fn judge(pattern: &HostPattern) -> Judged {
             class: Exfiltration::Unknown,
             why: "Cofferdam knows nothing about this host. Assume that its operator can read and pass on whatever the agent sends".to_owned(),
         },
+    }
+}
+
+/// What is known of a Service of the cluster.
+pub fn of_service(service: &ServiceName) -> Judged {
+    Judged {
+        class: Exfiltration::Unknown,
+        why: format!(
+            "Service {service} of the cluster. Assume that whoever runs it, and every server to which it passes requests on, can \
+             read and pass on whatever the agent sends"
+        ),
     }
 }
 

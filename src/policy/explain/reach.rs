@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::dimension::egress::{EgressAsk, EgressLayer};
 use crate::dimension::requests::Requests;
 use crate::pattern::host::HostPattern;
+use crate::pattern::service::ServiceName;
 use crate::route::matching::grant;
 use cofferdam_api::{TlsMode, Tunnels};
 
@@ -27,6 +28,9 @@ pub struct Reached {
     pub rules: Vec<String>,
     /// Networks that the hosts may resolve to though not globally routable: what every layer grants.
     pub addresses: Vec<IpNet>,
+    /// The Service of the cluster that is dialled, `namespace/name`. Absent: it is a host as every other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
     /// How TLS is treated: the strictest mode of all rules that match.
     pub tls: TlsMode,
     /// The requests that may be made: those of any of these. Absent where nobody looks at them.
@@ -45,6 +49,9 @@ pub struct Sent {
     pub credential: String,
     /// The requests that get it: those of any of these.
     pub requests: Vec<Requests>,
+    /// Whether all of them get it over plain HTTP, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_clear_text: bool,
 }
 
 impl Reached {
@@ -114,7 +121,8 @@ fn named(patterns: &BTreeSet<HostPattern>, pattern: &HostPattern) -> bool {
         || matches!(pattern, HostPattern::Exact(host) if host.parent().is_some_and(|parent| patterns.contains(&HostPattern::Wildcard(parent))))
 }
 
-/// The entry of one pattern and port; `None` where it is denied, which a pattern of the meet never is.
+/// The entry of one pattern and port; `None` where it is denied: hosts do not name Services, and a namespace's policy alone
+/// does not grant them.
 fn entry<L: Borrow<EgressLayer>>(
     layers: &[L],
     tunnels: Tunnels,
@@ -131,12 +139,20 @@ fn entry<L: Borrow<EgressLayer>>(
             TlsMode::Tunnel => None,
             TlsMode::Inspect => Some(grant.common_requests()),
         },
+        service: match host {
+            HostPattern::Exact(host) if grant.is_of_services() => ServiceName::of(host),
+            HostPattern::Exact(_) | HostPattern::Wildcard(_) => None,
+        },
         tls: grant.mode(),
         rules: grant.rules(),
         credentials: grant
             .credentials()
             .into_iter()
-            .map(|(credential, requests)| Sent { credential, requests })
+            .map(|(credential, requests)| Sent {
+                in_clear_text: grant.goes_in_clear_text(&credential),
+                credential,
+                requests,
+            })
             .collect(),
     })
 }

@@ -2,8 +2,8 @@
 //!
 //! A run under a policy with one is refused, as under a policy that cannot be read: whoever wrote the rule believes
 //! that it does something. Only what is certain is a mistake: a rule of the namespace's policy that shares nothing
-//! with what a cluster policy over it allows, a pattern by tag where its policy has images named by digest, and a tunnel
-//! to which nobody consents ([`tunnels`]). That a cluster policy allows more than the namespace's is how ceilings work.
+//! with what a cluster policy over it allows, a pattern by tag where its policy has images named by digest, a tunnel
+//! to which nobody consents ([`tunnels`]), and a Service that no cluster policy grants. That a cluster policy allows more than the namespace's is how ceilings work.
 
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub enum Kind {
     MatchesNothing,
     /// A rule is a tunnel and may not be one.
     TunnelDenied,
+    /// A rule is for Services, which no cluster policy grants.
+    ServiceNotGranted,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
         match self {
             Self::MatchesNothing => "RuleMatchesNothing",
             Self::TunnelDenied => "TunnelDenied",
+            Self::ServiceNotGranted => "ServiceNotGranted",
         }
     }
 }
@@ -60,6 +63,7 @@ pub fn find(layers: &[Arc<ParsedPolicy>]) -> Vec<Mistake> {
     mistakes.extend(by_tag(own, layers));
     if own.layer.kind == LayerKind::SandboxPolicy {
         mistakes.extend(cluster.iter().flat_map(|other| meets_nothing(own, other)));
+        mistakes.extend(not_granted_above(own, cluster));
     }
     mistakes.extend(tunnels::unread(layers).iter().map(unread));
     mistakes
@@ -100,6 +104,34 @@ fn unread(found: &Unread<'_>) -> Mistake {
         kind: Kind::TunnelDenied,
         refusal,
     }
+}
+
+/// Rules of a namespace's policy for Services where no cluster policy says anything of egress. One that does and does not
+/// grant them shares nothing with these rules, which is told apart from this.
+fn not_granted_above(own: &ParsedPolicy, cluster: &[Arc<ParsedPolicy>]) -> Option<Mistake> {
+    if cluster.iter().any(|policy| policy.egress.is_some()) {
+        return None;
+    }
+    let rules = own.egress.iter().flat_map(|egress| egress.allowed());
+    let rules = rules.filter(|rule| rule.service.is_some());
+    let mut names: Vec<String> = rules.map(|rule| rule.name.clone()).collect();
+    names.dedup();
+    let refusal = || Refusal {
+        rule: Some(EGRESS.to_owned()),
+        why:
+            "a ClusterSandboxPolicy alone grants Services of the cluster, and none in force has limits.egress"
+                .to_owned(),
+        help: format!(
+            "take the rule out of {}, or ask the owner of the ClusterSandboxPolicies for a rule with these services in one of \
+             them",
+            own.layer
+        ),
+        ..mistake(&own.layer, EGRESS, &names)
+    };
+    (!names.is_empty()).then(|| Mistake {
+        kind: Kind::ServiceNotGranted,
+        refusal: refusal(),
+    })
 }
 
 /// Patterns by tag where one of `layers` has images named by digest: no reference with a digest is meant by them.
@@ -187,7 +219,8 @@ fn rules_meet(one: &EgressRule, two: &EgressRule) -> bool {
         .iter()
         .any(|host| two.hosts.iter().any(|known| host.overlaps(known)));
     let ports_meet = one.ports.iter().any(|port| two.ports.contains(port));
-    hosts_meet && ports_meet && one.requests().meet(&two.requests()).is_some()
+    let kinds_meet = one.service.is_some() == two.service.is_some();
+    kinds_meet && hosts_meet && ports_meet && one.requests().meet(&two.requests()).is_some()
 }
 
 fn dead_images(own: &ParsedPolicy, other: &ParsedPolicy) -> Vec<String> {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::service;
+
 /// Longest host name (RFC 1035 §2.3.4, without the root's dot).
 const NAME_LIMIT: usize = 253;
 /// Longest label (RFC 1035 §2.3.4).
@@ -174,6 +176,14 @@ impl HostPattern {
                 .as_str()
                 .split_once('.')
                 .is_some_and(|(_, parent)| parent == rest.as_str()),
+        }
+    }
+
+    /// Whether the names that it means are names of Services, which no rule for hosts means.
+    pub fn is_of_services(&self) -> bool {
+        match self {
+            Self::Exact(host) => service::is_service(host),
+            Self::Wildcard(rest) => service::is_namespace(rest),
         }
     }
 

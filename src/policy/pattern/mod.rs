@@ -9,6 +9,7 @@ pub mod quantity;
 pub mod reference;
 pub mod repository;
 pub mod segments;
+pub mod service;
 
 /// Each value once, in order.
 pub(crate) fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {

@@ -35,6 +35,7 @@ pub(super) fn rules(
             methods: vec![Method::parse(method)?],
             paths: sorted(paths.collect::<Result<_, PathError>>()?),
             credential: None,
+            service: None,
         })
     };
     Ok(vec![

@@ -100,5 +100,6 @@ fn rule(grant: &Grant, name: &str, addresses: &[ipnet::IpNet]) -> Result<EgressR
         methods: sorted(methods.collect::<Result<_, MethodError>>()?),
         paths: sorted(paths.collect::<Result<_, PathError>>()?),
         credential: None,
+        service: None,
     })
 }

@@ -8,7 +8,7 @@ use crate::dimension::requests::{Requests, meet_any};
 use crate::pattern::address::{intersect, is_grantable};
 use crate::pattern::repository::RepositoryPattern;
 use crate::pattern::sorted;
-use crate::refusal::Layer;
+use crate::refusal::{Layer, LayerKind};
 use cofferdam_api::{TlsMode, Tunnels};
 
 /// What all matching rules come to, in the order of the layers.
@@ -18,6 +18,8 @@ pub(crate) struct Grant {
     pub(super) layers: Vec<LayerGrant>,
     /// `AgentRun/spec.egress/rule` of each matching rule of the run's ask.
     pub(super) asked: Vec<String>,
+    /// Whether rules with services grant it: it leads to Services, whatever names resolve to.
+    pub(super) is_of_services: bool,
 }
 
 /// What the matching rules of one layer come to.
@@ -46,6 +48,8 @@ pub(crate) struct RuleGrant {
     pub(super) credential: Option<String>,
     /// The repositories that they may read, and then nothing else.
     pub(super) reads: Option<RepositoryPattern>,
+    /// Whether the credential goes out in clear text too.
+    pub(super) clear_text: bool,
 }
 
 /// Of two modes the stricter one, which holds wherever two rules match.
@@ -90,6 +94,11 @@ impl Grant {
         named
     }
 
+    /// Whether it leads to Services.
+    pub(crate) const fn is_of_services(&self) -> bool {
+        self.is_of_services
+    }
+
     pub(super) fn permits_special(&self, address: IpAddr) -> bool {
         let within = |layer: &LayerGrant| layer.networks.iter().any(|network| network.contains(&address));
         is_grantable(address) && !self.layers.is_empty() && self.layers.iter().all(within)
@@ -114,6 +123,21 @@ impl Grant {
             .unwrap_or_default();
         // As above.
         meet_any(&met, &met)
+    }
+
+    /// Whether every rule that names the credential lets it go in clear text, and one of a cluster policy does.
+    pub(crate) fn goes_in_clear_text(&self, credential: &str) -> bool {
+        let naming = |layer: &LayerGrant| {
+            let rules = layer.rules.iter();
+            let named = rules.filter(|rule| rule.credential.as_deref() == Some(credential));
+            named.map(|rule| rule.clear_text).collect::<Vec<_>>()
+        };
+        let by_the_cluster = self.layers.iter().filter(|layer| {
+            let of = layer.layer.as_ref();
+            of.is_some_and(|of| of.kind == LayerKind::ClusterSandboxPolicy)
+        });
+        by_the_cluster.flat_map(naming).next().is_some()
+            && self.layers.iter().flat_map(naming).all(|says| says)
     }
 
     /// The credentials that rules name, in order, each with the requests that get it.

@@ -6,7 +6,7 @@ use crate::decision::{Decision, Denied, DenyReason};
 use crate::dimension::egress::{EgressAsk, EgressLayer, EgressRule, Target};
 use crate::layer::meet::{Unmet, meet};
 use crate::pattern::host::HostPattern;
-use crate::refusal::listed;
+use crate::refusal::{LayerKind, listed};
 use crate::route::grant::{Grant, LayerGrant, RuleGrant, stricter};
 use cofferdam_api::{Mode, TlsMode, Tunnels};
 
@@ -32,6 +32,14 @@ pub(crate) fn grant<L: Borrow<EgressLayer>>(
     if matching.is_empty() {
         return Decision::Deny(no_policy(target, port));
     }
+    let is_of_services = target.is_of_services();
+    if is_of_services
+        && !matching
+            .iter()
+            .any(|found| found.layer.kind == LayerKind::ClusterSandboxPolicy)
+    {
+        return Decision::Deny(not_granted_above(target, port));
+    }
     let granting = matching.into_iter().map(Matching::grant).collect();
     let mut asked = Vec::new();
     if let Some(ask) = ask {
@@ -44,6 +52,7 @@ pub(crate) fn grant<L: Borrow<EgressLayer>>(
     let granted = Grant {
         layers: granting,
         asked,
+        is_of_services,
     };
     Decision::Allow(granted.within(tunnels))
 }
@@ -67,6 +76,7 @@ impl Matching<'_> {
                 requests: rule.requests(),
                 credential: rule.credential.clone(),
                 reads: None,
+                clear_text: rule.service.is_some_and(|used| used.clear_text),
             });
             granted.mode = stricter(granted.mode, rule.mode());
         }
@@ -98,6 +108,19 @@ impl EgressLayer {
             .collect();
         let (reason, why) = match self.mode {
             Mode::DenyAll => (DenyReason::EgressDenied, "it allows no egress at all".to_owned()),
+            Mode::AllowList if ports.is_empty() && target.is_of_services() => {
+                let services = self.rules.iter().filter(|rule| rule.service.is_some());
+                let hosts = services.flat_map(|rule| &rule.hosts);
+                let mut hosts: Vec<String> = hosts.map(HostPattern::to_string).collect();
+                if hosts.is_empty() {
+                    hosts.push("none".to_owned());
+                }
+                let why = format!(
+                    "no rule has this Service in services, and hosts do not name Services; allowed: {}",
+                    listed(&hosts)
+                );
+                (DenyReason::HostNotAllowed, why)
+            }
             Mode::AllowList if ports.is_empty() => {
                 let hosts = self.rules.iter().flat_map(|rule| &rule.hosts);
                 let hosts: Vec<String> = hosts.map(HostPattern::to_string).collect();
@@ -126,6 +149,18 @@ fn no_policy(target: &impl Target, port: u16) -> Denied {
         reason: DenyReason::NoEgressPolicy,
         layer: None,
         message: format!("{target}:{port} is denied: no policy in force sets limits.egress"),
+    }
+}
+
+#[cold]
+fn not_granted_above(target: &impl Target, port: u16) -> Denied {
+    Denied {
+        reason: DenyReason::ServiceNotGranted,
+        layer: None,
+        message: format!(
+            "{target}:{port} is denied: a ClusterSandboxPolicy alone grants Services of the cluster, and none in force \
+             has limits.egress"
+        ),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::layer::meet::{Unmet, meet};
 use crate::pattern::host::Host;
 use crate::pattern::method::Method;
 use crate::pattern::repository::RepositoryPattern;
-use crate::refusal::{listed, shown};
+use crate::pattern::service::is_service;
+use crate::refusal::{LayerKind, listed, shown};
 use crate::route::Route;
 use crate::route::grant::{LayerGrant, RuleGrant};
 
@@ -21,6 +22,7 @@ pub struct Permitted {
     request: Request,
     rules: Vec<String>,
     credential: Option<String>,
+    clear_text: bool,
 }
 
 impl Permitted {
@@ -49,9 +51,10 @@ impl Permitted {
         self.credential.as_deref()
     }
 
-    /// The same decision about a request that goes out in clear text: with a credential it does not.
+    /// The same decision about a request that goes out in clear text: with a credential it does so only to a Service for which
+    /// cluster policies say so.
     pub fn in_clear_text(self) -> Decision<Self> {
-        let Some(credential) = &self.credential else {
+        let Some(credential) = self.credential.as_ref().filter(|_| !self.clear_text) else {
             return Decision::Allow(self);
         };
         Decision::Deny(Denied {
@@ -59,11 +62,16 @@ impl Permitted {
             layer: None,
             message: format!(
                 "{} {} of {}:{} is denied in clear text: rules of policy add credential {credential} to it, which goes \
-                 over TLS alone",
+                 over TLS alone{}",
                 self.request.method,
                 shown(self.request.target.path()),
                 self.host,
-                self.port
+                self.port,
+                if is_service(&self.host) {
+                    " unless a ClusterSandboxPolicy names it with credentialInClearText: Allow, and no policy says otherwise"
+                } else {
+                    ""
+                }
             ),
         })
     }
@@ -85,8 +93,11 @@ impl Route {
                     Ok(credential) => credential.map(str::to_owned),
                     Err(conflict) => return Decision::Deny(self.conflicting(&request, &conflict)),
                 };
+                let clear_text = credential
+                    .as_deref()
+                    .is_some_and(|credential| is_clear_text_granted(&granted, credential));
                 let mut rules: Vec<String> = Vec::new();
-                let all = granted.iter().flat_map(|(_, rules)| rules.iter());
+                let all = granted.iter().flat_map(|layer| layer.rules.iter());
                 for rule in all.map(|rule| &rule.name).chain(&self.grant.asked) {
                     if !rules.contains(rule) {
                         rules.push(rule.clone());
@@ -98,6 +109,7 @@ impl Route {
                     request,
                     rules,
                     credential,
+                    clear_text,
                 })
             }
             Err(Unmet::Refused(denied)) => Decision::Deny(denied),
@@ -171,11 +183,48 @@ impl Route {
 /// Two credentials of which a request can have only one.
 struct Conflict<'a>(&'a str, &'a str);
 
+/// The rules of one layer that allow a request.
+struct Allowing<'a> {
+    layer: &'a LayerGrant,
+    rules: Vec<&'a RuleGrant>,
+}
+
+impl<'a> Allowing<'a> {
+    /// Those that name the credential.
+    fn naming(&self, credential: &str) -> impl Iterator<Item = &'a RuleGrant> {
+        let rules = self.rules.iter().copied();
+        rules.filter(move |rule| rule.credential.as_deref() == Some(credential))
+    }
+
+    fn is_of_the_cluster(&self) -> bool {
+        let layer = self.layer.layer.as_ref();
+        layer.is_some_and(|layer| layer.kind == LayerKind::ClusterSandboxPolicy)
+    }
+}
+
+/// Whether the credential goes out in clear text: a rule of a cluster policy named it when the run was admitted, and every
+/// rule that names it for the request lets it.
+fn is_clear_text_granted(granted: &[Allowing<'_>], credential: &str) -> bool {
+    let by_the_cluster = granted
+        .iter()
+        .filter(|allowing| allowing.is_of_the_cluster() && !allowing.layer.is_later);
+    let mut by_the_cluster = by_the_cluster.flat_map(|allowing| allowing.naming(credential));
+    let mut all = granted.iter().flat_map(|allowing| allowing.naming(credential));
+    by_the_cluster.next().is_some() && all.all(|rule| rule.clear_text)
+}
+
 /// The credential that the rules which allow a request name; a layer whose rules name none has no opinion.
-fn credential<'a>(granted: &[(bool, Vec<&'a RuleGrant>)]) -> Result<Option<&'a str>, Conflict<'a>> {
+fn credential<'a>(granted: &[Allowing<'a>]) -> Result<Option<&'a str>, Conflict<'a>> {
     let named = |later: bool| {
-        let layers = granted.iter().filter(move |(is_later, _)| *is_later == later);
-        layers.flat_map(|(_, rules)| rules.iter().filter_map(|rule| rule.credential.as_deref()))
+        let layers = granted
+            .iter()
+            .filter(move |allowing| allowing.layer.is_later == later);
+        layers.flat_map(|allowing| {
+            allowing
+                .rules
+                .iter()
+                .filter_map(|rule| rule.credential.as_deref())
+        })
     };
     let Some(first) = named(false).next() else {
         return Ok(None);
@@ -212,10 +261,10 @@ impl RuleGrant {
 }
 
 impl LayerGrant {
-    /// Whether the layer came later, and its rules that allow the request; `None`: there is none.
-    fn permit(&self, request: &Request) -> Option<(bool, Vec<&RuleGrant>)> {
+    /// Its rules that allow the request; `None`: there is none.
+    fn permit(&self, request: &Request) -> Option<Allowing<'_>> {
         let allowing = self.rules.iter().filter(|rule| rule.allows(request));
         let rules: Vec<&RuleGrant> = allowing.collect();
-        (!rules.is_empty()).then_some((self.is_later, rules))
+        (!rules.is_empty()).then_some(Allowing { layer: self, rules })
     }
 }

@@ -25,6 +25,7 @@ fn rule(name: &str, hosts: &[&str], ports: &[u16], addresses: &[&str]) -> Egress
         methods: Vec::new(),
         paths: Vec::new(),
         credential: None,
+        service: None,
     }
 }
 
@@ -193,6 +194,7 @@ fn any_layer() -> impl Strategy<Value = EgressLayer> {
             methods: Vec::new(),
             paths: Vec::new(),
             credential: None,
+            service: None,
         };
         let rules = rules.into_iter().enumerate().map(named).collect();
         layer_of("", mode, rules)
@@ -369,3 +371,4 @@ fn generated_layers_often_allow() {
 
 mod credentials;
 mod requests;
+mod services;

@@ -6,7 +6,7 @@ use cofferdam_policy::pattern::path::Target;
 use serde_json::{Value, json};
 
 use super::scanned::of_scanners;
-use crate::fixtures::World;
+use crate::fixtures::{World, credential};
 
 /// First cell of a dimension that the namespace's own policy cannot grant.
 pub const CLUSTER_ALONE: &str = "`ClusterSandboxPolicies` alone";
@@ -41,6 +41,7 @@ pub fn dimensions() -> Vec<Dimension> {
         .chain(of_scanners());
     modes
         .chain(of_lists())
+        .chain(of_services())
         .chain([of_tunnels(), of_sink()])
         .chain(of_requests())
         .chain(of_resources())
@@ -268,6 +269,88 @@ fn of_lists() -> Vec<Dimension> {
                 told(world, |run| {
                     dialled(run, "a.example.com", &["10.1.2.3", "10.2.0.1", "192.168.0.1"])
                 })
+            },
+        },
+    ]
+}
+
+/// Of these Services, those that the run reaches; of one, whether its credential goes there in clear text.
+fn of_services() -> Vec<Dimension> {
+    const CLEAR: &str = "one in clear text";
+    let rule = |services: &[&str], more: &Value| {
+        let services = services
+            .iter()
+            .map(|name| json!({"namespace": "models", "name": name, "port": 4000}));
+        let mut rule = json!({"name": "a", "services": services.collect::<Vec<_>>(), "methods": ["GET"], "paths": ["/**"]});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            rule[field] = value.clone();
+        }
+        json!({"mode": "AllowList", "rules": [rule]})
+    };
+    let clear = |word: &str| {
+        rule(
+            &["one"],
+            &json!({"credential": "one", "credentialInClearText": word}),
+        )
+    };
+    vec![
+        Dimension {
+            row: "services",
+            cells: [
+                CLUSTER_ALONE,
+                "no Service is reached",
+                "a rule of each",
+                "together",
+            ],
+            fields: vec!["egress.rules.services.namespace", "egress.rules.services.port"],
+            object: "egress",
+            field: "",
+            loose: rule(&["one", "two"], &Value::Null),
+            strict: json!({"mode": "DenyAll"}),
+            outcomes: ["", "one.models.svc two.models.svc", ""],
+            probe: |world| {
+                let all = ["one.models.svc", "two.models.svc", "three.models.svc"];
+                let reached = |run: Admitted| {
+                    let is_reached =
+                        |host: &&&str| run.frozen.agent_route(&host.parse().unwrap(), 4000).is_allowed();
+                    all.iter()
+                        .filter(is_reached)
+                        .copied()
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                };
+                // The namespace's own word is a mistake where it grants alone.
+                world.decide().map(reached).unwrap_or_default()
+            },
+        },
+        Dimension {
+            row: "credentialInClearText",
+            cells: [
+                CLUSTER_ALONE,
+                "over TLS alone",
+                "`Allow` only if every `ClusterSandboxPolicy`",
+                "–",
+            ],
+            fields: vec!["egress.rules.credentialInClearText"],
+            object: "egress",
+            field: "",
+            loose: clear("Allow"),
+            strict: clear("Deny"),
+            outcomes: ["", CLEAR, ""],
+            probe: |world| {
+                let mut world = world.clone();
+                world.credentials = vec![credential("one", &["one.models.svc"])];
+                let sent = |run: Admitted| {
+                    let route = run.frozen.agent_route(&"one.models.svc".parse().unwrap(), 4000);
+                    let request = Request {
+                        method: "GET".parse().unwrap(),
+                        target: Target::parse("/v1/models").unwrap(),
+                    };
+                    let permitted = route.into_result().ok()?.permit(request).into_result().ok()?;
+                    let in_clear_text = permitted.in_clear_text().into_result().ok()?;
+                    Some(format!("{} in clear text", in_clear_text.credential()?))
+                };
+                world.decide().ok().and_then(sent).unwrap_or_default()
             },
         },
     ]

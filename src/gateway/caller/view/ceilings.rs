@@ -113,6 +113,11 @@ impl Ceilings {
         self.known.remove(name);
     }
 
+    /// The labels of a namespace, as far as it is known.
+    pub fn labels(&self, name: &str) -> Option<&Labels> {
+        self.namespaces.get(name)
+    }
+
     /// What the cluster policies over `namespace` come to now.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ impl Destination {
     pub(super) fn judge(&self, ceiling: &Ceiling) -> Result<Left, Denial> {
         let left = ceiling.judge(&self.host, self.port)?;
         if let (Some(address), Some(route)) = (self.address, &left.route)
+            // Of a Service the address is its own.
+            && route.service().is_none()
             && !route.permits_address(address)
         {
             return Err(address_denied(&self.host, address));
