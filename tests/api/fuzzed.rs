@@ -8,7 +8,7 @@ use crate::made::{Made, manifests};
 use crate::schema::problems;
 
 /// As many as go through a real API server.
-const SENT: usize = 2400;
+const SENT: usize = 3400;
 
 #[test]
 fn the_manifests_are_the_same_every_time_and_of_every_kind() {

@@ -46,6 +46,7 @@ mod requests;
 mod retry;
 mod roles;
 mod runs;
+mod services;
 mod sink;
 mod stalled;
 mod starving;

@@ -26,7 +26,7 @@ use self::sent::{Places, Sent};
 use crate::api::made::manifests;
 use crate::harness::{Space, default_limits, until};
 
-const COUNT: usize = 2400;
+const COUNT: usize = 3400;
 /// Requests at a time.
 const CONCURRENCY: usize = 8;
 /// Runs that must be there for the controller to look at.
