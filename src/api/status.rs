@@ -146,13 +146,25 @@ pub struct ResolvedEvidence {
     /// `Continue`: the run keeps its way out while the archive does not acknowledge its records. Absent: `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_sink_failure: Option<OnSinkFailure>,
+    /// Days for which records are kept at least. Absent: the installation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_records_days: Option<i32>,
+    /// Days for which patches are kept at least. Absent: the installation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_patches_days: Option<i32>,
 }
 
 impl ResolvedEvidence {
     /// This, where it says anything.
-    pub fn of(on_sink_failure: OnSinkFailure) -> Option<Self> {
+    pub fn of(
+        on_sink_failure: OnSinkFailure,
+        keep_records_days: Option<i32>,
+        keep_patches_days: Option<i32>,
+    ) -> Option<Self> {
         let evidence = Self {
             on_sink_failure: (on_sink_failure != OnSinkFailure::default()).then_some(on_sink_failure),
+            keep_records_days,
+            keep_patches_days,
         };
         (evidence != Self::default()).then_some(evidence)
     }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ mod credentials;
 mod durable;
 mod error;
 mod holds;
+mod keep;
 mod log;
 mod names;
 mod retention;
@@ -40,9 +40,15 @@ pub struct Args {
     /// Directory of the volume.
     #[arg(long, default_value = "/data")]
     data: PathBuf,
-    /// Days for which what a run left behind is kept after the last of it was written.
+    /// Days for which what a run left behind is kept after the last of it was written, where no policy says more.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(30..=36500))]
     retention_days: u32,
+    /// The same of its patches; 0: as the rest.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36500))]
+    patch_retention_days: u32,
+    /// Days up to which policies are followed.
+    #[arg(long, default_value_t = 36500, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    max_retention_days: u32,
     /// Percent of the volume that the runs of one namespace may leave; new ones wait then. 100: there is no share.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     namespace_share_percent: u8,
@@ -90,11 +96,18 @@ pub async fn run(args: Args) -> Result<(), ArchiveError> {
     let probes = bind(args.role.health).await?;
     let readiness = Readiness::default();
     readiness.set(true);
-    let keep = Duration::from_hours(24 * u64::from(args.retention_days));
+    let terms = keep::Terms {
+        records_days: args.retention_days,
+        patches_days: match args.patch_retention_days {
+            0 => args.retention_days,
+            days => days,
+        },
+        most_days: args.max_retention_days,
+    };
     tracing::info!(listen = %args.listen, data = %args.data.display(), "the archive starts");
     tokio::select! {
         () = server::serve(Arc::new(archive), listener, stop.clone()) => {}
-        () = retention::run(Arc::clone(&store), keep) => {}
+        () = retention::run(Arc::clone(&store), terms) => {}
         () = space::run(Arc::clone(&store)) => {}
         () = store.unsynced() => return Err(ArchiveError::Unsynced),
         // It goes on while the server drains.

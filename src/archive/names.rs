@@ -10,6 +10,8 @@ use std::path::Path;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::keep::Keep;
+
 /// Longest `namespace/name`.
 const NAME_LIMIT: u64 = 253 + 1 + 253;
 /// Longest document of [`Origin`] in bytes.
@@ -30,6 +32,10 @@ pub struct Origin {
     pub namespace_uid: Option<String>,
     /// RFC 3339 time of the record that tells it.
     pub time: String,
+    /// Days that its policies say. An archive that is older than this field left it out, so that the chain is asked before
+    /// something is removed.
+    #[serde(default, skip_serializing_if = "Keep::is_silent")]
+    pub keep: Keep,
 }
 
 /// What is known of which run this is.
@@ -53,6 +59,14 @@ impl Known {
     /// Name of the namespace.
     pub fn namespace(&self) -> Option<&str> {
         self.name().split_once('/').map(|(namespace, _)| namespace)
+    }
+
+    /// Days that its policies say, as far as they were told.
+    pub fn keep(&self) -> Keep {
+        match self {
+            Self::Name(_) => Keep::default(),
+            Self::Origin(origin) => origin.keep,
+        }
     }
 
     /// Uid of the namespace, as far as it was told.
@@ -161,6 +175,7 @@ mod tests {
             run: run.to_owned(),
             namespace_uid: namespace_uid.map(str::to_owned),
             time: "t".to_owned(),
+            keep: Keep::default(),
         })
     }
 

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::StoreError;
-use super::store::Store;
+use super::keep::Terms;
+use super::store::{Store, Sweep};
 
 /// How often old runs are looked for.
 const EVERY: Duration = Duration::from_hours(1);
 /// How long the first look waits: the controller tells what is held within a minute.
 const FIRST: Duration = Duration::from_mins(3);
 
-/// Removes runs to which nothing was written for `keep`, for ever.
-pub async fn run(store: Arc<Store>, keep: Duration) {
+/// Removes runs, and patches of runs, to which nothing was written for as long as they are kept, for ever.
+pub async fn run(store: Arc<Store>, terms: Terms) {
     let indexed = Arc::clone(&store);
     match tokio::task::spawn_blocking(move || indexed.complete_index()).await {
         Ok(Ok(())) => {}
@@ -24,11 +25,17 @@ pub async fn run(store: Arc<Store>, keep: Duration) {
         let store = Arc::clone(&store);
         let swept = tokio::task::spawn_blocking(move || {
             report_fill(&store);
-            sweep(&store, keep, SystemTime::now())
+            sweep(&store, &terms, SystemTime::now())
         });
         match swept.await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(removed)) => tracing::info!(removed, "old runs were removed"),
+            Ok(Ok(Removed { runs: 0, patches: 0 })) => {}
+            Ok(Ok(Removed { runs, patches })) => {
+                tracing::info!(
+                    runs,
+                    patches,
+                    "what is old was removed: runs, and the patches of others"
+                );
+            }
             Ok(Err(error)) => tracing::error!(%error, "old runs could not be removed"),
             Err(error) => tracing::error!(%error, "the removal of old runs broke off"),
         }
@@ -36,22 +43,39 @@ pub async fn run(store: Arc<Store>, keep: Duration) {
     }
 }
 
-/// Removes the runs that are old enough and not held, and returns how many there were.
-fn sweep(store: &Store, keep: Duration, now: SystemTime) -> Result<usize, StoreError> {
-    let Some(before) = now.checked_sub(keep) else {
-        return Ok(0);
-    };
+/// How many were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Removed {
+    /// Runs as a whole.
+    runs: usize,
+    /// Runs of which the patches alone were removed.
+    patches: usize,
+}
+
+/// Removes what is old enough and not held.
+fn sweep(store: &Store, terms: &Terms, now: SystemTime) -> Result<Removed, StoreError> {
+    let mut removed = Removed::default();
     let Some(holds) = store.holds().get(Instant::now()) else {
         tracing::info!("nothing is removed: the controller did not tell within the last hour what is held");
-        return Ok(0);
+        return Ok(removed);
     };
-    let mut removed = 0;
-    for run_uid in store.unwritten_since(before)? {
-        match store.remove(&run_uid, before, &holds) {
-            Ok(true) => removed += 1,
-            Ok(false) => {}
+    let sweep = Sweep {
+        terms,
+        holds: &holds,
+        now,
+    };
+    for run_uid in store.kept()? {
+        let tried = store.remove(&run_uid, &sweep).and_then(|is_removed| {
+            removed.runs += usize::from(is_removed);
+            if !is_removed {
+                removed.patches += usize::from(store.remove_patches(&run_uid, &sweep)?);
+            }
+            Ok(())
+        });
+        match tried {
+            Ok(()) => {}
             Err(StoreError::Unsynced) => return Err(StoreError::Unsynced),
-            Err(error) => tracing::error!(run = run_uid, %error, "an old run was not removed"),
+            Err(error) => tracing::error!(run = run_uid, %error, "what is old of a run was not removed"),
         }
     }
     Ok(removed)
@@ -88,6 +112,122 @@ mod tests {
         store
     }
 
+    const TERMS: Terms = Terms {
+        records_days: 90,
+        patches_days: 90,
+        most_days: 1000,
+    };
+
+    /// How many runs a sweep of this time removes.
+    fn runs(store: &Store, now: SystemTime) -> usize {
+        sweep(store, &TERMS, now).unwrap().runs
+    }
+
+    /// What the controller tells of an admission under policies that say this of evidence.
+    async fn admit(store: &Store, run: &str, evidence: &serde_json::Value) {
+        let record = serde_json::json!({"sourceSeq": 1, "time": "t", "type": "Admitted",
+            "data": {"run": "team-a/fix", "namespaceUid": "n", "evidence": evidence}});
+        let source = "controller/pod/1".to_owned();
+        let line = format!("{record}\n");
+        let prepared = store
+            .prepare(run, source, Class::Observed, line.as_bytes())
+            .unwrap();
+        store.commit(prepared).await.unwrap();
+        store.note_origin(run).unwrap();
+    }
+
+    /// As if an upload had been received.
+    fn output(data: &Path, run: &str) {
+        let directory = data.join("runs").join(run);
+        fs::create_dir(directory.join("patches")).unwrap();
+        fs::write(directory.join("patches/app.patch"), "patch").unwrap();
+        let manifest = serde_json::json!({"version": 1, "stopped": null, "refused": [], "patches": [{"repository": "app",
+            "baseCommit": "c0ffee", "bytes": 5, "digest": cofferdam_api::names::digest(b"patch"), "files": 1, "insertions": 1,
+            "deletions": 0, "snapshot": "Final"}]});
+        let receipt = serde_json::json!({"version": 1, "runUid": run, "receivedAt": "2026-11-26T10:00:00Z", "manifest": manifest});
+        fs::write(directory.join("receipt.json"), receipt.to_string()).unwrap();
+    }
+
+    /// Days of policies count from one start of the archive to the next, also where an older archive wrote the index.
+    #[tokio::test]
+    async fn what_policies_keep_longer_stays_longer_and_no_longer() {
+        for older in [false, true] {
+            let data = tempfile::tempdir().unwrap();
+            let store = open(data.path());
+            append(&store, "aaaa", 1).await;
+            admit(&store, "bbbb", &serde_json::json!({"keepRecordsDays": 400})).await;
+            admit(&store, "cccc", &serde_json::json!({"keepRecordsDays": 5000})).await;
+            admit(&store, "dddd", &serde_json::json!({"keepRecordsDays": 1})).await;
+            drop(store);
+            if older {
+                let index = data.path().join("runs/bbbb/index.json");
+                fs::write(index, r#"{"run":"team-a/fix","namespaceUid":"n","time":"t"}"#).unwrap();
+            }
+            let store = open(data.path());
+            let now = SystemTime::now();
+            let there = |run: &str| data.path().join("runs").join(run).exists();
+            assert_eq!(runs(&store, now + DAY * 89), 0);
+            // One that no policy speaks of, and one of which a policy says less than the installation.
+            assert_eq!(runs(&store, now + DAY * 91), 2, "{older}");
+            assert!(!there("aaaa") && !there("dddd") && there("bbbb") && there("cccc"));
+            assert_eq!(runs(&store, now + DAY * 399), 0);
+            assert_eq!(runs(&store, now + DAY * 401), 1);
+            assert!(!there("bbbb"));
+            // The installation's most.
+            assert_eq!(runs(&store, now + DAY * 999), 0);
+            assert_eq!(runs(&store, now + DAY * 1001), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn patches_go_before_records_and_leave_their_digests() {
+        let data = tempfile::tempdir().unwrap();
+        let terms = Terms {
+            patches_days: 10,
+            ..TERMS
+        };
+        let store = open(data.path());
+        for (run, evidence) in [
+            ("aaaa", serde_json::Value::Null),
+            ("bbbb", serde_json::json!({"keepPatchesDays": 50})),
+            ("cccc", serde_json::Value::Null),
+        ] {
+            admit(&store, run, &evidence).await;
+            output(data.path(), run);
+        }
+        // The rest of an upload is none.
+        fs::remove_file(data.path().join("runs/cccc/receipt.json")).unwrap();
+        let now = SystemTime::now();
+        let swept = |days: u32| sweep(&store, &terms, now + DAY * days).unwrap();
+        let removed = |runs, patches| Removed { runs, patches };
+        assert_eq!(swept(9), removed(0, 0));
+        assert!(store.patch("aaaa", "app").unwrap().is_some());
+        // What is held is whole.
+        let held: Holds = serde_json::from_str(r#"{"namespaces":[],"runs":["aaaa"]}"#).unwrap();
+        store.holds().put(held, Instant::now());
+        assert_eq!(swept(11), removed(0, 0));
+        store.holds().put(Holds::default(), Instant::now());
+        assert_eq!(swept(11), removed(0, 1));
+        assert_eq!(swept(11), removed(0, 0), "once");
+        let record = store.run_record("aaaa").unwrap();
+        assert!(record.patches_removed && record.admitted == 1);
+        assert_eq!(record.receipt.unwrap().manifest.patches.len(), 1);
+        assert_eq!(store.patch("aaaa", "app").unwrap(), None);
+        assert!(!store.run_record("bbbb").unwrap().patches_removed);
+        let deleted = deletions(data.path());
+        assert_eq!(
+            (&deleted[0]["run"], &deleted[0]["part"]),
+            (&"aaaa".into(), &"patches".into())
+        );
+        assert_eq!(swept(51), removed(0, 1));
+        assert_eq!(swept(91), removed(3, 0));
+        assert!(
+            deletions(data.path())[2..]
+                .iter()
+                .all(|deletion| deletion.get("part").is_none())
+        );
+    }
+
     async fn append(store: &Store, run: &str, number: u64) {
         let source = "gateway/pod/1".to_owned();
         let prepared = store
@@ -112,7 +252,7 @@ mod tests {
         append(&store, "bbbb", 1).await;
         store.note_name("team-a/fix", "aaaa");
         let now = SystemTime::now();
-        assert_eq!(sweep(&store, DAY * 90, now).unwrap(), 0);
+        assert_eq!(runs(&store, now), 0);
         // Run `bbbb` was written to yesterday, as seen in 90 days.
         let later = now + DAY * 91;
         let file = fs::File::options()
@@ -120,7 +260,7 @@ mod tests {
             .open(data.path().join("runs/bbbb/chain.jsonl"))
             .unwrap();
         file.set_modified(later - DAY).unwrap();
-        assert_eq!(sweep(&store, DAY * 90, later).unwrap(), 1);
+        assert_eq!(runs(&store, later), 1);
         assert!(!data.path().join("runs/aaaa").exists() && data.path().join("runs/bbbb").exists());
         let deleted = deletions(data.path());
         assert_eq!(deleted.len(), 1);
@@ -134,7 +274,7 @@ mod tests {
         );
         // A run that is written to again begins a new chain.
         append(&store, "aaaa", 3).await;
-        assert_eq!(sweep(&store, DAY * 90, later).unwrap(), 1);
+        assert_eq!(runs(&store, later), 1);
         assert_eq!(deletions(data.path())[1]["head"]["seq"], 1);
     }
 
@@ -151,7 +291,7 @@ mod tests {
         drop(store);
         let store = Store::open(data.path()).unwrap();
         let later = SystemTime::now() + DAY * 91;
-        let removed = |store: &Store| sweep(store, DAY * 90, later).unwrap();
+        let removed = |store: &Store| runs(store, later);
         assert_eq!(removed(&store), 0, "nobody told what is held");
         let holds = r#"{"namespaces":[{"name":"team-a","uid":"held"}],"runs":["aaaa"]}"#;
         store
@@ -173,9 +313,9 @@ mod tests {
         let prepared = store
             .prepare("aaaa", "gateway/pod/1".to_owned(), Class::Observed, &closed(2))
             .unwrap();
-        assert_eq!(sweep(&store, DAY * 90, later).unwrap(), 0);
+        assert_eq!(runs(&store, later), 0);
         store.commit(prepared).await.unwrap();
-        assert_eq!(sweep(&store, DAY * 90, later).unwrap(), 1);
+        assert_eq!(runs(&store, later), 1);
     }
 
     /// A crash between the record of a deletion and its end.

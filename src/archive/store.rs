@@ -27,6 +27,7 @@ use cofferdam_wire::record::Record;
 use cofferdam_wire::space::{Levels, OWN, SHARED};
 
 pub use reading::patch_file;
+pub use removal::Sweep;
 
 mod index;
 mod reading;
@@ -36,6 +37,8 @@ mod witness;
 
 /// The run's signed statement, as its envelope.
 const STATEMENT: &str = "statement.json";
+/// Directory of a run's patches.
+const PATCHES: &str = "patches";
 
 /// Runs that are remembered. One that was forgotten is read again.
 const REMEMBERED_RUNS: usize = 8192;

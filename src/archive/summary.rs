@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::keep::Keep;
 use super::names::Origin;
 use cofferdam_wire::output::Receipt;
 use cofferdam_wire::record::{Denial, Record, RecordEvent, RunRecord, VERSION};
@@ -63,17 +64,27 @@ impl Summary {
             return;
         };
         let namespace_uid = told("namespaceUid");
-        // What was told first stays: a later record adds a uid where none was told.
-        let time = match &self.origin {
-            None => text(fields.get("time")).unwrap_or_default(),
-            Some(origin) if origin.namespace_uid.is_none() && origin.run == run => origin.time.clone(),
-            Some(_) => return,
+        let said = Keep::told(data.and_then(|data| data.get("evidence")));
+        // What was told first stays: a later record adds a uid where none was told, and days where it tells more.
+        let origin = match self.origin.as_deref() {
+            None => Origin {
+                run,
+                namespace_uid,
+                time: text(fields.get("time")).unwrap_or_default(),
+                keep: said,
+            },
+            Some(origin) => Origin {
+                namespace_uid: match &origin.namespace_uid {
+                    None if origin.run == run => namespace_uid,
+                    before => before.clone(),
+                },
+                keep: origin.keep.longest(said),
+                ..origin.clone()
+            },
         };
-        self.origin = Some(Arc::new(Origin {
-            run,
-            namespace_uid,
-            time,
-        }));
+        if self.origin.as_deref() != Some(&origin) {
+            self.origin = Some(Arc::new(origin));
+        }
     }
 
     /// Which run this is, as the controller told it.
@@ -159,6 +170,7 @@ impl Summary {
             isolation_lost,
             chain: None,
             admitted,
+            patches_removed: false,
         }
     }
 }
@@ -278,6 +290,30 @@ mod tests {
             origin(Some("n"))
         );
         assert_eq!(told(&[admitted(None), ended("b/x", Some("n"))]), origin(None));
+    }
+
+    #[test]
+    fn days_are_the_most_that_the_controller_told() {
+        let line = |source: &str, days: &serde_json::Value| {
+            let data = serde_json::json!({"run": "a/x", "evidence": days});
+            let line = serde_json::json!({"source": source, "type": "Admitted", "time": "t", "data": data});
+            format!("{line}\n")
+        };
+        let mut summary = Summary::default();
+        for (source, days) in [
+            ("controller/1/1", serde_json::json!({"keepRecordsDays": 400})),
+            ("gateway/1/1", serde_json::json!({"keepRecordsDays": 4000})),
+            (
+                "controller/1/2",
+                serde_json::json!({"keepRecordsDays": 100, "keepPatchesDays": 7}),
+            ),
+            ("controller/1/3", serde_json::Value::Null),
+        ] {
+            summary.add_line(line(source, &days).as_bytes());
+        }
+        let keep = summary.origin().unwrap().keep;
+        assert_eq!((keep.records_days, keep.patches_days), (Some(400), Some(7)));
+        assert_eq!(summary.run_record(None).admitted, 3);
     }
 
     #[test]

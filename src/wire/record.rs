@@ -295,6 +295,9 @@ pub struct RunRecord {
     /// How many attempts the chain tells were admitted.
     #[serde(default)]
     pub admitted: u32,
+    /// Whether the patches of the receipt were removed, for the days that they are kept are over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patches_removed: bool,
 }
 
 /// A denial, first per host and code.

@@ -74,6 +74,8 @@ fn a_run_is_bounded(#[case] pointer: &str, #[case] value: Value, #[case] message
 #[case("/spec/limits/egress/rules/4/credentialInClearText", json!(true), "must be of type string")]
 #[case("/spec/limits/tunnels", json!("Sometimes"), "not supported")]
 #[case("/spec/limits/evidence/onSinkFailure", json!("Ignore"), "not supported")]
+#[case("/spec/limits/evidence/keepRecordsDays", json!(0), "out of range")]
+#[case("/spec/limits/evidence/keepPatchesDays", json!(36_501), "out of range")]
 #[case("/spec/limits/egress/rules/0/tls", json!("Trust"), "not supported")]
 #[case("/spec/limits/egress/rules/2/methods", json!(["GET", "GET"]), "Duplicate value")]
 #[case("/spec/limits/egress/rules/2/methods", json!(["A", "B", "C", "D", "E", "F", "G", "H", "I"]), "Items 9")]

@@ -137,7 +137,7 @@ fn limits() -> Value {
              "paths": ["/v1/**"], "credential": "litellm", "credentialInClearText": "Deny"},
         ]},
         "tunnels": "Deny",
-        "evidence": {"onSinkFailure": "Stop"},
+        "evidence": {"onSinkFailure": "Stop", "keepRecordsDays": 400, "keepPatchesDays": 36500},
         "maxResources": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "50Gi"},
         "maxStartDeadlineSeconds": 1800,
         "maxActiveDeadlineSeconds": 14400,

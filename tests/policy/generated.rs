@@ -261,7 +261,14 @@ fn seconds() -> impl Strategy<Value = Option<Value>> {
 }
 
 fn evidence() -> impl Strategy<Value = Value> {
-    word(&["Continue", "Continue", "Stop"]).prop_map(|word| object([("onSinkFailure", word)]))
+    let days = || option::of((1..2000_i32).prop_map(|days| json!(days)));
+    (word(&["Continue", "Continue", "Stop"]), days(), days()).prop_map(|(word, records, patches)| {
+        object([
+            ("onSinkFailure", word),
+            ("keepRecordsDays", records),
+            ("keepPatchesDays", patches),
+        ])
+    })
 }
 
 /// Limits in which each field is absent about as often as not, those without which hardly a run is admitted more seldom.

@@ -98,6 +98,15 @@ fn within(less: &Admitted, more: &Admitted) -> Result<(), TestCaseError> {
         "a mode was loosened: {:?}",
         stricter.collect::<Vec<_>>()
     );
+    let kept = |admitted: &Admitted| {
+        let evidence = admitted.evidence.unwrap_or_default();
+        [evidence.keep_records_days, evidence.keep_patches_days]
+    };
+    let shortened = kept(less)
+        .into_iter()
+        .zip(kept(more))
+        .any(|(less, more)| less < more);
+    prop_assert!(!shortened, "evidence is kept for fewer days");
     prop_assert!(less.max_running.value <= more.max_running.value);
     prop_assert!(less.max_clone_bytes <= more.max_clone_bytes);
     prop_assert!(less.ttl_seconds_after_finished <= more.ttl_seconds_after_finished);
@@ -233,6 +242,10 @@ proptest! {
             prop_assert!(!says("evidence", "onSinkFailure", "Stop") || !goes_on);
             let is_granted = |policy: &Value| policy["spec"]["limits"]["evidence"]["onSinkFailure"] == "Continue";
             prop_assert!(!goes_on || world.cluster.iter().any(is_granted));
+            let floor = |field: &str| layers.iter().filter_map(|layer| layer["evidence"][field].as_i64()).max();
+            let evidence = admitted.evidence.unwrap_or_default();
+            prop_assert_eq!(evidence.keep_records_days.map(i64::from), floor("keepRecordsDays"));
+            prop_assert_eq!(evidence.keep_patches_days.map(i64::from), floor("keepPatchesDays"));
             let ceiling = |field: &str| layers.iter().filter_map(|layer| layer[field].as_i64()).min();
             prop_assert_eq!(i64::from(admitted.max_running.value), ceiling("maxRunning").unwrap_or(1000));
             prop_assert_eq!(admitted.max_clone_bytes, ceiling("maxCloneBytes").unwrap_or(17_179_869_184));

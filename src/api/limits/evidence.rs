@@ -11,6 +11,17 @@ pub struct EvidenceLimits {
     /// Whether a run keeps its way out while the archive does not acknowledge its records. Absent in every policy: `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_sink_failure: Option<OnSinkFailure>,
+    /// Days for which the records of a run are kept at least, after the last of them was written. The longest of all policies
+    /// and of the installation (`evidence.retentionDays`) counts, up to the installation's `evidence.maxRetentionDays`. Absent
+    /// in every policy: the installation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub keep_records_days: Option<i32>,
+    /// The same of its patches. Records are kept as long as the patches at least. Absent in every policy: the installation's
+    /// (`evidence.patchRetentionDays`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub keep_patches_days: Option<i32>,
 }
 
 /// Whether a run keeps its way out while the archive does not acknowledge its records. `Stop`: no new connection and no new

@@ -119,7 +119,10 @@ pub async fn patch(
     let store = Arc::clone(&archive.store);
     let path = blocking(move || store.patch(&run, &repository))
         .await?
-        .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "NotFound", "the run has no such patch"))?;
+        .ok_or_else(|| {
+            let message = "the run has no such patch, or its days are over";
+            Refused::new(StatusCode::NOT_FOUND, "NotFound", message)
+        })?;
     let bytes = part(&path, from, None).await?;
     Ok(([(CONTENT_TYPE, "text/x-diff")], bytes).into_response())
 }

@@ -4,7 +4,7 @@
 //! none is there twice, a torn line is cut off. That a sync precedes an acknowledgement is shown elsewhere.
 //! `COFFERDAM_SEED` repeats a campaign, `COFFERDAM_ROUNDS` makes it longer (`make soak`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -12,11 +12,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::Store;
+use super::{Store, Sweep};
 use crate::error::StoreError;
+use crate::keep::Terms;
 use crate::log::testing::closed;
 use cofferdam_wire::chain::Class;
 use cofferdam_wire::chain::verify::{Expected, Verified, verify};
+use cofferdam_wire::hold::Holds;
 use cofferdam_wire::seal::{SealCause, SealRequest, VERSION};
 
 const RUNS: [&str; 4] = ["a0", "b0", "c0", "d0"];
@@ -237,12 +239,28 @@ async fn steps_of_the_clock_remove_nothing_that_is_young() {
         .open(data.path().join("runs/a0/chain.jsonl"))
         .unwrap();
     let now = SystemTime::now();
-    let year = Duration::from_hours(24 * 365);
+    let (day, year) = (Duration::from_hours(24), Duration::from_hours(24 * 365));
+    let (holds, terms) = (
+        Holds::default(),
+        Terms {
+            records_days: 30,
+            patches_days: 30,
+            most_days: 30,
+        },
+    );
+    let removed = |now| {
+        let sweep = Sweep {
+            terms: &terms,
+            holds: &holds,
+            now,
+        };
+        store.remove("a0", &sweep).unwrap()
+    };
     for written in [now + year, now] {
         file.set_modified(written).unwrap();
-        for before in [SystemTime::UNIX_EPOCH, now - year, now] {
-            let old: HashSet<String> = store.unwritten_since(before).unwrap().into_iter().collect();
-            assert!(old.is_empty(), "{before:?}");
+        for seen in [SystemTime::UNIX_EPOCH, now - year, now, now + day * 29] {
+            assert!(!removed(seen), "{seen:?}");
         }
     }
+    assert!(removed(now + day * 31), "the control");
 }

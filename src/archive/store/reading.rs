@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fs, io};
 
-use super::{Store, with_chain};
+use super::{PATCHES, Store, with_chain};
 use crate::error::StoreError;
 use crate::log::Found;
 use cofferdam_wire::archive::ChainState;
@@ -30,8 +30,13 @@ impl Store {
             Found::Whole(log) => log.summary().run_record(receipt),
             Found::Corrupt { summary, .. } => summary.run_record(receipt),
         })?;
+        let has_patches = record
+            .receipt
+            .as_ref()
+            .is_some_and(|receipt| !receipt.manifest.patches.is_empty());
         Ok(RunRecord {
             chain: Some(self.chain(run_uid)?.1),
+            patches_removed: has_patches && !self.directory(run_uid)?.join(PATCHES).exists(),
             ..record
         })
     }
@@ -58,17 +63,17 @@ impl Store {
         Ok((path, state))
     }
 
-    /// The file of a patch, if the run has a receipt for it.
+    /// The file of a patch, if the run has a receipt for it and the patch was not removed since.
     pub fn patch(&self, run_uid: &str, repository: &str) -> Result<Option<PathBuf>, StoreError> {
         let path = self
             .directory(run_uid)?
-            .join("patches")
+            .join(PATCHES)
             .join(patch_file(repository)?);
         let received = self.receipt(run_uid)?.is_some_and(|receipt| {
             let mut patches = receipt.manifest.patches.iter();
             patches.any(|patch| patch.name() == repository)
         });
-        Ok(received.then_some(path))
+        Ok((received && path.exists()).then_some(path))
     }
 }
 

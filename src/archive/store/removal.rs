@@ -1,28 +1,38 @@
-//! Takes away what a run left, and keeps one line of it.
+//! Takes away what a run left, or of that its patches, and keeps one line of it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use serde::Serialize;
 
-use super::{Store, is_in_use, last_write, with_chain};
+use super::{PATCHES, Store, is_in_use, last_write, with_chain};
 use crate::durable::{TEMPORARY, append_line, sync_directory};
 use crate::error::StoreError;
+use crate::keep::{Due, Terms};
 use crate::log::Found;
 use crate::names::Known;
 use cofferdam_wire::chain::Head;
 use cofferdam_wire::hold::Holds;
 use cofferdam_wire::output::Receipt;
 
+/// By what is judged what may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep<'a> {
+    /// What the installation says.
+    pub terms: &'a Terms,
+    /// What must stay.
+    pub holds: &'a Holds,
+    /// The time.
+    pub now: SystemTime,
+}
+
 impl Store {
-    /// Runs to which nothing was written since `before`.
-    pub fn unwritten_since(&self, before: SystemTime) -> io::Result<Vec<String>> {
+    /// The runs of which something is there.
+    pub fn kept(&self) -> io::Result<Vec<String>> {
         let mut runs = Vec::new();
         for entry in fs::read_dir(&self.runs)? {
-            let entry = entry?;
-            if let Ok(run_uid) = entry.file_name().into_string()
+            if let Ok(run_uid) = entry?.file_name().into_string()
                 && self.directory(&run_uid).is_ok()
-                && last_write(&entry.path())? < before
             {
                 runs.push(run_uid);
             }
@@ -30,25 +40,19 @@ impl Store {
         Ok(runs)
     }
 
-    /// Removes all of a run, unless it is held, in use, or was written to since `before`. What it was is noted first, in
-    /// `deletions.jsonl`.
-    pub fn remove(&self, run_uid: &str, before: SystemTime, holds: &Holds) -> Result<bool, StoreError> {
+    /// Removes all of a run, unless it is held, in use, or not old enough. What it was is noted first, in `deletions.jsonl`.
+    pub fn remove(&self, run_uid: &str, sweep: &Sweep<'_>) -> Result<bool, StoreError> {
         let directory = self.directory(run_uid)?;
-        if let Some(Known::Name(_)) | None = self.names.get(run_uid) {
-            // Whose it is may stand in the chain alone.
-            self.note_origin(run_uid)?;
-        }
-        let known = self.names.get(run_uid);
-        let namespace = known.as_ref().and_then(Known::namespace);
-        if holds.holds(run_uid, namespace, known.as_ref().and_then(Known::namespace_uid)) {
+        let records = |due: Due| due.records;
+        if self.stays(run_uid, sweep, records)? {
             return Ok(false);
         }
-        let deletion = self.deletion(run_uid)?;
+        let deletion = self.deletion(run_uid, None)?;
         let gone = self.runs.join(format!("{TEMPORARY}{run_uid}"));
         {
             // Nobody comes to know the run meanwhile.
             let mut known = self.known.lock();
-            if known.get(run_uid).is_some_and(is_in_use) || last_write(&directory)? >= before {
+            if known.get(run_uid).is_some_and(is_in_use) || self.is_young(run_uid, sweep, records)? {
                 return Ok(false);
             }
             self.settled(append_line(&self.deletions, &deletion))?;
@@ -61,8 +65,72 @@ impl Store {
         Ok(true)
     }
 
-    /// The line that is left of a run.
-    fn deletion(&self, run_uid: &str) -> Result<Vec<u8>, StoreError> {
+    /// Removes the patches of a run alone, on the same conditions. The receipt keeps their digests.
+    pub fn remove_patches(&self, run_uid: &str, sweep: &Sweep<'_>) -> Result<bool, StoreError> {
+        let directory = self.directory(run_uid)?;
+        let patches = |due: Due| due.patches;
+        // Without a receipt they are the rest of an upload.
+        let is_there = directory.join(PATCHES).exists()
+            && !self.is_young(run_uid, sweep, patches)?
+            && self.receipt(run_uid)?.is_some();
+        if !is_there || self.stays(run_uid, sweep, patches)? {
+            return Ok(false);
+        }
+        let deletion = self.deletion(run_uid, Some(PATCHES))?;
+        let gone = directory.join(format!("{TEMPORARY}{PATCHES}"));
+        {
+            let known = self.known.lock();
+            if known.get(run_uid).is_some_and(is_in_use) || self.is_young(run_uid, sweep, patches)? {
+                return Ok(false);
+            }
+            self.settled(append_line(&self.deletions, &deletion))?;
+            fs::rename(directory.join(PATCHES), &gone)?;
+        }
+        self.settled(sync_directory(&directory))?;
+        fs::remove_dir_all(gone)?;
+        Ok(true)
+    }
+
+    /// Whether this part of a run must stay. Whose the run is and for how long it is kept may stand in the chain alone: the
+    /// chain is read where the index lets the part go.
+    fn stays(
+        &self,
+        run_uid: &str,
+        sweep: &Sweep<'_>,
+        part: impl Fn(Due) -> Duration + Copy,
+    ) -> Result<bool, StoreError> {
+        for is_read in [false, true] {
+            if is_read {
+                self.note_origin(run_uid)?;
+            }
+            let known = self.names.get(run_uid);
+            let namespace = known.as_ref().and_then(Known::namespace);
+            let uid = known.as_ref().and_then(Known::namespace_uid);
+            if sweep.holds.holds(run_uid, namespace, uid) || self.is_young(run_uid, sweep, part)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether something was written to a run too lately for this part of it to go.
+    fn is_young(
+        &self,
+        run_uid: &str,
+        sweep: &Sweep<'_>,
+        part: impl Fn(Due) -> Duration,
+    ) -> Result<bool, StoreError> {
+        let keep = self.names.get(run_uid).map(|known| known.keep());
+        let kept_for = part(sweep.terms.of(keep.unwrap_or_default()));
+        // A time that has no place on the clock is long ago, so that nothing is older.
+        let Some(before) = sweep.now.checked_sub(kept_for) else {
+            return Ok(true);
+        };
+        Ok(last_write(&self.directory(run_uid)?)? >= before)
+    }
+
+    /// The line that is left of a run, or of a part of it.
+    fn deletion(&self, run_uid: &str, part: Option<&str>) -> Result<Vec<u8>, StoreError> {
         let record = self.run_record(run_uid)?;
         let run = self.run(run_uid)?;
         let (head, fault) = with_chain(&run.chain, |found| match found {
@@ -73,6 +141,7 @@ impl Store {
         let deletion = Deletion {
             deleted_at: jiff::Timestamp::now().to_string(),
             run: run_uid,
+            part,
             name: known.as_ref().map(Known::name),
             namespace_uid: known.as_ref().and_then(Known::namespace_uid),
             head,
@@ -91,6 +160,9 @@ impl Store {
 struct Deletion<'a> {
     deleted_at: String,
     run: &'a str,
+    /// What was removed of it; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<&'a str>,
     /// `namespace/name`, as far as it is known.
     name: Option<&'a str>,
     namespace_uid: Option<&'a str>,

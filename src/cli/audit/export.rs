@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::files::{BUNDLE, EVENTS, KEY, KEYS, PATCHES, RECORDS, STATEMENT, SUMMARY, file_name};
 use super::ocsf;
 use crate::failure::{Exit, Failure};
-use crate::output::{Spool, Target};
+use crate::output::{Spool, Target, kept_patches};
 use crate::place::{Cluster, Flags, Patience};
 use crate::verify::published;
 use cofferdam_wire::keys::PublicKeys;
@@ -59,13 +59,8 @@ pub async fn main(args: &Args, flags: &Flags) -> Result<Exit, Failure> {
             write(&directory, name, &bytes)?;
         }
     }
-    let patches = summary
-        .record
-        .receipt
-        .iter()
-        .flat_map(|receipt| &receipt.manifest.patches);
     make(&directory.join(PATCHES))?;
-    for patch in patches {
+    for patch in kept_patches(&summary) {
         let name = file_name(&patch.name())?;
         copy(&directory.join(PATCHES), &name, &mut output.patch(patch).await?)?;
     }
@@ -94,11 +89,7 @@ fn for_sigstore(statement: &[u8], keys: Option<&str>) -> Result<Vec<(&'static st
 }
 
 fn contents(summary: &RunSummary) -> String {
-    let patches = summary
-        .record
-        .receipt
-        .as_ref()
-        .map_or(0, |receipt| receipt.manifest.patches.len());
+    let patches = kept_patches(summary).count();
     let records = summary
         .record
         .chain

@@ -43,6 +43,13 @@ impl Target {
     }
 }
 
+/// The patches of a run that the archive still has.
+pub fn kept_patches(summary: &RunSummary) -> impl Iterator<Item = &cofferdam_wire::output::PatchManifest> {
+    let receipt = summary.record.receipt.iter();
+    let kept = receipt.filter(|_| !summary.record.patches_removed);
+    kept.flat_map(|receipt| &receipt.manifest.patches)
+}
+
 /// The patch that is meant: the one of `repository`, else the only one.
 ///
 /// # Errors

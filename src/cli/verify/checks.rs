@@ -145,7 +145,12 @@ fn patches(material: &Material) -> Vec<Check> {
     let check = |patch: &cofferdam_wire::output::PatchManifest| {
         let what = format!("patch of {}", patch.path());
         let Some((_, bytes)) = material.patches.iter().find(|(name, _)| *name == patch.name()) else {
-            return Check::new(what, Verdict::Missing, "it is not there");
+            let said = if material.summary.record.patches_removed {
+                "the archive removed it, for the days that patches are kept are over"
+            } else {
+                "it is not there"
+            };
+            return Check::new(what, Verdict::Missing, said);
         };
         let digest = cofferdam_api::names::digest(bytes);
         if digest == patch.digest {

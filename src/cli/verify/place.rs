@@ -12,7 +12,7 @@ use super::signature::Keys;
 use crate::audit::files::{KEYS, PATCHES, RECORDS, STATEMENT, SUMMARY, file_name};
 use crate::failure::Failure;
 use crate::git::{Checkout, git, is_commit};
-use crate::output::Output;
+use crate::output::{Output, kept_patches};
 use cofferdam_api::names;
 use cofferdam_wire::keys::PublicKeys;
 use cofferdam_wire::output_api::RunSummary;
@@ -29,12 +29,7 @@ pub async fn from_cluster(output: &Output) -> Result<Material, Failure> {
     let expected = summary.record.chain.as_ref().map(|chain| chain.bytes);
     let records = output.records(expected).await?.spool.read()?;
     let mut patches = Vec::new();
-    for patch in summary
-        .record
-        .receipt
-        .iter()
-        .flat_map(|receipt| &receipt.manifest.patches)
-    {
+    for patch in kept_patches(&summary) {
         patches.push((patch.name(), output.patch(patch).await?.read()?));
     }
     Ok(Material {

@@ -88,6 +88,10 @@ fn whole_evidence_holds() {
 #[case::counts("counts", Verdict::Fails, |m: &mut Material| m.summary.record.denied_requests = 7)]
 #[case::altered_patch("patch of app", Verdict::Fails, |m: &mut Material| m.patches[0].1.push(b'x'))]
 #[case::missing_patch("patch of app", Verdict::Missing, |m: &mut Material| m.patches.clear())]
+#[case::removed_patch("patch of app", Verdict::Missing, |m: &mut Material| {
+    m.patches.clear();
+    m.summary.record.patches_removed = true;
+})]
 #[case::statement("statement", Verdict::Missing, |m: &mut Material| m.statement = Some(b"{}".to_vec()))]
 fn each_fault_is_found_and_named(
     #[case] what: &str,

@@ -111,6 +111,12 @@ impl Output {
     async fn patch(&self, found: &Found, query: &Query) -> Result<Response<Body>, Failure> {
         let record = self.archive.record(&found.name.uid).await?;
         let patch = which_patch(&record, query.repository.as_deref(), found.over)?;
+        if record.patches_removed {
+            return Err(Failure::not_found(format!(
+                "the days for which the archive keeps patches are over; what is left of this one is its digest, {}",
+                patch.digest
+            )));
+        }
         let url = format!(
             "{}?from={}",
             patch_path(&found.name.uid, &patch.name()),

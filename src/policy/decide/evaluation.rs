@@ -129,7 +129,11 @@ impl Evaluation {
             .map(|(_, granted)| granted)
             .collect::<Result<Vec<_>, _>>()?;
         let ask = ask?;
-        let Evidence { on_sink_failure } = evidence;
+        let Evidence {
+            on_sink_failure,
+            keep_records_days,
+            keep_patches_days,
+        } = evidence;
         let cloned = || granted.iter().map(|granted| &granted.repository);
         let credentials = credentials?
             .into_iter()
@@ -168,7 +172,11 @@ impl Evaluation {
             repositories: granted.into_iter().map(|granted| granted.repository).collect(),
             submodules: submodules.map(|submodules| submodules.grants),
             max_clone_bytes: max_clone_bytes.value,
-            evidence: ResolvedEvidence::of(on_sink_failure.value),
+            evidence: ResolvedEvidence::of(
+                on_sink_failure.value,
+                keep_records_days.value,
+                keep_patches_days.value,
+            ),
             policies,
         })
     }

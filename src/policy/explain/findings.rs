@@ -303,14 +303,37 @@ fn of_tunnels(tunnels: &Sourced<Tunnels>) -> Finding {
 }
 
 fn of_evidence(evidence: &Evidence) -> Vec<Finding> {
-    let Evidence { on_sink_failure } = evidence;
+    let Evidence {
+        on_sink_failure,
+        keep_records_days,
+        keep_patches_days,
+    } = evidence;
     let note = match on_sink_failure.value {
         OnSinkFailure::Stop => "without evidence there is no traffic",
         OnSinkFailure::Continue => {
             "traffic goes on while the archive does not acknowledge; records that are lost are counted"
         }
     };
-    vec![Finding::mode("limits.evidence.onSinkFailure", on_sink_failure).noted(note)]
+    let kept = |field: &str, days: &Sourced<Option<i32>>, silent: &str| {
+        let value = days.value.map_or_else(
+            || format!("as the installation says ({silent})"),
+            |days| format!("{days} days at least"),
+        );
+        Finding::allowed(field, value, &days.source)
+    };
+    vec![
+        Finding::mode("limits.evidence.onSinkFailure", on_sink_failure).noted(note),
+        kept(
+            "limits.evidence.keepRecordsDays",
+            keep_records_days,
+            "evidence.retentionDays",
+        ),
+        kept(
+            "limits.evidence.keepPatchesDays",
+            keep_patches_days,
+            "evidence.patchRetentionDays",
+        ),
+    ]
 }
 
 fn of_credential(granted: &credentials::Granted) -> Finding {

@@ -43,6 +43,7 @@ pub fn dimensions() -> Vec<Dimension> {
         .chain(of_lists())
         .chain(of_services())
         .chain([of_tunnels(), of_sink()])
+        .chain(of_days())
         .chain(of_requests())
         .chain(of_resources())
         .chain(of_numbers())
@@ -392,6 +393,48 @@ fn of_sink() -> Dimension {
         outcomes: ["false", "true", "false"],
         probe: |world| told(world, |run| run.frozen.continues_without_evidence().to_string()),
     }
+}
+
+fn of_days() -> Vec<Dimension> {
+    let days = |row: &'static str, field: &'static str, silence: &'static str, probe: Probe| Dimension {
+        row,
+        cells: ["–", silence, "the most", "not settable"],
+        fields: vec![row],
+        object: "evidence",
+        field,
+        loose: json!(30),
+        strict: json!(400),
+        outcomes: ["None", "Some(30)", "Some(400)"],
+        probe,
+    };
+    vec![
+        days(
+            "evidence.keepRecordsDays",
+            "keepRecordsDays",
+            "`evidence.retentionDays`",
+            |world| {
+                told(world, |run| {
+                    format!(
+                        "{:?}",
+                        run.evidence.and_then(|evidence| evidence.keep_records_days)
+                    )
+                })
+            },
+        ),
+        days(
+            "evidence.keepPatchesDays",
+            "keepPatchesDays",
+            "`evidence.patchRetentionDays`",
+            |world| {
+                told(world, |run| {
+                    format!(
+                        "{:?}",
+                        run.evidence.and_then(|evidence| evidence.keep_patches_days)
+                    )
+                })
+            },
+        ),
+    ]
 }
 
 /// What rules say of requests.

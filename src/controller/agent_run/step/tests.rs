@@ -904,6 +904,7 @@ fn what_is_missing_is_told_with_its_number_and_what_policy_says() {
         let mut status = running_status();
         status.resolved.as_mut().unwrap().evidence = word.map(|word| ResolvedEvidence {
             on_sink_failure: Some(word),
+            ..ResolvedEvidence::default()
         });
         let mut world = World::of(with_status(status), SeenJob::Gone);
         world.sealed = outcome;
