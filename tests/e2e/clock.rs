@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use cofferdam_api::{AgentRun, Cancel, Reason, names};
+use cofferdam_wire::output::COLLECT_BUDGET;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -24,8 +25,8 @@ const TIME: i64 = 15;
 const SHUT: f64 = 2.0;
 /// Seconds from a deadline or a stop to the agent's death: 10 from when its work was taken, which is little here.
 const DEAD: f64 = 14.0;
-/// The same where a sidecar has next to no CPU to collect with.
-const DEAD_AFTER_ALL_OF_COLLECTING: f64 = 40.0;
+/// The same where a sidecar has next to no CPU to collect with, and takes all of its time for that.
+const DEAD_AFTER_ALL_OF_COLLECTING: f64 = DEAD + COLLECT_BUDGET.as_secs_f64();
 
 /// A run of an agent that attacks in these ways and uses its exit, and the path of its requests.
 async fn overtime(space: &Space, name: &str, attacks: &[&str], more: Value) -> (Run, String) {
