@@ -66,7 +66,7 @@ async fn an_agent_that_hoards_tunnels_starves_nobody_else() {
         .await;
     eventually(
         "the hoarder holds as many tunnels as it asked for",
-        Duration::from_mins(2),
+        Duration::from_mins(5),
         || async {
             // There is no log before the agent's container has started.
             let started = hoarder

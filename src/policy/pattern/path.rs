@@ -43,11 +43,16 @@ pub enum TargetError {
     /// `//`.
     #[error("the path has an empty segment ('//'), which some servers leave out")]
     EmptySegment,
-    /// `.` and `..`.
-    #[error("the path has a '.' or '..' segment: send the path that is meant")]
+    /// `.` and `..`, and what some servers read as these.
+    #[error(
+        "the path has a '.' or '..' segment, or one that some servers read so: send the path that is meant"
+    )]
     DotSegment,
-    /// `%` that stands for nothing, or for a dot, a backslash or a control character.
-    #[error("the path has a '%' that stands for a dot, a backslash or a control character, or for nothing")]
+    /// `%` that stands for nothing, or for a dot, a backslash or a control character, or a character in too many bytes.
+    #[error(
+        "the path has a '%' that stands for a dot, a backslash or a control character, for nothing, or for a character in more \
+         bytes than UTF-8 has for it"
+    )]
     Encoded,
 }
 
@@ -68,12 +73,15 @@ impl Target {
         if path.contains(';') {
             return Err(TargetError::Semicolon);
         }
-        refuse_odd_segments(path)?;
         if encoded(path)
             .any(|byte| byte.is_none_or(|byte| byte.is_ascii_control() || matches!(byte, b'.' | b'\\')))
         {
             return Err(TargetError::Encoded);
         }
+        if has_overlong(&decoded(path)) {
+            return Err(TargetError::Encoded);
+        }
+        refuse_odd_segments(path)?;
         Ok(Self {
             text: text.to_owned(),
             path: in_capitals(path).into_owned(),
@@ -112,11 +120,48 @@ fn refuse_odd_segments(path: &str) -> Result<(), TargetError> {
     for segment in whole.split('/') {
         match segment {
             "" => return Err(TargetError::EmptySegment),
-            "." | ".." => return Err(TargetError::DotSegment),
+            _ if may_be_dots(&decoded(segment)) => return Err(TargetError::DotSegment),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether a server may take a segment for `.` or `..`: dots alone, but for white space, which some file systems drop, or dots
+/// of another width, which some servers map to ASCII.
+fn may_be_dots(segment: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(segment);
+    let mut letters = text.chars().filter(|letter| !letter.is_whitespace()).peekable();
+    letters.peek().is_some()
+        && letters.all(|letter| {
+            matches!(
+                letter,
+                '.' | '\u{2024}'..='\u{2026}' | '\u{3002}' | '\u{fe52}' | '\u{ff0e}'
+            )
+        })
+}
+
+/// Whether a character stands in more bytes than it needs, as no encoder writes it and some decoders read it (RFC 3629,
+/// section 10).
+fn has_overlong(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, 0xc0 | 0xc1))
+        || bytes
+            .windows(2)
+            .any(|pair| matches!(pair, [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]))
+}
+
+/// The bytes that a text stands for, where each `%` stands for one.
+fn decoded(text: &str) -> Vec<u8> {
+    let (plain, coded) = text.split_once('%').unwrap_or((text, ""));
+    let mut bytes = plain.as_bytes().to_vec();
+    if plain.len() == text.len() {
+        return bytes;
+    }
+    for (part, byte) in coded.split('%').zip(encoded(text)) {
+        bytes.extend(byte);
+        bytes.extend(part.as_bytes().get(2..).unwrap_or_default());
+    }
+    bytes
 }
 
 /// What each `%` stands for; `None` where it stands for nothing.

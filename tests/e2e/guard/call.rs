@@ -139,6 +139,15 @@ impl Call {
         }
     }
 
+    /// Server-side apply for real, by this field manager.
+    pub fn apply(path: &str, manager: &str, body: Value) -> Self {
+        Self {
+            method: Method::PATCH,
+            path: format!("{path}?fieldManager={manager}"),
+            body,
+        }
+    }
+
     /// DELETE, dry.
     pub fn delete(path: &str) -> Self {
         Self {
@@ -160,6 +169,7 @@ impl Call {
     pub async fn send(&self, client: &Client) -> Result<(), String> {
         let kind = match (&self.method, &self.body) {
             (&Method::PATCH, Value::Array(_)) => "application/json-patch+json",
+            (&Method::PATCH, _) if self.path.contains("?fieldManager=") => "application/apply-patch+yaml",
             (&Method::PATCH, _) => "application/merge-patch+json",
             _ => "application/json",
         };

@@ -133,6 +133,73 @@ async fn a_run_is_small() {
         &Call::patch(&there, json!({"spec": {"suspend": false}})),
         Nothing,
     ));
+    // The label of a hold finds room where a tenant filled all there is.
+    let full = with(
+        &run("full"),
+        "/metadata/annotations/notes",
+        json!("x".repeat(LIMIT - 6)),
+    );
+    cases.push(Case("a full run", Edit, Call::post(&runs, full), Nothing));
+    let full = format!("{runs}/full");
+    let label = |name: &str| Call::patch(&full, json!({"metadata": {"labels": {name: "true"}}}));
+    cases.extend(both("held", &label("cofferdam.dev/legal-hold"), Nothing));
+    cases.extend(both("labelled", &label("example.com/more"), Guard("runs")));
+    world.check(cases).await;
+}
+
+/// Entries of those that update are joined by the API server; those that apply are counted by the guard, and take from nobody
+/// else the means to stop a run.
+#[tokio::test]
+async fn a_run_that_many_applied_can_be_stopped() {
+    let world = World::open("appliers", true).await;
+    let runs = world.runs();
+    let mut cases = vec![
+        world.use_is_given(),
+        Case("a run", Edit, Call::post(&runs, run("held")), Nothing),
+    ];
+    let there = format!("{runs}/held");
+    let applied = |number: u32| {
+        let own = json!({"apiVersion": "cofferdam.dev/v1alpha1", "kind": "AgentRun",
+            "metadata": {"annotations": {format!("note-{number}"): "x"}}});
+        Call::apply(&there, &format!("manager-{number}"), own)
+    };
+    for number in 0..16 {
+        cases.push(Case("applied", Edit, applied(number), Nothing));
+    }
+    cases.push(Case("applied once more", Edit, applied(16), Guard("runs")));
+    cases.push(Case("applied again", Edit, applied(3), Nothing));
+    cases.extend(both(
+        "stopped",
+        &Call::patch(&there, json!({"spec": {"cancel": "KeepWork"}})),
+        Nothing,
+    ));
+    cases.extend(both(
+        "held",
+        &Call::patch(
+            &there,
+            json!({"metadata": {"labels": {"cofferdam.dev/legal-hold": "true"}}}),
+        ),
+        Nothing,
+    ));
+    world.check(cases).await;
+}
+
+/// Garbage collection deletes what has no owner that exists: patching would be deleting.
+#[tokio::test]
+async fn a_run_gets_no_owner_after_its_creation() {
+    let world = World::open("owners", true).await;
+    let runs = world.runs();
+    let absent = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "absent",
+        "uid": "11111111-0000-0000-0000-000000000000"}]);
+    let born = with(&run("born"), "/metadata/ownerReferences", absent.clone());
+    let mut cases = vec![
+        world.use_is_given(),
+        Case("a run", Edit, Call::post(&runs, run("held")), Nothing),
+    ];
+    cases.extend(both("with an owner", &Call::create(&runs, born), Nothing));
+    let there = format!("{runs}/held");
+    let adopted = Call::patch(&there, json!({"metadata": {"ownerReferences": absent}}));
+    cases.extend(both("adopted", &adopted, Guard("runs")));
     world.check(cases).await;
 }
 
