@@ -47,6 +47,7 @@ impl Keep {
 
 /// What the installation says.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 pub struct Terms {
     /// Days of records where policies say fewer or nothing.
     pub records_days: u32,
