@@ -6,10 +6,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dimension::requests::Requests;
-use crate::pattern::host::{Host, HostPattern};
+use crate::pattern::host::{Host, HostPattern, is_service};
 use crate::pattern::method::Method;
 use crate::pattern::path::PathPattern;
-use crate::pattern::service::is_service;
 use crate::pattern::{read_port, sorted};
 use crate::refusal::{Layer, LayerKind, Refusal};
 use cofferdam_api::{AgentRunSpec, Mode, Reason, TlsMode};

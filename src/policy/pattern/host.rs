@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::service;
-
 /// Longest host name (RFC 1035 §2.3.4, without the root's dot).
 const NAME_LIMIT: usize = 253;
 /// Longest label (RFC 1035 §2.3.4).
 const LABEL_LIMIT: usize = 63;
+/// The label behind the namespace in a Service's name (Kubernetes' DNS specification).
+pub(super) const ZONE: &str = "svc";
 
 /// A fully qualified DNS name: lower-case ASCII letters, digits and hyphens, at least two labels, no trailing dot.
 ///
@@ -182,8 +182,8 @@ impl HostPattern {
     /// Whether the names that it means are names of Services, which no rule for hosts means.
     pub fn is_of_services(&self) -> bool {
         match self {
-            Self::Exact(host) => service::is_service(host),
-            Self::Wildcard(rest) => service::is_namespace(rest),
+            Self::Exact(host) => is_service(host),
+            Self::Wildcard(rest) => is_namespace(rest),
         }
     }
 
@@ -244,6 +244,20 @@ macro_rules! serde_as_text {
     )*};
 }
 serde_as_text!(Host, HostPattern);
+
+/// Whether the host is the name of a Service.
+pub(crate) fn is_service(host: &Host) -> bool {
+    let mut labels = host.as_str().split('.');
+    labels.nth(2) == Some(ZONE) && labels.next().is_none()
+}
+
+/// Whether names right below this one are Services of a namespace.
+fn is_namespace(parent: &Host) -> bool {
+    parent
+        .as_str()
+        .split_once('.')
+        .is_some_and(|(_, zone)| zone == ZONE)
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use super::host::{Host, HostError};
+use super::host::{Host, HostError, ZONE};
 use serde::{Serialize, Serializer};
 
-/// The label behind the namespace in a Service's name (Kubernetes' DNS specification).
-const ZONE: &str = "svc";
 /// The domain of a cluster that has no other.
 pub const DEFAULT_DOMAIN: &str = "cluster.local";
 
@@ -41,12 +39,6 @@ impl ServiceName {
     }
 }
 
-/// Whether the host is the name of a Service.
-pub(crate) fn is_service(host: &Host) -> bool {
-    let mut labels = host.as_str().split('.');
-    labels.nth(2) == Some(ZONE) && labels.next().is_none()
-}
-
 /// The host by which policy knows a Service: `name.namespace.svc`.
 ///
 /// # Errors
@@ -69,14 +61,6 @@ pub fn canonical(host: &Host, domain: &str) -> Host {
         .and_then(|short| Host::parse(short).ok())
         .filter(|short| ServiceName::of(short).is_some());
     service.unwrap_or_else(|| host.clone())
-}
-
-/// Whether names right below this one are Services of a namespace.
-pub(super) fn is_namespace(parent: &Host) -> bool {
-    parent
-        .as_str()
-        .split_once('.')
-        .is_some_and(|(_, zone)| zone == ZONE)
 }
 
 impl fmt::Display for ServiceName {
