@@ -292,6 +292,27 @@ async fn a_token_about_to_end_is_renewed_and_the_one_before_is_revoked() {
 }
 
 #[tokio::test]
+async fn no_request_waits_for_the_end_of_the_token_before() {
+    let world = Forge::start(granting(Timestamp::now() + SignedDuration::from_mins(4))).await;
+    world.fetch("team/one").await;
+    let mut answers = granting(in_an_hour());
+    answers.insert(0, ("DELETE", NEVER, Value::Null));
+    *world.answers.lock() = answers;
+    world.fetch("team/one").await;
+    let upstreams = &world.fixture.rooms.upstreams;
+    let answered = async {
+        while !world.asked().iter().any(|line| line.starts_with("DELETE")) {
+            tokio::task::yield_now().await;
+        }
+        world.fetch("team/one").await
+    };
+    tokio::select! {
+        () = tokens::revoke(upstreams, |_| true) => panic!("the request waited for it"),
+        answer = answered => assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}"),
+    }
+}
+
+#[tokio::test]
 async fn a_repository_that_the_run_does_not_name_gets_a_token_of_its_own() {
     let mut answers = granting(in_an_hour());
     answers.insert(

@@ -161,13 +161,11 @@ impl Api<'_> {
         match answer.status() {
             // It was none any more.
             StatusCode::NO_CONTENT | StatusCode::UNAUTHORIZED => Ok(()),
-            status => Err(match self.refused(&answer, &[]) {
-                AppFault::NotInstalled(_) => AppFault::Refused(status.as_u16(), "not found".to_owned()),
-                fault => fault,
-            }),
+            _ => Err(self.refused(&answer, &[])),
         }
     }
 
+    /// What a refusal means; `scope`: the repositories that were asked about, none where a token is revoked.
     fn refused(&self, answer: &Response<Bytes>, scope: &[String]) -> AppFault {
         let status = answer.status();
         if let Some(seconds) = held_off(status, answer.headers(), Timestamp::now()) {
@@ -179,7 +177,7 @@ impl Api<'_> {
         match status {
             StatusCode::UNAUTHORIZED => AppFault::Rejected,
             StatusCode::FORBIDDEN if has("suspended") => AppFault::Suspended,
-            StatusCode::NOT_FOUND => AppFault::NotInstalled(scope.join(", ")),
+            StatusCode::NOT_FOUND if !scope.is_empty() => AppFault::NotInstalled(scope.join(", ")),
             StatusCode::UNPROCESSABLE_ENTITY if has("permission") => {
                 let asked = self.app.permissions_asked();
                 let asked: Vec<String> = asked

@@ -31,8 +31,6 @@ pub struct Slot {
 pub struct State {
     /// The token that is held.
     pub held: Option<Held>,
-    /// Tokens from before the one that is held, which are to be revoked.
-    pub renewed: Vec<Held>,
     /// That none could be had, the last time.
     pub failed: Option<Failed>,
     /// The run is over: nothing is made for it any more.
@@ -76,6 +74,9 @@ pub struct Held {
     pub expires: Timestamp,
 }
 
+/// A token that is to be revoked, and whose it is.
+pub type Ending = Arc<(Slot, Held)>;
+
 /// What requests of one slot share.
 pub type Shared = Arc<tokio::sync::Mutex<State>>;
 
@@ -84,6 +85,8 @@ pub type Shared = Arc<tokio::sync::Mutex<State>>;
 pub struct Tokens {
     /// By slot.
     open: Mutex<HashMap<Slot, Shared>>,
+    /// Those that are to be revoked. Each stays until that is done.
+    ending: Mutex<Vec<Ending>>,
     /// Until when nothing is asked of an API for an App.
     held_off: Mutex<HashMap<(String, i64), Instant>>,
 }
@@ -103,22 +106,43 @@ impl Tokens {
         }
     }
 
-    /// What there is for every slot.
-    pub fn all(&self) -> Vec<(Slot, Shared)> {
+    /// What there is for the slots of runs that are not `live`.
+    pub fn over(&self, live: impl Fn(&str) -> bool) -> Vec<(Slot, Shared)> {
         let open = self.open.lock();
         open.iter()
+            .filter(|(slot, _)| !live(&slot.run))
             .map(|(slot, state)| (slot.clone(), Arc::clone(state)))
             .collect()
     }
 
-    /// Forgets a slot whose tokens have ended.
-    pub fn remove(&self, slot: &Slot) {
-        self.open.lock().remove(slot);
+    /// A token of a slot is to be revoked.
+    pub fn end_later(&self, slot: &Slot, held: Held) -> Ending {
+        let ending = Arc::new((slot.clone(), held));
+        self.ending.lock().push(Arc::clone(&ending));
+        ending
     }
 
-    /// Whether a run still has a token here, or one that is being revoked.
+    /// A slot has no token any more; the one that it `held` is to be revoked.
+    pub fn close(&self, slot: &Slot, held: Option<Held>) -> Option<Ending> {
+        let ending = held.map(|held| self.end_later(slot, held));
+        self.open.lock().remove(slot);
+        ending
+    }
+
+    /// The tokens that are to be revoked.
+    pub fn ending(&self) -> Vec<Ending> {
+        self.ending.lock().clone()
+    }
+
+    /// A token was revoked, or what became of it was recorded.
+    pub fn ended(&self, token: &Ending) {
+        self.ending.lock().retain(|ending| !Arc::ptr_eq(ending, token));
+    }
+
+    /// Whether a run still has a token here, or one that is to be revoked.
     pub fn has(&self, run: &str) -> bool {
-        self.open.lock().keys().any(|slot| slot.run == run)
+        let is_ending = self.ending.lock().iter().any(|ending| ending.0.run == run);
+        is_ending || self.open.lock().keys().any(|slot| slot.run == run)
     }
 
     /// Nothing is asked of the App's API for so many seconds.

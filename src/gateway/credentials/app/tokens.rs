@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use jiff::{SignedDuration, Timestamp};
 
 use super::api::{Api, Issued};
 use super::fault::AppFault;
-use super::held::{Failed, Held, Slot, State};
+use super::held::{Ending, Failed, Held, Slot, State};
 use super::jwt::AppKey;
 use crate::credentials::value::Value;
 use crate::egress::Upstreams;
@@ -64,45 +64,36 @@ pub async fn get(upstreams: &Arc<Upstreams>, order: Order) -> Result<Arc<Value>,
 /// Revokes the tokens of runs that are not `live`, and those that were renewed, and records what became of each. A call
 /// that is given up leaves the next one what it did not revoke.
 pub async fn revoke(upstreams: &Upstreams, live: impl Fn(&str) -> bool) {
-    let all = upstreams.tokens.all();
-    let each = all.into_iter().map(|(slot, state)| {
-        let is_live = live(&slot.run);
-        async move {
-            if is_live {
-                // Whoever holds it asks GitHub just now; there is a next time.
-                if let Ok(mut state) = state.try_lock() {
-                    end_each(upstreams, &slot, &mut state.renewed).await;
-                }
-                return;
-            }
-            let mut state = state.lock().await;
-            state.ended = true;
-            let held = state.held.take();
-            state.renewed.extend(held);
-            end_each(upstreams, &slot, &mut state.renewed).await;
-            upstreams.tokens.remove(&slot);
+    let tokens = &upstreams.tokens;
+    // Without the lock of their slots: a request of a run that goes on does not wait for GitHub here.
+    let renewed = tokens.ending().into_iter().map(|ending| async move {
+        end(upstreams, &ending).await;
+    });
+    let over = tokens.over(live).into_iter().map(|(slot, state)| async move {
+        let mut state = state.lock().await;
+        state.ended = true;
+        if let Some(ending) = tokens.close(&slot, state.held.take()) {
+            end(upstreams, &ending).await;
         }
     });
-    join_all(each).await;
+    join(join_all(renewed), join_all(over)).await;
 }
 
 /// Records of every token that is left that it was not revoked.
 pub fn give_up(upstreams: &Upstreams) {
-    for (slot, state) in upstreams.tokens.all() {
-        // Whoever holds it makes a token now, of which nothing is known yet.
-        let Ok(state) = state.try_lock() else { continue };
-        for held in state.held.iter().chain(&state.renewed) {
-            let fault = AppFault::Unreachable("the gateway ended before it answered".to_owned());
-            record_unknown(upstreams, &slot, held, &fault);
-        }
+    let record = |slot: &Slot, held: &Held| {
+        let fault = AppFault::Unreachable("the gateway ended before it answered".to_owned());
+        record_unknown(upstreams, slot, held, &fault);
+    };
+    for ending in upstreams.tokens.ending() {
+        record(&ending.0, &ending.1);
     }
-}
-
-/// Revokes one after the other; each stays where it is until that is done.
-async fn end_each(upstreams: &Upstreams, slot: &Slot, tokens: &mut Vec<Held>) {
-    while let Some(held) = tokens.last() {
-        end(upstreams, slot, held).await;
-        tokens.pop();
+    for (slot, state) in upstreams.tokens.over(|_| false) {
+        // Whoever holds the lock makes a token now, of which nothing is known yet.
+        let held = state.try_lock().ok().and_then(|mut state| state.held.take());
+        if let Some(held) = held {
+            record(&slot, &held);
+        }
     }
 }
 
@@ -146,8 +137,9 @@ async fn held_or_new(
                 }
             });
             // Not revoked here: the request would wait for that.
-            let before = state.held.replace(held);
-            state.renewed.extend(before);
+            if let Some(before) = state.held.replace(held) {
+                upstreams.tokens.end_later(slot, before);
+            }
             Ok(value)
         }
         Err(fault) => {
@@ -185,10 +177,15 @@ async fn issue(upstreams: &Upstreams, order: &Order, now: Timestamp) -> Result<I
 }
 
 /// Revokes a token and records what became of it.
-async fn end(upstreams: &Upstreams, slot: &Slot, held: &Held) {
-    if held.expires <= Timestamp::now() {
-        return;
+async fn end(upstreams: &Upstreams, ending: &Ending) {
+    let (slot, held) = &**ending;
+    if held.expires > Timestamp::now() {
+        revoke_one(upstreams, slot, held).await;
     }
+    upstreams.tokens.ended(ending);
+}
+
+async fn revoke_one(upstreams: &Upstreams, slot: &Slot, held: &Held) {
     let api = Api {
         upstreams,
         name: &slot.credential,
