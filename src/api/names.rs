@@ -19,6 +19,8 @@ pub const SANDBOX_ENABLED: &str = "enabled";
 pub const LABEL_SERVICES: &str = "cofferdam.dev/services";
 /// Value of [`LABEL_SERVICES`] that lets them be granted.
 pub const SERVICES_REACHABLE: &str = "reachable";
+/// Namespace and name of the API server's own Service, and of its `EndpointSlice`.
+pub const API_SERVER: (&str, &str) = ("default", "kubernetes");
 /// Label on a run or its namespace: as long as its value is [`LEGAL_HOLD`], nothing that the run left is removed, nor the
 /// run's object after its time to live.
 pub const LABEL_LEGAL_HOLD: &str = "cofferdam.dev/legal-hold";

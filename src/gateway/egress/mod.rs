@@ -93,17 +93,18 @@ impl Upstreams {
 
     /// Whether something new of the run can be recorded, or policy lets it go on though the archive does not acknowledge.
     async fn has_evidence(&self, caller: &Caller) -> bool {
-        let run_uid = &caller.run.uid;
-        // While the archive stays away, nobody waits for it anew.
-        if self.recorder.is_late(run_uid) && self.goes_on(caller).await {
-            return true;
-        }
-        self.recorder.accepts(run_uid).await || (self.recorder.is_late(run_uid) && self.goes_on(caller).await)
+        // First, because nobody waits anew for an archive that stays away; and again where it did not answer just now.
+        self.goes_on(caller).await
+            || self.recorder.accepts(&caller.run.uid).await
+            || self.goes_on(caller).await
     }
 
-    /// Whether both the policies of the run and the cluster policies of now let it go on while the archive does not
-    /// acknowledge; where they do, the run's records say so.
+    /// Whether the archive does not acknowledge, and both the policies of the run and the cluster policies of now let it go on;
+    /// where they do, the run's records say so.
     async fn goes_on(&self, caller: &Caller) -> bool {
+        if !self.recorder.is_late(&caller.run.uid) {
+            return false;
+        }
         let frozen = self.policies.get(&caller.policy_hash).await;
         let goes_on = frozen.is_ok_and(|policy| policy.continues_without_evidence())
             && caller.continues_without_evidence();

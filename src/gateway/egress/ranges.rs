@@ -14,6 +14,7 @@ use kube::{Api, Client, ResourceExt};
 use parking_lot::{Mutex, RwLock};
 
 use super::deny_set::{DenySet, single};
+use cofferdam_api::names::API_SERVER;
 
 /// How often Service ranges and addresses are read.
 const REFRESH_EVERY: Duration = Duration::from_mins(1);
@@ -21,8 +22,6 @@ const REFRESH_EVERY: Duration = Duration::from_mins(1);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Longest time for one read.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The API server's own Service and endpoints.
-const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
 /// Everything that was read, and the deny set that follows from it.
 pub struct Ranges {

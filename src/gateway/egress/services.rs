@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use crate::caller::View;
 use crate::denial::Denial;
-use cofferdam_api::names::{GROUP, LABEL_SANDBOX, LABEL_SERVICES, SANDBOX_ENABLED, SERVICES_REACHABLE};
+use cofferdam_api::names::{
+    API_SERVER, GROUP, LABEL_SANDBOX, LABEL_SERVICES, SANDBOX_ENABLED, SERVICES_REACHABLE,
+};
 use cofferdam_policy::pattern::host::Host;
 use cofferdam_policy::pattern::service::{ServiceName, canonical};
 use cofferdam_wire::denial::DenialCode;
@@ -28,8 +30,6 @@ const BELIEVED_FOR: Duration = Duration::from_secs(2);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Services that are remembered before those that nobody asks for are forgotten.
 const REMEMBERED: usize = 256;
-/// The API server's own Service.
-const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
 /// Where Services are read.
 pub trait ServiceSource: Send + Sync {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -187,13 +188,12 @@ impl Line {
 
     /// A connection to the host, and where it comes from.
     async fn connection(&self, permitted: &Credentialed) -> Result<(Sender, Origin), Denial> {
-        let way = self.decided.lock().route().clone();
-        if let Some(sender) = self.link.take().await {
-            // A Service may be gone, or another one of its name have come.
-            if way.service().is_none() || self.upstreams.is_permitted(&way, sender.address).await {
-                return Ok((sender, Origin::Kept));
-            }
+        if let Some(sender) = self.link.take().await
+            && self.is_still_its(sender.address).await
+        {
+            return Ok((sender, Origin::Kept));
         }
+        let way = self.decided.lock().route().clone();
         let passing = Passing::Request(permitted.request().clone());
         while let Some(open) = self.pool.take(&self.caller, &self.destination()) {
             // What was checked when it was opened is checked again: policies and the cluster's addresses change.
@@ -206,6 +206,19 @@ impl Line {
         }
         let upstream = self.upstreams.reach(&self.caller, &way, passing).await?;
         Ok((self.begin(upstream).await?, Origin::New))
+    }
+
+    /// Whether an address is the host's still: a Service may be gone, or another one of its name have come.
+    async fn is_still_its(&self, address: SocketAddr) -> bool {
+        let of_service = {
+            let decided = self.decided.lock();
+            let route = decided.route();
+            route.service().map(|_| route.clone())
+        };
+        match of_service {
+            Some(way) => self.upstreams.is_permitted(&way, address).await,
+            None => true,
+        }
     }
 
     /// Another connection to the same address, of which it is noted already what passes; `None`: there is none any more.

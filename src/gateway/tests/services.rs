@@ -1,6 +1,6 @@
 //! Services of the cluster: what policy grants is dialled by the address of the Service itself, and nothing beside it.
 
-use super::inspected::{certificate, head_of, mirror};
+use super::inspected::{answer, certificate, head_of, mirror};
 use super::*;
 use crate::caller::view::ceilings::testing::cluster_policy;
 use crate::credentials::store::testing::{secret, store};
@@ -95,14 +95,7 @@ fn first_line(answer: &str) -> &str {
 async fn next_on(stream: &mut TcpStream) -> String {
     let request = format!("GET /v1/models HTTP/1.1\r\nHost: {SERVICE}:4000\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let head = head_of(stream).await;
-    let lower = head.to_ascii_lowercase();
-    let length = lower.split_once("content-length: ").map_or(0, |(_, rest)| {
-        rest.split("\r\n").next().unwrap().parse::<usize>().unwrap()
-    });
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.unwrap();
-    head + &String::from_utf8_lossy(&body)
+    answer(stream).await
 }
 
 #[rstest]

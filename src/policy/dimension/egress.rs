@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::dimension::requests::Requests;
-use crate::pattern::host::{Host, HostPattern, is_service};
+use crate::pattern::host::{Host, HostPattern};
 use crate::pattern::method::Method;
 use crate::pattern::path::PathPattern;
 use crate::pattern::{read_port, sorted};
@@ -102,7 +102,7 @@ impl Target for Host {
 
     #[inline]
     fn is_of_services(&self) -> bool {
-        is_service(self)
+        self.as_service().is_some()
     }
 }
 

@@ -106,6 +106,16 @@ impl Host {
         &self.0
     }
 
+    /// Name and namespace of the Service that `name.namespace.svc` means; `None`: the host is no name of that form.
+    #[inline]
+    pub fn as_service(&self) -> Option<(&str, &str)> {
+        let mut labels = self.0.split('.');
+        match (labels.next(), labels.next(), labels.next(), labels.next()) {
+            (Some(name), Some(namespace), Some(ZONE), None) => Some((name, namespace)),
+            _ => None,
+        }
+    }
+
     /// The name without its left-most label, if a wildcard over it would be a [`HostPattern`].
     pub fn parent(&self) -> Option<Self> {
         let (_, parent) = self.0.split_once('.')?;
@@ -182,8 +192,12 @@ impl HostPattern {
     /// Whether the names that it means are names of Services, which no rule for hosts means.
     pub fn is_of_services(&self) -> bool {
         match self {
-            Self::Exact(host) => is_service(host),
-            Self::Wildcard(rest) => is_namespace(rest),
+            Self::Exact(host) => host.as_service().is_some(),
+            // Names right below it are Services of a namespace.
+            Self::Wildcard(rest) => rest
+                .as_str()
+                .split_once('.')
+                .is_some_and(|(_, zone)| zone == ZONE),
         }
     }
 
@@ -244,20 +258,6 @@ macro_rules! serde_as_text {
     )*};
 }
 serde_as_text!(Host, HostPattern);
-
-/// Whether the host is the name of a Service.
-pub(crate) fn is_service(host: &Host) -> bool {
-    let mut labels = host.as_str().split('.');
-    labels.nth(2) == Some(ZONE) && labels.next().is_none()
-}
-
-/// Whether names right below this one are Services of a namespace.
-fn is_namespace(parent: &Host) -> bool {
-    parent
-        .as_str()
-        .split_once('.')
-        .is_some_and(|(_, zone)| zone == ZONE)
-}
 
 #[cfg(test)]
 mod tests {

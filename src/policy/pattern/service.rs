@@ -18,14 +18,11 @@ pub struct ServiceName {
 impl ServiceName {
     /// The Service that `name.namespace.svc` means; `None`: the host is no name of that form.
     pub fn of(host: &Host) -> Option<Self> {
-        let mut labels = host.as_str().split('.');
-        match (labels.next(), labels.next(), labels.next(), labels.next()) {
-            (Some(name), Some(namespace), Some(ZONE), None) => Some(Self {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            }),
-            _ => None,
-        }
+        let (name, namespace) = host.as_service()?;
+        Some(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     /// Its namespace.
@@ -59,7 +56,7 @@ pub fn canonical(host: &Host, domain: &str) -> Host {
         .and_then(|rest| rest.strip_suffix('.'));
     let service = short
         .and_then(|short| Host::parse(short).ok())
-        .filter(|short| ServiceName::of(short).is_some());
+        .filter(|short| short.as_service().is_some());
     service.unwrap_or_else(|| host.clone())
 }
 

@@ -4,7 +4,7 @@ use crate::decision::{Decision, Denied, DenyReason};
 use crate::dimension::git::repository_read_by;
 use crate::dimension::requests::{Request, Requests};
 use crate::layer::meet::{Unmet, meet};
-use crate::pattern::host::{Host, is_service};
+use crate::pattern::host::Host;
 use crate::pattern::method::Method;
 use crate::pattern::repository::RepositoryPattern;
 use crate::refusal::{LayerKind, listed, shown};
@@ -66,7 +66,7 @@ impl Permitted {
                 shown(self.request.target.path()),
                 self.host,
                 self.port,
-                if is_service(&self.host) {
+                if self.host.as_service().is_some() {
                     " unless a ClusterSandboxPolicy names it with credentialInClearText: Allow, and no policy says otherwise"
                 } else {
                     ""

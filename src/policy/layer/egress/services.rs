@@ -9,10 +9,8 @@ use crate::pattern::service::host_of;
 use crate::pattern::{read_port, sorted};
 use crate::preset;
 use crate::refusal::{Layer, LayerKind, Refusal};
+use cofferdam_api::names::API_SERVER;
 use cofferdam_api::{ClearText, EgressRule as Written, Preset, ServicePort, TlsMode};
-
-/// The Service of the API server.
-const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
 /// Why a rule with services says no more of where it leads.
 const SAID: &str = "a Service has its port and its address, and requests to it are read: leave hosts, addresses, ports and tls out";
