@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::pattern::segments::{SegmentError, SegmentPattern};
@@ -150,18 +151,9 @@ fn has_overlong(bytes: &[u8]) -> bool {
             .any(|pair| matches!(pair, [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]))
 }
 
-/// The bytes that a text stands for, where each `%` stands for one.
-fn decoded(text: &str) -> Vec<u8> {
-    let (plain, coded) = text.split_once('%').unwrap_or((text, ""));
-    let mut bytes = plain.as_bytes().to_vec();
-    if plain.len() == text.len() {
-        return bytes;
-    }
-    for (part, byte) in coded.split('%').zip(encoded(text)) {
-        bytes.extend(byte);
-        bytes.extend(part.as_bytes().get(2..).unwrap_or_default());
-    }
-    bytes
+/// The bytes that a text stands for.
+fn decoded(text: &str) -> Cow<'_, [u8]> {
+    percent_decode_str(text).into()
 }
 
 /// What each `%` stands for; `None` where it stands for nothing.
