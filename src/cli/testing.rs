@@ -74,15 +74,15 @@ pub fn scripted(answers: impl IntoIterator<Item = Answer>) -> (Client, Log) {
             if matches!(answer, Some(Answer::Breaks(_) | Answer::BreaksAfter(_))) {
                 frames.push(Err(broken()));
             }
-            let frames = stream::iter(frames).then(move |frame| {
-                let answer = answer.clone();
-                async move {
-                    if let Some(Answer::BreaksAfter(stands)) = answer {
-                        tokio::time::sleep(stands).await;
-                    }
-                    frame
-                }
+            let stands = match answer {
+                Some(Answer::BreaksAfter(stands)) => stands,
+                _ => Duration::ZERO,
+            };
+            let frames = stream::once(async move {
+                tokio::time::sleep(stands).await;
+                stream::iter(frames)
             });
+            let frames = frames.flatten();
             let body = http_body_util::StreamBody::new(Box::pin(frames));
             Ok(Response::builder().status(code).body(body).unwrap())
         }

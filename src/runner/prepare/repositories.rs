@@ -109,37 +109,23 @@ fn fetch(repository: &RepositorySpec, paths: &Paths, shared: &Shared) -> Result<
         &shared.transport,
         &shared.deadline,
     )
-    .map_err(|error| Failed {
-        message: format!("{url}: {error}"),
-        passes: error.passes(),
-        unauthorized: error.is_unauthorized(),
-    })?;
+    .map_err(|error| Failed::of_clone(url, &error))?;
     let tree = paths.work_tree(&repository.directory);
     let place = Place {
         pristine: &pristine,
         tree: &tree,
         url,
     };
-    work_tree::make(&place, &cloned, options, &shared.bytes, &shared.deadline).map_err(|error| Failed {
-        message: error.to_string(),
-        passes: true,
-        unauthorized: false,
-    })?;
-    large_files::in_work_tree(options, &place, shared).map_err(|error| Failed {
-        message: format!("{url}: {error}"),
-        passes: error.passes(),
-        unauthorized: false,
-    })?;
+    work_tree::make(&place, &cloned, options, &shared.bytes, &shared.deadline).map_err(Failed::passing)?;
+    large_files::in_work_tree(options, &place, shared)
+        .map_err(|error| Failed::of_large_files(url, &error))?;
     let collected = (repository.access == Access::ReadWrite).then(|| tree.clone());
     if collected.is_some()
         && let Err(error) = stat::record(&pristine, &tree, &shared.deadline)
     {
         if !options.sparse.is_empty() {
-            return Err(Failed {
-                message: format!("which files were checked out cannot be recorded: {error}"),
-                passes: true,
-                unauthorized: false,
-            });
+            let message = format!("which files were checked out cannot be recorded: {error}");
+            return Err(Failed::passing(message));
         }
         // Collecting reads every file then.
         tracing::warn!(name, %error, "what the file system says of the files could not be recorded");

@@ -1,10 +1,12 @@
 //! What all clones of a run share, and how each of them fails.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::clone::Transport;
 use crate::clone::bytes::Bytes;
+use crate::clone::{CloneError, Transport};
 use crate::deadline::Deadline;
+use crate::lfs::LfsError;
 use crate::text::escape;
 use cofferdam_policy::pattern::repository::{RepositoryPattern, RepositoryUrl};
 use cofferdam_wire::runner::CloneGrant;
@@ -66,4 +68,37 @@ pub struct Failed {
     pub passes: bool,
     /// Whether its server wants another credential than it was given, or one where it was given none.
     pub unauthorized: bool,
+}
+
+impl Failed {
+    /// What another attempt ends in the same way.
+    pub fn refused(message: impl Display) -> Self {
+        Self::of(message, false)
+    }
+
+    /// What may be over by itself.
+    pub fn passing(message: impl Display) -> Self {
+        Self::of(message, true)
+    }
+
+    /// The clone of what messages call `what`.
+    pub fn of_clone(what: &impl Display, error: &CloneError) -> Self {
+        Self {
+            unauthorized: error.is_unauthorized(),
+            ..Self::of(format_args!("{what}: {error}"), error.passes())
+        }
+    }
+
+    /// Its files of Git LFS.
+    pub fn of_large_files(what: &impl Display, error: &LfsError) -> Self {
+        Self::of(format_args!("{what}: {error}"), error.passes())
+    }
+
+    fn of(message: impl Display, passes: bool) -> Self {
+        Self {
+            message: message.to_string(),
+            passes,
+            unauthorized: false,
+        }
+    }
 }

@@ -117,6 +117,7 @@ impl<'a> Submodules<'a> {
             sparse: Vec::new(),
             ..self.options.clone()
         };
+        let what = format!("{shown}: {address}");
         let cloned = clone(
             address.as_str(),
             Some(commit),
@@ -125,11 +126,7 @@ impl<'a> Submodules<'a> {
             &self.shared.transport,
             &self.shared.deadline,
         )
-        .map_err(|error| Failed {
-            message: format!("{shown}: {address}: {error}"),
-            passes: error.passes(),
-            unauthorized: error.is_unauthorized(),
-        })?;
+        .map_err(|error| Failed::of_clone(&what, &error))?;
         let tree = parent.tree.join(&declared.path);
         let place = work_tree::Place {
             pristine: &pristine,
@@ -144,11 +141,8 @@ impl<'a> Submodules<'a> {
             &self.shared.deadline,
         )
         .map_err(|error| passing(shown, &error))?;
-        large_files::in_work_tree(&options, &place, self.shared).map_err(|error| Failed {
-            message: format!("{shown}: {address}: {error}"),
-            passes: error.passes(),
-            unauthorized: false,
-        })?;
+        large_files::in_work_tree(&options, &place, self.shared)
+            .map_err(|error| Failed::of_large_files(&what, &error))?;
         register(parent.tree, declared, address).map_err(|error| passing(shown, &error))?;
         self.note(&pristine, &tree)
             .map_err(|error| passing(shown, &error))?;
@@ -229,19 +223,11 @@ fn register(tree: &Path, declared: &Declared, address: &RepositoryUrl) -> std::i
 }
 
 fn refused(shown: &str, why: &str) -> Failed {
-    Failed {
-        message: format!("{shown}: {why}"),
-        passes: false,
-        unauthorized: false,
-    }
+    Failed::refused(format_args!("{shown}: {why}"))
 }
 
 fn passing(shown: &str, error: &dyn std::fmt::Display) -> Failed {
-    Failed {
-        message: format!("{shown}: {error}"),
-        passes: true,
-        unauthorized: false,
-    }
+    Failed::passing(format_args!("{shown}: {error}"))
 }
 
 #[cfg(test)]
