@@ -18,8 +18,8 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// What the controller told with an admission. What else stands there is not looked at: a newer controller's words must
-    /// not shorten anything.
+    /// Reads what the controller told with an admission. Fields that are unknown, or have other values, are passed over: what a
+    /// newer controller writes must not shorten anything.
     pub fn told(evidence: Option<&Value>) -> Self {
         let days = |name| {
             let days = evidence?.get(name)?.as_u64()?;

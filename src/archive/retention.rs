@@ -167,7 +167,7 @@ mod tests {
             let now = SystemTime::now();
             let there = |run: &str| data.path().join("runs").join(run).exists();
             assert_eq!(runs(&store, now + DAY * 89), 0);
-            // One that no policy speaks of, and one of which a policy says less than the installation.
+            // No policy says anything of the first, and one says fewer days of the second than the installation.
             assert_eq!(runs(&store, now + DAY * 91), 2, "{older}");
             assert!(!there("aaaa") && !there("dddd") && there("bbbb") && there("cccc"));
             assert_eq!(runs(&store, now + DAY * 399), 0);

@@ -69,11 +69,11 @@ impl Store {
     pub fn remove_patches(&self, run_uid: &str, sweep: &Sweep<'_>) -> Result<bool, StoreError> {
         let directory = self.directory(run_uid)?;
         let patches = |due: Due| due.patches;
+        if !directory.join(PATCHES).exists() || self.stays(run_uid, sweep, patches)? {
+            return Ok(false);
+        }
         // Without a receipt they are the rest of an upload.
-        let is_there = directory.join(PATCHES).exists()
-            && !self.is_young(run_uid, sweep, patches)?
-            && self.receipt(run_uid)?.is_some();
-        if !is_there || self.stays(run_uid, sweep, patches)? {
+        if self.receipt(run_uid)?.is_none() {
             return Ok(false);
         }
         let deletion = self.deletion(run_uid, Some(PATCHES))?;
