@@ -4,3 +4,6 @@ pub mod asked;
 pub mod exfiltration;
 pub mod findings;
 pub mod reach;
+
+mod fields;
+mod finding;
